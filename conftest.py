@@ -1,0 +1,17 @@
+"""Keep compiled kernels of the test run apart from all others.
+
+numba does not notice that a function called from another file has changed. A cache directory named after the source of
+all kernels can hold nothing stale. It has to be named before numba is imported, hence here and not in a fixture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+_root = Path(__file__).parent
+_digest = hashlib.sha256()
+for _source in sorted(_root.glob("fisherstats/engines/*.py")):
+    _digest.update(_source.read_bytes())
+os.environ["NUMBA_CACHE_DIR"] = str(_root / ".numba_cache" / _digest.hexdigest()[:16])

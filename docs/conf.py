@@ -1,0 +1,20 @@
+"""Sphinx configuration: ``sphinx-build -W docs docs/_build``."""
+
+from __future__ import annotations
+
+import fisherstats
+
+project = "fisherstats"
+author = "fisherstats developers"
+copyright = "2026, fisherstats developers"
+release = version = fisherstats.__version__
+
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+numpydoc_show_class_members = False
+autodoc_typehints = "none"
+
+html_theme = "furo"
+html_title = f"fisherstats {version}"

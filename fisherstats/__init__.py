@@ -1,0 +1,40 @@
+"""fisherstats: how well do you know this Fisher information matrix?
+
+Exact and Monte Carlo Fisher information of exponential-family networks, the closed-form variances of the estimators and their
+bounds, as labelled results.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+from fisherstats.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError
+from fisherstats.estimators import empirical_fisher, estimate_fisher, estimator_variance
+from fisherstats.information import (
+    fisher_information,
+    fisher_operator,
+    hidden_information,
+    hidden_information_variance,
+    output_information,
+)
+from fisherstats.model import activations, families
+from fisherstats.model.network import MLP
+
+__all__ = [
+    "MLP",
+    "AssumptionError",
+    "EngineUnavailable",
+    "MissingExtra",
+    "SizeError",
+    "__version__",
+    "activations",
+    "empirical_fisher",
+    "estimate_fisher",
+    "estimator_variance",
+    "families",
+    "fisher_information",
+    "fisher_operator",
+    "hidden_information",
+    "hidden_information_variance",
+    "output_information",
+]

@@ -1,0 +1,131 @@
+"""What every public call does first and last: check its arguments once, fix engine and precision, stream, record provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats import __version__, engines, labels, streaming
+from fisherstats.arrays import common_dtype
+from fisherstats.checks import arguments, capacity, inputs, networks
+from fisherstats.model import derivatives
+from fisherstats.model.derivatives import Forward
+from fisherstats.model.families import Law
+from fisherstats.model.network import MLP
+from fisherstats.streaming import BlockFunction, Rows
+
+__all__ = ["Call", "prepare"]
+
+Array = NDArray[np.floating]
+
+_CHECKED_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Call:
+    """One checked call: the network in the precision of the call, the rows of x, and how to run over them."""
+
+    model: MLP
+    rows: Rows
+    input_labels: NDArray[Any] | None
+    engine: engines.Engine
+    num_threads: int | None
+    progress: bool
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of rows of x."""
+        return self.rows.n_inputs
+
+    @property
+    def sizes(self) -> list[int]:
+        """Parameters per layer."""
+        return [matrix.size for matrix in self.model.weights]
+
+    def mean(
+        self, block: BlockFunction, rows: int, combine: Callable[[list[Array], list[Array]], None] | None = None
+    ) -> list[Array]:
+        """Return the mean over inputs of what `block` sums (see `streaming.mean`)."""
+        return streaming.mean(
+            block, self.rows, rows, num_threads=self.num_threads, progress=self.progress, combine=combine
+        )
+
+    def stack(self, block: BlockFunction, rows: int) -> list[Array]:
+        """Return what `block` gives per input, joined."""
+        return streaming.stack(block, self.rows, rows, num_threads=self.num_threads, progress=self.progress)
+
+    def over_inputs(self, block: BlockFunction, rows: int, per_input: bool) -> list[Array]:
+        """Return the mean over inputs, or one row per input; in the precision of the call."""
+        results = self.stack(block, rows) if per_input else self.mean(block, rows)
+        return [result.astype(self.rows.dtype, copy=False) for result in results]
+
+    def pass_through(self, x: Array, first_input: int, order: int = 1) -> tuple[Forward, Law]:
+        """Return the forward pass of a block and the law of the response there."""
+        passed = derivatives.forward(self.model, x, order)
+        inputs.finite_natural(passed.natural, first_input)
+        return passed, self.model.family.at(passed.natural)
+
+    def refuse_kinks(self, passed: Forward, on_kink: str, first_input: int) -> None:
+        """Require twice differentiable activations at every pre-activation of the block, unless told to ignore kinks."""
+        if on_kink == "raise":
+            chosen = self.model.activations
+            inputs.kink_free(
+                passed.pre_activations, [one.kinks for one in chosen], [one.name for one in chosen], first_input
+            )
+
+    def block_rows(self, preferred: int = 128, second_order: bool = False) -> int:
+        """Return the rows per block for this network: fewer where the arrays per input are large."""
+        widest = max(self.model.widths[1:])
+        numbers = self.model.widths[-1] * max(self.model.widths)
+        if second_order and self.model.n_layers > 2:
+            numbers = max(numbers, widest**2)
+        return streaming.block_rows(numbers, preferred)
+
+    def input_coordinate(self) -> dict[str, Any]:
+        """Return the coordinate of the inputs: the user's labels where x carries them."""
+        return labels.coordinates(input=self.n_inputs if self.input_labels is None else self.input_labels)
+
+    def fits(self, what: str, numbers: int, copies: int, remedy: str) -> None:
+        """Require a result of so many numbers and its working copies to fit in memory."""
+        itemsize = 8
+        capacity.fits(what, numbers * itemsize, numbers * itemsize * copies, remedy)
+
+    def provenance(self, **more: Any) -> dict[str, Any]:
+        """Return what a result records about its making; nothing that differs between equal runs."""
+        return {
+            "package": f"fisherstats {__version__}",
+            "model": self.model.fingerprint,
+            "widths": list(self.model.widths),
+            "activations": [one.name for one in self.model.activations],
+            "family": self.model.family.parameters(),
+            "n_inputs": self.n_inputs,
+            "dtype": str(self.rows.dtype),
+            "engine": self.engine.name,
+            **more,
+        }
+
+
+def prepare(
+    model: Any, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
+) -> Call:
+    """Check model, x and the common keywords; nothing is computed before all of them are accepted."""
+    networks.model_object(model, MLP)
+    source, input_labels = labels.unlabelled(x)
+    chosen = engines.resolve(engine)
+    if num_threads is not None:
+        arguments.positive_integer("num_threads", num_threads)
+    arguments.boolean("progress", progress)
+    lazy = hasattr(source, "chunks") and not isinstance(source, np.ndarray)
+    if not lazy:
+        source = arguments.array_like("x", source)
+    inputs.input_matrix(tuple(source.shape), np.dtype(source.dtype), model.widths[0])
+    dtype = common_dtype(model.weights[0], source)
+    if not lazy:
+        for first in range(0, source.shape[0], _CHECKED_ROWS):
+            inputs.finite_block(source[first : first + _CHECKED_ROWS], first)
+    rows = Rows(source, dtype, known_finite=not lazy)
+    return Call(model.as_dtype(dtype), rows, input_labels, chosen, num_threads, progress)

@@ -1,0 +1,49 @@
+"""Checks of memory and of engines."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+from fisherstats.errors import EngineUnavailable, SizeError
+
+__all__ = ["available_bytes", "engine_unavailable", "fits", "readable_bytes"]
+
+
+def available_bytes() -> int:
+    """Return the bytes of memory that this machine can still give out."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def readable_bytes(count: int) -> str:
+    """Return a count of bytes in the largest unit that keeps it above one."""
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")
+
+
+def fits(what: str, result_bytes: int, working_bytes: int, remedy: str) -> None:
+    """Require a result and its working copies to fit in the memory that is left."""
+    limit = available_bytes()
+    if result_bytes + working_bytes > limit:
+        raise SizeError(
+            f"{what} needs {result_bytes:,} bytes ({readable_bytes(result_bytes)}) and {readable_bytes(working_bytes)} "
+            f"of working memory, but {readable_bytes(limit)} are available; {remedy}"
+        )
+
+
+def engine_unavailable(engine: str, reason: str) -> NoReturn:
+    """Say why the requested engine cannot be had."""
+    raise EngineUnavailable(
+        f"`engine={engine!r}` is not available: {reason}. Use engine=None to let the package choose, 'numpy' or 'numba'."
+    )

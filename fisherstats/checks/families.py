@@ -1,0 +1,151 @@
+"""Checks of families: their parameters, natural parameters, labels and the range of the samplers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fisherstats.checks.arguments import positive_integer, positive_number, real_array, shown
+
+__all__ = [
+    "SAMPLER_LIMIT",
+    "class_labels",
+    "covariance",
+    "cumulant_order",
+    "label_array",
+    "labels_in_support",
+    "n_classes",
+    "natural_parameters",
+    "poisson_exponent",
+    "sampler_range",
+]
+
+# numpy's largest Poisson rate is 2**63 - 1 - 10 * sqrt(2**63 - 1); one limit below it serves all integer samplers.
+SAMPLER_LIMIT = 2**63 - 2**35
+
+
+def natural_parameters(h: Any, n_outputs: int) -> np.ndarray:
+    """Return `h` as a finite (n, n_outputs) array of float32 or float64."""
+    array = real_array("h", h)
+    if array.ndim != 2 or array.shape[1] != n_outputs:
+        raise ValueError(
+            f"`h` must have shape (n, {n_outputs}), one row of natural parameters per input, got shape {array.shape}."
+        )
+    return array
+
+
+def n_classes(value: Any) -> int:
+    """Return the number of classes, at least two."""
+    number = positive_integer("n_classes", value)
+    if number < 2:
+        raise ValueError(f"`n_classes` must be at least 2, got {number}; one class leaves nothing random.")
+    return number
+
+
+def covariance(value: Any, n_outputs: int) -> float | np.ndarray:
+    """Return a Gaussian covariance in its smallest form: a number, a (T,) vector of variances or a (T, T) matrix."""
+    if value is None:
+        return 1.0
+    array = real_array("covariance", value).astype(np.float64)
+    if array.ndim == 0:
+        return positive_number("covariance", array)
+    shapes = ((n_outputs,), (n_outputs, n_outputs))
+    if array.shape not in shapes:
+        raise ValueError(
+            f"`covariance` must be None, a number, or have shape {shapes[0]} or {shapes[1]} for "
+            f"`n_outputs` = {n_outputs}, got shape {array.shape}."
+        )
+    variances = array if array.ndim == 1 else np.diagonal(array)
+    if not (variances > 0).all():
+        index = int(np.argmax(variances <= 0))
+        raise ValueError(f"`covariance` must hold variances above 0, got {float(variances[index])} at output {index}.")
+    if array.ndim == 2 and np.count_nonzero(array - np.diag(variances)):
+        return _positive_definite(array)
+    return float(variances[0]) if (variances == variances[0]).all() else variances.copy()
+
+
+def _positive_definite(matrix: np.ndarray) -> np.ndarray:
+    scale = np.sqrt(np.diagonal(matrix))
+    asymmetry = np.abs(matrix - matrix.T) / np.outer(scale, scale)
+    if asymmetry.max() > 1e-10:
+        row, column = (int(i) for i in np.unravel_index(np.argmax(asymmetry), matrix.shape))
+        raise ValueError(
+            f"`covariance` must be symmetric, got {matrix[row, column]} at {(row, column)} but "
+            f"{matrix[column, row]} at {(column, row)}."
+        )
+    symmetric: np.ndarray = (matrix + matrix.T) / 2
+    try:
+        np.linalg.cholesky(symmetric)
+    except np.linalg.LinAlgError as error:
+        smallest = float(np.linalg.eigvalsh(symmetric)[0])
+        raise ValueError(
+            f"`covariance` must be positive definite, got a smallest eigenvalue of {smallest:.3g}."
+        ) from error
+    return symmetric
+
+
+def poisson_exponent(h: np.ndarray) -> None:
+    """Refuse a Poisson log rate whose fourth central moment, 3 e^{2h}, is past the range of the floating-point type."""
+    limit = float(np.log(np.finfo(h.dtype).max) / 2 - 1)
+    if h.size and h.max() > limit:
+        row, output = (int(i) for i in np.unravel_index(np.argmax(h), h.shape))
+        raise ValueError(
+            f"`h` must stay below {limit:.1f} for the Poisson family in {h.dtype}, so that the fourth moment of a rate "
+            f"exp(h) is finite, got {h[row, output]} at index {(row, output)}."
+        )
+
+
+def cumulant_order(order: Any) -> int:
+    """Return the order of a cumulant, 1 to 4."""
+    number = positive_integer("order", order)
+    if number > 4:
+        raise ValueError(f"`order` must be 1, 2, 3 or 4, got {number}.")
+    return number
+
+
+def label_array(y: Any, n: int, n_outputs: int) -> np.ndarray:
+    """Return labels as a float64 array (n, n_outputs); a vector of n labels is accepted for one output."""
+    array = real_array("y", y)
+    if n_outputs == 1 and array.shape == (n,):
+        array = array[:, None]
+    if array.shape != (n, n_outputs):
+        wanted = f"({n}, {n_outputs})" + (f" or ({n},)" if n_outputs == 1 else "")
+        raise ValueError(f"`y` must have shape {wanted}, one label per input, got shape {array.shape}.")
+    return array.astype(np.float64)
+
+
+def labels_in_support(y: np.ndarray, largest: float, family: str) -> np.ndarray:
+    """Return labels `y` if all are whole numbers from 0 to `largest`, else name the first that is not."""
+    outside = (y != np.floor(y)) | (y < 0) | (y > largest)
+    if outside.any():
+        index = tuple(int(i) for i in np.argwhere(outside)[0])
+        support = "whole numbers of at least 0" if math.isinf(largest) else f"whole numbers from 0 to {int(largest)}"
+        raise ValueError(f"`y` must hold {support} for the {family} family, got {y[index]} at index {index}.")
+    return y
+
+
+def class_labels(y: Any, n: int, classes: int) -> np.ndarray:
+    """Return labels as (n,) class numbers from 0 to classes - 1."""
+    array = real_array("y", y)
+    if array.shape != (n,):
+        hint = "; pass class numbers, for one-hot rows `y.argmax(axis=1)`" if array.ndim == 2 else ""
+        raise ValueError(f"`y` must have shape ({n},), one class number per input, got shape {array.shape}{hint}.")
+    return labels_in_support(array, classes - 1, "categorical").astype(np.int64)
+
+
+def sampler_range(n_draws: int, rate: np.ndarray, first_input: int, what: str) -> None:
+    """Refuse draws whose sum of labels may pass the range of the integer samplers.
+
+    `rate` (n, T) is the largest sum of one label (the number of trials) or its mean (a Poisson rate).
+    """
+    sums = n_draws * rate
+    if not sums.size or sums.max() <= SAMPLER_LIMIT:
+        return
+    row, output = (int(i) for i in np.unravel_index(np.argmax(sums), sums.shape))
+    raise ValueError(
+        f"`n_draws` times the {what} must stay below 2**63 - 2**35, the range of the sampler, got `n_draws` = {n_draws} "
+        f"and {what} {shown(float(rate[row, output]))} at input {first_input + row}, output {output}; "
+        f"use at most {int(SAMPLER_LIMIT / float(rate[row, output]))} draws."
+    )

@@ -1,0 +1,118 @@
+"""Checks of weights and of the fit between the layers and the family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.checks.arguments import positive_integer, real_array, shown
+
+__all__ = ["activation_count", "biases_fit", "family_object", "frozen", "layer_index", "model_object", "weight_matrices", "widths"]
+
+
+def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
+    """Return the weight matrices as finite 2-D arrays whose shapes chain, bias in the last column."""
+    if isinstance(weights, np.ndarray | str | dict) or not isinstance(weights, Sequence):
+        raise TypeError(
+            "`weights` must be a list of matrices, one per layer, each of shape (n_out, n_in + 1) with the bias in the "
+            f"last column, got {shown(weights)}; put a single matrix into a list."
+        )
+    if len(weights) == 0:
+        raise ValueError("`weights` must hold at least one matrix, got an empty list.")
+    matrices = []
+    for layer, matrix in enumerate(weights):
+        array = real_array(f"weights[{layer}]", matrix)
+        if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
+            raise ValueError(
+                f"`weights[{layer}]` must be a matrix of shape (n_out, n_in + 1) with n_out, n_in at least 1 and the "
+                f"bias in the last column, got shape {array.shape}."
+            )
+        if layer and array.shape[1] != matrices[-1].shape[0] + 1:
+            raise ValueError(
+                f"`weights[{layer}]` must have {matrices[-1].shape[0] + 1} columns, the {matrices[-1].shape[0]} outputs of "
+                f"weights[{layer - 1}] and one bias, got shape {array.shape}; use MLP.from_arrays for kernels without "
+                "a bias column."
+            )
+        matrices.append(array)
+    return matrices
+
+
+def biases_fit(kernels: Any, biases: Any) -> list[NDArray[np.floating]]:
+    """Return [kernel | bias] per layer for kernels of shape (n_out, n_in) and biases of shape (n_out,)."""
+    for name, value in (("kernels", kernels), ("biases", biases)):
+        if isinstance(value, np.ndarray | str | dict) or not isinstance(value, Sequence):
+            raise TypeError(f"`{name}` must be a list with one array per layer, got {shown(value)}.")
+    if len(kernels) != len(biases):
+        raise ValueError(f"`biases` must hold one vector per kernel, got {len(kernels)} kernels and {len(biases)} biases.")
+    joined = []
+    for layer, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        matrix, vector = real_array(f"kernels[{layer}]", kernel), real_array(f"biases[{layer}]", bias)
+        if matrix.ndim != 2:
+            raise ValueError(f"`kernels[{layer}]` must be a matrix of shape (n_out, n_in), got shape {matrix.shape}.")
+        if vector.shape != (matrix.shape[0],):
+            raise ValueError(
+                f"`biases[{layer}]` must have shape ({matrix.shape[0]},) to go with kernels[{layer}] of shape "
+                f"{matrix.shape} (n_out, n_in), got shape {vector.shape}; transpose kernels stored as (n_in, n_out)."
+            )
+        joined.append(np.column_stack([matrix, vector]))
+    return joined
+
+
+def family_object(family: Any, family_type: type, n_outputs: int) -> None:
+    """Require a family object that takes exactly the natural parameters which the last layer gives."""
+    if not isinstance(family, family_type):
+        raise TypeError(
+            "`family` must be a family object such as fisherstats.families.Categorical(3) or "
+            f"fisherstats.families.Gaussian(1), got {shown(family)}."
+        )
+    if family.n_outputs != n_outputs:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"`weights[-1]` must have {family.n_outputs} rows, one per natural parameter of {family!r}, "  # type: ignore[attr-defined]
+            f"got {n_outputs} rows; change the family's size or the last layer."
+        )
+
+
+def activation_count(activation: Sequence[Any], n_hidden: int) -> None:
+    """Require one activation per hidden layer."""
+    if len(activation) != n_hidden:
+        raise ValueError(
+            f"`activation` must name one activation for each of the {n_hidden} hidden layers, got {len(activation)}; "
+            "a single word stands for all of them."
+        )
+
+
+def widths(value: Any) -> list[int]:
+    """Return the layer widths (inputs, hidden units ..., outputs) as integers."""
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or len(value) < 2:
+        raise ValueError(
+            f"`widths` must list at least two layer widths (inputs, hidden units ..., outputs), got {shown(value)}."
+        )
+    return [positive_integer(f"widths[{position}]", width) for position, width in enumerate(value)]
+
+
+def model_object(model: Any, model_type: type) -> None:
+    """Require an MLP."""
+    if not isinstance(model, model_type):
+        raise TypeError(
+            f"`model` must be a fisherstats.MLP, got {shown(model)}; build one with MLP(weights, activation=..., family=...) "
+            "or read one with fisherstats.interop."
+        )
+
+
+def layer_index(layer: Any, n_layers: int) -> int:
+    """Return `layer` as an index of h_l, 0 (the input) to L (the natural parameters)."""
+    if isinstance(layer, bool | np.bool_) or not isinstance(layer, int | np.integer) or not 0 <= layer <= n_layers:
+        raise ValueError(
+            f"`layer` must be an integer from 0 (the input) to {n_layers} (the natural parameters), got {shown(layer)}."
+        )
+    return int(layer)
+
+
+def frozen(name: str) -> NoReturn:
+    """Refuse to change a network in place."""
+    raise AttributeError(
+        f"`{name}` cannot be set: an MLP is frozen; build another with MLP(weights, activation=..., family=...)."
+    )

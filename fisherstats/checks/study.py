@@ -1,0 +1,210 @@
+"""Checks of the study's configuration, data files and output directory."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.checks.arguments import positive_integer, real_array, shown
+
+__all__ = [
+    "all_known",
+    "array_file",
+    "configuration_given",
+    "data_arrays",
+    "data_source",
+    "draw_counts",
+    "enough_inputs",
+    "hidden_widths",
+    "image_missing",
+    "labels_for_task",
+    "non_negative_integer",
+    "output_directory",
+    "parsed_toml",
+]
+
+#: what an output directory of an earlier study holds, and nothing else
+STUDY_FILES = ("report.html", "study.nc", "study.zarr")
+
+
+def parsed_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ValueError(f"`config` must be an existing TOML file, got {shown(str(path))}, which is not there.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"`config` must be a readable TOML file, got {shown(str(path))} ({error}).") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"`config` must be valid TOML, got {shown(str(path))} ({error}).") from error
+
+
+def configuration_given(config: Any) -> None:
+    """Require nothing, a path or a mapping."""
+    if config is not None and not isinstance(config, str | os.PathLike | Mapping):
+        raise TypeError(
+            f"`config` must be None, the path of a TOML file or a mapping with the same keys, got {shown(config)}."
+        )
+
+
+def all_known(table: str, given: Any, known: Iterable[str]) -> None:
+    """Refuse a key that the configuration does not have, and say which was probably meant."""
+    words = list(known)
+    where = f"[{table}]" if table else "the top level"
+    if not isinstance(given, Mapping):
+        raise ValueError(f"`{table}` must be a table with the keys {', '.join(words)}, got {shown(given)}.")
+    for key in given:
+        if key not in words:
+            near = difflib.get_close_matches(str(key).lower(), words, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"`config` must have only the keys {', '.join(words)} in {where}, got {key!r}.{hint}")
+
+
+def non_negative_integer(name: str, value: Any) -> int:
+    """Return `value` as an int of at least zero."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"`{name}` must be an integer of at least 0, got {shown(value)}.")
+    return int(value)
+
+
+def _integers(name: str, value: Any, what: str) -> tuple[int, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(f"`{name}` must be a list of {what}, got {shown(value)}; write a single one as [{value!r}].")
+    return tuple(positive_integer(f"{name}[{position}]", one) for position, one in enumerate(value))
+
+
+def hidden_widths(name: str, value: Any) -> tuple[int, ...]:
+    """Return the widths of at least one hidden layer."""
+    widths = _integers(name, value, "hidden layer widths")
+    if not widths:
+        raise ValueError(f"`{name}` must list at least one hidden layer width, got [].")
+    return widths
+
+
+def draw_counts(name: str, value: Any) -> tuple[int, ...]:
+    """Return increasing numbers of draws per input, without repeats."""
+    counts = _integers(name, value, "numbers of draws per input")
+    if not counts or list(counts) != sorted(set(counts)):
+        raise ValueError(f"`{name}` must list increasing numbers of draws per input, got {shown(value)}.")
+    return counts
+
+
+def data_source(data: Mapping[str, Any]) -> None:
+    """Require one source: a named data set, one file with x and y, or one file for each."""
+    for key in data:
+        if not isinstance(data[key], str):
+            raise ValueError(f"`data.{key}` must be text, got {shown(data[key])}.")
+    if "source" in data and ("x" in data or "y" in data):
+        raise ValueError("`data` must have either `source`, or `x` and `y`, got both; remove one of them.")
+    if ("x" in data) != ("y" in data):
+        present, absent = ("x", "y") if "x" in data else ("y", "x")
+        raise ValueError(f"`data.{absent}` must name a file too when `data.{present}` does, got only {present}.")
+    source = data.get("source", "digits")
+    if source != "digits" and not source.endswith(".npz"):
+        near = difflib.get_close_matches(source.lower(), ["digits"], n=1, cutoff=0.5)
+        hint = " Did you mean 'digits'?" if near else " For .npy or .csv files give `x` and `y`."
+        raise ValueError(f"`data.source` must be 'digits' or the path of an .npz file with x and y, got {source!r}.{hint}")
+
+
+def array_file(name: str, path: Path, entry: str) -> NDArray[Any]:
+    """Return the array in a .npy or .csv file, or under `entry` in an .npz file; pickled objects are refused."""
+    if not path.is_file():
+        raise ValueError(f"`{name}` must be an existing file, got {shown(str(path))}, which is not there.")
+    try:
+        if path.suffix == ".csv":
+            return _csv(path)
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False))
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                if entry not in arrays:
+                    raise ValueError(f"it holds {', '.join(arrays) or 'nothing'}, and no array named {entry}")
+                return np.asarray(arrays[entry])
+    except (ValueError, OSError) as error:
+        raise ValueError(f"`{name}` must be a readable file of numbers, got {shown(str(path))} ({error}).") from error
+    raise ValueError(f"`{name}` must be an .npy, .npz or .csv file, got {shown(str(path))}.")
+
+
+def _csv(path: Path) -> NDArray[Any]:
+    with path.open(encoding="utf-8") as lines:
+        first = lines.readline()
+    try:
+        [float(cell) for cell in first.split(",")]
+        header = 0
+    except ValueError:
+        header = 1
+    table = np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2)
+    return table[:, 0] if table.shape[1] == 1 else table
+
+
+def data_arrays(x: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return x as a float64 matrix and y with one row per input."""
+    matrix = real_array("x", x).astype(np.float64)
+    if matrix.ndim != 2 or matrix.shape[0] < 8 or matrix.shape[1] < 1:
+        raise ValueError(f"`x` must be a matrix (input, feature) with at least 8 rows, got shape {matrix.shape}.")
+    labels = np.asarray(y)
+    if labels.ndim not in (1, 2) or labels.shape[0] != matrix.shape[0]:
+        raise ValueError(f"`y` must have one row for each of the {matrix.shape[0]} rows of x, got shape {labels.shape}.")
+    return matrix, labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+
+
+def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
+    """Return labels that the task can be about: class numbers, real numbers or counts."""
+    labels: NDArray[Any] = real_array("y", y)
+    if task == "regression":
+        return labels
+    remedy = "'regression'" if task == "count" else "'regression' for real responses"
+    whole = labels == np.round(labels)
+    if task == "count":
+        whole &= labels >= 0
+    if not whole.all():
+        index = tuple(int(i) for i in np.argwhere(~whole)[0])
+        wanted = "whole numbers of at least 0" if task == "count" else "class numbers"
+        raise ValueError(
+            f"`y` must hold {wanted} for data.task = {task!r}, got {labels[index]} at index "
+            f"{index if len(index) > 1 else index[0]}; set data.task to {remedy}."
+        )
+    if task == "count":
+        return labels
+    if labels.ndim == 1 and len(np.unique(labels)) < 2:
+        raise ValueError(f"`y` must hold at least two classes, got only the class {labels[0]:g}.")
+    return labels.astype(np.int64)
+
+
+def enough_inputs(name: str, wanted: int, held_out: int) -> None:
+    """Require that many inputs among those kept out of the training."""
+    if wanted > held_out:
+        raise ValueError(
+            f"`{name}` must be at most {held_out}, the inputs that are kept out of the training, got {wanted}; a quarter "
+            "of the data is kept out."
+        )
+
+
+def output_directory(out: Path) -> None:
+    """Require a place for the results: nothing, an empty directory, or the directory of an earlier study."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ValueError(f"`out` must be a directory or a path where none is yet, got {shown(str(out))}, which is a file.")
+    if out.is_dir():
+        foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in STUDY_FILES)
+        if foreign:
+            raise ValueError(
+                f"`out` must be empty or hold an earlier study, which is replaced, got {shown(str(out))} with "
+                f"{foreign[0]!r} in it; give a new directory."
+            )
+    parent = next(place for place in out.absolute().parents if place.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"`out` must be in a directory that can be written to, got {shown(str(out))}.")
+
+
+def image_missing(name: str) -> NoReturn:
+    """Refuse to render a report without one of its figures."""
+    raise ValueError(f"`figures` must hold the figure {name!r} of the report, which is missing.")

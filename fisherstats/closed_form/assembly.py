@@ -1,0 +1,152 @@
+r"""From (a number per unit) x (a power of the layer input) to arrays over parameters.
+
+A quantity over :math:`W_l[o,d]` that factors as :math:`f_l[o]\,\bar h_l[d]^k` is, summed over inputs, one matrix product per
+layer; the array over inputs, outputs and parameters never exists.  Sums over inputs are float64 whatever the factors are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "diagonal",
+    "full_matrix",
+    "merge_moments",
+    "moments_of_values",
+    "moments_over_inputs",
+    "outer_sum",
+    "pair_sum",
+    "pairs_per_input",
+    "reach_per_input",
+    "reach_sum",
+    "symmetric",
+]
+
+Array = NDArray[np.floating]
+
+_TILE = 2**21
+"""Numbers in a temporary over (inputs, parameters)."""
+
+
+def diagonal(
+    factors: Sequence[Array | None], inputs: Sequence[Array], exponent: int, sizes: Sequence[int], per_input: bool
+) -> Array:
+    """Return sum over inputs of f_l[o] hbar_l[d]^exponent, (P,), or the summands, (n, P); None stands for zero."""
+    parts = []
+    for factor, h_bar, size in zip(factors, inputs, sizes, strict=True):
+        n = h_bar.shape[0]
+        if factor is None:
+            parts.append(np.zeros((n, size), dtype=h_bar.dtype) if per_input else np.zeros(size))
+        elif per_input:
+            parts.append((factor[:, :, None] * (h_bar**exponent)[:, None, :]).reshape(n, size))
+        else:
+            parts.append(outer_sum(factor, _double(h_bar) ** exponent))
+    return np.concatenate(parts, axis=-1)
+
+
+def outer_sum(factor: Array, power: Array) -> Array:
+    """Return sum over inputs of f[o] p[d], flattened row-major over [o, d], in float64."""
+    return (_double(factor).T @ _double(power)).ravel()
+
+
+def moments_over_inputs(factors: Sequence[Array], inputs: Sequence[Array], exponent: int) -> list[Array]:
+    """Return [n, mean over inputs, sum of squared deviations] of f_l[o] hbar_l[d]^exponent, two-pass, (P,) each."""
+    means, deviations = [], []
+    for factor, h_bar in zip(factors, inputs, strict=True):
+        power = _double(h_bar) ** exponent
+        n, n_units = factor.shape
+        step = max(1, _TILE // power.size)
+        for start in range(0, n_units, step):
+            values = _double(factor[:, start : start + step])[:, :, None] * power[:, None, :]
+            centre = values.mean(axis=0)
+            means.append(centre.ravel())
+            deviations.append(np.square(values - centre).sum(axis=0).ravel())
+    return [np.array([float(n)]), np.concatenate(means), np.concatenate(deviations)]
+
+
+def moments_of_values(values: Array) -> list[Array]:
+    """Return [n, mean over inputs, sum of squared deviations] of values (n, k)."""
+    doubled = _double(values)
+    centre = doubled.mean(axis=0)
+    return [np.array([float(len(values))]), centre, np.square(doubled - centre).sum(axis=0)]
+
+
+def merge_moments(total: list[Array], part: list[Array]) -> None:
+    """Merge [n, mean, squared deviations] of two groups of inputs into `total`; further arrays are plain sums."""
+    (n_total, mean, deviations), (n_part, part_mean, part_deviations) = total[:3], part[:3]
+    n = n_total + n_part
+    shift = part_mean - mean
+    mean += shift * (n_part / n)
+    deviations += part_deviations + np.square(shift) * (n_total * n_part / n)
+    n_total += n_part
+    for into, array in zip(total[3:], part[3:], strict=True):
+        into += array
+
+
+def pair_sum(units: Array, left: Array, right: Array) -> Array:
+    r"""Return :math:`\sum_i C[i,o,p]\,\bar h_l[i,d]\,\bar h_m[i,q]` as a matrix over ([o, d], [p, q])."""
+    n, n_out, n_out2 = units.shape
+    n_in, n_in2 = left.shape[1], right.shape[1]
+    factor = _double(units).reshape(n, n_out * n_out2).T
+    out = np.empty((n_out, n_in, n_out2, n_in2))
+    step = max(1, _TILE // (n * n_in2))
+    for start in range(0, n_in, step):
+        products = (_double(left[:, start : start + step])[:, :, None] * _double(right)[:, None, :]).reshape(n, -1)
+        tile = (factor @ products).reshape(n_out, n_out2, -1, n_in2)
+        out[:, start : start + step] = tile.transpose(0, 2, 1, 3)
+    return out.reshape(n_out * n_in, n_out2 * n_in2)
+
+
+def pairs_per_input(units: Array, left: Array, right: Array) -> Array:
+    """Return the summands of `pair_sum`, (n, out * in, out2 * in2)."""
+    n, n_out, n_out2 = units.shape
+    block = units[:, :, None, :, None] * left[:, None, :, None, None] * right[:, None, None, None, :]
+    return block.reshape(n, n_out * left.shape[1], n_out2 * right.shape[1])
+
+
+def reach_sum(reach: Array, left: Array, score: Array) -> Array:
+    r"""Return :math:`\sum_i R[i,q,o]\,\bar h_l[i,d]\,g[i,p]` over ([o, d], [p, q]), with a zero bias column in q."""
+    n, n_in2, n_out = reach.shape
+    n_in, n_out2 = left.shape[1], score.shape[1]
+    products = (_double(left)[:, :, None] * _double(score)[:, None, :]).reshape(n, n_in * n_out2)
+    summed = (_double(reach).reshape(n, n_in2 * n_out).T @ products).reshape(n_in2, n_out, n_in, n_out2)
+    out = np.zeros((n_out, n_in, n_out2, n_in2 + 1))
+    out[..., :-1] = summed.transpose(1, 2, 3, 0)
+    return out.reshape(n_out * n_in, n_out2 * (n_in2 + 1))
+
+
+def reach_per_input(reach: Array, left: Array, score: Array) -> Array:
+    """Return the summands of `reach_sum`."""
+    n, n_in2, n_out = reach.shape
+    n_in, n_out2 = left.shape[1], score.shape[1]
+    out = np.zeros((n, n_out, n_in, n_out2, n_in2 + 1), dtype=reach.dtype)
+    out[..., :-1] = (
+        reach.transpose(0, 2, 1)[:, :, None, None, :] * left[:, None, :, None, None] * score[:, None, None, :, None]
+    )
+    return out.reshape(n, n_out * n_in, n_out2 * (n_in2 + 1))
+
+
+def _double(array: Array) -> NDArray[np.float64]:
+    return np.asarray(array, dtype=np.float64)
+
+
+def symmetric(block: Array) -> Array:
+    """Copy the upper triangle of the last two axes onto the lower one, in place, and return the array."""
+    for row in range(block.shape[-1] - 1):
+        block[..., row + 1 :, row] = block[..., row, row + 1 :]
+    return block
+
+
+def full_matrix(blocks: dict[tuple[int, int], Array], slices: Sequence[slice]) -> Array:
+    """Return the symmetric matrix (or one per input) from its blocks l <= m."""
+    first = blocks[0, 0]
+    n_params = slices[-1].stop
+    matrix = np.empty((*first.shape[:-2], n_params, n_params), dtype=first.dtype)
+    for (left, right), block in blocks.items():
+        matrix[..., slices[left], slices[right]] = symmetric(block) if left == right else block
+        if left < right:
+            matrix[..., slices[right], slices[left]] = np.swapaxes(block, -1, -2)
+    return matrix

@@ -1,0 +1,113 @@
+r"""The Fisher information and its estimates: :math:`I(\theta)=J^\top I(h)J` and what replaces I(h) in it.
+
+Exact, score and empirical information differ only in the T x T matrix in the middle (Cov t, the mean of r r' over draws, r r' at
+the data label), so each is one call of the same contraction.  The Hessian estimate adds a term linear in the mean residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.closed_form import assembly
+from fisherstats.model.derivatives import Forward, HessianBlocks, gradients, push_forward
+from fisherstats.model.families import Law, SecondMoment
+from fisherstats.model.network import MLP
+
+__all__ = [
+    "at_labels",
+    "hessian_factors",
+    "hessian_matrix_blocks",
+    "hidden_information",
+    "hidden_information_variance",
+    "matrix_blocks",
+    "times_vector",
+    "unit_factors",
+]
+
+Array = NDArray[np.floating]
+Blocks = dict[tuple[int, int], Array]
+
+
+def unit_factors(second: SecondMoment, G: Sequence[Array]) -> list[Array]:
+    r"""Return :math:`G_l[:,o]^\top S\,G_l[:,o]` per layer, (n, units): times :math:`\bar h_l^2` it is the diagonal.
+
+    With S = I(h) this is eq (6) of 2021 on the diagonal (Lemma 3.1 of 2024), with the mean of r r' over draws the score
+    estimate (eq 2), with r r' at the data label the empirical Fisher (eq 17).
+    """
+    return [second.diagonal(G_l) for G_l in G]
+
+
+def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:
+    """Return r r' at one data label per input, about the model's mean: the middle of the empirical Fisher (eq 17)."""
+    return law.second_moment_of(law.residual(y)[:, None, :])
+
+
+def hessian_factors(law: Law, G: Sequence[Array], contracted: Sequence[Array | None]) -> list[Array]:
+    r"""Return :math:`G_l^\top I(h)G_l-\bar r\cdot S_l` per unit (eq 3 of 2024, Remark H.1); `contracted` is :math:`\bar r\cdot S_l`."""
+    exact = unit_factors(law, G)
+    return [
+        information if curvature is None else information - curvature[:, 0, :]
+        for information, curvature in zip(exact, contracted, strict=True)
+    ]
+
+
+def matrix_blocks(
+    second: SecondMoment, G: Sequence[Array], inputs: Sequence[Array], cross_layers: bool, per_input: bool
+) -> Blocks:
+    r"""Return the blocks l <= m of :math:`\sum_i (G_l^\top S\,G_m)\otimes(\bar h_l\bar h_m^\top)` (or per input)."""
+    rows = [second.rows(G_l) for G_l in G]
+    build = assembly.pairs_per_input if per_input else assembly.pair_sum
+    return {
+        (left, right): build(_unit_pairs(rows, left, right), inputs[left], inputs[right])
+        for left, right in _pairs(len(G), cross_layers)
+    }
+
+
+def hessian_matrix_blocks(
+    law: Law, G: Sequence[Array], inputs: Sequence[Array], hessian: HessianBlocks, cross_layers: bool, per_input: bool
+) -> Blocks:
+    r"""Return the blocks l <= m of :math:`\sum_i J^\top I(h)J-\sum_a\bar r_aH^a` (eq 3 of 2024), or per input."""
+    rows = [law.rows(G_l) for G_l in G]
+    build, reach = (
+        (assembly.pairs_per_input, assembly.reach_per_input) if per_input else (assembly.pair_sum, assembly.reach_sum)
+    )
+    blocks = {}
+    for left, right in _pairs(len(G), cross_layers):
+        units = _unit_pairs(rows, left, right)
+        curved = hessian.pairs[left, right]
+        block = build(units if curved is None else units - curved, inputs[left], inputs[right])
+        if left < right:
+            block -= reach(hessian.reach[left, right], inputs[left], hessian.score[right])
+        blocks[left, right] = block
+    return blocks
+
+
+def _pairs(n_layers: int, cross_layers: bool) -> list[tuple[int, int]]:
+    return [(left, right) for left in range(n_layers) for right in range(left, n_layers if cross_layers else left + 1)]
+
+
+def _unit_pairs(rows: Sequence[Array], left: int, right: int) -> Array:
+    return np.matmul(rows[left].transpose(0, 2, 1), rows[right])
+
+
+def hidden_information(second: SecondMoment, B: Array) -> Array:
+    r"""Return :math:`I(h_l)=B_l^\top S\,B_l`, (n, units, units), exactly symmetric (2021, after the derivative lemma)."""
+    rows = second.rows(B)
+    return np.matmul(rows.transpose(0, 2, 1), rows)
+
+
+def hidden_information_variance(law: Law, B: Array) -> Array:
+    r"""Return the single-label variance :math:`M(B_u,B_v,B_u,B_v)` of the score estimate of I(h_l) (Theorem 4 of 2021)."""
+    return law.product_variance(B, B)
+
+
+
+def times_vector(model: MLP, passed: Forward, law: Law, direction: Array) -> Array:
+    r"""Return :math:`\sum_i J^\top I(h)Jv`, (P,), by one forward and one backward pass."""
+    tangent = push_forward(model, passed, direction)
+    weighted = law.product(tangent[:, :, None])[:, :, 0]
+    back = gradients(model, passed, weighted)
+    return np.concatenate([assembly.outer_sum(g, h_bar) for g, h_bar in zip(back, passed.inputs, strict=True)])

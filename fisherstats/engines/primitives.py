@@ -1,0 +1,76 @@
+"""The contractions over classes and heads that the moments need, as plain array functions.
+
+``p`` and ``w`` are (n, C) weights over classes, ``u`` and ``s`` (n, C, k) columns of directions, ``q`` their
+centred form. Weighted sums over classes are matrix products, so that no further (n, C, k) array is reduced by hand.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = [
+    "centred",
+    "pair_sum",
+    "weighted_fourth_power",
+    "weighted_mean",
+    "weighted_square",
+    "weighted_square_product",
+    "weighted_square_variance",
+]
+
+
+def weighted_mean(w: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return sum_k w_k q_k, shape (n, k)."""
+    mean: np.ndarray = np.matmul(w[:, None, :], q)[:, 0, :]
+    return mean
+
+
+def centred(p: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return q_k = u_k - sum_l p_l u_l, accurate for a p that is nearly one-hot.
+
+    Everything is first referred to the most probable class m: w_k = u_k - u_m is exactly 0 there, so the weighted
+    mean holds only small probabilities and q_m = -sum_l p_l w_l keeps its relative accuracy, where
+    u_m - sum_l p_l u_l would have cancelled.
+    """
+    top = np.argmax(p, axis=1)[:, None, None]
+    w = u - np.take_along_axis(u, top, axis=1)
+    w -= weighted_mean(p, w)[:, None, :]
+    return w
+
+
+def weighted_square(w: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return sum_k w_k q_k^2, shape (n, k)."""
+    return weighted_mean(w, q * q)
+
+
+def weighted_fourth_power(w: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return sum_k w_k q_k^4, shape (n, k)."""
+    square = q * q
+    square *= square
+    return weighted_mean(w, square)
+
+
+def weighted_square_variance(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return sum_k p_k (q_k^2 - sum_l p_l q_l^2)^2, shape (n, k): a sum of squares, never a difference of moments."""
+    square = q * q
+    square -= weighted_mean(p, square)[:, None, :]
+    square *= square
+    return weighted_mean(p, square)
+
+
+def weighted_square_product(p: np.ndarray, q: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Return sum_k p_k q_k^2 s_k, shape (n, k)."""
+    return weighted_mean(p, q * q * s)
+
+
+def pair_sum(z: np.ndarray) -> np.ndarray:
+    """Return sum_{a<b} z_a z_b over axis 1 of a non-negative z (n, T, k), shape (n, k).
+
+    A running prefix adds positive terms only; ((sum z)^2 - sum z^2) / 2 would cancel when one head dominates.
+    """
+    prefix = np.zeros_like(z[:, 0, :])
+    total = np.zeros_like(prefix)
+    for head in range(z.shape[1]):
+        total += prefix * z[:, head, :]
+        prefix += z[:, head, :]
+    return total

@@ -1,0 +1,21 @@
+"""Exceptions raised by fisherstats; all derive from a built-in so that ordinary handlers catch them."""
+
+from __future__ import annotations
+
+__all__ = ["AssumptionError", "EngineUnavailable", "MissingExtra", "SizeError"]
+
+
+class AssumptionError(ValueError):
+    """A hypothesis of a numbered statement fails for the given model or input."""
+
+
+class SizeError(ValueError):
+    """A result would not fit in memory; the message names the bytes and a view that would do."""
+
+
+class EngineUnavailable(ImportError):
+    """The requested engine cannot run here; the message says why."""
+
+
+class MissingExtra(ImportError):
+    """An optional library is not installed; the message names the extra that brings it."""

@@ -1,0 +1,188 @@
+"""What a study is about: its settings, its data and the network that scikit-learn trains on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from fisherstats.checks import arguments, study
+from fisherstats.interop import from_sklearn
+from fisherstats.model.network import MLP
+
+__all__ = ["Experiment", "Settings", "prepare", "read_settings"]
+
+#: keys of the configuration, table by table ("" is the top level)
+_KEYS = {
+    "": ("seed", "data", "model", "analysis"),
+    "data": ("source", "x", "y", "task"),
+    "model": ("hidden", "activation", "epochs"),
+    "analysis": ("inputs", "n_draws", "replicates", "target_standard_error"),
+}
+
+#: inputs that are analysed when the configuration does not say
+_DEFAULT_INPUTS = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides a study's numbers, with the defaults of the main job."""
+
+    seed: int = 0
+    data: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"source": "digits"})
+    task: str = "classification"
+    hidden: tuple[int, ...] = (32, 24)
+    activation: str = "tanh"
+    epochs: int = 60
+    inputs: int | None = None
+    n_draws: tuple[int, ...] = (1, 4, 16, 64, 256)
+    replicates: int = 100
+    target_standard_error: float = 0.1
+    folder: Path = Path()
+
+    def as_tables(self) -> dict[str, Any]:
+        """Return the settings as the tables of a configuration, defaults filled in."""
+        analysis = {"inputs": self.inputs} if self.inputs is not None else {}
+        return {
+            "seed": self.seed,
+            "data": {**self.data, "task": self.task},
+            "model": {"hidden": list(self.hidden), "activation": self.activation, "epochs": self.epochs},
+            "analysis": {
+                **analysis,
+                "n_draws": list(self.n_draws),
+                "replicates": self.replicates,
+                "target_standard_error": self.target_standard_error,
+            },
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A trained network, the held-out inputs it is studied on, and how good it is."""
+
+    name: str
+    model: MLP
+    x: NDArray[np.float64]
+    y: NDArray[Any]
+    n_train: int
+    n_held_out: int
+    train_score: float
+    held_out_score: float
+    data_hash: str
+
+
+def read_settings(config: None | str | os.PathLike[str] | Mapping[str, Any], seed: int | None = None) -> Settings:
+    """Return checked settings from nothing, a TOML file or a mapping with the same keys; `seed` wins over both."""
+    study.configuration_given(config)
+    folder = Path()
+    if isinstance(config, Mapping):
+        given: Mapping[str, Any] = config
+    elif config is None:
+        given = {}
+    else:
+        folder = Path(config).parent
+        given = study.parsed_toml(Path(config))
+    study.all_known("", given, _KEYS[""])
+    tables = {name: given.get(name, {}) for name in ("data", "model", "analysis")}
+    for name, table in tables.items():
+        study.all_known(name, table, _KEYS[name])
+
+    chosen: dict[str, Any] = {"folder": folder}
+    if "seed" in given or seed is not None:
+        chosen["seed"] = study.non_negative_integer("seed", given["seed"] if seed is None else seed)
+    data = dict(tables["data"])
+    if "task" in data:
+        chosen["task"] = arguments.choice("data.task", data.pop("task"), ("classification", "regression", "count"))
+    if data:
+        study.data_source(data)
+        chosen["data"] = data
+    model, analysis = tables["model"], tables["analysis"]
+    if "hidden" in model:
+        chosen["hidden"] = study.hidden_widths("model.hidden", model["hidden"])
+    if "activation" in model:
+        words = ("identity", "logistic", "tanh", "relu")
+        chosen["activation"] = arguments.choice("model.activation", model["activation"], words)
+    if "n_draws" in analysis:
+        chosen["n_draws"] = study.draw_counts("analysis.n_draws", analysis["n_draws"])
+    if "target_standard_error" in analysis:
+        target = arguments.positive_number("analysis.target_standard_error", analysis["target_standard_error"])
+        chosen["target_standard_error"] = target
+    for table, key in (("model", "epochs"), ("analysis", "inputs"), ("analysis", "replicates")):
+        if key in tables[table]:
+            chosen[key] = arguments.positive_integer(f"{table}.{key}", tables[table][key])
+    return Settings(**chosen)
+
+
+def _load(settings: Settings) -> tuple[str, NDArray[np.float64], NDArray[Any]]:
+    """Return the name of the data, x and y."""
+    data = settings.data
+    if data.get("source") == "digits":
+        digits = arguments.optional_module("sklearn.datasets", extra="study").load_digits()
+        # Grey levels 0..16 become 0..1, so that the network sees inputs of order one.
+        return "handwritten digits of scikit-learn (8 x 8 pixels)", digits.data / 16.0, digits.target
+    if "source" in data:
+        path = settings.folder / data["source"]
+        x, y = study.array_file("data.source", path, "x"), study.array_file("data.source", path, "y")
+        return data["source"], *study.data_arrays(x, y)
+    x = study.array_file("data.x", settings.folder / data["x"], "x")
+    y = study.array_file("data.y", settings.folder / data["y"], "y")
+    return f"{data['x']} and {data['y']}", *study.data_arrays(x, y)
+
+
+def _train(settings: Settings, x: NDArray[np.float64], y: NDArray[Any], random_state: int) -> Any:
+    """Fit scikit-learn's perceptron for a given number of epochs."""
+    library = arguments.optional_module("sklearn.neural_network", extra="study")
+    options: dict[str, Any] = {
+        "hidden_layer_sizes": settings.hidden,
+        "activation": settings.activation,
+        "max_iter": settings.epochs,
+        "n_iter_no_change": settings.epochs,
+        "random_state": random_state,
+    }
+    if settings.task == "classification":
+        estimator = library.MLPClassifier(**options)
+    else:
+        loss = "poisson" if settings.task == "count" else "squared_error"
+        estimator = library.MLPRegressor(loss=loss, **options)
+    exceptions = arguments.optional_module("sklearn.exceptions", extra="study")
+    # The number of epochs is a setting, so reaching it is no failure. One BLAS thread: the products are small, and the
+    # weights do not depend on the number of cores.
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+        return estimator.fit(x, y)
+
+
+def prepare(settings: Settings) -> Experiment:
+    """Load the data, train on three quarters of them and keep inputs of the last quarter for the analysis."""
+    name, x, y = _load(settings)
+    y = study.labels_for_task(y, settings.task)
+    split_seed, training_seed = np.random.SeedSequence(settings.seed).spawn(2)
+    order = np.random.default_rng(split_seed).permutation(len(x))
+    n_train = len(x) - len(x) // 4
+    train, held_out = order[:n_train], order[n_train:]
+    n_inputs = settings.inputs if settings.inputs is not None else min(_DEFAULT_INPUTS, len(held_out))
+    study.enough_inputs("analysis.inputs", n_inputs, len(held_out))
+    estimator = _train(settings, x[train], y[train], int(training_seed.generate_state(1)[0]))
+    with threadpool_limits(1):
+        scores = estimator.score(x[train], y[train]), estimator.score(x[held_out], y[held_out])
+    digest = hashlib.sha256(np.ascontiguousarray(x).tobytes() + np.ascontiguousarray(y).tobytes())
+    analysed = held_out[:n_inputs]
+    return Experiment(
+        name=name,
+        model=from_sklearn(estimator),
+        x=x[analysed],
+        y=y[analysed],
+        n_train=n_train,
+        n_held_out=len(held_out),
+        train_score=float(scores[0]),
+        held_out_score=float(scores[1]),
+        data_hash=digest.hexdigest(),
+    )

@@ -1,0 +1,193 @@
+"""Exact Fisher information: of the natural parameters, of hidden layers, and of the network's parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator
+
+from fisherstats import calls, labels, monte_carlo, views
+from fisherstats.calls import Call
+from fisherstats.checks import arguments, networks
+from fisherstats.closed_form import fisher
+from fisherstats.model import derivatives
+from fisherstats.model.network import MLP
+
+__all__ = [
+    "fisher_information",
+    "fisher_operator",
+    "hidden_information",
+    "hidden_information_variance",
+    "output_information",
+]
+
+Array = NDArray[np.floating]
+
+
+def output_information(
+    model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
+) -> xr.DataArray:
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    n_outputs = model.widths[-1]
+    call.fits("`output_information`", call.n_inputs * n_outputs**2, 1, "use fewer inputs at a time.")
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        return [call.pass_through(x, first_input)[1].information()]
+
+    (values,) = call.stack(block, call.block_rows())
+    coords = call.input_coordinate() | labels.coordinates(output=n_outputs, output2=n_outputs)
+    return labels.array("output_information", ["input", "output", "output2"], values, coords, call.provenance())
+
+
+def hidden_information(
+    model: MLP,
+    x: Any,
+    *,
+    layer: int,
+    estimator: str | None = None,
+    n_draws: int | None = None,
+    rng: int | np.random.SeedSequence | np.random.Generator | None = None,
+    y: Any = None,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.DataArray:
+    call, layer = _layer_call(model, x, layer, engine, num_threads, progress)
+    arguments.choice("estimator", estimator, (None, "score", "empirical"))
+    arguments.only_with("n_draws", n_draws, "estimator", estimator, "score")
+    arguments.only_with("rng", rng, "estimator", estimator, "score")
+    arguments.only_with("y", y, "estimator", estimator, "empirical")
+    if estimator == "score":
+        return _estimated_hidden(call, layer, arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng))
+    data_labels = None if y is None else model.family.check_labels(labels.unlabelled_response(y), call.n_inputs)
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        B = _reach(call, passed, layer)
+        if data_labels is None:
+            return [fisher.hidden_information(law, B)]
+        return [fisher.hidden_information(fisher.at_labels(law, data_labels[first_input : first_input + len(x)]), B)]
+
+    (values,) = call.stack(block, call.block_rows())
+    key = "hidden_information" if data_labels is None else "hidden_information_empirical"
+    return _unit_array(call, key, values, call.provenance(layer=layer))
+
+
+def _estimated_hidden(call: Call, layer: int, n_draws: int, seed: np.random.SeedSequence) -> xr.DataArray:
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        B = _reach(call, passed, layer)
+        draw = monte_carlo.draw(call.model.family, passed.natural, seed, first_input, n_draws, second_moment=True)
+        variance = fisher.hidden_information_variance(law, B) / n_draws
+        return [fisher.hidden_information(draw.second, B), np.sqrt(variance)]
+
+    values, error = call.stack(block, call.block_rows())
+    provenance = call.provenance(layer=layer, n_draws=n_draws, seed=monte_carlo.seed_record(seed), estimator="score")
+    return _unit_array(call, "hidden_information_estimate", values, provenance, error)
+
+
+def hidden_information_variance(
+    model: MLP,
+    x: Any,
+    *,
+    layer: int,
+    n_draws: int = 1,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.DataArray:
+    call, layer = _layer_call(model, x, layer, engine, num_threads, progress)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        return [fisher.hidden_information_variance(law, _reach(call, passed, layer)) / n_draws]
+
+    (values,) = call.stack(block, call.block_rows())
+    return _unit_array(call, "hidden_information_variance", values, call.provenance(layer=layer, n_draws=n_draws))
+
+
+def _layer_call(
+    model: MLP, x: Any, layer: Any, engine: str | None, num_threads: int | None, progress: bool
+) -> tuple[Call, int]:
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    layer = networks.layer_index(layer, model.n_layers)
+    call.fits("`hidden_information`", call.n_inputs * model.widths[layer] ** 2, 1, "use fewer inputs at a time.")
+    return call, layer
+
+
+def _reach(call: Call, passed: derivatives.Forward, layer: int) -> Array:
+    """Return B_l, the derivative of the natural parameters by h_l."""
+    G = derivatives.jacobians(call.model, passed)
+    return G[-1] if layer == call.model.n_layers else derivatives.pull_back(call.model, G[layer], layer)
+
+
+def _unit_array(call: Call, key: str, values: Array, provenance: dict[str, Any], error: Array | None = None) -> xr.DataArray:
+    dims = ["input", "unit", "unit2"]
+    coords = call.input_coordinate() | labels.coordinates(unit=values.shape[1], unit2=values.shape[2])
+    return labels.array(
+        key, dims, values, coords, provenance, [] if error is None else [("standard_error", dims, error)]
+    )
+
+
+def fisher_information(
+    model: MLP,
+    x: Any,
+    *,
+    view: str = "diagonal",
+    per_input: bool = False,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.DataArray | xr.DataTree:
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    views.check(call, view, per_input)
+
+    def diagonal(x: Array, first_input: int) -> list[Any]:
+        passed, law = call.pass_through(x, first_input)
+        return [(fisher.unit_factors(law, derivatives.jacobians(call.model, passed)), 2), passed.inputs]
+
+    def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
+        passed, law = call.pass_through(x, first_input)
+        G = derivatives.jacobians(call.model, passed)
+        return [fisher.matrix_blocks(law, G, passed.inputs, view == "full", per_input)]
+
+    quantities = views.compute(call, view, per_input, diagonal, matrix)
+    return views.labelled(call, view, per_input, [("information", quantities[0])], call.provenance(view=view))
+
+
+class _InformationOperator(LinearOperator):
+    """v -> mean over inputs of J' I(h) J v, block by block, with nothing larger than a layer."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(dtype=call.rows.dtype, shape=(call.model.n_params,) * 2)
+        self._call = call
+
+    def _matmat(self, vectors: Array) -> Array:
+        call = self._call
+        directions = np.asarray(vectors, dtype=call.rows.dtype)
+
+        def block(x: Array, first_input: int) -> list[Array]:
+            passed, law = call.pass_through(x, first_input)
+            columns = [
+                fisher.times_vector(call.model, passed, law, directions[:, column]) for column in range(directions.shape[1])
+            ]
+            return [np.stack(columns, axis=1)]
+
+        (product,) = call.mean(block, call.block_rows())
+        return product.astype(self.dtype, copy=False)
+
+    def _matvec(self, vector: Array) -> Array:
+        return self._matmat(np.reshape(vector, (-1, 1)))[:, 0]
+
+    def _adjoint(self) -> LinearOperator:
+        return self
+
+
+def fisher_operator(
+    model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
+) -> LinearOperator:
+    return _InformationOperator(calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress))

@@ -1,0 +1,85 @@
+"""Multilayer perceptrons of scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fisherstats.checks import interop
+from fisherstats.checks.arguments import optional_module
+from fisherstats.model.families import Bernoulli, Categorical, Family, Gaussian, Poisson
+from fisherstats.model.network import MLP
+
+__all__ = ["from_sklearn"]
+
+#: scikit-learn's word for a hidden activation -> the word of this package
+_ACTIVATION = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+
+#: scikit-learn's output function, the mean as a function of the last layer -> the family with that mean
+_FAMILY: dict[str, type[Family]] = {
+    "softmax": Categorical,
+    "logistic": Bernoulli,
+    "identity": Gaussian,
+    "exp": Poisson,
+}
+
+
+def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
+    r"""Read a fitted `MLPClassifier` or `MLPRegressor` as the exponential-family network it is.
+
+    The estimator's output function is the mean :math:`\eta(h_L)` of a family in its natural parameters, and that names the
+    family: softmax is `Categorical` (class k is ``estimator.classes_[k]``), logistic is `Bernoulli` with one output for two
+    classes and one per label for multilabel data, the exponential of ``loss="poisson"`` is `Poisson`, identity is
+    `Gaussian`. Its squared-error loss says nothing about the variance of the response: it is 1 unless `family` gives it.
+
+    Parameters
+    ----------
+    estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
+        Fitted. Its weights are copied; float32 is kept.
+    family : Family, optional
+        Replaces the default by another of the same kind, such as ``fs.families.Gaussian(n, covariance=...)``.
+
+    Returns
+    -------
+    MLP
+        The network with weights ``[coefs_[l].T | intercepts_[l]]``.
+
+    Raises
+    ------
+    TypeError
+        If `estimator` is not a perceptron of scikit-learn.
+    ValueError
+        If it is not fitted, or if `family` has another mean function or size than its output.
+    MissingExtra
+        If scikit-learn is not installed.
+
+    Notes
+    -----
+    Steps before the perceptron in a pipeline (scaling, for instance) are not part of the network: the inputs `x` of this
+    package are the inputs of the perceptron. Training options such as penalties and early stopping leave no trace in it.
+
+    Examples
+    --------
+    >>> import fisherstats as fs
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> x, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    >>> estimator = MLPClassifier((3,), activation="tanh", solver="lbfgs", random_state=0).fit(x, y)
+    >>> fs.interop.from_sklearn(estimator)
+    MLP(2-3-1, activation=tanh, family=Bernoulli(n_outputs=1), 13 parameters)
+    """
+    library = optional_module("sklearn.neural_network", extra="study")
+    interop.fitted_perceptron(estimator, (library.MLPClassifier, library.MLPRegressor))
+    interop.activation_known(estimator.activation, list(_ACTIVATION))
+    output = estimator.out_activation_
+    if output not in _FAMILY:
+        interop.output_unknown(output, list(_FAMILY))
+    if family is None:
+        family = _FAMILY[output](estimator.n_outputs_)
+    else:
+        interop.family_matches_output(family, _FAMILY[output], output)
+    return MLP(
+        [np.column_stack([kernel.T, bias]) for kernel, bias in zip(estimator.coefs_, estimator.intercepts_, strict=True)],
+        activation=_ACTIVATION[estimator.activation],
+        family=family,
+    )

@@ -1,0 +1,1 @@
+"""The statistical model: activations, families, the network and its derivatives."""

@@ -1,0 +1,208 @@
+"""What a family of output laws is: its parameters (`Family`), its law at given natural parameters (`Law`), its draws.
+
+The model is p(y | h) = pi(y) exp(t(y)' h - F(h)), with log-partition F, t = t(y) in R^T and h the output of the
+network. A `Family` is a small frozen value; `family.at(h)` is the law of t for a block of inputs, which caches what
+depends on h alone and offers every moment of t along directions, so that no T^4 tensor is ever built. Notation:
+delta = t - E[t], and u, v, s are (n, T, k) arrays with one direction in R^T per input and column.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+__all__ = ["Draw", "Family", "Law", "MatrixRoot", "SecondMoment"]
+
+
+class SecondMoment(Protocol):
+    """A (n, T, T) positive semi-definite matrix A given by a root: A = sum_r rho_r rho_r'."""
+
+    def diagonal(self, u: np.ndarray) -> np.ndarray:
+        """Return u' A u for each column of u (n, T, k), shape (n, k)."""
+        ...
+
+    def rows(self, u: np.ndarray) -> np.ndarray:
+        """Return rho_r . u, shape (n, R, k); sum_r rows(u)_r rows(v)_r = u' A v."""
+        ...
+
+
+@dataclass(frozen=True)
+class MatrixRoot:
+    """A second moment given by the rows of a root.
+
+    Parameters
+    ----------
+    root : numpy.ndarray
+        Array (n, R, T); the matrix is root' root.
+    """
+
+    root: np.ndarray
+
+    def diagonal(self, u: np.ndarray) -> np.ndarray:
+        """Return the sums of squared rows, shape (n, k): never negative."""
+        rows = self.rows(u)
+        squares: np.ndarray = np.einsum("nrk,nrk->nk", rows, rows)
+        return squares
+
+    def rows(self, u: np.ndarray) -> np.ndarray:
+        """Return root @ u, shape (n, R, k)."""
+        rows: np.ndarray = np.matmul(self.root, u)
+        return rows
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The means over N labels per input that the two estimators need, both from the same labels.
+
+    Parameters
+    ----------
+    mean : numpy.ndarray
+        (1/N) sum_k delta_k, shape (n, T).
+    second : SecondMoment or None
+        (1/N) sum_k delta_k delta_k' about the known mean (never about the sample mean); None if not asked for.
+    """
+
+    mean: np.ndarray
+    second: SecondMoment | None
+
+
+class Law(ABC):
+    """The law of t(y) for a block of n inputs, given their natural parameters h (n, T).
+
+    Directions u, v, s have shape (n, T, k). A law is itself a `SecondMoment`: that of I(h) = Cov(t).
+    """
+
+    h: np.ndarray
+
+    @property
+    @abstractmethod
+    def mean(self) -> np.ndarray:
+        """E[t] = grad F(h), shape (n, T)."""
+
+    @abstractmethod
+    def information(self) -> np.ndarray:
+        """Return I(h) = Cov(t), shape (n, T, T)."""
+
+    @abstractmethod
+    def product(self, z: np.ndarray) -> np.ndarray:
+        """Return I(h) z, shape (n, T, k)."""
+
+    @abstractmethod
+    def diagonal(self, u: np.ndarray) -> np.ndarray:
+        """Return Var(u.t) = u' I u, shape (n, k)."""
+
+    @abstractmethod
+    def rows(self, u: np.ndarray) -> np.ndarray:
+        """Return the rows of a root of I times u, shape (n, R, k): sum_r rows(u)_r rows(v)_r = u' I v."""
+
+    @abstractmethod
+    def fourth_moment(self, u: np.ndarray) -> np.ndarray:
+        """Return E[(u.delta)^4], shape (n, k)."""
+
+    @abstractmethod
+    def square_variance(self, u: np.ndarray) -> np.ndarray:
+        """Return M(u,u,u,u) = Var((u.delta)^2), shape (n, k), without subtracting two moments."""
+
+    @abstractmethod
+    def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """Return E[(u.delta)^2 (s.delta)], shape (n, k)."""
+
+    @abstractmethod
+    def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Return M(u,v,u,v) = Var((u.delta)(v.delta)) for all pairs of columns, shape (n, k, m)."""
+
+    @abstractmethod
+    def quadratic_mean(self, a: np.ndarray) -> np.ndarray:
+        """Return E[delta' a delta] = tr(a I) for symmetric a (n, T, T) or (n, g, T, T), shape (n,) or (n, g)."""
+
+    @abstractmethod
+    def quadratic_variance(self, a: np.ndarray) -> np.ndarray:
+        """Return Var(delta' a delta) for symmetric a (n, T, T) or (n, g, T, T), shape (n,) or (n, g)."""
+
+    @abstractmethod
+    def quadratic_third_moment(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """Return E[(delta' a delta)(s.delta)] for s (n, T) or (n, g, T), shape (n,) or (n, g)."""
+
+    @abstractmethod
+    def cumulant(self, order: int) -> np.ndarray:
+        """Return the derivatives of F of the given order, 1 to 4, shape (n, T, ..., T); for small T only."""
+
+    @abstractmethod
+    def residual(self, y: np.ndarray) -> np.ndarray:
+        """Return delta = t(y) - E[t], shape (n, T), for one checked label per input."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
+        """Return the means over n_draws exact labels per input; `first_input` numbers the inputs in messages."""
+
+    def second_moment_of(self, delta: np.ndarray, weights: np.ndarray | None = None) -> SecondMoment:
+        """Return sum_r w_r delta_r delta_r' for delta (n, R, T) and weights (n, R); weights of 1 for None."""
+        return MatrixRoot(delta if weights is None else np.sqrt(weights)[:, :, None] * delta)
+
+
+class Family(ABC):
+    """An exponential family of output laws; a frozen value that knows its parameters only.
+
+    Attributes
+    ----------
+    name : str
+        Word used in messages and provenance.
+    n_outputs : int
+        T, the number of natural parameters, that is, of network outputs.
+    labels_are_classes : bool
+        True where a label is one class number per input instead of one number per output.
+    bounded : bool
+        Whether t(y) has a bounded support.
+    """
+
+    name: ClassVar[str]
+    labels_are_classes: ClassVar[bool] = False
+    bounded: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """Number of natural parameters T."""
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """Return what defines the family, in plain values that can be written as JSON."""
+
+    @abstractmethod
+    def at(self, h: np.ndarray) -> Law:
+        """Return the law of t at natural parameters h (n, T), computed in the dtype of h."""
+
+    @abstractmethod
+    def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
+        """Return log p(y | h), base measure included, shape (n,), for one label per input."""
+
+    @abstractmethod
+    def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+        """Return n_draws labels per input, shape (n_draws, n, T), or (n_draws, n) class numbers."""
+
+    @abstractmethod
+    def check_labels(self, y: Any, n: int) -> np.ndarray:
+        """Return the labels of n inputs as an array (n, T), or (n,) class numbers, if all lie in the support."""
+
+    @abstractmethod
+    def statistic(self, y: np.ndarray) -> np.ndarray:
+        """Return the sufficient statistic t(y), shape (..., T)."""
+
+    @abstractmethod
+    def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
+        """Return the key in `draws.DRAW_SCHEMES` of what `Law.draw` draws."""
+
+    def mean(self, h: np.ndarray) -> np.ndarray:
+        """Return E[t] at h, shape (n, T)."""
+        return self.at(h).mean
+
+    def information(self, h: np.ndarray) -> np.ndarray:
+        """Return I(h) = Cov(t), shape (n, T, T)."""
+        return self.at(h).information()
+
+    def cumulant(self, h: np.ndarray, order: int) -> np.ndarray:
+        """Return the cumulant tensor of t of the given order, 1 to 4, shape (n, T, ..., T)."""
+        return self.at(h).cumulant(order)

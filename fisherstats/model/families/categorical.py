@@ -1,0 +1,303 @@
+"""The categorical family: one of C classes with logits h, t(y) = one-hot.
+
+Moments are sums over classes of powers of q_k = (e_k - p).u, so each costs C per direction and no tensor is built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fisherstats.checks import families as checks
+from fisherstats.checks.arguments import boolean, positive_integer
+from fisherstats.engines import primitives
+from fisherstats.model.families.base import Draw, Family, Law, SecondMoment
+from fisherstats.model.families.draws import draw_class_weights
+
+__all__ = ["Categorical", "CategoricalLaw", "WeightedClasses"]
+
+# Numbers in the largest temporary of `product_variance`.
+TILE = 2**22
+
+
+class CategoricalLaw(Law):
+    """Law of the one-hot statistic; `minimal` drops the last class, whose logit is then 0."""
+
+    def __init__(self, h: np.ndarray, minimal: bool) -> None:
+        self.h = h
+        self.minimal = minimal
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        """Logits of all C classes, shape (n, C)."""
+        return np.pad(self.h, ((0, 0), (0, 1))) if self.minimal else self.h
+
+    @cached_property
+    def p(self) -> np.ndarray:
+        """Class probabilities, shape (n, C); the largest logit is subtracted, so small ones keep their accuracy."""
+        weights = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        probabilities: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+        return probabilities
+
+    @cached_property
+    def complement(self) -> np.ndarray:
+        """1 - p, shape (n, C), at the most probable class as the sum of the others."""
+        top = np.argmax(self.p, axis=1)[:, None]
+        others = self.p.copy()
+        np.put_along_axis(others, top, 0, axis=1)
+        complement = 1 - self.p
+        np.put_along_axis(complement, top, others.sum(axis=1, keepdims=True), axis=1)
+        return complement
+
+    def centred(self, u: np.ndarray) -> np.ndarray:
+        """Return q_k = (e_k - p).u for every class, shape (n, C, k)."""
+        return primitives.centred(self.p, self._all_classes(u))
+
+    def _all_classes(self, u: np.ndarray) -> np.ndarray:
+        return np.pad(u, ((0, 0), (0, 1), (0, 0))) if self.minimal else u
+
+    def _kept(self, values: np.ndarray, axes: int = 1) -> np.ndarray:
+        """Return the entries of (n, C, ...) that belong to outputs, over the given number of class axes."""
+        return values[(slice(None), *(slice(-1),) * axes)] if self.minimal else values
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """Class probabilities of the outputs, shape (n, T)."""
+        return self._kept(self.p)
+
+    def information(self) -> np.ndarray:
+        """Return diag(p) - p p', with p_a times the sum of the other p_b on the diagonal, shape (n, T, T)."""
+        matrix = -self.p[:, :, None] * self.p[:, None, :]
+        classes = np.arange(self.p.shape[1])
+        matrix[:, classes, classes] = self.p * self.complement
+        return self._kept(matrix, 2)
+
+    def product(self, z: np.ndarray) -> np.ndarray:
+        """Return I z, whose entries are p_k q_k, shape (n, T, k)."""
+        return self._kept(self.p[:, :, None] * self.centred(z))
+
+    def diagonal(self, u: np.ndarray) -> np.ndarray:
+        """Return Var(u.t) = sum_k p_k q_k^2, shape (n, k)."""
+        return primitives.weighted_square(self.p, self.centred(u))
+
+    def rows(self, u: np.ndarray) -> np.ndarray:
+        """Return sqrt(p_k) q_k, shape (n, C, k)."""
+        rows: np.ndarray = np.sqrt(self.p)[:, :, None] * self.centred(u)
+        return rows
+
+    def fourth_moment(self, u: np.ndarray) -> np.ndarray:
+        """Return E[(u.delta)^4] = sum_k p_k q_k^4, shape (n, k)."""
+        return primitives.weighted_fourth_power(self.p, self.centred(u))
+
+    def square_variance(self, u: np.ndarray) -> np.ndarray:
+        """Return M(u,u,u,u) = sum_k p_k (q_k^2 - Var(u.t))^2, shape (n, k)."""
+        return primitives.weighted_square_variance(self.p, self.centred(u))
+
+    def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """Return E[(u.delta)^2 (s.delta)] = sum_k p_k q_k(u)^2 q_k(s), shape (n, k)."""
+        moment: np.ndarray = primitives.weighted_square_product(self.p, self.centred(u), self.centred(s)) + 0.0
+        return moment
+
+    def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Return M(u,v,u,v) = sum_k p_k (q_k(u) q_k(v) - Cov(u.t, v.t))^2 for all pairs, shape (n, k, m).
+
+        Notes
+        -----
+        Cost n C k m, in tiles over the columns of u, so that no temporary exceeds 2^22 numbers by more than one column.
+        """
+        q_u, q_v = self.centred(u), self.centred(v)
+        n, classes, m = q_v.shape
+        weighted = self.p[:, :, None] * q_v
+        covariance = np.matmul(q_u.transpose(0, 2, 1), weighted)
+        variance = np.empty((n, u.shape[2], m), dtype=covariance.dtype)
+        step = max(1, TILE // (n * classes * m))
+        for start in range(0, u.shape[2], step):
+            tile = slice(start, start + step)
+            deviation = q_u[:, :, tile, None] * q_v[:, :, None, :]
+            deviation -= covariance[:, None, tile, :]
+            deviation *= deviation
+            flat = deviation.reshape(n, classes, -1)
+            variance[:, tile, :] = primitives.weighted_mean(self.p, flat).reshape(n, -1, m)
+        return variance
+
+    def _form_values(self, a: np.ndarray) -> np.ndarray:
+        """Return f_k = (e_k - p)' a (e_k - p) for every class, shape (n, g, C) for a (n, g, T, T).
+
+        `a` is first referred to the most probable class m, B_kl = (e_k - e_m)' a (e_l - e_m), which is 0 for k = m.
+        """
+        form = np.pad(a, ((0, 0), (0, 0), (0, 1), (0, 1))) if self.minimal else a
+        top = np.argmax(self.p, axis=1)[:, None, None, None]
+        form = form - np.take_along_axis(form, top, axis=3)
+        form = form - np.take_along_axis(form, top, axis=2)
+        p = self.p[:, None, :, None]
+        product = np.matmul(form, p)
+        own = np.diagonal(form, axis1=-2, axis2=-1)
+        values: np.ndarray = own - 2 * product[..., 0] + (product * p).sum(axis=2)
+        return values
+
+    def quadratic_mean(self, a: np.ndarray) -> np.ndarray:
+        """Return tr(a I) = sum_k p_k f_k, with f_k = (e_k - p)' a (e_k - p), shape (n,) or (n, g)."""
+        groups = a if a.ndim == 4 else a[:, None]
+        mean: np.ndarray = np.matmul(self._form_values(groups), self.p[:, :, None])[..., 0]
+        return mean if a.ndim == 4 else mean[:, 0]
+
+    def quadratic_variance(self, a: np.ndarray) -> np.ndarray:
+        """Return Var(delta' a delta) = sum_k p_k (f_k - sum_l p_l f_l)^2, shape (n,) or (n, g)."""
+        values = self._form_values(a if a.ndim == 4 else a[:, None]).swapaxes(1, 2)
+        variance = primitives.weighted_square(self.p, primitives.centred(self.p, values))
+        return variance if a.ndim == 4 else variance[:, 0]
+
+    def quadratic_third_moment(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """Return E[(delta' a delta)(s.delta)] = sum_k p_k f_k q_k(s), shape (n,) or (n, g)."""
+        values = self._form_values(a if a.ndim == 4 else a[:, None]).swapaxes(1, 2)
+        directions = self.centred((s if a.ndim == 4 else s[:, None]).swapaxes(1, 2))
+        moment: np.ndarray = primitives.weighted_mean(self.p, values * directions) + 0.0
+        return moment if a.ndim == 4 else moment[:, 0]
+
+    @cached_property
+    def _one_hot_residuals(self) -> np.ndarray:
+        """delta of every class, (e_k - p)_a, shape (n, C, T)."""
+        classes = np.arange(self.p.shape[1])
+        residuals = np.repeat(-self.p[:, None, :], len(classes), axis=1)
+        residuals[:, classes, classes] = self.complement
+        return residuals[:, :, :-1] if self.minimal else residuals
+
+    def cumulant(self, order: int) -> np.ndarray:
+        """Return the cumulant tensor of t, shape (n, T, ..., T); order 4 is E[delta^4] less its three pairings."""
+        order = checks.cumulant_order(order)
+        if order <= 2:
+            return self.mean if order == 1 else self.information()
+        d = self._one_hot_residuals
+        if order == 3:
+            third: np.ndarray = np.einsum("nk,nka,nkb,nkc->nabc", self.p, d, d, d, optimize=True)
+            return third
+        information = self.information()
+        fourth: np.ndarray = np.einsum("nk,nka,nkb,nkc,nkd->nabcd", self.p, d, d, d, d, optimize=True)
+        for pairing in ("nab,ncd->nabcd", "nac,nbd->nabcd", "nad,nbc->nabcd"):
+            fourth -= np.einsum(pairing, information, information)
+        return fourth
+
+    def residual(self, y: np.ndarray) -> np.ndarray:
+        """Return e_y - p, with 1 - p_y as the sum of the other probabilities, shape (n, T)."""
+        label = y[:, None]
+        delta = -self.p
+        np.put_along_axis(delta, label, np.take_along_axis(self.complement, label, axis=1), axis=1)
+        return self._kept(delta)
+
+    def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
+        """Return the means over n_draws labels per input, as multinomial counts, see `draws.draw_class_weights`."""
+        exact = self if self.h.dtype == np.float64 else CategoricalLaw(self.h.astype(np.float64), self.minimal)
+        weights, mean = draw_class_weights(rng, exact.p, n_draws)
+        second: SecondMoment | None = None
+        if second_moment:
+            second = WeightedClasses(self, weights.astype(self.h.dtype))
+        return Draw(self._kept(mean).astype(self.h.dtype), second)
+
+
+@dataclass(frozen=True)
+class WeightedClasses:
+    """The second moment sum_k w_k (e_k - p)(e_k - p)' of class weights w about the mean p of a law.
+
+    Parameters
+    ----------
+    law : CategoricalLaw
+        The law whose mean is the centre.
+    weights : numpy.ndarray
+        Non-negative weights (n, C), such as relative frequencies.
+    """
+
+    law: CategoricalLaw
+    weights: np.ndarray
+
+    def diagonal(self, u: np.ndarray) -> np.ndarray:
+        """Return sum_k w_k q_k^2, shape (n, k)."""
+        return primitives.weighted_square(self.weights, self.law.centred(u))
+
+    def rows(self, u: np.ndarray) -> np.ndarray:
+        """Return sqrt(w_k) q_k, shape (n, C, k)."""
+        rows: np.ndarray = np.sqrt(self.weights)[:, :, None] * self.law.centred(u)
+        return rows
+
+
+@dataclass(frozen=True)
+class Categorical(Family):
+    """One of C classes with logits h: t(y) = one-hot, F(h) = log sum_k e^h_k.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of classes C, at least 2.
+    minimal : bool, default False
+        False: C outputs, the overcomplete form of the papers, with I(h) 1 = 0. True: C - 1 outputs, the logit of the
+        last class being 0, and I(h) non-singular.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Categorical(2).information(np.zeros((1, 2)))
+    array([[[ 0.25, -0.25],
+            [-0.25,  0.25]]])
+    """
+
+    name: ClassVar[str] = "categorical"
+    labels_are_classes: ClassVar[bool] = True
+    n_classes: int
+    minimal: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_classes", checks.n_classes(self.n_classes))
+        object.__setattr__(self, "minimal", boolean("minimal", self.minimal))
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of natural parameters: C, or C - 1 if minimal."""
+        return self.n_classes - self.minimal
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what defines the family, in plain values."""
+        return {
+            "name": self.name,
+            "n_outputs": self.n_outputs,
+            "n_classes": self.n_classes,
+            "minimal": self.minimal,
+        }
+
+    def at(self, h: np.ndarray) -> CategoricalLaw:
+        """Return the law of t at logits h (n, T)."""
+        return CategoricalLaw(checks.natural_parameters(h, self.n_outputs), self.minimal)
+
+    def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
+        """Return the log probability of one class per input, shape (n,)."""
+        logits = self.at(h).logits
+        label = self.check_labels(y, len(logits))[:, None]
+        top = np.argmax(logits, axis=1)[:, None]
+        shifted = logits - np.take_along_axis(logits, top, axis=1)
+        others = np.exp(shifted)
+        np.put_along_axis(others, top, 0, axis=1)
+        log_prob: np.ndarray = np.take_along_axis(shifted, label, axis=1)[:, 0] - np.log1p(others.sum(axis=1))
+        return log_prob
+
+    def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+        """Return class numbers, shape (n_draws, n), by inversion of the cumulative probabilities."""
+        p = self.at(np.asarray(h, dtype=np.float64)).p
+        n_draws = positive_integer("n_draws", n_draws)
+        labels = np.empty((n_draws, len(p)), dtype=np.int64)
+        cumulative = np.cumsum(p, axis=1)
+        for row, edges in enumerate(cumulative / cumulative[:, -1:]):
+            labels[:, row] = np.searchsorted(edges[:-1], rng.random(n_draws), side="right")
+        return labels
+
+    def check_labels(self, y: Any, n: int) -> np.ndarray:
+        """Return the labels of n inputs as class numbers (n,) if all are from 0 to C - 1."""
+        return checks.class_labels(y, n, self.n_classes)
+
+    def statistic(self, y: np.ndarray) -> np.ndarray:
+        """Return the one-hot rows of class numbers y, shape (..., T)."""
+        return np.eye(self.n_classes)[np.asarray(y)][..., : self.n_outputs]
+
+    def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
+        """Return the key in `draws.DRAW_SCHEMES` of what is drawn."""
+        return "class_counts"

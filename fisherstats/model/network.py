@@ -1,0 +1,246 @@
+"""The exponential-family multilayer perceptron."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fisherstats.arrays import common_dtype, read_only
+from fisherstats.checks import arguments, inputs, networks
+from fisherstats.model import activations
+from fisherstats.model.activations import Activation
+from fisherstats.model.families import Family
+
+__all__ = ["MLP"]
+
+
+class MLP:
+    r"""Exponential-family network :math:`p(y|x,\theta)=\pi(y)\exp\{t(y)^\top h_L(x)-F(h_L(x))\}`.
+
+    Layers are :math:`a_{l+1}=W_l\bar h_l`, :math:`\bar h_l=(h_l^\top,1)^\top`, :math:`h_{l+1}=\sigma_l(a_{l+1})` for
+    :math:`l<L-1` and :math:`h_L=a_L`, the natural parameters of the family.
+
+    Parameters
+    ----------
+    weights : sequence of array_like, shape (n_out, n_in + 1)
+        One matrix per layer; the last column is the bias. Copied, and read-only afterwards. float32 is kept only if every
+        matrix is float32; integers become float64.
+    activation : str, Activation or sequence of them
+        The activation of all hidden layers, or one per hidden layer.
+    family : Family
+        Law of the response; it takes as many natural parameters as the last layer has rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes do not chain, a weight is not finite, a word is unknown, or the last layer does not fit the family.
+
+    Notes
+    -----
+    The parameter vector is the concatenation of `W_l.ravel()` in row-major order, bias last in each row.
+
+    Examples
+    --------
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[0.5, -0.5, 0.1]]], activation="tanh", family=fs.families.Bernoulli())
+    >>> model.n_params
+    3
+    >>> model.natural_parameters([[1.0, 2.0]])
+    array([[-0.4]])
+    """
+
+    weights: tuple[NDArray[np.floating], ...]
+    activations: tuple[Activation, ...]
+    family: Family
+
+    def __init__(
+        self,
+        weights: Sequence[ArrayLike],
+        *,
+        activation: str | Activation | Sequence[str | Activation],
+        family: Family,
+    ) -> None:
+        matrices = networks.weight_matrices(weights)
+        dtype = common_dtype(*matrices)
+        n_hidden = len(matrices) - 1
+        if isinstance(activation, str | Activation):
+            chosen = [activations.get(activation)] * n_hidden
+        else:
+            chosen = [activations.get(one) for one in activation]
+            networks.activation_count(chosen, n_hidden)
+        networks.family_object(family, Family, matrices[-1].shape[0])
+        self.__dict__["weights"] = tuple(read_only(matrix.astype(dtype)) for matrix in matrices)
+        self.__dict__["activations"] = tuple(chosen)
+        self.__dict__["family"] = family
+
+    @classmethod
+    def from_arrays(
+        cls,
+        kernels: Sequence[ArrayLike],
+        biases: Sequence[ArrayLike],
+        *,
+        activation: str | Activation | Sequence[str | Activation],
+        family: Family,
+    ) -> Self:
+        """Build the network from kernels of shape (n_out, n_in) and biases of shape (n_out,).
+
+        Parameters
+        ----------
+        kernels, biases : sequence of array_like
+            One kernel and one bias vector per layer.
+        activation, family
+            As for `MLP`.
+
+        Returns
+        -------
+        MLP
+            The network with weights ``[kernel | bias]``.
+
+        Examples
+        --------
+        >>> import fisherstats as fs
+        >>> model = fs.MLP.from_arrays([[[0.5, -0.5]]], [[0.1]], activation=[], family=fs.families.Bernoulli())
+        >>> model.weights[0].tolist()
+        [[0.5, -0.5, 0.1]]
+        """
+        return cls(networks.biases_fit(kernels, biases), activation=activation, family=family)
+
+    @classmethod
+    def random(
+        cls,
+        widths: Sequence[int],
+        *,
+        activation: str | Activation | Sequence[str | Activation],
+        family: Family,
+        rng: int | np.random.SeedSequence | np.random.Generator,
+    ) -> Self:
+        r"""Draw a network with independent weights :math:`N(0, 1/(n_{in}+1))`, biases included.
+
+        Parameters
+        ----------
+        widths : sequence of int
+            Inputs, hidden units ..., outputs.
+        activation, family
+            As for `MLP`.
+        rng : int, SeedSequence or Generator
+            Source of randomness; the same int gives the same network.
+
+        Returns
+        -------
+        MLP
+            A float64 network.
+
+        Examples
+        --------
+        >>> import fisherstats as fs
+        >>> fs.MLP.random([3, 4, 2], activation="tanh", family=fs.families.Categorical(2), rng=0).n_params
+        26
+        """
+        sizes = networks.widths(widths)
+        generator = np.random.default_rng(arguments.seed_sequence(rng))
+        weights = [
+            generator.standard_normal((n_out, n_in + 1)) / np.sqrt(n_in + 1)
+            for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
+        ]
+        return cls(weights, activation=activation, family=family)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Inputs, hidden units ..., outputs."""
+        return (self.weights[0].shape[1] - 1, *(matrix.shape[0] for matrix in self.weights))
+
+    @property
+    def n_layers(self) -> int:
+        """Number of weight matrices, L."""
+        return len(self.weights)
+
+    @property
+    def n_params(self) -> int:
+        """Length of the parameter vector, P."""
+        return sum(matrix.size for matrix in self.weights)
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """Precision of the weights."""
+        return self.weights[0].dtype
+
+    @property
+    def kernels(self) -> tuple[NDArray[np.floating], ...]:
+        """Weight matrices without the bias column."""
+        return tuple(matrix[:, :-1] for matrix in self.weights)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of weights, activations and family, for provenance."""
+        digest = hashlib.sha256()
+        for matrix in self.weights:
+            digest.update(repr((matrix.shape, matrix.dtype.str)).encode())
+            digest.update(matrix.tobytes())
+        digest.update(repr([(one.name, one.parameters) for one in self.activations]).encode())
+        digest.update(repr(self.family.parameters()).encode())
+        return digest.hexdigest()
+
+    def layer_slices(self) -> list[slice]:
+        """Return the slice of the parameter vector that each weight matrix occupies."""
+        ends = np.cumsum([matrix.size for matrix in self.weights]).tolist()
+        return [slice(end - matrix.size, end) for end, matrix in zip(ends, self.weights, strict=True)]
+
+    def as_dtype(self, dtype: np.dtype[np.floating]) -> MLP:
+        """Return the network in another precision (itself where nothing changes)."""
+        if dtype == self.dtype:
+            return self
+        return MLP([matrix.astype(dtype) for matrix in self.weights], activation=self.activations, family=self.family)
+
+    def natural_parameters(self, x: ArrayLike) -> NDArray[np.floating]:
+        """Return h_L(x), shape (n, T), for a matrix of inputs.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray, shape (n, T)
+            Natural parameters of the response at each input.
+        """
+        matrix = arguments.real_array("x", x)
+        inputs.input_matrix(matrix.shape, matrix.dtype, self.widths[0])
+        h = matrix
+        for layer, weight in enumerate(self.weights):
+            h = h @ weight[:, :-1].T + weight[:, -1]
+            if layer < self.n_layers - 1:
+                h = self.activations[layer].value(h)
+        return h
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        networks.frozen(name)
+
+    def __delattr__(self, name: str) -> None:
+        networks.frozen(name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.weights, self.activations, self.family)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MLP):
+            return NotImplemented
+        return self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        names = list(dict.fromkeys(one.name for one in self.activations))
+        shape = "-".join(str(width) for width in self.widths)
+        return f"MLP({shape}, activation={', '.join(names) or 'none'}, family={self.family!r}, {self.n_params} parameters)"
+
+
+def _rebuild(weights: Any, chosen: Any, family: Family) -> MLP:
+    """Unpickle through the constructor, so that the arrays are read-only again."""
+    return MLP(weights, activation=chosen, family=family)

@@ -1,0 +1,58 @@
+"""Draws of labels from the model, one random stream per fixed group of inputs.
+
+A stream is a Philox generator whose key comes from the seed and whose counter carries the number of the group, so any thread can
+make any stream and adding inputs changes none of the earlier ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.model.families import Draw, Family, Law, MatrixRoot, SecondMoment
+from fisherstats.model.families.categorical import WeightedClasses
+from fisherstats.streaming import STREAM_ROWS
+
+__all__ = ["draw", "seed_record"]
+
+Array = NDArray[np.floating]
+
+
+def draw(
+    family: Family, h: Array, seed: np.random.SeedSequence, first_input: int, n_draws: int, second_moment: bool
+) -> Draw:
+    """Return (1/N) sum r and, if asked for, (1/N) sum r r' over N labels of each input of a block.
+
+    `first_input` must be a multiple of `STREAM_ROWS`. The means come from the same labels; what is really drawn (counts, a
+    Wishart matrix, sums, labels) is the family's matter.
+    """
+    key = seed.generate_state(2, np.uint64)
+    groups = []
+    for start in range(0, len(h), STREAM_ROWS):
+        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, (first_input + start) // STREAM_ROWS, 0]))
+        rows = h[start : start + STREAM_ROWS]
+        # A short last group is drawn in full, so that inputs appended later do not change its labels.
+        full = np.concatenate([rows, np.repeat(rows[-1:], STREAM_ROWS - len(rows), axis=0)])
+        groups.append(family.at(full).draw(generator, n_draws, second_moment, first_input + start))
+    mean = np.concatenate([group.mean for group in groups])[: len(h)]
+    seconds = [group.second for group in groups if group.second is not None]
+    return Draw(mean, _joined(family.at(h), seconds) if second_moment else None)
+
+
+def _joined(law: Law, parts: list[SecondMoment]) -> SecondMoment:
+    n = len(law.h)
+    if isinstance(parts[0], WeightedClasses):
+        weights = np.concatenate([part.weights for part in parts if isinstance(part, WeightedClasses)])
+        return WeightedClasses(law, weights[:n])  # type: ignore[arg-type]
+    return MatrixRoot(np.concatenate([part.root for part in parts if isinstance(part, MatrixRoot)])[:n])
+
+
+def seed_record(seed: np.random.SeedSequence) -> dict[str, Any]:
+    """Return what identifies a seed, for provenance."""
+    entropy = seed.entropy
+    return {
+        "entropy": [int(word) for word in entropy] if isinstance(entropy, list | tuple | np.ndarray) else int(entropy or 0),
+        "spawn_key": [int(word) for word in seed.spawn_key],
+    }

@@ -1,0 +1,264 @@
+"""The figures of a study: one function per figure, each takes one labelled result and nothing else.
+
+Figures are narrow with large type, so that they can be read on a telephone; estimators differ in colour, marker and line
+style, so that they can be told apart on grey paper.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats.checks.arguments import optional_module
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["as_svg", "bound_tightness", "information_by_layer", "relative_error_by_layer", "standard_error_by_draws"]
+
+Result = TypeVar("Result", xr.DataArray, xr.Dataset)
+
+#: colour of each estimator (Okabe and Ito's palette, which colour-blind readers can tell apart)
+_COLOUR = {"score": "#0072B2", "hessian": "#D55E00"}
+#: colour, marker and line of each layer
+_LAYER_STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"), ("#555555", "v", "-")]
+_STYLE = {
+    "font.size": 11.0,
+    "axes.titlesize": 11.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.hashsalt": "fisherstats",
+}
+
+
+def _figure(height: float, rows: int = 1, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure that belongs to no window system and its panels, one below the other."""
+    figure = optional_module("matplotlib.figure", extra="study").Figure(figsize=(5.4, height), layout="constrained")
+    panels = figure.subplots(rows, 1, squeeze=False, **shared)
+    return figure, list(panels[:, 0])
+
+
+def _styled(draw: Callable[[Result], Figure]) -> Callable[[Result], Figure]:
+    """Draw in the style of the report, and leave the caller's settings as they were."""
+
+    @functools.wraps(draw)
+    def drawn(result: Result) -> Figure:
+        with optional_module("matplotlib", extra="study").rc_context(_STYLE):
+            return draw(result)
+
+    return drawn
+
+
+def as_svg(figure: Figure) -> str:
+    """Return the figure as an SVG document without a date, so that equal figures give equal text."""
+    text = io.StringIO()
+    with optional_module("matplotlib", extra="study").rc_context(_STYLE):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
+
+
+def _layer_names(n_layers: int) -> list[str]:
+    return [f"layer {layer}" for layer in range(n_layers)]
+
+
+def _boxes(panel: Axes, groups: Sequence[NDArray[Any]], heights: Sequence[float], width: float, colour: str) -> None:
+    """Draw a horizontal box per group: middle half, median, and whiskers over the middle 90 %."""
+    drawn = [(group, height) for group, height in zip(groups, heights, strict=True) if group.size]
+    if not drawn:
+        return
+    parts = panel.boxplot(
+        [group for group, _ in drawn],
+        positions=[height for _, height in drawn],
+        widths=width,
+        orientation="horizontal",
+        whis=(5, 95),
+        showfliers=False,
+        patch_artist=True,
+        manage_ticks=False,
+    )
+    for box in parts["boxes"]:
+        box.set(facecolor=colour, alpha=0.45, edgecolor=colour)
+    for line in parts["whiskers"] + parts["caps"]:
+        line.set(color=colour)
+    for line in parts["medians"]:
+        line.set(color="black", linewidth=1.6)
+
+
+def _by_layer(panel: Axes, n_layers: int) -> None:
+    panel.set_yticks(range(n_layers), _layer_names(n_layers))
+    panel.set_ylim(n_layers - 0.5, -0.5)
+    panel.grid(axis="y", visible=False)
+
+
+@_styled
+def information_by_layer(information: xr.DataArray) -> Figure:
+    """Draw how the exact diagonal information spreads over the parameters of each layer.
+
+    Parameters
+    ----------
+    information : DataArray, dims (param,)
+        The diagonal of the Fisher information.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A box per layer over its positive entries, and a diamond at the mean of all its entries.
+    """
+    layers = information["param_layer"].values
+    n_layers = int(layers.max()) + 1
+    groups = [information.values[layers == layer] for layer in range(n_layers)]
+    figure, (panel,) = _figure(1.5 + 0.55 * n_layers)
+    positive = [group[group > 0] for group in groups]
+    _boxes(panel, positive, range(n_layers), 0.5, "#0072B2")
+    means = [(group.mean(), layer) for layer, group in enumerate(groups) if group.mean() > 0]
+    panel.plot(*np.transpose(means), "D", color="black", markersize=6, label="mean entry")
+    panel.set_xscale("log")
+    panel.set_xlabel("exact Fisher information of a parameter")
+    _by_layer(panel, n_layers)
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure
+
+
+@_styled
+def standard_error_by_draws(layers: xr.Dataset) -> Figure:
+    """Draw closed-form and observed relative standard errors of each layer's mean entry against the number of draws.
+
+    Parameters
+    ----------
+    layers : Dataset
+        ``information(layer)``, ``standard_error`` and ``observed_standard_error(estimator, n_draws, layer)``,
+        ``expected_ratio(side)`` and the attribute ``target_standard_error``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel per estimator: lines are closed forms, marks are observed with the bar that 95 % of them should
+        overlap the line with. A layer whose error is exactly zero is named in the panel.
+    """
+    draws = layers["n_draws"].values
+    n_layers = layers.sizes["layer"]
+    figure, panels = _figure(7.0, rows=2, sharex=True, sharey=True)
+    low, high = layers["expected_ratio"].values
+    for panel, estimator in zip(panels, layers["estimator"].values, strict=True):
+        chosen = layers.sel(estimator=estimator)
+        exact = []
+        for layer in range(n_layers):
+            one = chosen.isel(layer=layer)
+            scale = float(one["information"])
+            expected, observed = one["standard_error"].values, one["observed_standard_error"].values
+            colour, marker, line = _LAYER_STYLES[layer % len(_LAYER_STYLES)]
+            if scale > 0 and not expected.any():
+                exact.append(str(layer))
+            if scale <= 0 or not expected.any():
+                continue
+            panel.plot(draws, expected / scale, line, color=colour, linewidth=1.4)
+            # observed / closed form lies in [low, high] with 95 %, so the closed form lies in [observed/high, observed/low].
+            spread = [observed - observed / high, observed / low - observed]
+            panel.errorbar(
+                draws, observed / scale, np.array(spread) / scale, fmt=marker, color=colour, markersize=5, capsize=2.5,
+                label=f"layer {layer}",
+            )
+        target = float(layers.attrs["target_standard_error"])
+        panel.axhline(target, color="black", linewidth=0.9, linestyle=(0, (1, 2)))
+        panel.annotate(f"{target:.3g}", (1.0, target), xycoords=("axes fraction", "data"), fontsize=10, va="bottom", ha="right")
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_title(f"{estimator} estimator", loc="left", color=_COLOUR[str(estimator)])
+        panel.set_ylabel("relative standard error")
+        if exact:
+            named = f"layer{'s' if len(exact) > 1 else ''} {', '.join(exact)}: exactly 0"
+            panel.annotate(named, (0.03, 0.05), xycoords="axes fraction", fontsize=10)
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(loc="upper right", fontsize=10)
+    panels[-1].set_xlabel("draws per input, N")
+    return figure
+
+
+@_styled
+def relative_error_by_layer(relative_error: xr.DataArray) -> Figure:
+    """Draw how the relative standard error at one draw per input spreads over the parameters of each layer.
+
+    Parameters
+    ----------
+    relative_error : DataArray, dims (estimator, param)
+        Standard error over information; NaN where the information is zero.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A box per layer and estimator over the positive errors; errors that are exactly zero are counted in words.
+    """
+    return _paired_boxes(
+        {str(name): relative_error.sel(estimator=name).values for name in relative_error["estimator"].values},
+        relative_error["param_layer"].values,
+        "relative standard error at 1 draw per input",
+        "exactly 0",
+        reference=None,
+    )
+
+
+@_styled
+def bound_tightness(bounds: xr.Dataset) -> Figure:
+    """Draw how close the certified bounds come to the exact variance in each layer.
+
+    Parameters
+    ----------
+    bounds : Dataset
+        ``exact``, ``lower`` and ``upper``, each (estimator, param).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Boxes of lower/exact (left of 1) and upper/exact (right of 1) where the exact variance is positive.
+    """
+    values: dict[str, NDArray[Any]] = {}
+    for name in bounds["estimator"].values:
+        one = bounds.sel(estimator=name)
+        exact = np.where(one["exact"].values > 0, one["exact"].values, np.nan)
+        # A column per side; a lower bound of 0 has no place on a log axis and is left out, as the caption says.
+        values[str(name)] = np.stack([one["lower"].values / exact, one["upper"].values / exact], axis=-1)
+    return _paired_boxes(
+        values, bounds["param_layer"].values, "bound / exact variance", "variance exactly 0", reference=1.0
+    )
+
+
+def _paired_boxes(
+    values: dict[str, NDArray[Any]], layers: NDArray[Any], label: str, nothing: str, reference: float | None
+) -> Figure:
+    """Draw a row of boxes per layer and estimator; `values` is (param,) or (param, side)."""
+    n_layers = int(layers.max()) + 1
+    figure, (panel,) = _figure(1.6 + 0.8 * n_layers)
+    offsets = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [0.0]
+    patches = optional_module("matplotlib.patches", extra="study")
+    empty = []
+    for (name, numbers), offset in zip(values.items(), offsets, strict=True):
+        columns = numbers if numbers.ndim == 2 else numbers[:, None]
+        for layer in range(n_layers):
+            sides = [column[np.isfinite(column) & (column > 0)] for column in columns[layers == layer].T]
+            _boxes(panel, sides, [layer + offset] * len(sides), 0.3, _COLOUR[name])
+            if not any(side.size for side in sides):
+                empty.append((layer + offset, name))
+    if reference is not None:
+        panel.axvline(reference, color="black", linewidth=0.9, linestyle=(0, (1, 2)))
+    panel.set_xscale("log")
+    for height, name in empty:
+        panel.annotate(
+            f"{name}: {nothing}", (0.02, height), xycoords=("axes fraction", "data"), fontsize=10, va="center",
+            color=_COLOUR[name],
+        )
+    panel.set_xlabel(label)
+    _by_layer(panel, n_layers)
+    handles = [patches.Patch(facecolor=_COLOUR[name], alpha=0.45, edgecolor=_COLOUR[name], label=name) for name in values]
+    panel.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure

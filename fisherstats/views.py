@@ -1,0 +1,121 @@
+"""The three views of a matrix over parameters (diagonal, block per layer, full): sizes, streaming and labels, once for all callers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats import labels
+from fisherstats.calls import Call
+from fisherstats.checks import arguments
+from fisherstats.closed_form import assembly
+
+__all__ = ["VIEWS", "check", "compute", "labelled", "stacked"]
+
+Array = NDArray[np.floating]
+
+VIEWS = ("diagonal", "block", "full")
+DENSE_ROWS = 256
+
+DiagonalBlock = Callable[[Array, int], list[Any]]
+MatrixBlock = Callable[[Array, int], list[dict[tuple[int, int], Array]]]
+
+
+def check(call: Call, view: str, per_input: bool, n_quantities: int = 1) -> None:
+    """Require a known view whose result fits in memory."""
+    arguments.choice("view", view, VIEWS)
+    arguments.boolean("per_input", per_input)
+    n_params = call.model.n_params
+    numbers = {
+        "diagonal": n_params,
+        "block": sum(size**2 for size in call.sizes),
+        "full": n_params**2,
+    }[view]
+    rows = call.n_inputs if per_input else 1
+    remedy = {
+        "diagonal": "use per_input=False, fewer inputs or group_by where it is offered.",
+        "block": "use view='diagonal', or fisher_operator for products with vectors.",
+        "full": "use view='diagonal' or view='block', or fisher_operator for products with vectors.",
+    }[view]
+    what = f"`view={view!r}`" + (" with `per_input=True`" if per_input else "")
+    call.fits(what, numbers * rows * n_quantities, 1 if view == "diagonal" else 2, remedy)
+
+
+def compute(
+    call: Call, view: str, per_input: bool, diagonal: DiagonalBlock, matrix: MatrixBlock, second_order: bool = False
+) -> list[dict[tuple[int, int], Array]]:
+    """Stream a block function; return, per quantity, {(0, 0): diagonal} or its blocks l <= m.
+
+    `diagonal` gives (factors per unit, power of the layer input) of each quantity and last the layer inputs, `matrix` gives
+    the blocks of each quantity.
+    """
+    if view == "diagonal":
+
+        def block(x: Array, first_input: int) -> list[Array]:
+            *quantities, layer_inputs = diagonal(x, first_input)
+            return [
+                assembly.diagonal(factors, layer_inputs, exponent, call.sizes, per_input)
+                for factors, exponent in quantities
+            ]
+
+        return [{(0, 0): array} for array in call.over_inputs(block, call.block_rows(second_order=second_order), per_input)]
+
+    n_layers = call.model.n_layers
+    pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)]
+
+    def dense_block(x: Array, first_input: int) -> list[Array]:
+        return [blocks[pair] for blocks in matrix(x, first_input) for pair in pairs]
+
+    flat = call.over_inputs(dense_block, call.block_rows(DENSE_ROWS, second_order), per_input)
+    count = len(pairs)
+    return [dict(zip(pairs, flat[start : start + count], strict=True)) for start in range(0, len(flat), count)]
+
+
+def stacked(quantities: Sequence[Mapping[tuple[int, int], Array]], per_input: bool) -> dict[tuple[int, int], Array]:
+    """Join quantities along a new estimator axis (after the inputs)."""
+    return {pair: np.stack([one[pair] for one in quantities], axis=int(per_input)) for pair in quantities[0]}
+
+
+def labelled(
+    call: Call,
+    view: str,
+    per_input: bool,
+    entries: Sequence[tuple[str, Mapping[tuple[int, int], Array]]],
+    provenance: dict[str, Any],
+    *,
+    estimators: Sequence[str] | None = None,
+    companions: Sequence[tuple[str, Array]] = (),
+    compare: bool = False,
+) -> xr.DataArray | xr.Dataset | xr.DataTree:
+    """Return a DataArray (one quantity), a Dataset (`compare`), or for blocks a DataTree with one child per layer."""
+    leading = (["input"] if per_input else []) + (["estimator"] if estimators else [])
+    shared = call.input_coordinate() if per_input else {}
+    if estimators:
+        shared |= labels.coordinates(estimator=list(estimators))
+    widths, slices = call.model.widths, call.model.layer_slices()
+    if view == "block":
+        children = {}
+        for layer in range(call.model.n_layers):
+            coords = shared | labels.param_coordinates(widths, layer=layer)
+            coords |= labels.param_coordinates(widths, "param2", layer)
+            dims = [*leading, "param", "param2"]
+            parts = [(key, dims, assembly.symmetric(blocks[layer, layer])) for key, blocks in entries]
+            children[f"layer_{layer}"] = labels.dataset(parts, coords, provenance)
+        return labels.tree(children, provenance)
+    coords = shared | labels.param_coordinates(widths)
+    dims = [*leading, "param"]
+    if view == "full":
+        coords |= labels.param_coordinates(widths, "param2")
+        dims.append("param2")
+    values = [
+        (key, dims, blocks[0, 0] if view == "diagonal" else assembly.full_matrix(blocks, slices))
+        for key, blocks in entries
+    ]
+    if compare:
+        return labels.dataset(values, coords, provenance)
+    key, _, array = values[0]
+    return labels.array(key, dims, array, coords, provenance, [(name, dims, beside) for name, beside in companions])
