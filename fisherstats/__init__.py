@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+from fisherstats.bounds import variance_bounds
 from fisherstats.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError
 from fisherstats.estimators import empirical_fisher, estimate_fisher, estimator_variance
 from fisherstats.information import (
@@ -37,4 +38,5 @@ __all__ = [
     "hidden_information",
     "hidden_information_variance",
     "output_information",
+    "variance_bounds",
 ]

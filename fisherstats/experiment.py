@@ -29,7 +29,7 @@ _KEYS = {
 }
 
 #: inputs that are analysed when the configuration does not say
-_DEFAULT_INPUTS = 128
+_DEFAULT_INPUTS = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Settings:
     seed: int = 0
     data: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"source": "digits"})
     task: str = "classification"
-    hidden: tuple[int, ...] = (32, 24)
+    hidden: tuple[int, ...] = (48, 32)
     activation: str = "tanh"
     epochs: int = 60
     inputs: int | None = None
     n_draws: tuple[int, ...] = (1, 4, 16, 64, 256)
-    replicates: int = 100
+    replicates: int = 200
     target_standard_error: float = 0.1
     folder: Path = Path()
 

@@ -158,14 +158,14 @@ VARIABLES = {
     ),
     "ratio": Variable("ratio", "[input] estimator param", "upper / exact", "tightness of the upper bound, 1 is exact", "bounds"),
     "lower_by_form": Variable(
-        "lower_by_form", "bound [input] estimator param", "V_j lower", "lower bound by each form (0 where it says nothing)", "bounds"
+        "lower_by_form", "[input] bound estimator param", "V_j lower", "lower bound by each form (0 where it says nothing)", "bounds"
     ),
     "upper_by_form": Variable(
-        "upper_by_form", "bound [input] estimator param", "V_j upper", "upper bound by each form (inf where it says nothing)", "bounds"
+        "upper_by_form", "[input] bound estimator param", "V_j upper", "upper bound by each form (inf where it says nothing)", "bounds"
     ),
     "attained": Variable(
         "attained",
-        "side [input] param",
+        "[input] side param",
         "|dh|^4 lambda~(M) / N",
         "Theorem 4.1 with quartic extremes attained by an iteration (shown, not certified, never used as a bound)",
         "bounds",

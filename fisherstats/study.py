@@ -115,13 +115,15 @@ def _progress_bar(total: int, shown: bool) -> Iterator[Advance]:
         return
     tqdm = arguments.optional_module("tqdm", extra="study").tqdm
     with tqdm(total=total, file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
-        started = False
+        current = ""
 
         def advance(step: str) -> None:
-            nonlocal started
-            bar.update(int(started))
-            started = True
-            bar.set_description(step, refresh=True)
+            nonlocal current
+            if current:
+                bar.update(1)
+            if step != current:
+                bar.set_description(step)
+            current = step
 
         yield advance
         bar.update(1)
@@ -169,7 +171,7 @@ def _replicate(
         for replicate in range(settings.replicates):
             advance(f"replicates, N = {n_draws}")
             stream = np.random.SeedSequence(settings.seed, spawn_key=(2, position, replicate))
-            estimate = estimate_fisher(experiment.model, experiment.x, estimator=ESTIMATORS, n_draws=n_draws, rng=stream)
+            estimate = estimate_fisher(experiment.model, experiment.x, estimator=ESTIMATORS, n_draws=n_draws, rng=stream, standard_error=False)
             deviation = estimate.values - exact
             squares[:, position] += deviation**2
             sums = np.stack([np.bincount(layer, weights=one) for one in deviation])
@@ -276,13 +278,23 @@ def _write(tree: xr.DataTree, page: str, place: Path) -> None:
         tree.to_netcdf(partial / "study.nc")
         tree.to_zarr(partial / "study.zarr", zarr_format=2)
         with _interrupts_held():
-            if place.exists():
-                place.rename(earlier)
-            partial.rename(place)
+            _replace(place, partial, earlier)
     finally:
         with _interrupts_held():
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _replace(place: Path, new: Path, earlier: Path) -> None:
+    """Put `new` at `place`; what stood there goes to `earlier`, and comes back if that fails."""
+    if place.exists():
+        place.rename(earlier)
+    try:
+        new.rename(place)
+    except OSError:
+        if earlier.exists():
+            earlier.rename(place)
+        raise
 
 
 @contextlib.contextmanager
@@ -296,6 +308,6 @@ def _interrupts_held() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, previous if previous is not None else signal.SIG_DFL)
     if waiting:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)

@@ -108,7 +108,11 @@ def _expectation(values: Array, probabilities: Array) -> Array:
 
 
 def covariance(first: Array, second: Array, probabilities: Array) -> Array:
-    """``E[(A - E A)(B - E B)]`` entry by entry, the label on the first axis."""
+    """``E[(A - E A)(B - E B)]`` entry by entry, the label on the first axis.
+
+    Both are measured from their value at the first label, so that what does not depend on the label has covariance zero.
+    """
+    first, second = first - first[0], second - second[0]
     centred = first - _expectation(first, probabilities)
     return _expectation(centred * (second - _expectation(second, probabilities)), probabilities)
 
@@ -153,9 +157,11 @@ def combine_fixed(variances: Array, n_draws: int = 1) -> Array:
 
 
 def _sample_variance(values: Array) -> Array:
+    """``s2_x`` with ``n - 1``, measured from the first value: exactly zero where all inputs agree."""
     n = len(values)
-    mean = sum(values) / n
-    return np.asarray(sum((value - mean) ** 2 for value in values) / (n - 1))
+    shifted = [value - values[0] for value in values]
+    mean = sum(shifted) / n
+    return np.asarray(sum((value - mean) ** 2 for value in shifted) / (n - 1))
 
 
 def combine_random(informations: Array, variances: Array, n_draws: int = 1) -> Array:

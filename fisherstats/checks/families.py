@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from fisherstats.checks.arguments import positive_integer, positive_number, real_array, shown
+from fisherstats.checks.arguments import positive_integer, positive_number, real_array
 
 __all__ = [
     "SAMPLER_LIMIT",
     "class_labels",
     "covariance",
     "cumulant_order",
+    "draw_count",
     "label_array",
     "labels_in_support",
     "n_classes",
@@ -135,17 +136,26 @@ def class_labels(y: Any, n: int, classes: int) -> np.ndarray:
     return labels_in_support(array, classes - 1, "categorical").astype(np.int64)
 
 
-def sampler_range(n_draws: int, rate: np.ndarray, first_input: int, what: str) -> None:
-    """Refuse draws whose sum of labels may pass the range of the integer samplers.
+def draw_count(n_draws: int) -> None:
+    """Refuse a number of labels per input that the integer samplers cannot hold."""
+    if n_draws > SAMPLER_LIMIT:
+        raise ValueError(f"`n_draws` must be at most 2**63 - 2**35, the range of the samplers, got {n_draws}.")
 
-    `rate` (n, T) is the largest sum of one label (the number of trials) or its mean (a Poisson rate).
+
+def sampler_range(n_draws: int, rate: np.ndarray, first_input: int, what: str) -> None:
+    """Refuse sums of `n_draws` labels that may pass the range of the integer samplers.
+
+    `rate` (n, T) is the largest value of one label (the number of trials) or its mean (a Poisson rate).
     """
     sums = n_draws * rate
     if not sums.size or sums.max() <= SAMPLER_LIMIT:
         return
     row, output = (int(i) for i in np.unravel_index(np.argmax(sums), sums.shape))
+    largest = float(rate[row, output])
+    place = f"{what} {largest:g} at input {first_input + row}, output {output}"
+    if largest > SAMPLER_LIMIT:
+        raise ValueError(f"the {what} of a label must be at most 2**63 - 2**35, the range of the sampler, got {place}.")
     raise ValueError(
-        f"`n_draws` times the {what} must stay below 2**63 - 2**35, the range of the sampler, got `n_draws` = {n_draws} "
-        f"and {what} {shown(float(rate[row, output]))} at input {first_input + row}, output {output}; "
-        f"use at most {int(SAMPLER_LIMIT / float(rate[row, output]))} draws."
+        f"`n_draws` times the {what} must be at most 2**63 - 2**35, the range of the sampler, got {n_draws} draws "
+        f"and {place}; use at most {int(SAMPLER_LIMIT / largest)} draws."
     )

@@ -33,7 +33,7 @@ def centred(p: np.ndarray, u: np.ndarray) -> np.ndarray:
     u_m - sum_l p_l u_l would have cancelled.
     """
     top = np.argmax(p, axis=1)[:, None, None]
-    w = u - np.take_along_axis(u, top, axis=1)
+    w: np.ndarray = u - np.take_along_axis(u, top, axis=1)
     w -= weighted_mean(p, w)[:, None, :]
     return w
 

@@ -161,10 +161,15 @@ def per_case(cases: list[Case] = CASES) -> Any:
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
 
 
-def assert_close(found: Any, expected: Any, *, scale: float | None = None, rtol: float = 1e-10) -> None:
-    """Relative to each entry, and for entries that cancel, to a thousandth of that of the largest (or of `scale`)."""
+def assert_close(
+    found: Any, expected: Any, *, scale: float | None = None, rtol: float = 1e-10, floor: float = 0.0
+) -> None:
+    """Relative to each entry; entries that cancel are held to a thousandth of that of the largest (or of `scale`).
+
+    What is below `floor` is rounding of a quantity that is zero.
+    """
     values, wanted = np.asarray(found), np.asarray(expected)
     assert values.shape == wanted.shape
     assert values.dtype == np.float64
     largest = float(np.max(np.abs(wanted), initial=0.0)) if scale is None else scale
-    np.testing.assert_allclose(values, wanted, rtol=rtol, atol=1e-3 * rtol * largest)
+    np.testing.assert_allclose(values, wanted, rtol=rtol, atol=max(1e-3 * rtol * largest, floor))

@@ -159,7 +159,7 @@ class CategoricalLaw(Law):
 
     @cached_property
     def _one_hot_residuals(self) -> np.ndarray:
-        """delta of every class, (e_k - p)_a, shape (n, C, T)."""
+        """Residual delta of every class, (e_k - p)_a, shape (n, C, T)."""
         classes = np.arange(self.p.shape[1])
         residuals = np.repeat(-self.p[:, None, :], len(classes), axis=1)
         residuals[:, classes, classes] = self.complement
@@ -296,7 +296,8 @@ class Categorical(Family):
 
     def statistic(self, y: np.ndarray) -> np.ndarray:
         """Return the one-hot rows of class numbers y, shape (..., T)."""
-        return np.eye(self.n_classes)[np.asarray(y)][..., : self.n_outputs]
+        one_hot: np.ndarray = np.eye(self.n_classes)[np.asarray(y)]
+        return one_hot[..., : self.n_outputs]
 
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
         """Return the key in `draws.DRAW_SCHEMES` of what is drawn."""

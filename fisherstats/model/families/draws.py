@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fisherstats.checks.families import sampler_range
+from fisherstats.checks.families import draw_count, sampler_range
 from fisherstats.model.families.base import Draw, MatrixRoot
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "draw_class_weights",
     "draw_counts",
     "draw_gaussian",
+    "draw_poisson",
     "independent_scheme",
 ]
 
@@ -50,6 +51,11 @@ SLAB = 2**18
 MOST_PATTERNS = 2**22
 # Each tail outside a support window has probability below e^-50 (Bernstein's inequality).
 TAIL_EXPONENT = 50.0
+# numpy's Poisson sampler accepts by differences of terms of size rate * log(rate): past a rate of 1e13 they lose the
+# accuracy to do so (at 3e14 the variance is 20% too large), and `_draw_large_poisson` takes over.
+LARGE_RATE = 2.0**41
+# numpy's binomial sampler shows a wrong variance past 1e18 trials; larger totals are added up from parts.
+MOST_TRIALS = 2**57
 
 
 @dataclass(frozen=True)
@@ -83,14 +89,16 @@ class CountHeads:
     def sums(self, rng: np.random.Generator, n_labels: int) -> np.ndarray:
         """Return the sum of n_labels counts of every output, shape (n, T)."""
         if self.n_trials is None:
-            return rng.poisson(n_labels * self.rate)
-        return rng.binomial(n_labels * self.n_trials, self.rate)
+            # One input after the other: the inputs that follow in a block must not change the draws of this one.
+            return np.stack([draw_poisson(rng, n_labels * rate) for rate in self.rate])
+        counts: np.ndarray = rng.binomial(_parts(np.array(n_labels * self.n_trials)), self.rate[..., None]).sum(axis=-1)
+        return counts
 
     def labels(self, rng: np.random.Generator, row: int, n_labels: int) -> np.ndarray:
         """Return delta of n_labels labels of one input, shape (n_labels, T)."""
         rate = self.rate[row]
-        shape = (n_labels, len(rate))
-        counts = rng.poisson(rate, shape) if self.n_trials is None else rng.binomial(self.n_trials, rate, shape)
+        rates = np.broadcast_to(rate, (n_labels, len(rate)))
+        counts = draw_poisson(rng, rates) if self.n_trials is None else rng.binomial(self.n_trials, rates)
         delta: np.ndarray = self.sign[row] * (counts - self.expected[row])
         return delta
 
@@ -100,21 +108,21 @@ class CountHeads:
         bernstein = TAIL_EXPONENT / 3
         reach = bernstein + np.sqrt(bernstein**2 + 2 * TAIL_EXPONENT * expected * self.failure)
         first = np.maximum(np.floor(expected - reach), 0)
-        last = (
-            np.ceil(expected + reach) if self.n_trials is None else np.minimum(np.ceil(expected + reach), self.n_trials)
-        )
+        last = np.ceil(expected + reach)
+        if self.n_trials is not None:
+            last = np.minimum(last, self.n_trials)
         last[expected == 0] = 0
         return first, last - first + 1
 
     def log_ratios(self, row: int, output: int, count: np.ndarray) -> np.ndarray:
         """Return log P(count + 1) - log P(count), without cancellation around the mode where it is near 0."""
         rate, failure = self.rate[row, output], self.failure[row, output]
-        ratio = rate / failure / (count + 1)
+        log_ratio = np.log(rate / failure) - np.log(count + 1)
         if self.n_trials is not None:
-            ratio = ratio * (self.n_trials - count)
+            log_ratio += np.log(self.n_trials - count)
         excess = (self.expected[row, output] - failure - count) / (failure * (count + 1))
         near = np.abs(excess) < 0.5
-        return np.where(near, np.log1p(np.where(near, excess, 0)), np.log(ratio))
+        return np.where(near, np.log1p(np.where(near, excess, 0)), log_ratio)
 
 
 def independent_scheme(n_outputs: int, n_trials: int | None, second_moment: bool, n_draws: int) -> str:
@@ -130,6 +138,7 @@ def independent_scheme(n_outputs: int, n_trials: int | None, second_moment: bool
 
 def draw_class_weights(rng: np.random.Generator, p: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Return relative frequencies w of n_draws classes from p (n, C), and w - p, both (n, C)."""
+    draw_count(n_draws)
     weights = _multinomial(rng, np.full(len(p), n_draws), p) / n_draws
     excess = weights - p
     # At the most probable class w - p is minus the sum of the others: there 1 - p is accurate and p is not.
@@ -149,6 +158,7 @@ def draw_gaussian(
     N - 1 columns (a trapezoid) when N - 1 < T.
     """
     outputs = root.shape[0]
+    draw_count(n_draws)
     mean = rng.standard_normal((n, 1, outputs)) / np.sqrt(n_draws)
     apply_root = mean * root if root.ndim == 1 else mean @ root
     if not second_moment:
@@ -167,7 +177,10 @@ def draw_counts(
 ) -> Draw:
     """Return the draw of independent counts: sums, counts over supports or patterns, or labels (`DRAW_SCHEMES`)."""
     most = heads.rate if heads.n_trials is None else np.full_like(heads.rate, heads.n_trials)
-    sampler_range(n_draws, most, first_input, "rate" if heads.n_trials is None else "number of trials")
+    draw_count(n_draws)
+    # Only sums of labels grow with n_draws; a second moment is drawn from single labels.
+    summed = 1 if second_moment else n_draws
+    sampler_range(summed, most, first_input, "rate" if heads.n_trials is None else "number of trials")
     n, outputs = heads.rate.shape
     if not second_moment:
         mean = heads.sign * (heads.sums(rng, n_draws) / n_draws - heads.expected)
@@ -237,9 +250,10 @@ def _support_counts(
 def _pattern_counts(
     rng: np.random.Generator, heads: CountHeads, row: int, firsts: np.ndarray, sizes: np.ndarray, n_draws: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (counts (R, T), how often) over joint patterns, split output after output; patterns never drawn are dropped.
+    """Yield (counts (R, T), how often) over joint patterns, split output after output.
 
-    A pattern is held as one integer whose digits, in the mixed base `sizes`, are the counts less `firsts`.
+    Patterns that were not drawn are dropped at once. A pattern is held as one integer whose digits, in the mixed base
+    `sizes`, are the counts less `firsts`.
     """
     repeats, codes = np.array([n_draws]), np.array([0])
     for output, (first, size) in enumerate(zip(firsts, sizes, strict=True)):
@@ -285,8 +299,57 @@ def _multinomial(rng: np.random.Generator, totals: np.ndarray, weights: np.ndarr
     p = weights / weights.sum(axis=1, keepdims=True)
     rows, top = np.arange(len(p)), np.argmax(p, axis=1)
     p[rows, top], p[:, -1] = p[:, -1].copy(), p[rows, top]
-    counts = rng.multinomial(totals, p)
+    counts: np.ndarray = rng.multinomial(_parts(totals), p[:, None, :]).sum(axis=1)
     counts[rows, top], counts[:, -1] = counts[:, -1].copy(), counts[rows, top]
+    return counts
+
+
+def _parts(totals: np.ndarray) -> np.ndarray:
+    """Return integer totals (...) as sums over the last axis of parts within the accurate range of numpy's samplers."""
+    pieces = -(-int(totals.max()) // MOST_TRIALS)
+    below = np.arange(pieces) * MOST_TRIALS
+    parts: np.ndarray = np.clip(totals[..., None] - below, 0, MOST_TRIALS)
+    return parts
+
+
+def draw_poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarray:
+    """Return Poisson counts for every rate, of the same shape."""
+    large = rate > LARGE_RATE
+    if not large.any():
+        return rng.poisson(rate)
+    counts = rng.poisson(np.where(large, 0, rate))
+    counts[large] = _draw_large_poisson(rng, rate[large])
+    return counts
+
+
+def _draw_large_poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarray:
+    """Return Poisson counts for a vector of large rates by transformed rejection (PTRS, Hoermann 1993).
+
+    A candidate is kept as its distance from floor(rate), and compared through
+    log P(count) = -log(2 pi rate) / 2 - rate (x^2/2 - x^3/6 + x^4/12 - ...) - x/2 + ..., x = (count - rate) / rate,
+    which needs no difference of large numbers. For rates past 2^41, |x| < 1e-4 wherever a candidate is not refused
+    outright, and the terms left out are below 1e-9.
+    """
+    whole = np.floor(rate)
+    fraction = rate - whole
+    b = 0.931 + 2.53 * np.sqrt(rate)
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    distance = np.zeros_like(rate)
+    pending = np.arange(len(rate))
+    while len(pending):
+        u, v = rng.random(len(pending)) - 0.5, 1 - rng.random(len(pending))
+        edge = 0.5 - np.abs(u)
+        a_, b_, rate_ = a[pending], b[pending], rate[pending]
+        with np.errstate(divide="ignore", invalid="ignore"):  # edge = 0 gives an infinite candidate, which is refused
+            candidate = np.floor((2 * a_ / edge + b_) * u + fraction[pending] + 0.43)
+            x = (candidate - fraction[pending]) / rate_
+            log_mass = -rate_ * x * x * (1 / 2 - x / 6 + x * x / 12) - x / 2 - np.log(2 * np.pi * rate_) / 2
+            accepted = np.log(v * inverse_alpha[pending] / (a_ / edge**2 + b_)) <= log_mass
+        accepted &= np.abs(x) < 1e-4
+        distance[pending[accepted]] = candidate[accepted]
+        pending = pending[~accepted]
+    counts: np.ndarray = whole.astype(np.int64) + distance.astype(np.int64)
     return counts
 
 

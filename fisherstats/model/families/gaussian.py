@@ -169,7 +169,8 @@ class Gaussian(Family):
         """L with S = L L': (T,) standard deviations, or a lower triangular (T, T) matrix."""
         if isinstance(self.covariance, np.ndarray) and self.covariance.ndim == 2:
             return np.linalg.cholesky(self.covariance)
-        return np.sqrt(np.broadcast_to(self.covariance, self.n_outputs))
+        deviations: np.ndarray = np.sqrt(np.broadcast_to(self.covariance, self.n_outputs))
+        return deviations
 
     @cached_property
     def _root(self) -> np.ndarray:

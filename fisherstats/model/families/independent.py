@@ -18,12 +18,12 @@ from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer
 from fisherstats.engines.primitives import pair_sum, weighted_mean
 from fisherstats.model.families.base import Draw, Family, Law
-from fisherstats.model.families.draws import CountHeads, draw_counts, independent_scheme
+from fisherstats.model.families.draws import CountHeads, draw_counts, draw_poisson, independent_scheme
 
 __all__ = ["Bernoulli", "Binomial", "BinomialLaw", "IndependentLaw", "Poisson", "PoissonLaw"]
 
 # 1 - 6 p (1 - p) = 2 p (1 - p) (cosh h - 2) vanishes at |h| = arccosh 2, given here as a sum of two floats.
-ZERO_OF_FOURTH_CUMULANT = (1.3169578969248168, -1.0075034898230943e-16)
+ZERO_OF_FOURTH_CUMULANT = (1.3169578969248168, -8.682250844852022e-17)
 
 
 class IndependentLaw(Law):
@@ -124,12 +124,13 @@ class IndependentLaw(Law):
         """Return Var(delta' a delta) = sum_a a_aa^2 M_a + 2 sum_{a != b} a_ab^2 I_a I_b, shape (n,) or (n, g)."""
         squares = a * a
         own = np.diagonal(squares, axis1=-2, axis2=-1)
-        variance, variance_of_square = _per_group(self.variance, a), _per_group(self.variance_of_square, a)
-        one_output: np.ndarray = (own * variance_of_square).sum(axis=-1)
+        variance = _per_group(self.variance, a)
+        one_output = (own * _per_group(self.variance_of_square, a)).sum(axis=-1)
         outputs = np.arange(a.shape[-1])
         squares[..., outputs, outputs] = 0
         pairs = (np.matmul(squares, variance[..., None])[..., 0] * variance).sum(axis=-1)
-        return one_output + 2 * pairs
+        total: np.ndarray = one_output + 2 * pairs
+        return total
 
     def quadratic_third_moment(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(delta' a delta)(s.delta)] = sum_a a_aa s_a kappa3_a, shape (n,) or (n, g)."""
@@ -171,24 +172,24 @@ class BinomialLaw(IndependentLaw):
 
     @cached_property
     def mean(self) -> np.ndarray:
-        """n p, shape (n, T)."""
+        """Mean n p, shape (n, T)."""
         mean: np.ndarray = self.n_trials * expit(self.h)
         return mean
 
     @cached_property
     def variance(self) -> np.ndarray:
-        """n v."""
+        """Variance n v."""
         return self.n_trials * self._bernoulli_variance
 
     @cached_property
     def third_cumulant(self) -> np.ndarray:
-        """n v (1 - 2p) = -n v tanh(h/2)."""
+        """Third cumulant n v (1 - 2p) = -n v tanh(h/2)."""
         cumulant: np.ndarray = self.variance * np.tanh(-self.h / 2) + 0.0
         return cumulant
 
     @cached_property
     def fourth_cumulant(self) -> np.ndarray:
-        """n v (1 - 6v), with 1 - 6v = 4 v sinh((|h| - h0)/2) sinh((|h| + h0)/2) near its zero h0."""
+        """Fourth cumulant n v (1 - 6v), with 1 - 6v = 4 v sinh((|h| - h0)/2) sinh((|h| + h0)/2) near its zero h0."""
         size = np.abs(self.h)
         near = np.clip(size, 0.75, 2.0)
         high, low = (size.dtype.type(part) for part in ZERO_OF_FOURTH_CUMULANT)
@@ -202,12 +203,14 @@ class BinomialLaw(IndependentLaw):
     @cached_property
     def fourth_central(self) -> np.ndarray:
         """K = n v (tanh^2(h/2) + (3n - 2) v)."""
-        return self.variance * (self._tanh_square + (3 * self.n_trials - 2) * self._bernoulli_variance)
+        moment: np.ndarray = self.variance * (self._tanh_square + (3 * self.n_trials - 2) * self._bernoulli_variance)
+        return moment
 
     @cached_property
     def variance_of_square(self) -> np.ndarray:
         """M = n v (tanh^2(h/2) + 2 (n - 1) v); 0 for a Bernoulli output at h = 0."""
-        return self.variance * (self._tanh_square + 2 * (self.n_trials - 1) * self._bernoulli_variance)
+        variance: np.ndarray = self.variance * (self._tanh_square + 2 * (self.n_trials - 1) * self._bernoulli_variance)
+        return variance
 
     def residual(self, y: np.ndarray) -> np.ndarray:
         """Return y - n p, taken as n (1 - p) - (n - y) where p > 1/2."""
@@ -248,12 +251,14 @@ class PoissonLaw(IndependentLaw):
     @cached_property
     def fourth_central(self) -> np.ndarray:
         """K = rate + 3 rate^2."""
-        return self.mean * (1 + 3 * self.mean)
+        moment: np.ndarray = self.mean * (1 + 3 * self.mean)
+        return moment
 
     @cached_property
     def variance_of_square(self) -> np.ndarray:
         """M = rate + 2 rate^2."""
-        return self.mean * (1 + 2 * self.mean)
+        variance: np.ndarray = self.mean * (1 + 2 * self.mean)
+        return variance
 
     def residual(self, y: np.ndarray) -> np.ndarray:
         """Return y - rate."""
@@ -328,7 +333,8 @@ class Bernoulli(_IndependentFamily):
     def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
         """Return 0/1 labels, shape (n_draws, n, T)."""
         p = expit(checks.natural_parameters(h, self.n_outputs).astype(np.float64))
-        return (rng.random((positive_integer("n_draws", n_draws), *p.shape)) < p).astype(np.int64)
+        uniform = rng.random((positive_integer("n_draws", n_draws), *p.shape))
+        return (uniform < p).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -415,13 +421,14 @@ class Poisson(_IndependentFamily):
         """Return sum_a y_a h_a - e^h_a - log(y_a!), shape (n,)."""
         law, labels = self.at(h), self.check_labels(y, len(h))
         terms: np.ndarray = labels * law.h - law.mean - gammaln(labels + 1)
-        return terms.sum(axis=1).astype(law.h.dtype)
+        log_prob: np.ndarray = terms.sum(axis=1).astype(law.h.dtype)
+        return log_prob
 
     def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
         """Return counts, shape (n_draws, n, T)."""
         rate = np.exp(self.at(h).h.astype(np.float64))
         checks.sampler_range(1, rate, 0, "rate")
-        return rng.poisson(rate, (positive_integer("n_draws", n_draws), *rate.shape))
+        return draw_poisson(rng, np.broadcast_to(rate, (positive_integer("n_draws", n_draws), *rate.shape)))
 
 
 def _binomial_log_prob(h: np.ndarray, y: np.ndarray, n_trials: int) -> np.ndarray:
@@ -436,8 +443,8 @@ def _diagonal_tensor(values: np.ndarray, order: int) -> np.ndarray:
     """Return the (n, T, ..., T) tensor of the given order with `values` (n, T) on its diagonal."""
     n, outputs = values.shape
     tensor = np.zeros((n, *(outputs,) * order), dtype=values.dtype)
-    index = np.arange(outputs)
-    tensor[(slice(None), *(index,) * order)] = values
+    diagonal: tuple[Any, ...] = (slice(None), *[np.arange(outputs)] * order)
+    tensor[diagonal] = values
     return tensor
 
 

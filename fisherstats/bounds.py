@@ -1,0 +1,146 @@
+"""Certified bounds of the information and of the estimators' variances, the exact values beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats import calls, labels, views
+from fisherstats.calls import Call
+from fisherstats.checks import arguments
+from fisherstats.closed_form import assembly
+from fisherstats.closed_form.inequalities import FORMS, Bounds, LawBounds, attained_extremes, law_bounds
+from fisherstats.model import derivatives
+from fisherstats.model.families import Law
+from fisherstats.model.network import MLP
+from fisherstats.schema import ESTIMATORS
+
+__all__ = ["variance_bounds"]
+
+Array = NDArray[np.floating]
+
+
+def variance_bounds(
+    model: MLP,
+    x: Any,
+    *,
+    n_draws: int = 1,
+    per_input: bool = False,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    views.check(call, "diagonal", per_input, 3 * (3 + 2 * len(FORMS)))
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input, order=2)
+        call.refuse_kinks(passed, on_kink, first_input)
+        G = derivatives.jacobians(call.model, passed)
+        S = derivatives.curvatures(call.model, passed, G)
+        bounded = law_bounds(law)
+        information = [bounded.of_variance(G_l) for G_l in G]
+        score = [bounded.of_square_variance(G_l) for G_l in G]
+        hessian = [None if S_l is None else bounded.of_variance(S_l) for S_l in S]
+
+        def assembled(factors: Sequence[Array | None], exponent: int) -> Array:
+            return assembly.diagonal(factors, passed.inputs, exponent, call.sizes, per_input)
+
+        return [
+            *_three(information, lambda factors: assembled(factors, 2)),
+            *[
+                array
+                for one in (score, hessian)
+                for array in [
+                    *_three(one, lambda factors: assembled(factors, 4)),
+                    *_by_form(one, information[0] if one is hessian else score[0], lambda factors: assembled(factors, 4)),
+                ]
+            ],
+            *[assembled(factors, 4) for factors in _attained(law, bounded, G)],
+        ]
+
+    results = call.over_inputs(block, call.block_rows(second_order=True), per_input)
+    return _dataset(call, results, n_draws, per_input, call.provenance(n_draws=n_draws, on_kink=on_kink))
+
+
+Assemble = Callable[[Sequence[Array | None]], Array]
+
+
+def _three(layers: Sequence[Bounds | None], assemble: Assemble) -> list[Array]:
+    """Return exact, lower and upper over parameters; a layer of None is zero throughout."""
+    tightest = [None if layer is None else layer.tightest() for layer in layers]
+    return [
+        assemble([None if layer is None else layer.exact for layer in layers]),
+        assemble([None if pair is None else pair[0] for pair in tightest]),
+        assemble([None if pair is None else pair[1] for pair in tightest]),
+    ]
+
+
+def _by_form(layers: Sequence[Bounds | None], pattern: Bounds, assemble: Assemble) -> list[Array]:
+    """Return every form's lower, then upper bound; a form that `pattern` lacks says nothing: 0 and inf."""
+    empty = assemble([None] * len(layers))
+    lower = [
+        assemble([None if layer is None else layer.lower[form] for layer in layers]) if form in pattern.lower else empty
+        for form in FORMS
+    ]
+    upper = [
+        assemble([None if layer is None else layer.upper[form] for layer in layers])
+        if form in pattern.upper
+        else np.full_like(empty, np.inf)
+        for form in FORMS
+    ]
+    return [*lower, *upper]
+
+
+def _attained(law: Law, bounded: LawBounds, G: Sequence[Array]) -> list[list[Array]]:
+    """Return the factors |dh|^4 times the smallest and largest quartic value that an iteration attained."""
+    extremes = attained_extremes(law, bounded.quartic[1][:, 0])
+    fourth = [np.square(np.einsum("ntk,ntk->nk", G_l, G_l)) for G_l in G]
+    return [[norm * value[:, None] for norm in fourth] for value in extremes]
+
+
+def _dataset(
+    call: Call, results: list[Array], n_draws: int, per_input: bool, provenance: dict[str, Any]
+) -> xr.Dataset:
+    """Scale single-label numbers to the design and label them."""
+    count = 3 + 2 * len(FORMS)
+    information, rest = results[:3], results[3:]
+    scaled = [one / (n_draws * (1 if per_input else call.n_inputs)) for one in rest]
+    by_estimator = [scaled[:count], scaled[count : 2 * count]]
+    axis = int(per_input)
+
+    def joined(start: int, stop: int) -> Array:
+        forms = [np.stack(one[start:stop], axis=axis) for one in by_estimator]
+        return np.stack(forms, axis=axis + 1)
+
+    exact, lower, upper = (np.stack([one[position] for one in by_estimator], axis=axis) for position in range(3))
+    nothing = exact == 0
+    ratio = np.where(nothing, np.where(upper == 0, 1.0, np.inf), upper / np.where(nothing, 1, exact))
+    first = ["input"] if per_input else []
+    dims = [*first, "estimator", "param"]
+    forms = [*first, "bound", "estimator", "param"]
+    entries: list[labels.Entry] = [
+        ("exact", dims, exact),
+        ("lower", dims, lower),
+        ("upper", dims, upper),
+        ("ratio", dims, ratio.astype(exact.dtype)),
+        ("lower_by_form", forms, joined(3, 3 + len(FORMS))),
+        ("upper_by_form", forms, joined(3 + len(FORMS), count)),
+        ("attained", [*first, "side", "param"], np.stack(scaled[2 * count :], axis=axis)),
+        ("information_exact", [*first, "param"], information[0]),
+        ("information_lower", [*first, "param"], information[1]),
+        ("information_upper", [*first, "param"], information[2]),
+    ]
+    coords = labels.param_coordinates(call.model.widths) | labels.coordinates(
+        estimator=list(ESTIMATORS), bound=list(FORMS), side=["lower", "upper"]
+    )
+    if per_input:
+        coords |= call.input_coordinate()
+    return labels.dataset(entries, coords, provenance)

@@ -1,0 +1,181 @@
+"""Certified extremes of a law: eigenvalues of I(h), of the unfolded M = Cov(delta delta'), and ranges of u.delta.
+
+Every function is exact or errs on the safe side. A law without a closed form falls back on dense eigenvalues.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import numpy as np
+
+from fisherstats.model.families.base import Law
+from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.gaussian import GaussianLaw
+from fisherstats.model.families.independent import IndependentLaw
+
+__all__ = ["information_extremes", "projected_extremes", "quartic_extremes", "quartic_gradient", "secular_bracket"]
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+_BISECTIONS = 200
+
+
+@singledispatch
+def information_extremes(law: Law) -> Pair:
+    """Return bounds of the smallest and largest eigenvalue of I(h), shape (n,) each."""
+    values = np.linalg.eigvalsh(law.information())
+    return np.maximum(values[:, 0], 0), values[:, -1]
+
+
+@information_extremes.register
+def _(law: IndependentLaw) -> Pair:
+    return law.variance.min(axis=1), law.variance.max(axis=1)
+
+
+@information_extremes.register
+def _(law: GaussianLaw) -> Pair:
+    squares = np.square(np.linalg.svd(law.root, compute_uv=False)) if law.root.ndim == 2 else np.square(law.root)
+    return np.full(len(law.h), squares.min()), np.full(len(law.h), squares.max())
+
+
+@information_extremes.register
+def _(law: CategoricalLaw) -> Pair:
+    kept = law.mean
+    largest = secular_bracket(kept, -1)[1]
+    if not law.minimal:
+        return np.zeros_like(largest), largest
+    return secular_bracket(kept, 0)[0], largest
+
+
+def projected_extremes(law: CategoricalLaw) -> Pair:
+    """Return the smallest non-zero and the largest eigenvalue of diag(p) - p p' (on the complement of 1)."""
+    return secular_bracket(law.p, 1)[0], secular_bracket(law.p, -1)[1]
+
+
+def secular_bracket(p: np.ndarray, position: int) -> Pair:
+    """Return a lower and an upper bound of one eigenvalue of diag(p) - p p', in ascending order of p.
+
+    The k-th eigenvalue lies between the sorted p_(k-1) and p_(k) and is the root there of the increasing secular function
+    sum_k p_k^2 / (p_k - lambda) - 1 (over C - 1 classes too: the minimal form is a leading block). Bisection keeps both ends.
+    """
+    ordered = np.sort(p, axis=1)
+    index = range(p.shape[1])[position]
+    high = ordered[:, index].copy()
+    low = ordered[:, index - 1].copy() if index else np.zeros_like(high)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        inside = (low < middle) & (middle < high)
+        if not inside.any():
+            break
+        with np.errstate(divide="ignore", over="ignore"):  # a pole at a tied p only sends the bracket to that end
+            gap = p - middle[:, None]
+            value = (p * (p / np.where(gap == 0, np.finfo(p.dtype).tiny, gap))).sum(axis=1)
+        below = value < 1
+        low = np.where(inside & below, middle, low)
+        high = np.where(inside & ~below, middle, high)
+    return low, high
+
+
+@singledispatch
+def quartic_extremes(law: Law) -> Pair:
+    """Return certified bounds of the extreme eigenvalues of M on symmetric matrices, shape (n,) each.
+
+    M(u,u,u,u) / |u|^4 lies between them for every u.
+    """
+    fourth, information = law.cumulant(4), law.information()
+    unfolded = fourth + 2 * np.einsum("nac,nbd->nabcd", information, information)
+    unfolded = (unfolded + unfolded.swapaxes(1, 2)) / 2
+    n, outputs = law.h.shape
+    rows, columns = np.triu_indices(outputs)
+    weight = np.where(rows == columns, 1.0, np.sqrt(2.0))
+    symmetric = unfolded[:, rows, columns][:, :, rows, columns] * np.outer(weight, weight)
+    values = np.linalg.eigvalsh(symmetric)
+    return np.maximum(values[:, 0], 0), values[:, -1]
+
+
+@quartic_extremes.register
+def _(law: IndependentLaw) -> Pair:
+    """Return the extremes of M_a and of 2 I_a I_b over pairs: on symmetric matrices M is diagonal."""
+    own = law.variance_of_square
+    if own.shape[1] == 1:
+        return own[:, 0], own[:, 0]
+    ordered = np.sort(law.variance, axis=1)
+    return (
+        np.minimum(own.min(axis=1), 2 * ordered[:, 0] * ordered[:, 1]),
+        np.maximum(own.max(axis=1), 2 * ordered[:, -1] * ordered[:, -2]),
+    )
+
+
+@quartic_extremes.register
+def _(law: GaussianLaw) -> Pair:
+    """Return 2 lambda(I)^2: M maps a symmetric X to 2 I X I."""
+    smallest, largest = information_extremes(law)
+    return 2 * smallest**2, 2 * largest**2
+
+
+@quartic_extremes.register
+def _(law: CategoricalLaw) -> Pair:
+    largest = unfolded_largest(law.p, law.minimal)
+    if law.p.shape[1] == 2 and law.minimal:
+        return largest, largest
+    return np.zeros_like(largest), largest
+
+
+def unfolded_largest(p: np.ndarray, minimal: bool) -> np.ndarray:
+    r"""Return the largest eigenvalue of Cov(vec(delta delta')), by a C x C matrix instead of a C^2 x C^2 one.
+
+    It is the top eigenvalue of sqrt(p_i p_j) <v_i - vbar, v_j - vbar> with v_i = vec((e_i - p)(e_i - p)'), whose inner products
+    are squares of <e_i - p, e_j - p>; they are referred to the most probable class first, so a nearly one-hot p cancels nothing.
+    """
+    n, classes = p.shape
+    kept = np.ones(classes, dtype=p.dtype)
+    if minimal:
+        kept[-1] = 0
+    shared = kept * p
+    inner = np.square(shared).sum(axis=1)[:, None, None] - shared[:, :, None] - shared[:, None, :]
+    diagonal = np.arange(classes)
+    inner[:, diagonal, diagonal] += kept
+    gram = np.square(inner)
+    top = np.argmax(p, axis=1)
+    each = np.arange(n)
+    column = gram[each, :, top]
+    gram = gram - column[:, :, None] - column[:, None, :] + column[each, top][:, None, None]
+    gram[each, top, :] = 0
+    gram[each, :, top] = 0
+    mean = np.matmul(gram, p[:, :, None])[:, :, 0]
+    overall = (mean * p).sum(axis=1)
+    gram = gram - mean[:, :, None] - mean[:, None, :] + overall[:, None, None]
+    root = np.sqrt(p)
+    values = np.linalg.eigvalsh(root[:, :, None] * gram * root[:, None, :])
+    # LAPACK's eigenvalues are exact for a matrix within a few C eps of the given one.
+    largest: np.ndarray = np.maximum(values[:, -1], 0) * (1 + 8 * classes * np.finfo(p.dtype).eps)
+    return largest
+
+
+@singledispatch
+def quartic_gradient(law: Law, u: np.ndarray) -> np.ndarray:
+    """Return E[(u.delta)^3 delta] - Var(u.t) I u, a quarter of the gradient of M(u,u,u,u), shape (n, T, k)."""
+    third = np.einsum("nabcd,nbk,nck,ndk->nak", law.cumulant(4), u, u, u)
+    return third + 2 * law.diagonal(u)[:, None, :] * law.product(u)
+
+
+@quartic_gradient.register
+def _(law: IndependentLaw, u: np.ndarray) -> np.ndarray:
+    moved: np.ndarray = law.fourth_cumulant[:, :, None] * u**3 + 2 * law.diagonal(u)[:, None, :] * law.product(u)
+    return moved
+
+
+@quartic_gradient.register
+def _(law: GaussianLaw, u: np.ndarray) -> np.ndarray:
+    moved: np.ndarray = 2 * law.diagonal(u)[:, None, :] * law.product(u)
+    return moved
+
+
+@quartic_gradient.register
+def _(law: CategoricalLaw, u: np.ndarray) -> np.ndarray:
+    q = law.centred(u)
+    weight = law.p[:, :, None]
+    cubed = (q * q - law.diagonal(u)[:, None, :]) * q
+    moved: np.ndarray = weight * (cubed - (weight * cubed).sum(axis=1, keepdims=True))
+    return moved[:, :-1] if law.minimal else moved

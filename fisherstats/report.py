@@ -1,0 +1,271 @@
+"""The report of a study: one HTML file that needs nothing else.
+
+Everything it says is formatted from the study's tree; nothing is computed here but what formatting needs.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from fisherstats.checks import study as checks
+from fisherstats.checks.arguments import optional_module
+
+__all__ = ["render"]
+
+#: figure -> title and caption; the order is the order on the page
+_FIGURES = {
+    "standard_error": (
+        "Are the closed-form standard errors right?",
+        "Relative standard error of each layer's mean entry against the number of draws per input. Lines: closed form. "
+        "Marks: observed over {replicates} independent replicates, with the bar that covers its line in 95 % of cases. The "
+        "dotted line is the target.",
+    ),
+    "relative_error": (
+        "How well is a single parameter known?",
+        "Relative standard error of every parameter at one draw per input; N draws divide it by the square root of N. Boxes hold "
+        "the middle half of a layer's parameters, whiskers the middle 90 %, the black line is the median.",
+    ),
+    "information": (
+        "How large is the information?",
+        "Exact Fisher information of every parameter. Boxes hold the middle half, whiskers the middle 90 % of the positive "
+        "entries; the diamond is the mean over all entries of the layer.",
+    ),
+    "bounds": (
+        "How tight are the bounds?",
+        "Certified lower (left of 1) and upper bounds (right of 1) of each parameter's variance, over its exact value. Lower "
+        "bounds that are 0 are left out of the boxes; the table below counts them.",
+    ),
+}
+
+
+def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
+    """Return the report of a study as a self-contained HTML page.
+
+    Parameters
+    ----------
+    tree : DataTree
+        What `study.run` returns.
+    figures : mapping of str to str
+        SVG text of the figures "information", "standard_error", "relative_error" and "bounds".
+
+    Returns
+    -------
+    str
+        HTML with style and figures inside; it loads nothing.
+
+    Raises
+    ------
+    ValueError
+        If a figure is missing.
+    MissingExtra
+        If jinja2 is not installed.
+    """
+    jinja2 = optional_module("jinja2", extra="study")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = resources.files("fisherstats").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
+    provenance = json.loads(tree.attrs["provenance"])
+    layers = tree["layers"].to_dataset()
+    rows = [_layer(layers, layer, provenance["widths"]) for layer in range(layers.sizes["layer"])]
+    page: str = environment.from_string(template).render(
+        target=_percent(float(layers.attrs["target_standard_error"])),
+        target_number=f"{float(layers.attrs['target_standard_error']):g}",
+        n_parameters=_count(float(layers["n_parameters"].sum())),
+        headline=_headline(layers, rows),
+        agreement=_agreement(layers),
+        layers=rows,
+        figures=_embedded(layers, rows, figures),
+        statements=_statements(tree),
+        provenance=provenance,
+        score_name="accuracy" if provenance["settings"]["data"]["task"] == "classification" else "R² or D²",
+        network=_network(provenance),
+        configuration=_toml(provenance["settings"]),
+    )
+    return page
+
+
+def _percent(ratio: float) -> str:
+    """Return a ratio as per cent with two figures, and "0 %" only for exactly 0."""
+    if not np.isfinite(ratio):
+        return "undefined"
+    value = 100 * ratio
+    if value == 0:
+        return "0 %"
+    if value >= 9.95:
+        return f"{value:,.0f} %"
+    return f"{value:.2g} %"
+
+
+def _count(number: float) -> str:
+    """Return a whole number with its thousands apart."""
+    if not np.isfinite(number):
+        return "undefined"
+    return f"{number:,.0f}" if number < 1e7 else f"{number:.2g}"
+
+
+def _layer(layers: xr.Dataset, layer: int, widths: list[int]) -> dict[str, Any]:
+    """Return what the tables say about one layer."""
+    one = layers.isel(layer=layer)
+    return {
+        "layer": layer,
+        "shape": f"{widths[layer]} → {widths[layer + 1]}",
+        "n_parameters": _count(float(one["n_parameters"])),
+        "n_informed": _count(float(one["n_informed"])),
+        "all_informed": bool(one["n_informed"] == one["n_parameters"]),
+        "information": f"{float(one['information']):.3g}",
+        "targets": [
+            _choice("median parameter", one["median_relative_error"], one["draws_for_median"]),
+            _choice("mean entry", one["mean_relative_error"], one["draws_for_mean"]),
+        ],
+        "tightness": [
+            {
+                "estimator": str(estimator),
+                "lower": _tightness(float(one["lower_tightness"].sel(estimator=estimator))),
+                "upper": _tightness(float(one["upper_tightness"].sel(estimator=estimator))),
+            }
+            for estimator in one["estimator"].values
+        ],
+    }
+
+
+def _tightness(ratio: float) -> str:
+    return "variance is 0" if np.isnan(ratio) else f"{ratio:.3g}"
+
+
+def _choice(of: str, error: xr.DataArray, draws: xr.DataArray) -> dict[str, Any]:
+    """Return which estimator reaches the target with fewer draws, and why."""
+    names = [str(name) for name in error["estimator"].values]
+    errors = dict(zip(names, error.values.tolist(), strict=True))
+    # Unrounded, so that two estimators which need the same whole number of draws are still told apart.
+    best, other = sorted(names, key=lambda name: errors[name])
+    if np.isnan(errors[best]):
+        best, why = "neither", "the layer has no information"
+    elif errors[best] == errors[other]:
+        best, why = "score", "both are equally good; the score estimate is never negative"
+    elif errors[best] == 0:
+        why = "exact at 1 draw: its variance is 0"
+    else:
+        why = f"its variance is {(errors[other] / errors[best]) ** 2:.2g} times smaller"
+    return {
+        "of": of,
+        "error": errors.get(best, float("nan")),
+        "draws": float(draws.sel(estimator=best)) if best in names else float("nan"),
+        "needs": {name: _count(float(draws.sel(estimator=name))) for name in names},
+        "use": best,
+        "why": why,
+    }
+
+
+def _headline(layers: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the numbers of the first sentence."""
+    medians, means = ([row["targets"][which] for row in rows] for which in (0, 1))
+    hardest = max(medians, key=lambda choice: np.nan_to_num(choice["error"], nan=-1.0))
+    return {
+        "hardest_error": _percent(hardest["error"]),
+        "hardest_layer": str(medians.index(hardest)),
+        "draws_for_median": _count(np.nanmax([choice["draws"] for choice in medians])),
+        "draws_for_mean": _count(np.nanmax([choice["draws"] for choice in means])),
+        "estimators": ", ".join(f"{row['targets'][0]['use']} in layer {row['layer']}" for row in rows),
+    }
+
+
+def _agreement(layers: xr.Dataset) -> dict[str, str]:
+    """Return how many observed standard errors lie where 95 % of them should."""
+    expected, observed = layers["standard_error"].values, layers["observed_standard_error"].values
+    ratio = observed[expected > 0] / expected[expected > 0]
+    low, high = layers["expected_ratio"].values
+    return {
+        "inside": str(int(((ratio >= low) & (ratio <= high)).sum())),
+        "all": str(ratio.size),
+        "low": f"{low:.2f}",
+        "high": f"{high:.2f}",
+        "smallest": f"{ratio.min():.2f}" if ratio.size else "",
+        "largest": f"{ratio.max():.2f}" if ratio.size else "",
+        "replicates": str(int(layers.attrs["replicates"])),
+    }
+
+
+def _embedded(layers: xr.Dataset, rows: list[dict[str, Any]], figures: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the figures in their order, each as a data address with title, caption and a text in its place."""
+    texts = _alternatives(layers, rows)
+    embedded = []
+    for name, (title, caption) in _FIGURES.items():
+        if name not in figures:
+            checks.image_missing(name)
+        image = base64.b64encode(figures[name].encode()).decode()
+        embedded.append(
+            {
+                "name": name,
+                "title": title,
+                "caption": caption.format(replicates=int(layers.attrs["replicates"])),
+                "image": f"data:image/svg+xml;base64,{image}",
+                "alternative": texts[name],
+            }
+        )
+    return embedded
+
+
+def _alternatives(layers: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what each figure shows, for readers who do not see it."""
+    draws = layers["n_draws"].values
+    ratio = _agreement(layers)
+    spans = "; ".join(
+        f"layer {row['layer']}: {_percent(row['targets'][0]['error'])} with the {row['targets'][0]['use']} estimator"
+        for row in rows
+    )
+    tight = "; ".join(
+        f"layer {row['layer']}, {side['estimator']}: {side['lower']} to {side['upper']}" for row in rows for side in row["tightness"]
+    )
+    return {
+        "standard_error": (
+            f"Log-log plot for both estimators from {draws[0]} to {draws[-1]} draws per input: observed standard errors follow "
+            f"the closed-form lines of slope minus one half; their ratios lie between {ratio['smallest'] or 'none'} and "
+            f"{ratio['largest'] or 'none'}."
+        ),
+        "relative_error": f"Box plots per layer and estimator; the better medians at one draw per input are {spans}.",
+        "information": "Box plots on a log scale; mean entries are "
+        + "; ".join(f"layer {row['layer']}: {row['information']}" for row in rows)
+        + ".",
+        "bounds": f"Box plots of bounds over exact variance on a log scale; medians lower to upper are {tight}.",
+    }
+
+
+def _statements(tree: xr.DataTree) -> list[dict[str, Any]]:
+    """Return each cited statement once, with the quantities that rest on it, its assumptions and its erratum."""
+    statements: dict[str, dict[str, Any]] = {}
+    for child in ("exact", "estimates", "variance", "bounds", "layers"):
+        for variable in tree[child].to_dataset().data_vars.values():
+            attrs = variable.attrs
+            entry = statements.setdefault(
+                attrs["source"],
+                {"source": attrs["source"], "assumptions": attrs["assumptions"], "erratum": "", "quantities": []},
+            )
+            entry["erratum"] = attrs.get("erratum", entry["erratum"])
+            if attrs["long_name"] not in entry["quantities"]:
+                entry["quantities"].append(attrs["long_name"])
+    return list(statements.values())
+
+
+def _network(provenance: Mapping[str, Any]) -> str:
+    """Return the network in one line."""
+    family = provenance["family"]
+    activations = ", ".join(dict.fromkeys(provenance["activations"]))
+    return f"{' → '.join(str(width) for width in provenance['widths'])}, {activations}, {family['name']} response"
+
+
+def _toml(tables: Mapping[str, Any]) -> str:
+    """Return the settings as the TOML text that repeats the study; JSON values of these types are TOML values."""
+    top = [f"{key} = {json.dumps(value)}" for key, value in tables.items() if not isinstance(value, dict)]
+    parts = ["\n".join(top)]
+    for name, table in tables.items():
+        if isinstance(table, dict):
+            parts.append("\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]))
+    return "\n\n".join(parts)
