@@ -10,7 +10,8 @@ __version__ = "0.1.0"
 
 from fisherstats.bounds import variance_bounds
 from fisherstats.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError
-from fisherstats.estimators import empirical_fisher, estimate_fisher, estimator_variance
+from fisherstats.estimators import empirical_fisher, estimate_fisher
+from fisherstats.explanation import explain
 from fisherstats.information import (
     fisher_information,
     fisher_operator,
@@ -20,6 +21,7 @@ from fisherstats.information import (
 )
 from fisherstats.model import activations, families
 from fisherstats.model.network import MLP
+from fisherstats.variances import estimator_variance
 
 __all__ = [
     "MLP",
@@ -32,6 +34,7 @@ __all__ = [
     "empirical_fisher",
     "estimate_fisher",
     "estimator_variance",
+    "explain",
     "families",
     "fisher_information",
     "fisher_operator",

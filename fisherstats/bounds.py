@@ -35,6 +35,65 @@ def variance_bounds(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
+    r"""Certified bounds of the estimators' variances and of the information, beside the exact values (2024, Theorem 4.1).
+
+    :math:`\|\partial_ih\|^4\lambda(M)/N` bounds the score estimator's variance (8), :math:`\|\partial_i^2h\|^2\lambda(I)/N` the Hessian
+    estimator's (9), :math:`\|\partial_ih\|^2\lambda(I)` the information (7). The tightest of several certified forms is taken unit by
+    unit and input by input, then added up for the fixed design.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    n_draws : int, default 1
+        Labels per input, N.
+    per_input : bool, default False
+        Give each input's own bounds instead of those of the mean over inputs.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    Dataset
+        ``exact, lower, upper, ratio ([input,] estimator, param)``, ratio = upper / exact (1 where both are 0, inf where only exact is
+        0); ``lower_by_form, upper_by_form ([input,] bound, estimator, param)`` with 0 and inf where a form says nothing;
+        ``attained ([input,] side, param)``, Theorem 4.1 with quartic extremes that an iteration attained (not certified, never used as
+        a bound); ``information_lower, information_exact, information_upper ([input,] param)``. Units of 1, source keys ``bounds``,
+        ``information-bounds``; the forms' are ``bhatia-davis`` and ``pearson``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Forms: ``spectral`` (the theorem with certified eigenvalues), ``projected`` (softmax without its flat direction), ``standardised``
+    (the theorem in the parametrisation t / sqrt(I)), ``bhatia_davis`` (bounded t) and ``pearson`` (lower bound of (8)). Cost: that of
+    `estimator_variance` and, for C classes, one symmetric C x C eigenvalue problem per input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> bounds = fs.variance_bounds(model, x)
+    >>> bool((bounds.lower <= bounds.exact).all() and (bounds.exact <= bounds.upper).all())
+    True
+    """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
@@ -60,7 +119,9 @@ def variance_bounds(
                 for one in (score, hessian)
                 for array in [
                     *_three(one, lambda factors: assembled(factors, 4)),
-                    *_by_form(one, information[0] if one is hessian else score[0], lambda factors: assembled(factors, 4)),
+                    *_by_form(
+                        one, information[0] if one is hessian else score[0], lambda factors: assembled(factors, 4)
+                    ),
                 ]
             ],
             *[assembled(factors, 4) for factors in _attained(law, bounded, G)],
@@ -106,9 +167,7 @@ def _attained(law: Law, bounded: LawBounds, G: Sequence[Array]) -> list[list[Arr
     return [[norm * value[:, None] for norm in fourth] for value in extremes]
 
 
-def _dataset(
-    call: Call, results: list[Array], n_draws: int, per_input: bool, provenance: dict[str, Any]
-) -> xr.Dataset:
+def _dataset(call: Call, results: list[Array], n_draws: int, per_input: bool, provenance: dict[str, Any]) -> xr.Dataset:
     """Scale single-label numbers to the design and label them."""
     count = 3 + 2 * len(FORMS)
     information, rest = results[:3], results[3:]

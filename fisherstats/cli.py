@@ -25,8 +25,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a network, compute exact and estimated Fisher information, and write report.html, study.nc "
         "and study.zarr. Without a configuration: the handwritten digits of scikit-learn.",
     )
-    study.add_argument("config", nargs="?", metavar="CONFIG.toml", help="configuration; what is absent keeps its default")
-    study.add_argument("--out", default="fisherstats-study", metavar="DIR", help="directory for the results (default: %(default)s)")
+    study.add_argument(
+        "config", nargs="?", metavar="CONFIG.toml", help="configuration; what is absent keeps its default"
+    )
+    study.add_argument(
+        "--out", default="fisherstats-study", metavar="DIR", help="directory for the results (default: %(default)s)"
+    )
     study.add_argument("--seed", type=int, help="overrides the configuration's seed")
     study.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bar")
     commands.add_parser("info", help="print versions, threads and whether a GPU can be used")
@@ -59,7 +63,9 @@ def _info() -> None:
             print(f"{name:<12} not installed")
     print(f"cores        {os.cpu_count()}")
     for library in threadpool_info():
-        print(f"{library['user_api']:<12} {library['internal_api']} {library['version']}, {library['num_threads']} threads")
+        print(
+            f"{library['user_api']:<12} {library['internal_api']} {library['version']}, {library['num_threads']} threads"
+        )
     usable, reason = gpu_status()
     print(f"gpu          {reason}" if usable else f"gpu          none: {reason}")
 

@@ -79,7 +79,7 @@ class Experiment:
     data_hash: str
 
 
-def read_settings(config: None | str | os.PathLike[str] | Mapping[str, Any], seed: int | None = None) -> Settings:
+def read_settings(config: str | os.PathLike[str] | Mapping[str, Any] | None, seed: int | None = None) -> Settings:
     """Return checked settings from nothing, a TOML file or a mapping with the same keys; `seed` wins over both."""
     study.configuration_given(config)
     folder = Path()
@@ -127,7 +127,7 @@ def _load(settings: Settings) -> tuple[str, NDArray[np.float64], NDArray[Any]]:
     if data.get("source") == "digits":
         digits = arguments.optional_module("sklearn.datasets", extra="study").load_digits()
         # Grey levels 0..16 become 0..1, so that the network sees inputs of order one.
-        return "handwritten digits of scikit-learn (8 x 8 pixels)", digits.data / 16.0, digits.target
+        return "handwritten digits of scikit-learn (8 × 8 pixels)", digits.data / 16.0, digits.target
     if "source" in data:
         path = settings.folder / data["source"]
         x, y = study.array_file("data.source", path, "x"), study.array_file("data.source", path, "y")

@@ -30,6 +30,46 @@ Array = NDArray[np.floating]
 def output_information(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
 ) -> xr.DataArray:
+    r"""Fisher information of the natural parameters at each input, :math:`I(h)=\mathrm{Cov}(t(y))` (2021, Lemma 2).
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    DataArray, dims (input, output, output2)
+        I(h) in units of 1, source key ``output-information``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Cost: one forward pass and n T^2 numbers. Assumes an exponential family in canonical coordinates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> fs.output_information(model, x).values.ravel()
+    array([0.25, 0.25])
+    """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     n_outputs = model.widths[-1]
     call.fits("`output_information`", call.n_inputs * n_outputs**2, 1, "use fewer inputs at a time.")
@@ -55,13 +95,73 @@ def hidden_information(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.DataArray:
+    r"""Fisher information of a layer's outputs at each input, :math:`I(h_l)=B_l^\top I(h_L)B_l`.
+
+    With ``estimator="score"`` I(h_L) is replaced by the mean of r r' over `n_draws` labels from the model (2021, after the
+    derivative lemma), with ``estimator="empirical"`` by r r' at the data label; r = t(y) - E[t].
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    layer : int
+        0 (the input) to L (the natural parameters).
+    estimator : {None, "score", "empirical"}, optional
+        None is exact.
+    n_draws : int, optional
+        Labels per input, for the score estimate.
+    rng : int, SeedSequence or Generator, optional
+        Source of the labels, for the score estimate; the same int gives the same labels in every call and view.
+    y : array_like, optional
+        One data label per input, for the empirical information.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    DataArray, dims (input, unit, unit2)
+        Units of 1, source key ``hidden-information``. A score estimate carries its closed-form ``standard_error`` as a coordinate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    See Also
+    --------
+    hidden_information_variance : The variance of the score estimate, without drawing labels.
+
+    Notes
+    -----
+    Cost: one forward and one backward pass for T outputs, and n n_l^2 numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> fs.hidden_information(model, x, layer=0).sel(input=0).values
+    array([[ 0.25, -0.25],
+           [-0.25,  0.25]])
+    """
     call, layer = _layer_call(model, x, layer, engine, num_threads, progress)
     arguments.choice("estimator", estimator, (None, "score", "empirical"))
     arguments.only_with("n_draws", n_draws, "estimator", estimator, "score")
     arguments.only_with("rng", rng, "estimator", estimator, "score")
     arguments.only_with("y", y, "estimator", estimator, "empirical")
     if estimator == "score":
-        return _estimated_hidden(call, layer, arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng))
+        return _estimated_hidden(
+            call, layer, arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng)
+        )
     data_labels = None if y is None else model.family.check_labels(labels.unlabelled_response(y), call.n_inputs)
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -99,6 +199,50 @@ def hidden_information_variance(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.DataArray:
+    r"""Variance of the score estimate of :math:`I(h_l)`: :math:`M(B_u,B_v,B_u,B_v)/N` per entry (2021, Theorem 4).
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    layer : int
+        0 (the input) to L (the natural parameters).
+    n_draws : int, default 1
+        Labels per input, N.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    DataArray, dims (input, unit, unit2)
+        Variance in units of 1, source key ``hidden-information-variance``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Cost: n T n_l^2 operations (n T^2 n_l^2 for independent heads); no tensor over four outputs is built.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> float(fs.hidden_information_variance(model, x, layer=0).max())
+    0.0
+    """
     call, layer = _layer_call(model, x, layer, engine, num_threads, progress)
     n_draws = arguments.positive_integer("n_draws", n_draws)
 
@@ -125,7 +269,9 @@ def _reach(call: Call, passed: derivatives.Forward, layer: int) -> Array:
     return G[-1] if layer == call.model.n_layers else derivatives.pull_back(call.model, G[layer], layer)
 
 
-def _unit_array(call: Call, key: str, values: Array, provenance: dict[str, Any], error: Array | None = None) -> xr.DataArray:
+def _unit_array(
+    call: Call, key: str, values: Array, provenance: dict[str, Any], error: Array | None = None
+) -> xr.DataArray:
     dims = ["input", "unit", "unit2"]
     coords = call.input_coordinate() | labels.coordinates(unit=values.shape[1], unit2=values.shape[2])
     return labels.array(
@@ -143,6 +289,55 @@ def fisher_information(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.DataArray | xr.DataTree:
+    r"""Exact Fisher information of the parameters, :math:`I(\theta)=\frac1n\sum_iJ_i^\top I(h_i)J_i` (2021, eq 6).
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    view : {"diagonal", "block", "full"}, default "diagonal"
+        The diagonal, the diagonal block of each layer, or the whole matrix.
+    per_input : bool, default False
+        Give each input's own conditional information instead of the mean over inputs.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    DataArray or DataTree
+        ``diagonal``: dims ([input,] param). ``full``: dims ([input,] param, param2), exactly symmetric. ``block``: DataTree with
+        children ``layer_0``, ``layer_1``, ... of ``information ([input,] param, param2)``, `param` being the index in the whole
+        parameter vector. Units of 1, source key ``information``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Cost of the diagonal: one forward pass, one backward pass for T outputs and one matrix product per layer; nothing of size
+    inputs x outputs x parameters exists. Dense views: one product of Khatri-Rao factors per pair of layers, without a factor T.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> fs.fisher_information(model, x).values
+    array([0.625, 0.625, 0.25 ])
+    >>> fs.fisher_information(model, x, view="full").sel(param=0).values
+    array([0.625, 0.625, 0.375])
+    """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     views.check(call, view, per_input)
 
@@ -173,7 +368,8 @@ class _InformationOperator(LinearOperator):
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law = call.pass_through(x, first_input)
             columns = [
-                fisher.times_vector(call.model, passed, law, directions[:, column]) for column in range(directions.shape[1])
+                fisher.times_vector(call.model, passed, law, directions[:, column])
+                for column in range(directions.shape[1])
             ]
             return [np.stack(columns, axis=1)]
 
@@ -190,4 +386,42 @@ class _InformationOperator(LinearOperator):
 def fisher_operator(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
 ) -> LinearOperator:
+    r"""Fisher information as a linear operator: :math:`v\mapsto\frac1n\sum_iJ_i^\top I(h_i)J_iv`, nothing of size P^2.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    scipy.sparse.linalg.LinearOperator, shape (P, P)
+        Symmetric; for `scipy.sparse.linalg.cg`, `eigsh` and the like. Source key ``information``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+
+    Notes
+    -----
+    Cost of a product: a forward, a tangent and a backward pass over the inputs; several columns share the forward pass.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> fs.fisher_operator(model, x) @ np.array([1.0, 0.0, 0.0])
+    array([0.625, 0.625, 0.375])
+    """
     return _InformationOperator(calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress))

@@ -15,7 +15,19 @@ from fisherstats.checks import inputs
 from fisherstats.schema import COORDINATES, VARIABLES
 from fisherstats.sources import SOURCES, citation
 
-__all__ = ["Entry", "array", "attributes", "coordinates", "dataset", "layer_coordinates", "param_coordinates", "tree", "unit_coordinates", "unlabelled", "unlabelled_response"]
+__all__ = [
+    "Entry",
+    "array",
+    "attributes",
+    "coordinates",
+    "dataset",
+    "layer_coordinates",
+    "param_coordinates",
+    "tree",
+    "unit_coordinates",
+    "unlabelled",
+    "unlabelled_response",
+]
 
 Entry = tuple[str, Sequence[str], NDArray[Any]]
 """(schema key, dims, values)."""
@@ -98,7 +110,9 @@ def attributes(key: str, provenance: Mapping[str, Any]) -> dict[str, str]:
 
 def dataset(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: Mapping[str, Any]) -> xr.Dataset:
     """Return a Dataset of schema variables that share coordinates."""
-    variables = {VARIABLES[key].name: (tuple(dims), values, attributes(key, provenance)) for key, dims, values in entries}
+    variables = {
+        VARIABLES[key].name: (tuple(dims), values, attributes(key, provenance)) for key, dims, values in entries
+    }
     return xr.Dataset(variables, coords=dict(coords), attrs={"provenance": json.dumps(provenance, sort_keys=True)})
 
 

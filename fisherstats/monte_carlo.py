@@ -31,7 +31,9 @@ def draw(
     key = seed.generate_state(2, np.uint64)
     groups = []
     for start in range(0, len(h), STREAM_ROWS):
-        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, (first_input + start) // STREAM_ROWS, 0]))
+        generator = np.random.Generator(
+            np.random.Philox(key=key, counter=[0, 0, (first_input + start) // STREAM_ROWS, 0])
+        )
         rows = h[start : start + STREAM_ROWS]
         # A short last group is drawn in full, so that inputs appended later do not change its labels.
         full = np.concatenate([rows, np.repeat(rows[-1:], STREAM_ROWS - len(rows), axis=0)])
@@ -53,6 +55,8 @@ def seed_record(seed: np.random.SeedSequence) -> dict[str, Any]:
     """Return what identifies a seed, for provenance."""
     entropy = seed.entropy
     return {
-        "entropy": [int(word) for word in entropy] if isinstance(entropy, list | tuple | np.ndarray) else int(entropy or 0),
+        "entropy": [int(word) for word in entropy]
+        if isinstance(entropy, list | tuple | np.ndarray)
+        else int(entropy or 0),
         "spawn_key": [int(word) for word in seed.spawn_key],
     }

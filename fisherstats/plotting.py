@@ -19,6 +19,7 @@ from fisherstats.checks.arguments import optional_module
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 __all__ = ["as_svg", "bound_tightness", "information_by_layer", "relative_error_by_layer", "standard_error_by_draws"]
@@ -27,8 +28,15 @@ Result = TypeVar("Result", xr.DataArray, xr.Dataset)
 
 #: colour of each estimator (Okabe and Ito's palette, which colour-blind readers can tell apart)
 _COLOUR = {"score": "#0072B2", "hessian": "#D55E00"}
+_TITLE = {"score": "Score", "hessian": "Hessian"}
 #: colour, marker and line of each layer
-_LAYER_STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"), ("#555555", "v", "-")]
+_LAYER_STYLES = [
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", "--"),
+    ("#009E73", "^", "-."),
+    ("#CC79A7", "D", ":"),
+    ("#555555", "v", "-"),
+]
 _STYLE = {
     "font.size": 11.0,
     "axes.titlesize": 11.5,
@@ -70,6 +78,19 @@ def as_svg(figure: Figure) -> str:
 
 def _layer_names(n_layers: int) -> list[str]:
     return [f"layer {layer}" for layer in range(n_layers)]
+
+
+def _log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None:
+    """Use a log scale with ticks a reader can name: several per decade where the range is short."""
+    ticker = optional_module("matplotlib.ticker", extra="study")
+    decades = np.log10(high / low) if 0 < low < high else 1.0
+    subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 0.8 else (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
+    axis.set_major_locator(ticker.LogLocator(subs=subs))
+    axis.set_minor_locator(ticker.NullLocator())
+    if percent:
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:,.4g} %"))
+    elif decades < 5:
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.4g}"))
 
 
 def _boxes(panel: Axes, groups: Sequence[NDArray[Any]], heights: Sequence[float], width: float, colour: str) -> None:
@@ -121,8 +142,8 @@ def information_by_layer(information: xr.DataArray) -> Figure:
     figure, (panel,) = _figure(1.5 + 0.55 * n_layers)
     positive = [group[group > 0] for group in groups]
     _boxes(panel, positive, range(n_layers), 0.5, "#0072B2")
-    means = [(group.mean(), layer) for layer, group in enumerate(groups) if group.mean() > 0]
-    panel.plot(*np.transpose(means), "D", color="black", markersize=6, label="mean entry")
+    means = [group.mean() for group in groups]
+    panel.plot(means, range(n_layers), "D", color="black", markersize=6, label="mean entry")
     panel.set_xscale("log")
     panel.set_xlabel("exact Fisher information of a parameter")
     _by_layer(panel, n_layers)
@@ -147,42 +168,65 @@ def standard_error_by_draws(layers: xr.Dataset) -> Figure:
         overlap the line with. A layer whose error is exactly zero is named in the panel.
     """
     draws = layers["n_draws"].values
-    n_layers = layers.sizes["layer"]
-    figure, panels = _figure(7.0, rows=2, sharex=True, sharey=True)
-    low, high = layers["expected_ratio"].values
+    target = float(layers.attrs["target_standard_error"])
+    figure, panels = _figure(7.2, rows=2, sharex=True, sharey=True)
+    handles: dict[str, Any] = {}
+    drawn = [target]
     for panel, estimator in zip(panels, layers["estimator"].values, strict=True):
-        chosen = layers.sel(estimator=estimator)
-        exact = []
-        for layer in range(n_layers):
-            one = chosen.isel(layer=layer)
-            scale = float(one["information"])
-            expected, observed = one["standard_error"].values, one["observed_standard_error"].values
-            colour, marker, line = _LAYER_STYLES[layer % len(_LAYER_STYLES)]
-            if scale > 0 and not expected.any():
-                exact.append(str(layer))
-            if scale <= 0 or not expected.any():
-                continue
-            panel.plot(draws, expected / scale, line, color=colour, linewidth=1.4)
-            # observed / closed form lies in [low, high] with 95 %, so the closed form lies in [observed/high, observed/low].
-            spread = [observed - observed / high, observed / low - observed]
-            panel.errorbar(
-                draws, observed / scale, np.array(spread) / scale, fmt=marker, color=colour, markersize=5, capsize=2.5,
-                label=f"layer {layer}",
-            )
-        target = float(layers.attrs["target_standard_error"])
-        panel.axhline(target, color="black", linewidth=0.9, linestyle=(0, (1, 2)))
-        panel.annotate(f"{target:.3g}", (1.0, target), xycoords=("axes fraction", "data"), fontsize=10, va="bottom", ha="right")
         panel.set_xscale("log")
         panel.set_yscale("log")
-        panel.set_title(f"{estimator} estimator", loc="left", color=_COLOUR[str(estimator)])
+        exact = []
+        for layer in layers["layer"].values:
+            one = layers.sel(estimator=estimator, layer=layer)
+            scale = float(one["information"])
+            expected, observed = one["standard_error"].values, one["observed_standard_error"].values
+            if scale > 0 and expected.any():
+                handles[f"layer {layer}"] = _against_draws(
+                    panel, int(layer), draws, expected / scale, observed / scale, one
+                )
+                drawn += [*(expected / scale), *(observed / scale)]
+            elif scale > 0:
+                exact.append(str(layer))
+        panel.axhline(target, color="black", linewidth=0.9, linestyle=(0, (1, 2)))
+        panel.annotate(
+            f"target {100 * target:.3g} %",
+            (1.0, target),
+            xycoords=("axes fraction", "data"),
+            va="bottom",
+            ha="right",
+            size=10,
+        )
+        panel.set_title(f"{_TITLE[str(estimator)]} estimator", loc="left", color=_COLOUR[str(estimator)])
         panel.set_ylabel("relative standard error")
         if exact:
             named = f"layer{'s' if len(exact) > 1 else ''} {', '.join(exact)}: exactly 0"
-            panel.annotate(named, (0.03, 0.05), xycoords="axes fraction", fontsize=10)
-        if panel.get_legend_handles_labels()[0]:
-            panel.legend(loc="upper right", fontsize=10)
+            panel.annotate(named, (0.03, 0.05), xycoords="axes fraction", size=10)
+        _log_axis(panel.yaxis, min(drawn), max(drawn), percent=True)
+    panels[-1].set_xticks(draws, [f"{count:,}" for count in draws])
+    panels[-1].minorticks_off()
     panels[-1].set_xlabel("draws per input, N")
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 4))
     return figure
+
+
+def _against_draws(
+    panel: Axes, layer: int, draws: NDArray[Any], expected: NDArray[Any], observed: NDArray[Any], layers: xr.Dataset
+) -> Any:
+    """Draw one layer's line and marks, and return the marks for the legend."""
+    colour, marker, line = _LAYER_STYLES[layer % len(_LAYER_STYLES)]
+    panel.plot(draws, expected, line, color=colour, linewidth=1.4)
+    # observed / closed form lies in [low, high] with 95 %, so the closed form lies in [observed/high, observed/low].
+    low, high = layers["expected_ratio"].values
+    return panel.errorbar(
+        draws,
+        observed,
+        [observed - observed / high, observed / low - observed],
+        fmt=marker,
+        color=colour,
+        markersize=5,
+        capsize=2.5,
+    )
 
 
 @_styled
@@ -204,7 +248,7 @@ def relative_error_by_layer(relative_error: xr.DataArray) -> Figure:
         relative_error["param_layer"].values,
         "relative standard error at 1 draw per input",
         "exactly 0",
-        reference=None,
+        percent=True,
     )
 
 
@@ -234,31 +278,40 @@ def bound_tightness(bounds: xr.Dataset) -> Figure:
 
 
 def _paired_boxes(
-    values: dict[str, NDArray[Any]], layers: NDArray[Any], label: str, nothing: str, reference: float | None
+    values: dict[str, NDArray[Any]],
+    layers: NDArray[Any],
+    label: str,
+    nothing: str,
+    reference: float | None = None,
+    percent: bool = False,
 ) -> Figure:
     """Draw a row of boxes per layer and estimator; `values` is (param,) or (param, side)."""
     n_layers = int(layers.max()) + 1
     figure, (panel,) = _figure(1.6 + 0.8 * n_layers)
+    panel.set_xscale("log")
     offsets = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [0.0]
-    patches = optional_module("matplotlib.patches", extra="study")
-    empty = []
+    ends = [] if reference is None else [reference]
     for (name, numbers), offset in zip(values.items(), offsets, strict=True):
         columns = numbers if numbers.ndim == 2 else numbers[:, None]
         for layer in range(n_layers):
             sides = [column[np.isfinite(column) & (column > 0)] for column in columns[layers == layer].T]
             _boxes(panel, sides, [layer + offset] * len(sides), 0.3, _COLOUR[name])
+            ends += [end for side in sides if side.size for end in np.percentile(side, [5, 95])]
             if not any(side.size for side in sides):
-                empty.append((layer + offset, name))
+                place = (0.02, layer + offset)
+                text = f"{_TITLE[name]}: {nothing}"
+                panel.annotate(
+                    text, place, xycoords=("axes fraction", "data"), size=10, va="center", color=_COLOUR[name]
+                )
     if reference is not None:
         panel.axvline(reference, color="black", linewidth=0.9, linestyle=(0, (1, 2)))
-    panel.set_xscale("log")
-    for height, name in empty:
-        panel.annotate(
-            f"{name}: {nothing}", (0.02, height), xycoords=("axes fraction", "data"), fontsize=10, va="center",
-            color=_COLOUR[name],
-        )
+    if ends:
+        _log_axis(panel.xaxis, min(ends), max(ends), percent)
     panel.set_xlabel(label)
     _by_layer(panel, n_layers)
-    handles = [patches.Patch(facecolor=_COLOUR[name], alpha=0.45, edgecolor=_COLOUR[name], label=name) for name in values]
+    patch = optional_module("matplotlib.patches", extra="study").Patch
+    handles = [
+        patch(facecolor=_COLOUR[name], alpha=0.45, edgecolor=_COLOUR[name], label=_TITLE[name]) for name in values
+    ]
     panel.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure

@@ -19,6 +19,8 @@ from fisherstats.checks.arguments import optional_module
 
 __all__ = ["render"]
 
+_TITLE = {"score": "Score", "hessian": "Hessian", "neither": "neither"}
+
 #: figure -> title and caption; the order is the order on the page
 _FIGURES = {
     "standard_error": (
@@ -40,7 +42,7 @@ _FIGURES = {
     "bounds": (
         "How tight are the bounds?",
         "Certified lower (left of 1) and upper bounds (right of 1) of each parameter's variance, over its exact value. Lower "
-        "bounds that are 0 are left out of the boxes; the table below counts them.",
+        "bounds that are 0 say nothing and have no place on a log axis; they are left out of the boxes and kept in the table.",
     ),
 }
 
@@ -93,15 +95,11 @@ def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
 
 
 def _percent(ratio: float) -> str:
-    """Return a ratio as per cent with two figures, and "0 %" only for exactly 0."""
+    """Return a ratio as per cent with two figures, and "0 %" only for exactly 0; the space does not break."""
     if not np.isfinite(ratio):
         return "undefined"
     value = 100 * ratio
-    if value == 0:
-        return "0 %"
-    if value >= 9.95:
-        return f"{value:,.0f} %"
-    return f"{value:.2g} %"
+    return (f"{value:,.0f}" if value == 0 or value >= 9.95 else f"{value:.2g}") + "\N{NO-BREAK SPACE}%"
 
 
 def _count(number: float) -> str:
@@ -128,6 +126,7 @@ def _layer(layers: xr.Dataset, layer: int, widths: list[int]) -> dict[str, Any]:
         "tightness": [
             {
                 "estimator": str(estimator),
+                "title": _TITLE[str(estimator)],
                 "lower": _tightness(float(one["lower_tightness"].sel(estimator=estimator))),
                 "upper": _tightness(float(one["upper_tightness"].sel(estimator=estimator))),
             }
@@ -160,6 +159,7 @@ def _choice(of: str, error: xr.DataArray, draws: xr.DataArray) -> dict[str, Any]
         "draws": float(draws.sel(estimator=best)) if best in names else float("nan"),
         "needs": {name: _count(float(draws.sel(estimator=name))) for name in names},
         "use": best,
+        "title": _TITLE[best],
         "why": why,
     }
 
@@ -173,8 +173,18 @@ def _headline(layers: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, str]:
         "hardest_layer": str(medians.index(hardest)),
         "draws_for_median": _count(np.nanmax([choice["draws"] for choice in medians])),
         "draws_for_mean": _count(np.nanmax([choice["draws"] for choice in means])),
-        "estimators": ", ".join(f"{row['targets'][0]['use']} in layer {row['layer']}" for row in rows),
+        "estimators": _by_estimator([choice["use"] for choice in medians]),
     }
+
+
+def _by_estimator(uses: list[str]) -> str:
+    """Return "Score in layers 0 and 1, Hessian in layer 2"."""
+    parts = []
+    for name in dict.fromkeys(uses):
+        chosen = [str(layer) for layer, use in enumerate(uses) if use == name]
+        listed = " and ".join([", ".join(chosen[:-1]), chosen[-1]] if len(chosen) > 1 else chosen)
+        parts.append(f"{_TITLE[name]} in layer{'s' if len(chosen) > 1 else ''} {listed}")
+    return ", ".join(parts)
 
 
 def _agreement(layers: xr.Dataset) -> dict[str, str]:
@@ -218,11 +228,13 @@ def _alternatives(layers: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, s
     draws = layers["n_draws"].values
     ratio = _agreement(layers)
     spans = "; ".join(
-        f"layer {row['layer']}: {_percent(row['targets'][0]['error'])} with the {row['targets'][0]['use']} estimator"
+        f"layer {row['layer']}: {_percent(row['targets'][0]['error'])} with the {row['targets'][0]['title']} estimator"
         for row in rows
     )
     tight = "; ".join(
-        f"layer {row['layer']}, {side['estimator']}: {side['lower']} to {side['upper']}" for row in rows for side in row["tightness"]
+        f"layer {row['layer']}, {side['estimator']}: {side['lower']} to {side['upper']}"
+        for row in rows
+        for side in row["tightness"]
     )
     return {
         "standard_error": (

@@ -96,7 +96,11 @@ VARIABLES = {
         "estimator-variance",
     ),
     "empirical": Variable(
-        "empirical", "[input] param [param2]", "I_q(theta)", "empirical Fisher information at the data labels", "empirical-fisher"
+        "empirical",
+        "[input] param [param2]",
+        "I_q(theta)",
+        "empirical Fisher information at the data labels",
+        "empirical-fisher",
     ),
     "expected": Variable(
         "expected", "[input] param [param2]", "I(theta)", "exact Fisher information under the model", "information"
@@ -149,19 +153,31 @@ VARIABLES = {
         "exact mean entry of the diagonal Fisher information over a group of parameters",
         "information",
     ),
-    "exact": Variable("exact", "[input] estimator param", "V_j(theta_i)", "exact variance of the estimator", "estimator-variance"),
+    "exact": Variable(
+        "exact", "[input] estimator param", "V_j(theta_i)", "exact variance of the estimator", "estimator-variance"
+    ),
     "lower": Variable(
         "lower", "[input] estimator param", "V_j lower", "largest certified lower bound of the variance", "bounds"
     ),
     "upper": Variable(
         "upper", "[input] estimator param", "V_j upper", "smallest certified upper bound of the variance", "bounds"
     ),
-    "ratio": Variable("ratio", "[input] estimator param", "upper / exact", "tightness of the upper bound, 1 is exact", "bounds"),
+    "ratio": Variable(
+        "ratio", "[input] estimator param", "upper / exact", "tightness of the upper bound, 1 is exact", "bounds"
+    ),
     "lower_by_form": Variable(
-        "lower_by_form", "[input] bound estimator param", "V_j lower", "lower bound by each form (0 where it says nothing)", "bounds"
+        "lower_by_form",
+        "[input] bound estimator param",
+        "V_j lower",
+        "lower bound by each form (0 where it says nothing)",
+        "bounds",
     ),
     "upper_by_form": Variable(
-        "upper_by_form", "[input] bound estimator param", "V_j upper", "upper bound by each form (inf where it says nothing)", "bounds"
+        "upper_by_form",
+        "[input] bound estimator param",
+        "V_j upper",
+        "upper bound by each form (inf where it says nothing)",
+        "bounds",
     ),
     "attained": Variable(
         "attained",
@@ -171,16 +187,26 @@ VARIABLES = {
         "bounds",
     ),
     "information_lower": Variable(
-        "information_lower", "[input] param", "I(theta_i) lower", "largest certified lower bound of the information", "information-bounds"
+        "information_lower",
+        "[input] param",
+        "I(theta_i) lower",
+        "largest certified lower bound of the information",
+        "information-bounds",
     ),
     "information_exact": Variable(
         "information_exact", "[input] param", "I(theta_i)", "exact Fisher information", "information"
     ),
     "information_upper": Variable(
-        "information_upper", "[input] param", "I(theta_i) upper", "smallest certified upper bound of the information", "information-bounds"
+        "information_upper",
+        "[input] param",
+        "I(theta_i) upper",
+        "smallest certified upper bound of the information",
+        "information-bounds",
     ),
     "study_inputs": Variable("x", "input feature", "x", "inputs at which the information is taken", "model"),
-    "study_labels": Variable("y", "input [output]", "y", "data labels of the inputs (no quantity of a study uses them)", "model"),
+    "study_labels": Variable(
+        "y", "input [output]", "y", "data labels of the inputs (no quantity of a study uses them)", "model"
+    ),
     "parameters": Variable("parameters", "param", "theta", "trained weights and biases", "coordinates"),
     "replicate_estimate": Variable(
         "estimate", "estimator n_draws param", "I-hat(theta)", "estimates of the first replicate", "both-estimators"
@@ -253,10 +279,18 @@ VARIABLES = {
         "draws-needed",
     ),
     "lower_tightness": Variable(
-        "lower_tightness", "estimator layer", "lower / exact", "median over a layer's parameters of positive variance", "bounds"
+        "lower_tightness",
+        "estimator layer",
+        "lower / exact",
+        "median over a layer's parameters of positive variance",
+        "bounds",
     ),
     "upper_tightness": Variable(
-        "upper_tightness", "estimator layer", "upper / exact", "median over a layer's parameters of positive variance", "bounds"
+        "upper_tightness",
+        "estimator layer",
+        "upper / exact",
+        "median over a layer's parameters of positive variance",
+        "bounds",
     ),
 }
 

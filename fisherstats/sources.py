@@ -50,14 +50,13 @@ SOURCES = {
     "score-estimator": Source(
         "soen-sun-2024", "eq (2)", "I-hat-1 = (1/N) sum_k score_k score_k', labels drawn from the model", _MODEL
     ),
-    "hessian-estimator": Source(
-        "soen-sun-2024", "eq (3)", "I-hat-2 = -(1/N) sum_k Hessian of log p(y_k|x)", _TWICE
-    ),
-    "both-estimators": Source(
-        "soen-sun-2024", "eqs (2) and (3)", "I-hat-1 and I-hat-2 from the same labels", _TWICE
-    ),
+    "hessian-estimator": Source("soen-sun-2024", "eq (3)", "I-hat-2 = -(1/N) sum_k Hessian of log p(y_k|x)", _TWICE),
+    "both-estimators": Source("soen-sun-2024", "eqs (2) and (3)", "I-hat-1 and I-hat-2 from the same labels", _TWICE),
     "empirical-fisher": Source(
-        "soen-sun-2024", "eq (17)", "mean over the data of score score' at the data labels", "labels are data, not draws"
+        "soen-sun-2024",
+        "eq (17)",
+        "mean over the data of score score' at the data labels",
+        "labels are data, not draws",
     ),
     "empirical-bias": Source(
         "soen-sun-2024",
@@ -108,7 +107,9 @@ SOURCES = {
     "bhatia-davis": Source(
         "bhatia-davis-2000", "Theorem 1", "Var(z) <= (max z - E z)(E z - min z)", "z has bounded support"
     ),
-    "pearson": Source("pearson-1916", "kurtosis >= skewness^2 + 1", "Var(z^2) >= E[z^3]^2 / E[z^2]", "fourth moment exists"),
+    "pearson": Source(
+        "pearson-1916", "kurtosis >= skewness^2 + 1", "Var(z^2) >= E[z^3]^2 / E[z^2]", "fourth moment exists"
+    ),
     "observed-error": Source(
         "soen-sun-2024", "Lemma 3.1", "standard deviation over replicates of an estimate", "independent replicates"
     ),
@@ -116,7 +117,10 @@ SOURCES = {
         "soen-sun-2024", "Lemma 3.1", "N = V(n_draws=1) / (target^2 I^2), rounded up", _TWICE + "; " + _FIXED
     ),
     "model": Source(
-        "soen-sun-2021", "Section 2", "p(y|x, theta) = pi(y) exp(t(y)' h(x) - F(h(x)))", "the response is conditional on x"
+        "soen-sun-2021",
+        "Section 2",
+        "p(y|x, theta) = pi(y) exp(t(y)' h(x) - F(h(x)))",
+        "the response is conditional on x",
     ),
     "coordinates": Source("soen-sun-2021", "Section 2", "row-major parameters, bias last in each row", "none"),
 }

@@ -37,7 +37,7 @@ Advance = Callable[[str], None]
 
 
 def run(
-    config: None | str | os.PathLike[str] | Mapping[str, Any] = None,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     *,
     out: str | os.PathLike[str] | None = "fisherstats-study",
     seed: int | None = None,
@@ -171,7 +171,9 @@ def _replicate(
         for replicate in range(settings.replicates):
             advance(f"replicates, N = {n_draws}")
             stream = np.random.SeedSequence(settings.seed, spawn_key=(2, position, replicate))
-            estimate = estimate_fisher(experiment.model, experiment.x, estimator=ESTIMATORS, n_draws=n_draws, rng=stream, standard_error=False)
+            estimate = estimate_fisher(
+                experiment.model, experiment.x, estimator=ESTIMATORS, n_draws=n_draws, rng=stream, standard_error=False
+            )
             deviation = estimate.values - exact
             squares[:, position] += deviation**2
             sums = np.stack([np.bincount(layer, weights=one) for one in deviation])

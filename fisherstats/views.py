@@ -62,10 +62,14 @@ def compute(
                 for factors, exponent in quantities
             ]
 
-        return [{(0, 0): array} for array in call.over_inputs(block, call.block_rows(second_order=second_order), per_input)]
+        return [
+            {(0, 0): array} for array in call.over_inputs(block, call.block_rows(second_order=second_order), per_input)
+        ]
 
     n_layers = call.model.n_layers
-    pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)]
+    pairs = [
+        (left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)
+    ]
 
     def dense_block(x: Array, first_input: int) -> list[Array]:
         return [blocks[pair] for blocks in matrix(x, first_input) for pair in pairs]

@@ -110,7 +110,7 @@ def _expectation(values: Array, probabilities: Array) -> Array:
 def covariance(first: Array, second: Array, probabilities: Array) -> Array:
     """``E[(A - E A)(B - E B)]`` entry by entry, the label on the first axis.
 
-    Both are measured from their value at the first label, so that what does not depend on the label has covariance zero.
+    Both are measured from their value at the first label: what does not depend on the label has covariance zero.
     """
     first, second = first - first[0], second - second[0]
     centred = first - _expectation(first, probabilities)

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 from fisherstats.checks.arguments import positive_integer
 from fisherstats.errors import AssumptionError
 
-__all__ = ["aggregated", "at_least_two_inputs", "finite_block", "finite_natural", "input_matrix", "kink_free", "labelled_input", "population_size"]
+__all__ = [
+    "aggregated",
+    "at_least_two_inputs",
+    "finite_block",
+    "finite_natural",
+    "input_matrix",
+    "kink_free",
+    "labelled_input",
+    "population_size",
+]
 
 
 def labelled_input(dims: tuple[Any, ...]) -> None:
@@ -84,7 +93,6 @@ def kink_free(
                 f"{values[row, unit]}, a kink of {name} ({int(at_kink.sum())} such units in this block). Use the score "
                 "estimator alone, or on_kink='ignore' to take the left derivatives."
             )
-
 
 
 def aggregated(name: str, value: bool, design: str) -> None:

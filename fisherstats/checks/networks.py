@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from fisherstats.checks.arguments import positive_integer, real_array, shown
 
-__all__ = ["activation_count", "biases_fit", "family_object", "frozen", "layer_index", "model_object", "weight_matrices", "widths"]
+__all__ = [
+    "activation_count",
+    "biases_fit",
+    "family_object",
+    "frozen",
+    "layer_index",
+    "model_object",
+    "weight_matrices",
+    "widths",
+]
 
 
 def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
@@ -46,7 +55,9 @@ def biases_fit(kernels: Any, biases: Any) -> list[NDArray[np.floating]]:
         if isinstance(value, np.ndarray | str | dict) or not isinstance(value, Sequence):
             raise TypeError(f"`{name}` must be a list with one array per layer, got {shown(value)}.")
     if len(kernels) != len(biases):
-        raise ValueError(f"`biases` must hold one vector per kernel, got {len(kernels)} kernels and {len(biases)} biases.")
+        raise ValueError(
+            f"`biases` must hold one vector per kernel, got {len(kernels)} kernels and {len(biases)} biases."
+        )
     joined = []
     for layer, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
         matrix, vector = real_array(f"kernels[{layer}]", kernel), real_array(f"biases[{layer}]", bias)

@@ -104,7 +104,6 @@ def hidden_information_variance(law: Law, B: Array) -> Array:
     return law.product_variance(B, B)
 
 
-
 def times_vector(model: MLP, passed: Forward, law: Law, direction: Array) -> Array:
     r"""Return :math:`\sum_i J^\top I(h)Jv`, (P,), by one forward and one backward pass."""
     tangent = push_forward(model, passed, direction)

@@ -79,7 +79,10 @@ def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
     else:
         interop.family_matches_output(family, _FAMILY[output], output)
     return MLP(
-        [np.column_stack([kernel.T, bias]) for kernel, bias in zip(estimator.coefs_, estimator.intercepts_, strict=True)],
+        [
+            np.column_stack([kernel.T, bias])
+            for kernel, bias in zip(estimator.coefs_, estimator.intercepts_, strict=True)
+        ],
         activation=_ACTIVATION[estimator.activation],
         family=family,
     )

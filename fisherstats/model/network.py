@@ -238,7 +238,9 @@ class MLP:
     def __repr__(self) -> str:
         names = list(dict.fromkeys(one.name for one in self.activations))
         shape = "-".join(str(width) for width in self.widths)
-        return f"MLP({shape}, activation={', '.join(names) or 'none'}, family={self.family!r}, {self.n_params} parameters)"
+        return (
+            f"MLP({shape}, activation={', '.join(names) or 'none'}, family={self.family!r}, {self.n_params} parameters)"
+        )
 
 
 def _rebuild(weights: Any, chosen: Any, family: Family) -> MLP:

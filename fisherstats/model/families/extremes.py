@@ -41,37 +41,39 @@ def _(law: GaussianLaw) -> Pair:
 
 @information_extremes.register
 def _(law: CategoricalLaw) -> Pair:
-    kept = law.mean
-    largest = secular_bracket(kept, -1)[1]
+    missing = law.p[:, -1] if law.minimal else np.zeros_like(law.p[:, -1])
+    largest = secular_bracket(law.mean, missing, -1)[1]
     if not law.minimal:
         return np.zeros_like(largest), largest
-    return secular_bracket(kept, 0)[0], largest
+    return secular_bracket(law.mean, missing, 0)[0], largest
 
 
 def projected_extremes(law: CategoricalLaw) -> Pair:
-    """Return the smallest non-zero and the largest eigenvalue of diag(p) - p p' (on the complement of 1)."""
-    return secular_bracket(law.p, 1)[0], secular_bracket(law.p, -1)[1]
+    """Return bounds of the smallest non-zero and the largest eigenvalue of diag(p) - p p' (on the complement of 1)."""
+    missing = np.zeros_like(law.p[:, 0])
+    return secular_bracket(law.p, missing, 1)[0], secular_bracket(law.p, missing, -1)[1]
 
 
-def secular_bracket(p: np.ndarray, position: int) -> Pair:
+def secular_bracket(p: np.ndarray, missing: np.ndarray, position: int) -> Pair:
     """Return a lower and an upper bound of one eigenvalue of diag(p) - p p', in ascending order of p.
 
-    The k-th eigenvalue lies between the sorted p_(k-1) and p_(k) and is the root there of the increasing secular function
-    sum_k p_k^2 / (p_k - lambda) - 1 (over C - 1 classes too: the minimal form is a leading block). Bisection keeps both ends.
+    `missing` is 1 - sum(p), the probability of a class that was left out. The k-th eigenvalue lies between the sorted p_(k-1) and
+    p_(k) and is the root there of the increasing function sum_k p_k / (p_k - lambda) - missing / lambda: the secular equation
+    sum_k p_k^2 / (p_k - lambda) = 1 divided by lambda after its cancelling parts. Bisection keeps both ends.
     """
     ordered = np.sort(p, axis=1)
     index = range(p.shape[1])[position]
     high = ordered[:, index].copy()
     low = ordered[:, index - 1].copy() if index else np.zeros_like(high)
     for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
+        middle = np.where(low > 0, np.sqrt(low) * np.sqrt(high), (low + high) / 2)
         inside = (low < middle) & (middle < high)
         if not inside.any():
             break
-        with np.errstate(divide="ignore", over="ignore"):  # a pole at a tied p only sends the bracket to that end
+        with np.errstate(all="ignore"):  # a pole at a tied p only sends the bracket to that end
             gap = p - middle[:, None]
-            value = (p * (p / np.where(gap == 0, np.finfo(p.dtype).tiny, gap))).sum(axis=1)
-        below = value < 1
+            value = (p / np.where(gap == 0, -np.finfo(p.dtype).tiny, gap)).sum(axis=1) - missing / middle
+        below = value < 0
         low = np.where(inside & below, middle, low)
         high = np.where(inside & ~below, middle, high)
     return low, high

@@ -1,0 +1,237 @@
+"""Closed-form variances of the estimators: per entry, per input, per group, and under the three designs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats import calls, labels, views
+from fisherstats.calls import Call
+from fisherstats.checks import arguments, inputs
+from fisherstats.closed_form import assembly, covariance, fisher
+from fisherstats.model import derivatives
+from fisherstats.model.network import MLP
+from fisherstats.schema import ESTIMATORS
+from fisherstats.streaming import BlockFunction
+
+__all__ = ["estimator_variance"]
+
+Array = NDArray[np.floating]
+
+
+def estimator_variance(
+    model: MLP,
+    x: Any,
+    *,
+    n_draws: int = 1,
+    design: str = "fixed",
+    population: int | None = None,
+    per_input: bool = False,
+    group_by: str | None = None,
+    estimators: Sequence[str] = ESTIMATORS,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Closed-form variances of the score and the Hessian estimator of the diagonal, and their covariance (2024, Lemma 3.1).
+
+    Per input and label :math:`V_1=M(\partial_ih,\partial_ih,\partial_ih,\partial_ih)` with M = Cov(rr', rr'),
+    :math:`V_2=\partial_i^2h^\top I(h)\,\partial_i^2h` and :math:`C_{12}=-E[(\partial_ih^\top r)^2\,\partial_i^2h^\top r]`.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    n_draws : int, default 1
+        Labels per input, N.
+    design : {"fixed", "random", "subsample"}, default "fixed"
+        How the inputs came about. ``fixed``: they are all there is, :math:`\frac1{n^2}\sum_iV(x_i)/N`. ``random``: independent draws,
+        :math:`\frac1n[s_x^2(I(\theta|x))+\frac1n\sum_iV(x_i)/N]` (Theorem 4.7). ``subsample``: drawn without replacement from
+        `population` inputs, :math:`(1-m/n_{all})s_x^2/m+\bar V/(Nm)`.
+    population : int, optional
+        Size of the finite population, for ``design="subsample"``.
+    per_input : bool, default False
+        Give V(x_i)/N of each input (fixed design only).
+    group_by : {None, "layer", "unit", "model"}, optional
+        The exact variance of the *mean* entry of a group, which is not the mean of the variances.
+    estimators : sequence of {"score", "hessian"}, default both
+        Which variances; the covariance is given with both.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    Dataset
+        ``variance ([input,] estimator, param)`` and ``cross_covariance ([input,] param)``; with `group_by` the last dim is ``layer``,
+        ``unit`` or missing, and ``information`` holds the exact mean entry. Units of 1, source keys ``estimator-variance``,
+        ``estimator-variance-random``, ``estimator-variance-subsample``, ``cross-covariance``, ``group-variance``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Cost: forward and backward pass, one Jacobian chain between layers per input (shared by all outputs, width^3 per pair of layers
+    that are not neighbours), one matrix product per layer. Zero by theory is exactly 0.0: the Hessian variance and the covariance
+    in the last layer and below nothing but piecewise linear activations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> fs.estimator_variance(model, np.array([[1.0, 0.0]])).variance.sel(estimator="hessian").values
+    array([0., 0., 0.])
+    """
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    arguments.choice("design", design, ("fixed", "random", "subsample"))
+    arguments.boolean("per_input", per_input)
+    arguments.choice("group_by", group_by, (None, "layer", "unit", "model"))
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    chosen = arguments.words("estimators", estimators, ESTIMATORS)
+    arguments.only_with("population", population, "design", design, "subsample")
+    if design != "fixed":
+        inputs.aggregated("per_input", per_input, design)
+        inputs.at_least_two_inputs(call.n_inputs, design)
+    if population is not None:
+        population = inputs.population_size(population, call.n_inputs)
+    asked = _Asked(call, n_draws, design, population, per_input, tuple(chosen), on_kink)
+    provenance = call.provenance(
+        n_draws=n_draws, design=design, population=population, group_by=group_by, on_kink=on_kink
+    )
+    if group_by is None:
+        views.check(call, "diagonal", per_input, 4)
+        return asked.labelled(asked.of_entries(), provenance, ["param"], labels.param_coordinates(model.widths))
+    dims, coords = {
+        "layer": (["layer"], labels.layer_coordinates(model.n_layers)),
+        "unit": (["unit"], labels.unit_coordinates(model.widths)),
+        "model": ([], {}),
+    }[group_by]
+    return asked.labelled(asked.of_groups(group_by), provenance, dims, coords)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a call of `estimator_variance` asks for."""
+
+    call: Call
+    n_draws: int
+    design: str
+    population: int | None
+    per_input: bool
+    chosen: tuple[str, ...]
+    on_kink: str
+
+    @property
+    def both(self) -> bool:
+        return len(self.chosen) > 1
+
+    def derivatives(self, x: Array, first_input: int) -> tuple[Any, ...]:
+        with_hessian = "hessian" in self.chosen
+        passed, law = self.call.pass_through(x, first_input, order=2 if with_hessian else 1)
+        G = derivatives.jacobians(self.call.model, passed)
+        if not with_hessian:
+            return passed, law, G, [None] * len(G)
+        self.call.refuse_kinks(passed, self.on_kink, first_input)
+        return passed, law, G, derivatives.curvatures(self.call.model, passed, G)
+
+    def of_entries(self) -> dict[str, Array]:
+        """Return the variances of single diagonal entries, and their covariance."""
+
+        def block(x: Array, first_input: int) -> list[Array]:
+            passed, law, G, S = self.derivatives(x, first_input)
+            factors = {
+                "score": lambda: covariance.score_variance_factors(law, G),
+                "hessian": lambda: covariance.hessian_variance_factors(law, S),
+            }
+            wanted = [factors[one]() for one in self.chosen]
+            if self.both:
+                wanted.append(covariance.cross_factors(law, G, S))
+            sums = [assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in wanted]
+            if self.design == "fixed":
+                return sums
+            return [*assembly.moments_over_inputs(fisher.unit_factors(law, G), passed.inputs, 2), *sums]
+
+        return self.by_design(block)
+
+    def of_groups(self, group_by: str) -> dict[str, Array]:
+        """Return the information and the variances of the mean entry of each group."""
+        whole_model = group_by == "model"
+
+        def block(x: Array, first_input: int) -> list[Array]:
+            passed, law, G, S = self.derivatives(x, first_input)
+            if group_by == "unit":
+                moments = covariance.unit_moments(law, G, S, passed.inputs)
+            else:
+                groups = covariance.layer_groups(G, S, passed.inputs, self.call.sizes, whole_model)
+                moments = covariance.group_moments(law, groups)
+            information, by_estimator, cross = moments[0], dict(zip(ESTIMATORS, moments[1:3], strict=True)), moments[3]
+            values = [by_estimator[one] for one in self.chosen] + ([cross] if self.both else [])
+            if self.per_input:
+                return [information, *values]
+            spread = assembly.moments_of_values(information)
+            return [*spread, *[np.asarray(value, np.float64).sum(axis=0) for value in values]]
+
+        results = self.by_design(block, grouped=True)
+        return {name: array[..., 0] for name, array in results.items()} if whole_model else results
+
+    def by_design(self, block: BlockFunction, grouped: bool = False) -> dict[str, Array]:
+        """Stream, and turn the single-label variances into those of the design (Theorem 4.7)."""
+        call, rows = self.call, self.call.block_rows(second_order="hessian" in self.chosen)
+        names = [*self.chosen, "cross"] if self.both else [*self.chosen]
+        if self.per_input:
+            results = call.stack(block, rows)
+            single = dict(zip(["information", *names] if grouped else names, results, strict=True))
+            return {name: value if name == "information" else value / self.n_draws for name, value in single.items()}
+        if self.design == "fixed" and not grouped:
+            means, spread = call.mean(block, rows), None
+        else:
+            _, mean_information, deviations, *sums = call.mean(block, rows, combine=assembly.merge_moments)
+            means = [one / call.n_inputs for one in sums]
+            spread = deviations / max(call.n_inputs - 1, 1)
+        results = {
+            name: covariance.under_design(mean, spread, self.n_draws, call.n_inputs, self.design, self.population)
+            for name, mean in zip(names, means, strict=True)
+        }
+        return results | ({"information": mean_information} if grouped else {})
+
+    def labelled(
+        self, results: dict[str, Array], provenance: dict[str, Any], dims: list[str], coords: dict[str, Any]
+    ) -> xr.Dataset:
+        leading = ["input"] if self.per_input else []
+        grouped = "information" in results
+        suffix = "_group" if grouped else "" if self.design == "fixed" else f"_{self.design}"
+        dtype = self.call.rows.dtype
+        stacked = np.stack([results[one] for one in self.chosen], axis=int(self.per_input)).astype(dtype, copy=False)
+        entries: list[labels.Entry] = [(f"variance{suffix}", [*leading, "estimator", *dims], stacked)]
+        if self.both:
+            cross = "cross_covariance_group" if grouped else "cross_covariance"
+            entries.append((cross, [*leading, *dims], results["cross"].astype(dtype, copy=False)))
+        if grouped:
+            entries.append(("information_group", [*leading, *dims], results["information"].astype(dtype, copy=False)))
+        coords = coords | labels.coordinates(estimator=list(self.chosen))
+        if self.per_input:
+            coords |= self.call.input_coordinate()
+        return labels.dataset(entries, coords, provenance)
