@@ -1,7 +1,7 @@
 """The command line: ``fisherstats study`` and ``fisherstats info``.
 
-Exit codes: 0 done, 1 the request was refused or failed (the reason is one line on stderr), 2 the command line could not be
-read, 130 interrupted.
+Exit codes: 0 done, 1 the request was refused or failed (the reason is one line on stderr), 2 the command line could not
+be read, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a network, compute exact and estimated Fisher information, and write report.html, study.nc "
         "and study.zarr. Without a configuration: the handwritten digits of scikit-learn.",
     )
-    study.add_argument(
-        "config", nargs="?", metavar="CONFIG.toml", help="configuration; what is absent keeps its default"
-    )
+    study.add_argument("config", nargs="?", metavar="CONFIG.toml", help="configuration; what is absent keeps its default")
     study.add_argument(
         "--out", default="fisherstats-study", metavar="DIR", help="directory for the results (default: %(default)s)"
     )
@@ -63,9 +61,8 @@ def _info() -> None:
             print(f"{name:<12} not installed")
     print(f"cores        {os.cpu_count()}")
     for library in threadpool_info():
-        print(
-            f"{library['user_api']:<12} {library['internal_api']} {library['version']}, {library['num_threads']} threads"
-        )
+        described = f"{library['internal_api']} {library['version']}, {library['num_threads']} threads"
+        print(f"{library['user_api']:<12} {described}")
     usable, reason = gpu_status()
     print(f"gpu          {reason}" if usable else f"gpu          none: {reason}")
 

@@ -125,8 +125,8 @@ def estimate_fisher(
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law, G, draw = drawn(x, first_input)
-        estimates: dict[str, list[Array]] = {}
-        variances: dict[str, list[Array | None]] = {}
+        estimates: dict[str, Any] = {}
+        variances: dict[str, Any] = {}
         if with_score:
             estimates["score"] = fisher.unit_factors(draw.second, G)
             variances["score"] = covariance.score_variance_factors(law, G) if standard_error else []
@@ -173,9 +173,10 @@ def estimate_fisher(
         draws=model.family.draw_scheme(with_score, n_draws),
         on_kink=on_kink,
     )
-    return views.labelled(
+    result: xr.DataArray | xr.DataTree = views.labelled(
         call, view, per_input, [(key, values)], provenance, estimators=chosen if pair else None, companions=companions
     )
+    return result
 
 
 def empirical_fisher(
@@ -258,7 +259,7 @@ def empirical_fisher(
 
     empirical, expected = views.compute(call, view, per_input, diagonal, matrix)
     bias = {pair: empirical[pair] - expected[pair] for pair in empirical}
-    entries = [("empirical", empirical), ("expected", expected), ("bias", bias)]
-    return views.labelled(
-        call, view, per_input, entries, call.provenance(view=view, estimator="empirical"), compare=True
-    )
+    entries: list[tuple[str, Any]] = [("empirical", empirical), ("expected", expected), ("bias", bias)]
+    provenance = call.provenance(view=view, estimator="empirical")
+    result: xr.Dataset | xr.DataTree = views.labelled(call, view, per_input, entries, provenance, compare=True)
+    return result

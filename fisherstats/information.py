@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,7 @@ from fisherstats.calls import Call
 from fisherstats.checks import arguments, networks
 from fisherstats.closed_form import fisher
 from fisherstats.model import derivatives
+from fisherstats.model.families import SecondMoment
 from fisherstats.model.network import MLP
 
 __all__ = [
@@ -182,7 +183,7 @@ def _estimated_hidden(call: Call, layer: int, n_draws: int, seed: np.random.Seed
         B = _reach(call, passed, layer)
         draw = monte_carlo.draw(call.model.family, passed.natural, seed, first_input, n_draws, second_moment=True)
         variance = fisher.hidden_information_variance(law, B) / n_draws
-        return [fisher.hidden_information(draw.second, B), np.sqrt(variance)]
+        return [fisher.hidden_information(cast(SecondMoment, draw.second), B), np.sqrt(variance)]
 
     values, error = call.stack(block, call.block_rows())
     provenance = call.provenance(layer=layer, n_draws=n_draws, seed=monte_carlo.seed_record(seed), estimator="score")
@@ -351,10 +352,14 @@ def fisher_information(
         return [fisher.matrix_blocks(law, G, passed.inputs, view == "full", per_input)]
 
     quantities = views.compute(call, view, per_input, diagonal, matrix)
-    return views.labelled(call, view, per_input, [("information", quantities[0])], call.provenance(view=view))
+    provenance = call.provenance(view=view)
+    result: xr.DataArray | xr.DataTree = views.labelled(
+        call, view, per_input, [("information", quantities[0])], provenance
+    )
+    return result
 
 
-class _InformationOperator(LinearOperator):
+class _InformationOperator(LinearOperator):  # type: ignore[misc]
     """v -> mean over inputs of J' I(h) J v, block by block, with nothing larger than a layer."""
 
     def __init__(self, call: Call) -> None:

@@ -1,7 +1,7 @@
 """The figures of a study: one function per figure, each takes one labelled result and nothing else.
 
-Figures are narrow with large type, so that they can be read on a telephone; estimators differ in colour, marker and line
-style, so that they can be told apart on grey paper.
+Figures are narrow with large type, so that they can be read on a telephone; layers differ in colour, marker and line,
+so that they can be told apart on grey paper.
 """
 
 from __future__ import annotations
@@ -84,7 +84,15 @@ def _log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> Non
     """Use a log scale with ticks a reader can name: several per decade where the range is short."""
     ticker = optional_module("matplotlib.ticker", extra="study")
     decades = np.log10(high / low) if 0 < low < high else 1.0
-    subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 0.8 else (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
+    subs = (
+        (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+        if decades < 0.8
+        else (1.0, 2.0, 5.0)
+        if decades < 1.7
+        else (1.0, 3.0)
+        if decades < 3.5
+        else (1.0,)
+    )
     axis.set_major_locator(ticker.LogLocator(subs=subs))
     axis.set_minor_locator(ticker.NullLocator())
     if percent:
@@ -181,9 +189,7 @@ def standard_error_by_draws(layers: xr.Dataset) -> Figure:
             scale = float(one["information"])
             expected, observed = one["standard_error"].values, one["observed_standard_error"].values
             if scale > 0 and expected.any():
-                handles[f"layer {layer}"] = _against_draws(
-                    panel, int(layer), draws, expected / scale, observed / scale, one
-                )
+                handles[f"layer {layer}"] = _against_draws(panel, int(layer), draws, expected / scale, observed / scale, one)
                 drawn += [*(expected / scale), *(observed / scale)]
             elif scale > 0:
                 exact.append(str(layer))
@@ -272,9 +278,7 @@ def bound_tightness(bounds: xr.Dataset) -> Figure:
         exact = np.where(one["exact"].values > 0, one["exact"].values, np.nan)
         # A column per side; a lower bound of 0 has no place on a log axis and is left out, as the caption says.
         values[str(name)] = np.stack([one["lower"].values / exact, one["upper"].values / exact], axis=-1)
-    return _paired_boxes(
-        values, bounds["param_layer"].values, "bound / exact variance", "variance exactly 0", reference=1.0
-    )
+    return _paired_boxes(values, bounds["param_layer"].values, "bound / exact variance", "variance exactly 0", reference=1.0)
 
 
 def _paired_boxes(
@@ -300,9 +304,7 @@ def _paired_boxes(
             if not any(side.size for side in sides):
                 place = (0.02, layer + offset)
                 text = f"{_TITLE[name]}: {nothing}"
-                panel.annotate(
-                    text, place, xycoords=("axes fraction", "data"), size=10, va="center", color=_COLOUR[name]
-                )
+                panel.annotate(text, place, xycoords=("axes fraction", "data"), size=10, va="center", color=_COLOUR[name])
     if reference is not None:
         panel.axvline(reference, color="black", linewidth=0.9, linestyle=(0, (1, 2)))
     if ends:
@@ -310,8 +312,6 @@ def _paired_boxes(
     panel.set_xlabel(label)
     _by_layer(panel, n_layers)
     patch = optional_module("matplotlib.patches", extra="study").Patch
-    handles = [
-        patch(facecolor=_COLOUR[name], alpha=0.45, edgecolor=_COLOUR[name], label=_TITLE[name]) for name in values
-    ]
+    handles = [patch(facecolor=_COLOUR[name], alpha=0.45, edgecolor=_COLOUR[name], label=_TITLE[name]) for name in values]
     panel.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure

@@ -26,23 +26,24 @@ _FIGURES = {
     "standard_error": (
         "Are the closed-form standard errors right?",
         "Relative standard error of each layer's mean entry against the number of draws per input. Lines: closed form. "
-        "Marks: observed over {replicates} independent replicates, with the bar that covers its line in 95 % of cases. The "
-        "dotted line is the target.",
+        "Marks: observed over {replicates} independent replicates, with the bar that covers its line in 95 % of cases. "
+        "The dotted line is the target.",
     ),
     "relative_error": (
         "How well is a single parameter known?",
-        "Relative standard error of every parameter at one draw per input; N draws divide it by the square root of N. Boxes hold "
-        "the middle half of a layer's parameters, whiskers the middle 90 %, the black line is the median.",
+        "Relative standard error of every parameter at one draw per input; N draws divide it by the square root of N. "
+        "Boxes hold the middle half of a layer's parameters, whiskers the middle 90 %; the black line is the median.",
     ),
     "information": (
         "How large is the information?",
-        "Exact Fisher information of every parameter. Boxes hold the middle half, whiskers the middle 90 % of the positive "
-        "entries; the diamond is the mean over all entries of the layer.",
+        "Exact Fisher information of every parameter. Boxes hold the middle half, whiskers the middle 90 % of the "
+        "positive entries; the diamond is the mean over all entries of the layer.",
     ),
     "bounds": (
         "How tight are the bounds?",
-        "Certified lower (left of 1) and upper bounds (right of 1) of each parameter's variance, over its exact value. Lower "
-        "bounds that are 0 say nothing and have no place on a log axis; they are left out of the boxes and kept in the table.",
+        "Certified lower (left of 1) and upper bounds (right of 1) of each parameter's variance, over its exact value. "
+        "Lower bounds that are 0 say nothing and have no place on a log axis: the boxes leave them out, the table does "
+        "not.",
     ),
 }
 
@@ -70,9 +71,7 @@ def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
         If jinja2 is not installed.
     """
     jinja2 = optional_module("jinja2", extra="study")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = resources.files("fisherstats").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
     provenance = json.loads(tree.attrs["provenance"])
     layers = tree["layers"].to_dataset()
@@ -238,9 +237,9 @@ def _alternatives(layers: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, s
     )
     return {
         "standard_error": (
-            f"Log-log plot for both estimators from {draws[0]} to {draws[-1]} draws per input: observed standard errors follow "
-            f"the closed-form lines of slope minus one half; their ratios lie between {ratio['smallest'] or 'none'} and "
-            f"{ratio['largest'] or 'none'}."
+            f"Log-log plot for both estimators from {draws[0]} to {draws[-1]} draws per input: observed standard errors "
+            f"follow the closed-form lines of slope minus one half; their ratios lie between "
+            f"{ratio['smallest'] or 'none'} and {ratio['largest'] or 'none'}."
         ),
         "relative_error": f"Box plots per layer and estimator; the better medians at one draw per input are {spans}.",
         "information": "Box plots on a log scale; mean entries are "

@@ -23,10 +23,11 @@ from fisherstats import __version__, labels, plotting, report, summary
 from fisherstats.bounds import variance_bounds
 from fisherstats.checks import arguments
 from fisherstats.checks import study as checks
-from fisherstats.estimators import estimate_fisher, estimator_variance
+from fisherstats.estimators import estimate_fisher
 from fisherstats.experiment import Experiment, Settings, prepare, read_settings
 from fisherstats.information import fisher_information
 from fisherstats.schema import ESTIMATORS
+from fisherstats.variances import estimator_variance
 
 __all__ = ["run"]
 

@@ -33,9 +33,10 @@ def draws_needed(error: Array, target: float) -> NDArray[np.float64]:
 
 
 def expected_ratio(replicates: int) -> NDArray[np.float64]:
-    r"""Return the 95 % range of observed over closed-form standard error, :math:`\sqrt{\chi^2_R/R}` for normal estimates.
+    r"""Return the 95 % range of observed over closed-form standard error, :math:`\sqrt{\chi^2_R/R}`.
 
-    The observed one has all R degrees of freedom because deviations are taken from the exact information, which is known.
+    For normal estimates. The observed one has all R degrees of freedom because deviations are taken from the exact
+    information, which is known.
     """
     return np.sqrt(stats.chi2.ppf([0.025, 0.975], replicates) / replicates)
 

@@ -162,11 +162,10 @@ class _Asked:
 
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law, G, S = self.derivatives(x, first_input)
-            factors = {
-                "score": lambda: covariance.score_variance_factors(law, G),
-                "hessian": lambda: covariance.hessian_variance_factors(law, S),
-            }
-            wanted = [factors[one]() for one in self.chosen]
+            wanted: list[Sequence[Array | None]] = [
+                covariance.score_variance_factors(law, G) if one == "score" else covariance.hessian_variance_factors(law, S)
+                for one in self.chosen
+            ]
             if self.both:
                 wanted.append(covariance.cross_factors(law, G, S))
             sums = [assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in wanted]
@@ -202,20 +201,23 @@ class _Asked:
         call, rows = self.call, self.call.block_rows(second_order="hessian" in self.chosen)
         names = [*self.chosen, "cross"] if self.both else [*self.chosen]
         if self.per_input:
-            results = call.stack(block, rows)
-            single = dict(zip(["information", *names] if grouped else names, results, strict=True))
-            return {name: value if name == "information" else value / self.n_draws for name, value in single.items()}
+            stacked = zip(["information", *names] if grouped else names, call.stack(block, rows), strict=True)
+            return {name: value if name == "information" else value / self.n_draws for name, value in stacked}
+        results: dict[str, Array] = {}
+        spread: Array | None = None
         if self.design == "fixed" and not grouped:
-            means, spread = call.mean(block, rows), None
+            means = call.mean(block, rows)
         else:
             _, mean_information, deviations, *sums = call.mean(block, rows, combine=assembly.merge_moments)
             means = [one / call.n_inputs for one in sums]
             spread = deviations / max(call.n_inputs - 1, 1)
-        results = {
-            name: covariance.under_design(mean, spread, self.n_draws, call.n_inputs, self.design, self.population)
-            for name, mean in zip(names, means, strict=True)
-        }
-        return results | ({"information": mean_information} if grouped else {})
+            if grouped:
+                results["information"] = mean_information
+        for name, mean in zip(names, means, strict=True):
+            results[name] = covariance.under_design(
+                mean, spread, self.n_draws, call.n_inputs, self.design, self.population
+            )
+        return results
 
     def labelled(
         self, results: dict[str, Array], provenance: dict[str, Any], dims: list[str], coords: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The three views of a matrix over parameters (diagonal, block per layer, full): sizes, streaming and labels, once for all callers."""
+"""The views of a matrix over parameters (diagonal, block per layer, full): sizes, streaming and labels, once for all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import labels
@@ -94,7 +93,7 @@ def labelled(
     estimators: Sequence[str] | None = None,
     companions: Sequence[tuple[str, Array]] = (),
     compare: bool = False,
-) -> xr.DataArray | xr.Dataset | xr.DataTree:
+) -> Any:
     """Return a DataArray (one quantity), a Dataset (`compare`), or for blocks a DataTree with one child per layer."""
     leading = (["input"] if per_input else []) + (["estimator"] if estimators else [])
     shared = call.input_coordinate() if per_input else {}

@@ -81,9 +81,7 @@ def _positive_definite(matrix: np.ndarray) -> np.ndarray:
         np.linalg.cholesky(symmetric)
     except np.linalg.LinAlgError as error:
         smallest = float(np.linalg.eigvalsh(symmetric)[0])
-        raise ValueError(
-            f"`covariance` must be positive definite, got a smallest eigenvalue of {smallest:.3g}."
-        ) from error
+        raise ValueError(f"`covariance` must be positive definite, got a smallest eigenvalue of {smallest:.3g}.") from error
     return symmetric
 
 

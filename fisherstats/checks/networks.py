@@ -31,7 +31,7 @@ def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
         )
     if len(weights) == 0:
         raise ValueError("`weights` must hold at least one matrix, got an empty list.")
-    matrices = []
+    matrices: list[NDArray[np.floating]] = []
     for layer, matrix in enumerate(weights):
         array = real_array(f"weights[{layer}]", matrix)
         if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:

@@ -39,9 +39,7 @@ def parsed_toml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ValueError(
-            f"`config` must be an existing TOML file, got {shown(str(path))}, which is not there."
-        ) from error
+        raise ValueError(f"`config` must be an existing TOML file, got {shown(str(path))}, which is not there.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"`config` must be a readable TOML file, got {shown(str(path))} ({error}).") from error
     try:
@@ -53,9 +51,7 @@ def parsed_toml(path: Path) -> dict[str, Any]:
 def configuration_given(config: Any) -> None:
     """Require nothing, a path or a mapping."""
     if config is not None and not isinstance(config, str | os.PathLike | Mapping):
-        raise TypeError(
-            f"`config` must be None, the path of a TOML file or a mapping with the same keys, got {shown(config)}."
-        )
+        raise TypeError(f"`config` must be None, the path of a TOML file or a mapping with the same keys, got {shown(config)}.")
 
 
 def all_known(table: str, given: Any, known: Iterable[str]) -> None:
@@ -114,9 +110,7 @@ def data_source(data: Mapping[str, Any]) -> None:
     if source != "digits" and not source.endswith(".npz"):
         near = difflib.get_close_matches(source.lower(), ["digits"], n=1, cutoff=0.5)
         hint = " Did you mean 'digits'?" if near else " For .npy or .csv files give `x` and `y`."
-        raise ValueError(
-            f"`data.source` must be 'digits' or the path of an .npz file with x and y, got {source!r}.{hint}"
-        )
+        raise ValueError(f"`data.source` must be 'digits' or the path of an .npz file with x and y, got {source!r}.{hint}")
 
 
 def array_file(name: str, path: Path, entry: str) -> NDArray[Any]:
@@ -157,9 +151,7 @@ def data_arrays(x: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:
         raise ValueError(f"`x` must be a matrix (input, feature) with at least 8 rows, got shape {matrix.shape}.")
     labels = np.asarray(y)
     if labels.ndim not in (1, 2) or labels.shape[0] != matrix.shape[0]:
-        raise ValueError(
-            f"`y` must have one row for each of the {matrix.shape[0]} rows of x, got shape {labels.shape}."
-        )
+        raise ValueError(f"`y` must have one row for each of the {matrix.shape[0]} rows of x, got shape {labels.shape}.")
     return matrix, labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
@@ -190,17 +182,15 @@ def enough_inputs(name: str, wanted: int, held_out: int) -> None:
     """Require that many inputs among those kept out of the training."""
     if wanted > held_out:
         raise ValueError(
-            f"`{name}` must be at most {held_out}, the inputs that are kept out of the training, got {wanted}; a quarter "
-            "of the data is kept out."
+            f"`{name}` must be at most {held_out}, the inputs that are kept out of the training, got {wanted}; "
+            "a quarter of the data is kept out."
         )
 
 
 def output_directory(out: Path) -> None:
     """Require a place for the results: nothing, an empty directory, or the directory of an earlier study."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ValueError(
-            f"`out` must be a directory or a path where none is yet, got {shown(str(out))}, which is a file."
-        )
+        raise ValueError(f"`out` must be a directory or a path where none is yet, got {shown(str(out))}, which is a file.")
     if out.is_dir():
         foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in STUDY_FILES)
         if foreign:

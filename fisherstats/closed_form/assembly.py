@@ -6,7 +6,7 @@ layer; the array over inputs, outputs and parameters never exists.  Sums over in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +140,7 @@ def symmetric(block: Array) -> Array:
     return block
 
 
-def full_matrix(blocks: dict[tuple[int, int], Array], slices: Sequence[slice]) -> Array:
+def full_matrix(blocks: Mapping[tuple[int, int], Array], slices: Sequence[slice]) -> Array:
     """Return the symmetric matrix (or one per input) from its blocks l <= m."""
     first = blocks[0, 0]
     n_params = slices[-1].stop

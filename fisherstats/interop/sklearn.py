@@ -28,10 +28,10 @@ _FAMILY: dict[str, type[Family]] = {
 def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
     r"""Read a fitted `MLPClassifier` or `MLPRegressor` as the exponential-family network it is.
 
-    The estimator's output function is the mean :math:`\eta(h_L)` of a family in its natural parameters, and that names the
-    family: softmax is `Categorical` (class k is ``estimator.classes_[k]``), logistic is `Bernoulli` with one output for two
-    classes and one per label for multilabel data, the exponential of ``loss="poisson"`` is `Poisson`, identity is
-    `Gaussian`. Its squared-error loss says nothing about the variance of the response: it is 1 unless `family` gives it.
+    The estimator's output function is the mean :math:`\eta(h_L)` of a family in its natural parameters, and that names
+    the family: softmax is `Categorical` (class k is ``estimator.classes_[k]``), logistic is `Bernoulli` with one output
+    for two classes and one per label for multilabel data, the exponential of ``loss="poisson"`` is `Poisson`, identity
+    is `Gaussian`. Squared error says nothing about the variance of the response: it is 1 unless `family` gives it.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
 
     Notes
     -----
-    Steps before the perceptron in a pipeline (scaling, for instance) are not part of the network: the inputs `x` of this
-    package are the inputs of the perceptron. Training options such as penalties and early stopping leave no trace in it.
+    Steps before the perceptron in a pipeline (scaling, for instance) are not part of the network: the inputs `x` of
+    this package are the inputs of the perceptron. Penalties and early stopping leave no trace in the network.
 
     Examples
     --------
@@ -79,10 +79,7 @@ def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
     else:
         interop.family_matches_output(family, _FAMILY[output], output)
     return MLP(
-        [
-            np.column_stack([kernel.T, bias])
-            for kernel, bias in zip(estimator.coefs_, estimator.intercepts_, strict=True)
-        ],
+        [np.column_stack([kernel.T, bias]) for kernel, bias in zip(estimator.coefs_, estimator.intercepts_, strict=True)],
         activation=_ACTIVATION[estimator.activation],
         family=family,
     )

@@ -130,7 +130,8 @@ def _next_link(model: MLP, passed: Forward, k: int, chain: Array | None) -> Arra
     kernel, slope = model.weights[k][:, :-1], passed.slopes[k - 1]
     if chain is None:
         return kernel * slope[:, None, :]
-    return np.matmul(kernel, slope[:, :, None] * chain)
+    link: Array = np.matmul(kernel, slope[:, :, None] * chain)
+    return link
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _unit_hessian(model: MLP, passed: Forward, score: list[Array], layer: int, a
 def _reach(passed: Forward, m: int, layer: int, chain: Array | None) -> Array:
     r"""Return :math:`\partial h_m/\partial a_{l+1}=D_{m-1}A_{m-1,l}`, (n, n_m, n_{l+1})."""
     slope = passed.slopes[m - 1]
-    if m == layer + 1:
+    if chain is None:
         n, n_units = slope.shape
         diagonal = np.zeros((n, n_units, n_units), dtype=slope.dtype)
         diagonal[:, np.arange(n_units), np.arange(n_units)] = slope

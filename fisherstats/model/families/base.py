@@ -136,7 +136,29 @@ class Law(ABC):
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
-        """Return the means over n_draws exact labels per input; `first_input` numbers the inputs in messages."""
+        """Return the means over exact labels that the two estimators need.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness; an input's draw does not depend on the inputs that follow it in the block.
+        n_draws : int
+            Labels per input, N.
+        second_moment : bool
+            Whether the second moment of delta is wanted beside its mean.
+        first_input : int, default 0
+            Number of the block's first input, for messages.
+
+        Returns
+        -------
+        Draw
+            (1/N) sum_k delta_k and (1/N) sum_k delta_k delta_k' of the same labels.
+
+        Raises
+        ------
+        ValueError
+            If n_draws, or a sum of n_draws labels, is past the range of the integer samplers.
+        """
 
     def second_moment_of(self, delta: np.ndarray, weights: np.ndarray | None = None) -> SecondMoment:
         """Return sum_r w_r delta_r delta_r' for delta (n, R, T) and weights (n, R); weights of 1 for None."""
@@ -173,19 +195,86 @@ class Family(ABC):
 
     @abstractmethod
     def at(self, h: np.ndarray) -> Law:
-        """Return the law of t at natural parameters h (n, T), computed in the dtype of h."""
+        """Return the law of t at natural parameters h.
+
+        Parameters
+        ----------
+        h : numpy.ndarray
+            Natural parameters (n, T), float32 or float64; everything is computed in that type.
+
+        Returns
+        -------
+        Law
+            The moments of t and its draws, for n inputs.
+
+        Raises
+        ------
+        ValueError
+            If h has another shape, is not finite, or gives moments past the range of its type.
+        """
 
     @abstractmethod
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
-        """Return log p(y | h), base measure included, shape (n,), for one label per input."""
+        """Return log p(y | h), base measure included.
+
+        Parameters
+        ----------
+        h : numpy.ndarray
+            Natural parameters (n, T).
+        y : array_like
+            One label per input, as `check_labels` takes them.
+
+        Returns
+        -------
+        numpy.ndarray
+            Log mass or log density, shape (n,).
+
+        Raises
+        ------
+        ValueError
+            If a label is outside the support.
+        """
 
     @abstractmethod
     def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
-        """Return n_draws labels per input, shape (n_draws, n, T), or (n_draws, n) class numbers."""
+        """Return plain labels from the law at h.
+
+        Parameters
+        ----------
+        h : numpy.ndarray
+            Natural parameters (n, T).
+        rng : numpy.random.Generator
+            Source of randomness.
+        n_draws : int
+            Labels per input.
+
+        Returns
+        -------
+        numpy.ndarray
+            Labels (n_draws, n, T), or class numbers (n_draws, n).
+        """
 
     @abstractmethod
     def check_labels(self, y: Any, n: int) -> np.ndarray:
-        """Return the labels of n inputs as an array (n, T), or (n,) class numbers, if all lie in the support."""
+        """Return the labels of n inputs if all lie in the support.
+
+        Parameters
+        ----------
+        y : array_like
+            Labels (n, T), or (n,) if there is one output; class numbers (n,) where `labels_are_classes`.
+        n : int
+            Number of inputs.
+
+        Returns
+        -------
+        numpy.ndarray
+            Labels (n, T) as float64, or class numbers (n,) as int64.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit, or a label is not in the support; the message names its value and index.
+        """
 
     @abstractmethod
     def statistic(self, y: np.ndarray) -> np.ndarray:
@@ -193,7 +282,20 @@ class Family(ABC):
 
     @abstractmethod
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
-        """Return the key in `draws.DRAW_SCHEMES` of what `Law.draw` draws."""
+        """Return what `Law.draw` draws, as a key of the table `DRAW_SCHEMES` of sentences.
+
+        Parameters
+        ----------
+        second_moment : bool
+            Whether the second moment is drawn (the score estimator) or the mean alone (the Hessian estimator).
+        n_draws : int
+            Labels per input.
+
+        Returns
+        -------
+        str
+            Key in `DRAW_SCHEMES`.
+        """
 
     def mean(self, h: np.ndarray) -> np.ndarray:
         """Return E[t] at h, shape (n, T)."""

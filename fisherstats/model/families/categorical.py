@@ -234,6 +234,10 @@ class Categorical(Family):
         False: C outputs, the overcomplete form of the papers, with I(h) 1 = 0. True: C - 1 outputs, the logit of the
         last class being 0, and I(h) non-singular.
 
+    Notes
+    -----
+    Draws: multinomial counts of the classes; the cost does not grow with n_draws.
+
     Examples
     --------
     >>> import numpy as np

@@ -30,8 +30,7 @@ DRAW_SCHEMES = {
     "rarer_count": "a binomial count of the rarer outcome; the cost does not grow with n_draws",
     "normal_mean": "the mean label, which is Gaussian; the cost does not grow with n_draws",
     "normal_and_wishart": (
-        "the mean label and an independent Wishart matrix about it (Bartlett's factor); the cost does not grow with "
-        "n_draws"
+        "the mean label and an independent Wishart matrix about it (Bartlett's factor); the cost does not grow with n_draws"
     ),
     "label_sums": "the sum of the labels of each output, closed under addition; the cost does not grow with n_draws",
     "support_counts": (
@@ -148,9 +147,7 @@ def draw_class_weights(rng: np.random.Generator, p: np.ndarray, n_draws: int) ->
     return weights, excess
 
 
-def draw_gaussian(
-    rng: np.random.Generator, root: np.ndarray, n: int, n_draws: int, second_moment: bool, dtype: np.dtype
-) -> Draw:
+def draw_gaussian(rng: np.random.Generator, root: np.ndarray, n: int, n_draws: int, second_moment: bool, dtype: np.dtype) -> Draw:
     """Return the draw of delta = R' z for n_draws standard normal z, with R = `root` (T,) or (T, T).
 
     The mean of z is normal. The scatter of z about its mean is an independent Wishart matrix with N - 1 degrees of
@@ -271,9 +268,7 @@ def _pattern_counts(
         yield counts, repeats[start : start + step].astype(np.float64)
 
 
-def _log_weights(
-    heads: CountHeads, row: int, output: int, start: int, length: int, log_scale: float
-) -> tuple[np.ndarray, float]:
+def _log_weights(heads: CountHeads, row: int, output: int, start: int, length: int, log_scale: float) -> tuple[np.ndarray, float]:
     """Return log P(count) for `length` counts from `start`, up to a constant, and the value that continues them.
 
     The sum of log ratios starts at `log_scale`; it cannot overflow, as a window reaches from the mode down to about

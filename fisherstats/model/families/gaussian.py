@@ -131,6 +131,11 @@ class Gaussian(Family):
         Unit variance for None, a common variance, one variance per output, or a positive definite matrix. It is kept
         in its smallest form: a diagonal matrix as a vector, equal variances as a number.
 
+    Notes
+    -----
+    Draws: the mean label is Gaussian, and the scatter of the labels about it an independent Wishart matrix; the cost does
+    not grow with n_draws.
+
     Examples
     --------
     >>> import numpy as np

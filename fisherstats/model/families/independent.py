@@ -305,6 +305,12 @@ class Bernoulli(_IndependentFamily):
     n_outputs : int, default 1
         Number of outputs T.
 
+    Notes
+    -----
+    Draws: the mean alone needs the sum of labels only, one output one count, so the cost does not grow with n_draws.
+    The second moment of several outputs needs the counts of the 2^T joint patterns if these are fewer than n_draws
+    (and at most 2^22), else all labels, in slabs of bounded memory.
+
     Examples
     --------
     >>> import numpy as np
@@ -347,6 +353,10 @@ class Binomial(_IndependentFamily):
         Number of trials of every output.
     n_outputs : int, default 1
         Number of outputs T.
+
+    Notes
+    -----
+    Draws: as for `Poisson`, with a support of at most n_trials + 1 counts per output.
 
     Examples
     --------
@@ -396,6 +406,13 @@ class Poisson(_IndependentFamily):
     ----------
     n_outputs : int, default 1
         Number of outputs T.
+
+    Notes
+    -----
+    Draws: the mean alone needs the sum of labels only. The second moment needs the counts over the support, cut where
+    either tail holds less than e^-50, and for several outputs over the joint patterns of their supports (at most 2^22),
+    if these are fewer than n_draws: the cost then grows with the spread of y. Else all labels are drawn, in slabs of
+    bounded memory.
 
     Examples
     --------
