@@ -53,10 +53,8 @@ def _joined(law: Law, parts: list[SecondMoment]) -> SecondMoment:
 
 def seed_record(seed: np.random.SeedSequence) -> dict[str, Any]:
     """Return what identifies a seed, for provenance."""
-    entropy = seed.entropy
+    entropy: Any = seed.entropy
     return {
-        "entropy": [int(word) for word in entropy]
-        if isinstance(entropy, list | tuple | np.ndarray)
-        else int(entropy or 0),
+        "entropy": int(entropy) if isinstance(entropy, int | np.integer) else [int(word) for word in entropy or ()],
         "spawn_key": [int(word) for word in seed.spawn_key],
     }

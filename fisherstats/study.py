@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -84,9 +84,9 @@ def run(
 
     Examples
     --------
-    >>> import fisherstats as fs
+    >>> from fisherstats import study
     >>> small = {"model": {"hidden": [4], "epochs": 2}, "analysis": {"inputs": 4, "n_draws": [2], "replicates": 2}}
-    >>> tree = fs.study.run(small, out=None)
+    >>> tree = study.run(small, out=None)
     >>> sorted(tree.children)
     ['bounds', 'data', 'estimates', 'exact', 'layers', 'network', 'variance']
     """
@@ -136,7 +136,7 @@ def _measure(settings: Settings, advance: Advance) -> xr.DataTree:
     experiment = prepare(settings)
     model, x = experiment.model, experiment.x
     advance("exact information")
-    information = fisher_information(model, x)
+    information = cast(xr.DataArray, fisher_information(model, x))
     advance("variances")
     variance = estimator_variance(model, x)
     layer_variance = estimator_variance(model, x, group_by="layer")
@@ -173,14 +173,20 @@ def _replicate(
             advance(f"replicates, N = {n_draws}")
             stream = np.random.SeedSequence(settings.seed, spawn_key=(2, position, replicate))
             estimate = estimate_fisher(
-                experiment.model, experiment.x, estimator=ESTIMATORS, n_draws=n_draws, rng=stream, standard_error=False
+                experiment.model,
+                experiment.x,
+                estimator=ESTIMATORS,
+                n_draws=n_draws,
+                rng=stream,
+                standard_error=False,
             )
-            deviation = estimate.values - exact
+            values = cast(xr.DataArray, estimate).values
+            deviation = values - exact
             squares[:, position] += deviation**2
             sums = np.stack([np.bincount(layer, weights=one) for one in deviation])
             layer_squares[:, position] += (sums / size) ** 2
             if replicate == 0:
-                first[:, position] = estimate.values
+                first[:, position] = values
     return first, np.sqrt(squares / settings.replicates), np.sqrt(layer_squares / settings.replicates)
 
 
@@ -261,9 +267,9 @@ def _provenance(settings: Settings, experiment: Experiment) -> dict[str, Any]:
 def _figures(tree: xr.DataTree) -> dict[str, str]:
     """Draw the report's figures."""
     drawn = {
-        "information": plotting.information_by_layer(tree["exact"]["information"]),
+        "information": plotting.information_by_layer(tree["exact"].to_dataset()["information"]),
         "standard_error": plotting.standard_error_by_draws(tree["layers"].to_dataset()),
-        "relative_error": plotting.relative_error_by_layer(tree["variance"]["relative_error"]),
+        "relative_error": plotting.relative_error_by_layer(tree["variance"].to_dataset()["relative_error"]),
         "bounds": plotting.bound_tightness(tree["bounds"].to_dataset()),
     }
     return {name: plotting.as_svg(figure) for name, figure in drawn.items()}

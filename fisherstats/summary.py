@@ -18,7 +18,7 @@ Array = NDArray[np.floating]
 
 def relative_error(variance: Array, information: Array) -> NDArray[np.float64]:
     r"""Return :math:`\sqrt V/I`, NaN where the information is zero: nothing can be relative to it."""
-    ratio = np.full(variance.shape, np.nan)
+    ratio: NDArray[np.float64] = np.full(variance.shape, np.nan)
     informed = np.broadcast_to(information > 0, variance.shape)
     np.divide(np.sqrt(variance), information, out=ratio, where=informed)
     return ratio

@@ -106,7 +106,7 @@ def seed_sequence(rng: Any) -> np.random.SeedSequence:
     if isinstance(rng, np.random.SeedSequence):
         return rng
     if isinstance(rng, np.random.Generator):
-        return rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
+        return rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined,no-any-return]
     if not isinstance(rng, bool | np.bool_):
         try:
             number = operator.index(rng)

@@ -17,7 +17,7 @@ __all__ = ["from_sklearn"]
 _ACTIVATION = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 
 #: scikit-learn's output function, the mean as a function of the last layer -> the family with that mean
-_FAMILY: dict[str, type[Family]] = {
+_FAMILY: dict[str, type[Categorical | Bernoulli | Gaussian | Poisson]] = {
     "softmax": Categorical,
     "logistic": Bernoulli,
     "identity": Gaussian,
@@ -61,11 +61,11 @@ def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
 
     Examples
     --------
-    >>> import fisherstats as fs
+    >>> from fisherstats.interop import from_sklearn
     >>> from sklearn.neural_network import MLPClassifier
     >>> x, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
     >>> estimator = MLPClassifier((3,), activation="tanh", solver="lbfgs", random_state=0).fit(x, y)
-    >>> fs.interop.from_sklearn(estimator)
+    >>> from_sklearn(estimator)
     MLP(2-3-1, activation=tanh, family=Bernoulli(n_outputs=1), 13 parameters)
     """
     library = optional_module("sklearn.neural_network", extra="study")

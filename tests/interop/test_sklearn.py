@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fisherstats as fs
+from fisherstats.interop import from_sklearn
 
 neural_network = pytest.importorskip("sklearn.neural_network")
 from sklearn.linear_model import LogisticRegression  # noqa: E402
@@ -34,7 +35,7 @@ def fit(estimator, x, y):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_softmax_is_categorical(x, activation):
     estimator = fit(neural_network.MLPClassifier((7, 4), activation=activation), x, classes(x, 3))
-    model = fs.interop.from_sklearn(estimator)
+    model = from_sklearn(estimator)
     assert model.family == fs.families.Categorical(3)
     assert model.widths == (5, 7, 4, 3)
     mean = model.family.mean(model.natural_parameters(x))
@@ -44,7 +45,7 @@ def test_softmax_is_categorical(x, activation):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_two_classes_are_one_bernoulli(x, activation):
     estimator = fit(neural_network.MLPClassifier((6,), activation=activation), x, classes(x, 2))
-    model = fs.interop.from_sklearn(estimator)
+    model = from_sklearn(estimator)
     assert model.family == fs.families.Bernoulli(1)
     mean = model.family.mean(model.natural_parameters(x))
     np.testing.assert_allclose(mean[:, 0], estimator.predict_proba(x)[:, 1], rtol=0, atol=1e-12)
@@ -53,7 +54,7 @@ def test_two_classes_are_one_bernoulli(x, activation):
 def test_multilabel_is_one_bernoulli_per_label(x):
     y = (x[:, :3] > 0).astype(int)
     estimator = fit(neural_network.MLPClassifier((6,), activation="tanh"), x, y)
-    model = fs.interop.from_sklearn(estimator)
+    model = from_sklearn(estimator)
     assert model.family == fs.families.Bernoulli(3)
     mean = model.family.mean(model.natural_parameters(x))
     np.testing.assert_allclose(mean, estimator.predict_proba(x), rtol=0, atol=1e-12)
@@ -63,7 +64,7 @@ def test_multilabel_is_one_bernoulli_per_label(x):
 def test_regression_is_gaussian_with_unit_variance(x, n_outputs):
     y = np.squeeze(np.tanh(x[:, :n_outputs]))
     estimator = fit(neural_network.MLPRegressor(hidden_layer_sizes=(6,), activation="logistic"), x, y)
-    model = fs.interop.from_sklearn(estimator)
+    model = from_sklearn(estimator)
     assert model.family == fs.families.Gaussian(n_outputs)
     h = model.natural_parameters(x)
     np.testing.assert_allclose(h, estimator.predict(x).reshape(len(x), -1), rtol=0, atol=1e-12)
@@ -73,7 +74,7 @@ def test_regression_is_gaussian_with_unit_variance(x, n_outputs):
 def test_the_user_may_give_the_variance(x):
     estimator = fit(neural_network.MLPRegressor(hidden_layer_sizes=(4,)), x, x[:, :2])
     family = fs.families.Gaussian(2, covariance=[[2.0, 0.5], [0.5, 1.0]])
-    assert fs.interop.from_sklearn(estimator, family=family).family == family
+    assert from_sklearn(estimator, family=family).family == family
 
 
 def test_poisson_regression(x):
@@ -81,7 +82,7 @@ def test_poisson_regression(x):
         pytest.skip("this scikit-learn has no Poisson loss")
     y = np.random.default_rng(1).poisson(np.exp(0.3 * x[:, 0]))
     estimator = fit(neural_network.MLPRegressor(loss="poisson", hidden_layer_sizes=(4,), activation="tanh"), x, y)
-    model = fs.interop.from_sklearn(estimator)
+    model = from_sklearn(estimator)
     assert model.family == fs.families.Poisson(1)
     mean = model.family.mean(model.natural_parameters(x))
     np.testing.assert_allclose(mean[:, 0], estimator.predict(x), rtol=1e-12, atol=0)
@@ -89,15 +90,15 @@ def test_poisson_regression(x):
 
 def test_single_precision_is_kept(x):
     estimator = fit(neural_network.MLPClassifier((4,)), x.astype(np.float32), classes(x, 3))
-    assert fs.interop.from_sklearn(estimator).dtype == estimator.coefs_[0].dtype
+    assert from_sklearn(estimator).dtype == estimator.coefs_[0].dtype
 
 
 def test_the_weights_are_copied(x):
     estimator = fit(neural_network.MLPClassifier((4,)), x, classes(x, 3))
-    model = fs.interop.from_sklearn(estimator)
+    model = from_sklearn(estimator)
     before = model.fingerprint
     estimator.coefs_[0] += 1.0
-    assert fs.interop.from_sklearn(estimator).fingerprint != before
+    assert from_sklearn(estimator).fingerprint != before
     assert model.natural_parameters(x).shape == (40, 3)
     assert not np.array_equal(model.weights[0][:, :-1], estimator.coefs_[0].T)
 
@@ -105,44 +106,44 @@ def test_the_weights_are_copied(x):
 class TestRefusals:
     def test_not_fitted(self):
         with pytest.raises(ValueError, match=r"`estimator` must be fitted, got an unfitted MLPClassifier; call"):
-            fs.interop.from_sklearn(neural_network.MLPClassifier())
+            from_sklearn(neural_network.MLPClassifier())
 
     def test_class_instead_of_instance(self):
         with pytest.raises(TypeError, match="got the class MLPClassifier"):
-            fs.interop.from_sklearn(neural_network.MLPClassifier)
+            from_sklearn(neural_network.MLPClassifier)
 
     @pytest.mark.parametrize("wrong", [None, "model.pkl", np.zeros((3, 3)), {"coefs_": []}])
     def test_no_estimator_at_all(self, wrong):
         with pytest.raises(TypeError, match=f"`estimator` must be a fitted .*, got {type(wrong).__name__}"):
-            fs.interop.from_sklearn(wrong)
+            from_sklearn(wrong)
 
     def test_linear_model_names_the_way(self, x):
         with pytest.raises(TypeError, match=r"got LogisticRegression; a linear model is MLP\.from_arrays"):
-            fs.interop.from_sklearn(LogisticRegression().fit(x, classes(x, 2)))
+            from_sklearn(LogisticRegression().fit(x, classes(x, 2)))
 
     def test_pipeline_names_its_last_step(self, x):
         pipeline = make_pipeline(StandardScaler(), neural_network.MLPClassifier((3,), solver="lbfgs", max_iter=5))
         with pytest.raises(TypeError, match=r"got Pipeline; pass the last step, `pipeline\[-1\]`"):
-            fs.interop.from_sklearn(pipeline.fit(x, classes(x, 2)))
+            from_sklearn(pipeline.fit(x, classes(x, 2)))
 
     def test_unknown_hidden_activation(self, x):
         estimator = fit(neural_network.MLPClassifier((3,)), x, classes(x, 3))
         estimator.activation = "swish"
         with pytest.raises(ValueError, match=r"`estimator\.activation` must be one of 'identity', .*, got 'swish'"):
-            fs.interop.from_sklearn(estimator)
+            from_sklearn(estimator)
 
     def test_unknown_output(self, x):
         estimator = fit(neural_network.MLPClassifier((3,)), x, classes(x, 3))
         estimator.out_activation_ = "probit"
         with pytest.raises(ValueError, match=r"`estimator\.out_activation_` must be one of .*, got 'probit'"):
-            fs.interop.from_sklearn(estimator)
+            from_sklearn(estimator)
 
     def test_family_with_another_mean(self, x):
         estimator = fit(neural_network.MLPClassifier((3,)), x, classes(x, 3))
         with pytest.raises(ValueError, match="`family` must be a Categorical for an estimator whose output function"):
-            fs.interop.from_sklearn(estimator, family=fs.families.Gaussian(3))
+            from_sklearn(estimator, family=fs.families.Gaussian(3))
 
     def test_family_of_another_size(self, x):
         estimator = fit(neural_network.MLPRegressor(hidden_layer_sizes=(3,)), x, x[:, 0])
         with pytest.raises(ValueError, match="must have 2 rows"):
-            fs.interop.from_sklearn(estimator, family=fs.families.Gaussian(2))
+            from_sklearn(estimator, family=fs.families.Gaussian(2))

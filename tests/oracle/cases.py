@@ -161,9 +161,7 @@ def per_case(cases: list[Case] = CASES) -> Any:
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
 
 
-def assert_close(
-    found: Any, expected: Any, *, scale: float | None = None, rtol: float = 1e-10, floor: float = 0.0
-) -> None:
+def assert_close(found: Any, expected: Any, *, scale: float | None = None, rtol: float = 1e-10, floor: float = 0.0) -> None:
     """Relative to each entry; entries that cancel are held to a thousandth of that of the largest (or of `scale`).
 
     What is below `floor` is rounding of a quantity that is zero.

@@ -47,9 +47,7 @@ def test_per_input(case, n_draws):
 @pytest.mark.parametrize("n_draws", [1, 7])
 def test_random_design(case, n_draws):
     result = fs.estimator_variance(case.model, case.x, n_draws=n_draws, design="random")
-    expected = {
-        name: naive.combine_random(case.information, values, n_draws) for name, values in case.variances.items()
-    }
+    expected = {name: naive.combine_random(case.information, values, n_draws) for name, values in case.variances.items()}
     assert_quantities(result, expected, case.information)
 
 
@@ -59,8 +57,7 @@ def test_subsample_design(case, extra, n_draws):
     population = case.n_inputs + extra
     result = fs.estimator_variance(case.model, case.x, n_draws=n_draws, design="subsample", population=population)
     expected = {
-        name: naive.combine_subsample(case.information, values, population, n_draws)
-        for name, values in case.variances.items()
+        name: naive.combine_subsample(case.information, values, population, n_draws) for name, values in case.variances.items()
     }
     assert_quantities(result, expected, case.information)
 

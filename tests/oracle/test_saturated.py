@@ -66,26 +66,31 @@ def precise_quantities(network, family, params, x):
     return np.array(rows).T
 
 
-@pytest.mark.parametrize(
-    ("family", "params", "n_outputs", "offsets"),
-    [
-        ("bernoulli", {}, 2, [-690.0, -300.0, -40.0, -18.0, 18.0, 40.0, 300.0, 690.0]),
-        ("binomial", {"n_trials": 4}, 1, [-600.0, -37.0, 37.0, 600.0]),
-        ("poisson", {}, 1, [-600.0, -27.0, 3.0]),
-        ("categorical", {}, 3, [-600.0, -50.0, -20.0, 20.0, 50.0, 600.0]),
-        ("categorical_minimal", {}, 2, [-600.0, -50.0, -20.0, 20.0, 50.0, 600.0]),
-    ],
-)
-def test_exact_quantities_where_labels_are_nearly_certain(family, params, n_outputs, offsets):
-    """The first output is pushed to each offset in turn; 1e-10 relative in every entry that is a normal number."""
+SATURATED = [
+    ("bernoulli", {}, 2, [-690.0, -420.0, -300.0, -40.0, -18.0, 18.0, 40.0, 300.0, 690.0]),
+    ("binomial", {"n_trials": 4}, 1, [-600.0, -37.0, 37.0, 600.0]),
+    ("poisson", {}, 1, [-600.0, -27.0, 3.0]),
+    ("categorical", {}, 3, [-600.0, -50.0, -20.0, 20.0, 50.0, 600.0]),
+    ("categorical_minimal", {}, 2, [-600.0, -50.0, -20.0, 20.0, 50.0, 600.0]),
+]
+TINY = float(np.finfo(float).tiny)
+"""Below it numbers lose digits, and are compared no more."""
+
+
+def saturated_networks(family, params, n_outputs, offsets):
+    """The first output is pushed to each offset in turn."""
     rng = np.random.default_rng(31)
-    hidden, top = rng.normal(size=(2, 3)), rng.normal(size=(n_outputs, 3))
-    x = rng.normal(size=(2, 2))
+    hidden, top, x = rng.normal(size=(2, 3)), rng.normal(size=(n_outputs, 3)), rng.normal(size=(2, 2))
     for offset in offsets:
         pushed = top.copy()
         pushed[0, -1] += offset
-        network = naive.Network.named([hidden, pushed], ["tanh"])
         model = fs.MLP([hidden, pushed], activation="tanh", family=FAMILIES[family](n_outputs, params))
+        yield naive.Network.named([hidden, pushed], ["tanh"]), model, x
+
+
+@pytest.mark.parametrize(("family", "params", "n_outputs", "offsets"), SATURATED)
+def test_exact_quantities_where_labels_are_nearly_certain(family, params, n_outputs, offsets):
+    for network, model, x in saturated_networks(family, params, n_outputs, offsets):
         expected = np.array([precise_quantities(network, family, params, row) for row in x])
         variance = fs.estimator_variance(model, x, per_input=True)
         found = [
@@ -95,8 +100,20 @@ def test_exact_quantities_where_labels_are_nearly_certain(family, params, n_outp
             variance["cross_covariance"],
         ]
         for index, values in enumerate(found):
-            wanted = expected[:, index]
-            assert_close(values, wanted, scale=0.0, floor=np.finfo(float).tiny)
+            assert_close(values, expected[:, index], scale=0.0, floor=TINY)
+
+
+@pytest.mark.parametrize(("family", "params", "n_outputs", "offsets"), SATURATED)
+def test_bounds_where_labels_are_nearly_certain(family, params, n_outputs, offsets):
+    for _, model, x in saturated_networks(family, params, n_outputs, offsets):
+        result = fs.variance_bounds(model, x, per_input=True)
+        for lower, exact, upper in (
+            ("lower", "exact", "upper"),
+            ("information_lower", "information_exact", "information_upper"),
+        ):
+            values = result[exact].values
+            assert np.all(result[lower].values <= values * (1 + 1e-9) + TINY)
+            assert np.all(result[upper].values >= values * (1 - 1e-9) - TINY)
 
 
 @pytest.mark.parametrize("p", [0.5 - 1e-6, 0.5 + 1e-9, 0.5 - 1e-12])

@@ -159,7 +159,8 @@ def unfolded_largest(p: np.ndarray, minimal: bool) -> np.ndarray:
 def quartic_gradient(law: Law, u: np.ndarray) -> np.ndarray:
     """Return E[(u.delta)^3 delta] - Var(u.t) I u, a quarter of the gradient of M(u,u,u,u), shape (n, T, k)."""
     third: np.ndarray = np.einsum("nabcd,nbk,nck,ndk->nak", law.cumulant(4), u, u, u)
-    return third + 2 * law.diagonal(u)[:, None, :] * law.product(u)
+    moved: np.ndarray = third + 2 * law.diagonal(u)[:, None, :] * law.product(u)
+    return moved
 
 
 @quartic_gradient.register

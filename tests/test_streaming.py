@@ -1,0 +1,159 @@
+"""Blocks, threads and chunks change no bit of a result; memory does not grow with the inputs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dask.array
+import numpy as np
+import pytest
+import xarray as xr
+from threadpoolctl import threadpool_info
+
+import fisherstats as fs
+from fisherstats import streaming
+
+N_INPUTS = 2500
+
+
+@pytest.fixture(scope="module")
+def model() -> fs.MLP:
+    return fs.MLP.random([6, 9, 7, 4], activation=["tanh", "softplus"], family=fs.families.Categorical(4), rng=3)
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    return np.random.default_rng(7).normal(size=(N_INPUTS, 6))
+
+
+CALLS = {
+    "information": lambda model, x, **more: fs.fisher_information(model, x, **more),
+    "full": lambda model, x, **more: fs.fisher_information(model, x, view="full", **more),
+    "estimate": lambda model, x, **more: fs.estimate_fisher(
+        model, x, estimator=("score", "hessian"), n_draws=5, rng=1, **more
+    ),
+    "full estimate": lambda model, x, **more: fs.estimate_fisher(
+        model, x, estimator=("score", "hessian"), n_draws=5, rng=1, view="full", **more
+    ),
+    "variance": lambda model, x, **more: fs.estimator_variance(model, x, design="random", **more),
+    "layers": lambda model, x, **more: fs.estimator_variance(model, x, group_by="layer", **more),
+    "bounds": lambda model, x, **more: fs.variance_bounds(model, x, **more),
+    "output": lambda model, x, **more: fs.output_information(model, x, **more),
+    "hidden": lambda model, x, **more: fs.hidden_information(
+        model, x, layer=1, estimator="score", n_draws=3, rng=0, **more
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_threads_change_no_bit(name, model, x):
+    reference = CALLS[name](model, x, num_threads=1)
+    for threads in (2, 5):
+        xr.testing.assert_identical(CALLS[name](model, x, num_threads=threads), reference)
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("chunk", [777, 1024, 5000])
+def test_chunks_change_no_bit(name, chunk, model, x):
+    lazy = xr.DataArray(dask.array.from_array(x, chunks=(chunk, 4)), dims=("input", "feature"))
+    assert lazy.chunks is not None
+    xr.testing.assert_identical(CALLS[name](model, lazy), CALLS[name](model, x))
+
+
+def test_memory_layout_changes_no_bit(model, x):
+    reference = fs.fisher_information(model, x)
+    for other in (np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], xr.DataArray(x.T, dims=("feature", "input"))):
+        xr.testing.assert_identical(fs.fisher_information(model, other), reference)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 100, 129])
+def test_adding_inputs_changes_no_earlier_draw(n, model, x):
+    every = fs.estimate_fisher(model, x[:200], estimator=("score", "hessian"), n_draws=3, rng=5, per_input=True)
+    some = fs.estimate_fisher(model, x[:n], estimator=("score", "hessian"), n_draws=3, rng=5, per_input=True)
+    # The labels are the same; sums within a block of another length may round differently.
+    np.testing.assert_allclose(some, every[:n], rtol=1e-12, atol=1e-15)
+
+
+def test_views_share_their_labels(model, x):
+    diagonal = fs.estimate_fisher(model, x[:300], estimator=("score", "hessian"), n_draws=2, rng=9)
+    full = fs.estimate_fisher(model, x[:300], estimator=("score", "hessian"), n_draws=2, rng=9, view="full")
+    np.testing.assert_allclose(np.diagonal(full, axis1=1, axis2=2), diagonal, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("rows", [16, 48, 128])
+@pytest.mark.parametrize("chunks", [None, (5, 7, 100, 1, 87), (200,), (64, 136)])
+def test_blocks_cover_the_rows_in_order(rows, chunks):
+    data = np.arange(400.0).reshape(200, 2)
+    source = data if chunks is None else dask.array.from_array(data, chunks=(chunks, 2))
+    blocks = list(streaming.Rows(source, np.dtype(np.float64)).blocks(rows))
+    assert [first for _, first in blocks] == list(range(0, 200, rows))
+    assert all(len(block) == rows for block, _ in blocks[:-1])
+    assert all(block.flags.c_contiguous for block, _ in blocks)
+    np.testing.assert_array_equal(np.concatenate([block for block, _ in blocks]), data)
+
+
+def test_blas_threads_are_given_back(model, x):
+    before = [library["num_threads"] for library in threadpool_info()]
+    fs.fisher_information(model, x)
+    broken = x.copy()
+    broken[-1, 0] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        fs.fisher_information(model, xr.DataArray(dask.array.from_array(broken), dims=("input", "feature")))
+    assert [library["num_threads"] for library in threadpool_info()] == before
+
+
+def test_an_error_in_a_block_stops_the_call(model, x):
+    def block(part, first):
+        if first >= 1000:
+            raise RuntimeError(f"block at {first}")
+        return [part.sum(axis=0)]
+
+    rows = streaming.Rows(x, np.dtype(np.float64))
+    with pytest.raises(RuntimeError, match="block at 1"):
+        streaming.mean(block, rows, 100, num_threads=3)
+
+
+def test_a_failing_late_block_of_a_lazy_source_names_its_row(model, x):
+    broken = x.copy()
+    broken[2222, 3] = np.inf
+    lazy = xr.DataArray(dask.array.from_array(broken, chunks=(500, 6)), dims=("input", "feature"))
+    with pytest.raises(ValueError, match=r"`x` must be finite, got inf at index \(2222, 3\)"):
+        fs.fisher_information(model, lazy)
+
+
+PEAK = """
+import resource, sys
+import dask.array, numpy as np, xarray as xr
+import fisherstats as fs
+model = fs.MLP.random([64, 32, 10], activation="tanh", family=fs.families.Categorical(10), rng=0)
+n = int(sys.argv[1])
+x = xr.DataArray(dask.array.random.default_rng(0).normal(size=(n, 64), chunks=(5000, 64)), dims=("input", "feature"))
+fs.estimate_fisher(model, x, estimator="score", n_draws=4, rng=0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_is_flat_in_the_number_of_inputs():
+    few, many = (
+        int(subprocess.run([sys.executable, "-c", PEAK, str(n)], capture_output=True, text=True, check=True).stdout)
+        for n in (10_000, 80_000)
+    )
+    # The 70,000 further rows are 35,000 KiB; holding them would show.
+    assert many - few < 20_000
+
+
+def test_progress_is_shown_only_when_asked(model, x, capsys):
+    fs.fisher_information(model, x)
+    assert capsys.readouterr().err == ""
+    fs.fisher_information(model, x, progress=True)
+    assert "block" in capsys.readouterr().err
+
+
+def test_number_of_threads_from_the_environment(model, x, monkeypatch):
+    reference = fs.fisher_information(model, x)
+    monkeypatch.setenv("FISHERSTATS_NUM_THREADS", "3")
+    xr.testing.assert_identical(fs.fisher_information(model, x), reference)
+    monkeypatch.setenv("FISHERSTATS_NUM_THREADS", "many")
+    with pytest.raises(ValueError, match="FISHERSTATS_NUM_THREADS"):
+        fs.fisher_information(model, x)
