@@ -67,7 +67,9 @@ class Call:
         """Return the forward pass of a block and the law of the response there."""
         passed = derivatives.forward(self.model, x, order)
         inputs.finite_natural(passed.natural, first_input)
-        return passed, self.model.family.at(passed.natural)
+        law = self.model.family.at(passed.natural)
+        law.contractions = self.engine.contractions
+        return passed, law
 
     def refuse_kinks(self, passed: Forward, on_kink: str, first_input: int) -> None:
         """Require twice differentiable activations at every pre-activation of the block, unless told to ignore kinks."""
@@ -115,7 +117,7 @@ def prepare(
     """Check model, x and the common keywords; nothing is computed before all of them are accepted."""
     networks.model_object(model, MLP)
     source, input_labels = labels.unlabelled(x)
-    chosen = engines.resolve(engine)
+    chosen = engines.resolve(engine, model.family.labels_are_classes)
     if num_threads is not None:
         arguments.positive_integer("num_threads", num_threads)
     arguments.boolean("progress", progress)

@@ -121,7 +121,7 @@ def estimate_fisher(
         if with_hessian:
             call.refuse_kinks(passed, on_kink, first_input)
         G = derivatives.jacobians(call.model, passed)
-        return passed, law, G, monte_carlo.draw(model.family, passed.natural, seed, first_input, n_draws, with_score)
+        return passed, law, G, monte_carlo.draw(model.family, law, seed, first_input, n_draws, with_score)
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law, G, draw = drawn(x, first_input)

@@ -50,13 +50,12 @@ class Settings:
 
     def as_tables(self) -> dict[str, Any]:
         """Return the settings as the tables of a configuration, defaults filled in."""
-        analysis = {"inputs": self.inputs} if self.inputs is not None else {}
         return {
             "seed": self.seed,
             "data": {**self.data, "task": self.task},
             "model": {"hidden": list(self.hidden), "activation": self.activation, "epochs": self.epochs},
             "analysis": {
-                **analysis,
+                "inputs": self.inputs,
                 "n_draws": list(self.n_draws),
                 "replicates": self.replicates,
                 "target_standard_error": self.target_standard_error,

@@ -57,7 +57,7 @@ def explain(
     scheme = family.draw_scheme("score" in chosen, n_draws)
     outputs = f"{family.n_outputs} output{'s' if family.n_outputs > 1 else ''}"
     return (
-        f"Engine: {engines.resolve(engine).name}.\n"
+        f"Engine: {engines.resolve(engine, family.labels_are_classes).name}.\n"
         f"Labels of {family.name} with {outputs} for the {' and '.join(chosen)} estimator at {n_draws} draws per input:\n"
         f"{DRAW_SCHEMES[scheme]}."
     )

@@ -181,7 +181,7 @@ def _estimated_hidden(call: Call, layer: int, n_draws: int, seed: np.random.Seed
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
         B = _reach(call, passed, layer)
-        draw = monte_carlo.draw(call.model.family, passed.natural, seed, first_input, n_draws, second_moment=True)
+        draw = monte_carlo.draw(call.model.family, law, seed, first_input, n_draws, second_moment=True)
         variance = fisher.hidden_information_variance(law, B) / n_draws
         return [fisher.hidden_information(cast(SecondMoment, draw.second), B), np.sqrt(variance)]
 

@@ -21,13 +21,14 @@ Array = NDArray[np.floating]
 
 
 def draw(
-    family: Family, h: Array, seed: np.random.SeedSequence, first_input: int, n_draws: int, second_moment: bool
+    family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, second_moment: bool
 ) -> Draw:
     """Return (1/N) sum r and, if asked for, (1/N) sum r r' over N labels of each input of a block.
 
     `first_input` must be a multiple of `STREAM_ROWS`. The means come from the same labels; what is really drawn (counts, a
     Wishart matrix, sums, labels) is the family's matter.
     """
+    h = law.h
     key = seed.generate_state(2, np.uint64)
     groups = []
     for start in range(0, len(h), STREAM_ROWS):
@@ -40,7 +41,7 @@ def draw(
         groups.append(family.at(full).draw(generator, n_draws, second_moment, first_input + start))
     mean = np.concatenate([group.mean for group in groups])[: len(h)]
     seconds = [group.second for group in groups if group.second is not None]
-    return Draw(mean, _joined(family.at(h), seconds) if second_moment else None)
+    return Draw(mean, _joined(law, seconds) if second_moment else None)
 
 
 def _joined(law: Law, parts: list[SecondMoment]) -> SecondMoment:

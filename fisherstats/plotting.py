@@ -84,16 +84,11 @@ def _log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> Non
     """Use a log scale with ticks a reader can name: several per decade where the range is short."""
     ticker = optional_module("matplotlib.ticker", extra="study")
     decades = np.log10(high / low) if 0 < low < high else 1.0
-    subs = (
-        (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-        if decades < 0.8
-        else (1.0, 2.0, 5.0)
-        if decades < 1.7
-        else (1.0, 3.0)
-        if decades < 3.5
-        else (1.0,)
-    )
-    axis.set_major_locator(ticker.LogLocator(subs=subs))
+    if decades < 0.4:
+        axis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))
+    else:
+        subs = (1, 1.5, 2, 3, 5, 7) if decades < 0.8 else (1, 2, 5) if decades < 1.7 else (1, 3) if decades < 3.5 else (1,)
+        axis.set_major_locator(ticker.LogLocator(subs=subs))
     axis.set_minor_locator(ticker.NullLocator())
     if percent:
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:,.4g} %"))
@@ -304,7 +299,8 @@ def _paired_boxes(
             if not any(side.size for side in sides):
                 place = (0.02, layer + offset)
                 text = f"{_TITLE[name]}: {nothing}"
-                panel.annotate(text, place, xycoords=("axes fraction", "data"), size=10, va="center", color=_COLOUR[name])
+                note = panel.annotate(text, place, xycoords=("axes fraction", "data"), size=10, va="center")
+                note.set(color=_COLOUR[name], bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0})
     if reference is not None:
         panel.axvline(reference, color="black", linewidth=0.9, linestyle=(0, (1, 2)))
     if ends:

@@ -84,9 +84,9 @@ def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
         agreement=_agreement(layers),
         layers=rows,
         figures=_embedded(layers, rows, figures),
-        statements=_statements(tree),
+        sources=_sources(tree),
         provenance=provenance,
-        score_name="accuracy" if provenance["settings"]["data"]["task"] == "classification" else "R² or D²",
+        score_name="accuracy" if provenance["settings"]["data"]["task"] == "classification" else "R²",
         network=_network(provenance),
         configuration=_toml(provenance["settings"]),
     )
@@ -249,20 +249,20 @@ def _alternatives(layers: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, s
     }
 
 
-def _statements(tree: xr.DataTree) -> list[dict[str, Any]]:
-    """Return each cited statement once, with the quantities that rest on it, its assumptions and its erratum."""
-    statements: dict[str, dict[str, Any]] = {}
+def _sources(tree: xr.DataTree) -> dict[str, Any]:
+    """Return papers with their statements and the quantities that rest on them, the assumptions and the errata, each once."""
+    papers: dict[str, dict[str, list[str]]] = {}
+    assumptions: dict[str, None] = {}
+    errata: dict[str, None] = {}
     for child in ("exact", "estimates", "variance", "bounds", "layers"):
-        for variable in tree[child].to_dataset().data_vars.values():
-            attrs = variable.attrs
-            entry = statements.setdefault(
-                attrs["source"],
-                {"source": attrs["source"], "assumptions": attrs["assumptions"], "erratum": "", "quantities": []},
-            )
-            entry["erratum"] = attrs.get("erratum", entry["erratum"])
-            if attrs["long_name"] not in entry["quantities"]:
-                entry["quantities"].append(attrs["long_name"])
-    return list(statements.values())
+        for name, variable in tree[child].to_dataset().data_vars.items():
+            statement, paper = variable.attrs["source"].removesuffix("]").rsplit(" [", 1)
+            quantities = papers.setdefault(paper, {}).setdefault(statement, [])
+            quantities.append(f"{child}/{name}")
+            assumptions |= dict.fromkeys(one for one in variable.attrs["assumptions"].split("; ") if one != "none")
+            if "erratum" in variable.attrs:
+                errata[f"{statement.split(':')[0]}: {variable.attrs['erratum']}"] = None
+    return {"papers": papers, "assumptions": list(assumptions), "errata": list(errata)}
 
 
 def _network(provenance: Mapping[str, Any]) -> str:

@@ -92,7 +92,7 @@ def run(
     """
     settings = read_settings(config, seed)
     arguments.boolean("progress", progress)
-    place = None if out is None else Path(out)
+    place = checks.output_path(out)
     if place is not None:
         checks.output_directory(place)
         for module in ("matplotlib", "jinja2", "netCDF4", "zarr"):
@@ -248,7 +248,7 @@ def _provenance(settings: Settings, experiment: Experiment) -> dict[str, Any]:
     return {
         "package": f"fisherstats {__version__}",
         "function": "study.run",
-        "settings": settings.as_tables(),
+        "settings": dataclasses.replace(settings, inputs=len(experiment.x)).as_tables(),
         "data": experiment.name,
         "data_sha256": experiment.data_hash,
         "n_train": experiment.n_train,

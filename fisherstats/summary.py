@@ -18,7 +18,7 @@ Array = NDArray[np.floating]
 
 def relative_error(variance: Array, information: Array) -> NDArray[np.float64]:
     r"""Return :math:`\sqrt V/I`, NaN where the information is zero: nothing can be relative to it."""
-    ratio: NDArray[np.float64] = np.full(variance.shape, np.nan)
+    ratio = np.full(variance.shape, np.nan)
     informed = np.broadcast_to(information > 0, variance.shape)
     np.divide(np.sqrt(variance), information, out=ratio, where=informed)
     return ratio
@@ -29,7 +29,8 @@ def draws_needed(error: Array, target: float) -> NDArray[np.float64]:
 
     A standard error falls as :math:`1/\sqrt N`, so N draws bring it to the target :math:`\tau` (2024, Lemma 3.1).
     """
-    return np.maximum(np.ceil((error / target) ** 2), 1.0)
+    whole: NDArray[np.float64] = np.ceil((error / target) ** 2)
+    return np.maximum(whole, 1.0)
 
 
 def expected_ratio(replicates: int) -> NDArray[np.float64]:

@@ -179,9 +179,7 @@ def combine_subsample(informations: Array, variances: Array, population: int, n_
 # --- hidden states -------------------------------------------------------------------------------------------------
 
 
-def hidden_information(
-    network: Network, family: str, params: Mapping[str, Any], x: Any, layer: int
-) -> tuple[Array, Array]:
+def hidden_information(network: Network, family: str, params: Mapping[str, Any], x: Any, layer: int) -> tuple[Array, Array]:
     """``B_l' I(h_L) B_l`` and the single-label variances of the entries of its estimator ``B_l' delta delta' B_l``."""
     states, _ = forward(network, x)
     deltas, probabilities = enumerate_labels(family, params, states[-1])
@@ -206,9 +204,7 @@ def backward_information(network: Network, family: str, params: Mapping[str, Any
 # --- observed labels -----------------------------------------------------------------------------------------------
 
 
-def empirical_fisher(
-    network: Network, family: str, params: Mapping[str, Any], inputs: Any, labels: Any
-) -> tuple[Array, Array]:
+def empirical_fisher(network: Network, family: str, params: Mapping[str, Any], inputs: Any, labels: Any) -> tuple[Array, Array]:
     """``(1/n) sum_i s_i s_i'`` with ``s_i = J_i'(t(y_i) - E t)`` at the observed labels, and each input's term."""
     terms = []
     for x, y in zip(inputs, labels, strict=True):

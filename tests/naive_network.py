@@ -76,9 +76,7 @@ def _mish_gate(z: float) -> tuple[float, float, float]:
 
 ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation(lambda z: z, lambda z: 1.0, lambda z: 0.0),
-    "tanh": Activation(
-        math.tanh, lambda z: 1 - math.tanh(z) ** 2, lambda z: -2 * math.tanh(z) * (1 - math.tanh(z) ** 2)
-    ),
+    "tanh": Activation(math.tanh, lambda z: 1 - math.tanh(z) ** 2, lambda z: -2 * math.tanh(z) * (1 - math.tanh(z) ** 2)),
     "sigmoid": Activation(_logistic, _logistic_slope, lambda z: _logistic_slope(z) * (1 - 2 * _logistic(z))),
     "softplus": Activation(_softplus, _logistic, _logistic_slope),
     "log_sigmoid": Activation(lambda z: -_softplus(-z), lambda z: _logistic(-z), lambda z: -_logistic_slope(z)),

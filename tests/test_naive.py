@@ -264,9 +264,7 @@ def test_elementwise_bounds_hold_and_are_attained_by_the_unit_gaussian(family):
 
 def test_backward_recursion_and_block_of_the_first_layer():
     rng = np.random.default_rng(13)
-    network = naive.Network.named(
-        [rng.normal(size=(3, 3)), rng.normal(size=(2, 4)), rng.normal(size=(2, 3))], ["sin", "erf"]
-    )
+    network = naive.Network.named([rng.normal(size=(3, 3)), rng.normal(size=(2, 4)), rng.normal(size=(2, 3))], ["sin", "erf"])
     x = [0.4, -1.1]
     for layer, recursive in enumerate(naive.backward_information(network, "poisson", {}, x)):
         direct, _ = naive.hidden_information(network, "poisson", {}, x, layer)

@@ -27,6 +27,7 @@ __all__ = [
     "labels_for_task",
     "non_negative_integer",
     "output_directory",
+    "output_path",
     "parsed_toml",
 ]
 
@@ -173,6 +174,12 @@ def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
         )
     if task == "count":
         return labels
+    if labels.ndim == 2 and not np.isin(labels, (0, 1)).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isin(labels, (0, 1)))[0])
+        raise ValueError(
+            f"`y` must hold class numbers, one column, or zeros and ones, a column per label, got {labels[index]} at "
+            f"index {index} of shape {labels.shape}."
+        )
     if labels.ndim == 1 and len(np.unique(labels)) < 2:
         raise ValueError(f"`y` must hold at least two classes, got only the class {labels[0]:g}.")
     return labels.astype(np.int64)
@@ -185,6 +192,13 @@ def enough_inputs(name: str, wanted: int, held_out: int) -> None:
             f"`{name}` must be at most {held_out}, the inputs that are kept out of the training, got {wanted}; "
             "a quarter of the data is kept out."
         )
+
+
+def output_path(out: Any) -> Path | None:
+    """Return the path for the results, or None where nothing is to be written."""
+    if out is not None and not isinstance(out, str | os.PathLike):
+        raise TypeError(f"`out` must be the path of a directory, or None to write nothing, got {shown(out)}.")
+    return None if out is None else Path(os.fspath(out))
 
 
 def output_directory(out: Path) -> None:

@@ -10,6 +10,9 @@ import numpy as np
 
 __all__ = [
     "centred",
+    "class_second_moment",
+    "class_square_variance",
+    "class_third_moment",
     "pair_sum",
     "weighted_fourth_power",
     "weighted_mean",
@@ -74,3 +77,18 @@ def pair_sum(z: np.ndarray) -> np.ndarray:
         total += prefix * z[:, head, :]
         prefix += z[:, head, :]
     return total
+
+
+def class_second_moment(p: np.ndarray, w: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return sum_k w_k (u_k - sum_l p_l u_l)^2, shape (n, k): a quadratic form about the mean under p."""
+    return weighted_square(w, centred(p, u))
+
+
+def class_square_variance(p: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return Var_p((u_k - sum_l p_l u_l)^2), shape (n, k)."""
+    return weighted_square_variance(p, centred(p, u))
+
+
+def class_third_moment(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Return sum_k p_k (u_k - sum_l p_l u_l)^2 (s_k - sum_l p_l s_l), shape (n, k)."""
+    return weighted_square_product(p, centred(p, u), centred(p, s))

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from fisherstats.engines import primitives
+
 __all__ = ["Draw", "Family", "Law", "MatrixRoot", "SecondMoment"]
 
 
@@ -76,6 +78,8 @@ class Law(ABC):
     """
 
     h: np.ndarray
+    contractions: Any = primitives
+    """Module that carries out the contractions: `engines.primitives` or a faster one with the same names."""
 
     @property
     @abstractmethod

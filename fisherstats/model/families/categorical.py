@@ -56,6 +56,11 @@ class CategoricalLaw(Law):
         """Return q_k = (e_k - p).u for every class, shape (n, C, k)."""
         return primitives.centred(self.p, self._all_classes(u))
 
+    def class_second_moment(self, weights: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Return sum_k w_k q_k^2 for any class weights w (n, C), shape (n, k)."""
+        moment: np.ndarray = self.contractions.class_second_moment(self.p, weights, self._all_classes(u))
+        return moment
+
     def _all_classes(self, u: np.ndarray) -> np.ndarray:
         return np.pad(u, ((0, 0), (0, 1), (0, 0))) if self.minimal else u
 
@@ -81,7 +86,7 @@ class CategoricalLaw(Law):
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return Var(u.t) = sum_k p_k q_k^2, shape (n, k)."""
-        return primitives.weighted_square(self.p, self.centred(u))
+        return self.class_second_moment(self.p, u)
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return sqrt(p_k) q_k, shape (n, C, k)."""
@@ -94,11 +99,14 @@ class CategoricalLaw(Law):
 
     def square_variance(self, u: np.ndarray) -> np.ndarray:
         """Return M(u,u,u,u) = sum_k p_k (q_k^2 - Var(u.t))^2, shape (n, k)."""
-        return primitives.weighted_square_variance(self.p, self.centred(u))
+        variance: np.ndarray = self.contractions.class_square_variance(self.p, self._all_classes(u))
+        return variance
 
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^2 (s.delta)] = sum_k p_k q_k(u)^2 q_k(s), shape (n, k)."""
-        moment: np.ndarray = primitives.weighted_square_product(self.p, self.centred(u), self.centred(s)) + 0.0
+        moment: np.ndarray = (
+            self.contractions.class_third_moment(self.p, self._all_classes(u), self._all_classes(s)) + 0.0
+        )
         return moment
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -214,7 +222,7 @@ class WeightedClasses:
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return sum_k w_k q_k^2, shape (n, k)."""
-        return primitives.weighted_square(self.weights, self.law.centred(u))
+        return self.law.class_second_moment(self.weights, u)
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return sqrt(w_k) q_k, shape (n, C, k)."""

@@ -1,0 +1,95 @@
+"""Every kernel against its definition, and the choice of engine."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+
+import fisherstats as fs
+from fisherstats import engines
+from fisherstats.engines import numba_kernels, primitives
+
+KERNELS = numba_kernels.__all__
+
+
+def arguments(name: str, n: int, classes: int, columns: int, dtype: type, concentration: float) -> list[np.ndarray]:
+    rng = np.random.default_rng([n, classes, columns])
+    made = {
+        "p": rng.dirichlet(np.full(classes, concentration), n),
+        "w": rng.multinomial(7, np.full(classes, 1 / classes), n) / 7,
+        "u": rng.normal(size=(n, classes, columns)),
+        "s": rng.normal(size=(n, classes, columns)),
+    }
+    return [made[word].astype(dtype) for word in inspect.signature(getattr(primitives, name)).parameters]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("n", "classes", "columns"), [(1, 2, 1), (3, 10, 7), (16, 3, 40)])
+@pytest.mark.parametrize("concentration", [1.0, 0.02])
+def test_kernel_equals_its_definition(name, dtype, n, classes, columns, concentration):
+    given = arguments(name, n, classes, columns, dtype, concentration)
+    expected = getattr(primitives, name)(*given)
+    result = getattr(numba_kernels, name)(*given)
+    assert result.dtype == dtype
+    scale = getattr(primitives, name)(*[np.abs(one) for one in given]) if name == "class_third_moment" else expected
+    np.testing.assert_allclose(result, expected, rtol=0, atol=64 * np.finfo(dtype).eps * max(1.0, np.abs(scale).max()))
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernel_takes_any_memory_layout(name):
+    given = arguments(name, 4, 5, 6, np.float64, 1.0)
+    other = [np.asfortranarray(one) for one in given]
+    np.testing.assert_array_equal(getattr(numba_kernels, name)(*other), getattr(numba_kernels, name)(*given))
+
+
+def test_every_kernel_has_a_definition_with_the_same_arguments():
+    for name in KERNELS:
+        assert list(inspect.signature(getattr(primitives, name)).parameters) == list(
+            inspect.signature(getattr(numba_kernels, name)).parameters
+        )
+
+
+@pytest.mark.parametrize(
+    ("family", "asked", "ran"),
+    [
+        (fs.families.Categorical(3), None, "numba"),
+        (fs.families.Categorical(3), "numpy", "numpy"),
+        (fs.families.Categorical(3), "numba", "numba"),
+        (fs.families.Poisson(3), None, "numpy"),
+        (fs.families.Poisson(3), "numba", "numpy"),
+    ],
+)
+def test_what_ran_is_written_on_the_result(family, asked, ran):
+    model = fs.MLP.random([2, 4, 3], activation="tanh", family=family, rng=0)
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    result = fs.fisher_information(model, x, engine=asked)
+    assert json.loads(result.attrs["provenance"])["engine"] == ran
+    assert fs.explain(model, engine=asked).startswith(f"Engine: {ran}.")
+
+
+def test_engines_agree_through_the_public_face():
+    model = fs.MLP.random([3, 5, 4, 4], activation="softplus", family=fs.families.Categorical(4), rng=0)
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    for call in (
+        lambda engine: fs.fisher_information(model, x, engine=engine),
+        lambda engine: fs.estimate_fisher(model, x, estimator=("score", "hessian"), n_draws=4, rng=0, engine=engine),
+        lambda engine: fs.estimator_variance(model, x, engine=engine).variance,
+        lambda engine: fs.estimator_variance(model, x, engine=engine).cross_covariance,
+        lambda engine: fs.variance_bounds(model, x, engine=engine).upper,
+    ):
+        np.testing.assert_allclose(call("numba"), call("numpy"), rtol=1e-11, atol=1e-18)
+
+
+def test_cupy_is_refused_with_the_reason():
+    model = fs.MLP.random([2, 3], activation=[], family=fs.families.Categorical(3), rng=0)
+    with pytest.raises(fs.EngineUnavailable, match=r"`engine='cupy'` is not available: .+\. Use engine=None"):
+        fs.fisher_information(model, np.zeros((1, 2)), engine="cupy")
+
+
+def test_unknown_engine_is_refused_with_a_suggestion():
+    with pytest.raises(ValueError, match="Did you mean 'numba'"):
+        engines.resolve("nubma", True)
