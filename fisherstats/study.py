@@ -285,6 +285,7 @@ def _write(tree: xr.DataTree, page: str, place: Path) -> None:
         partial.mkdir()
         (partial / "report.html").write_text(page, encoding="utf-8")
         tree.to_netcdf(partial / "study.nc")
+        # Format 2: text of fixed width, which the labels are, has no specification in format 3 yet.
         tree.to_zarr(partial / "study.zarr", zarr_format=2)
         with _interrupts_held():
             _replace(place, partial, earlier)

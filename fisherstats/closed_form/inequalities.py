@@ -122,9 +122,9 @@ class _IndependentBounds(LawBounds):
         return bounds
 
     def _extended_square(self, bounds: Bounds, u: Array, variance: Array) -> Bounds:
-        square = np.square(variance)
-        bounds.lower["standardised"] = self.standardised[0] * square
-        bounds.upper["standardised"] = self.standardised[1] * square
+        # The ratio first: the square of a far-tail variance alone would underflow.
+        bounds.lower["standardised"] = self.standardised[0] * variance * variance
+        bounds.upper["standardised"] = self.standardised[1] * variance * variance
         return bounds
 
 
@@ -238,7 +238,7 @@ def attained_extremes(law: Law, largest: Array, iterations: int = 60) -> tuple[A
     for sign in (-1.0, 1.0):
         u = np.broadcast_to(starts, (n, *starts.shape))
         for _ in range(iterations if outputs > 1 else 0):
-            u = sign * quartic_gradient(law, u) + shift * u
+            u = sign * quartic_gradient(law, u) / shift + u
             u = u / np.sqrt(_norm(u))[:, None, :]
         values = law.square_variance(u)
         extremes.append(values.min(axis=1) if sign < 0 else values.max(axis=1))
