@@ -1,4 +1,4 @@
-"""fisherstats: how well do you know this Fisher information matrix?
+"""Answers how well a Fisher information matrix is known.
 
 Exact and Monte Carlo Fisher information of exponential-family networks, the closed-form variances of the estimators and their
 bounds, as labelled results.

@@ -37,9 +37,9 @@ def variance_bounds(
 ) -> xr.Dataset:
     r"""Certified bounds of the estimators' variances and of the information, beside the exact values (2024, Theorem 4.1).
 
-    :math:`\|\partial_ih\|^4\lambda(M)/N` bounds the score estimator's variance (8), :math:`\|\partial_i^2h\|^2\lambda(I)/N` the Hessian
-    estimator's (9), :math:`\|\partial_ih\|^2\lambda(I)` the information (7). The tightest of several certified forms is taken unit by
-    unit and input by input, then added up for the fixed design.
+    :math:`\|\partial_ih\|^4\lambda(M)/N` bounds the score estimator's variance (8), :math:`\|\partial_i^2h\|^2\lambda(I)/N`
+    the Hessian estimator's (9), :math:`\|\partial_ih\|^2\lambda(I)` the information (7). The tightest of several certified
+    forms is taken unit by unit and input by input, then added up for the fixed design.
 
     Parameters
     ----------
@@ -63,10 +63,11 @@ def variance_bounds(
     Returns
     -------
     Dataset
-        ``exact, lower, upper, ratio ([input,] estimator, param)``, ratio = upper / exact (1 where both are 0, inf where only exact is
-        0); ``lower_by_form, upper_by_form ([input,] bound, estimator, param)`` with 0 and inf where a form says nothing;
-        ``attained ([input,] side, param)``, Theorem 4.1 with quartic extremes that an iteration attained (not certified, never used as
-        a bound); ``information_lower, information_exact, information_upper ([input,] param)``. Units of 1, source keys ``bounds``,
+        ``exact, lower, upper, ratio ([input,] estimator, param)``, ratio = upper / exact (1 where both are 0, inf where only
+        exact is 0); ``lower_by_form, upper_by_form ([input,] bound, estimator, param)`` with 0 and inf where a form says nothing;
+        ``attained ([input,] side, param)``, Theorem 4.1 with quartic extremes that an iteration attained (not certified, never
+        used as a bound); ``information_lower, information_exact, information_upper ([input,] param)``. Units of 1, source keys
+        ``bounds``,
         ``information-bounds``; the forms' are ``bhatia-davis`` and ``pearson``.
 
     Raises
@@ -80,9 +81,9 @@ def variance_bounds(
 
     Notes
     -----
-    Forms: ``spectral`` (the theorem with certified eigenvalues), ``projected`` (softmax without its flat direction), ``standardised``
-    (the theorem in the parametrisation t / sqrt(I)), ``bhatia_davis`` (bounded t) and ``pearson`` (lower bound of (8)). Cost: that of
-    `estimator_variance` and, for C classes, one symmetric C x C eigenvalue problem per input.
+    Forms: ``spectral`` (the theorem with certified eigenvalues), ``projected`` (softmax without its flat direction),
+    ``standardised`` (the theorem in the parametrisation t / sqrt(I)), ``bhatia_davis`` (bounded t) and ``pearson`` (lower
+    bound of (8)). Cost: that of `estimator_variance` and, for C classes, one symmetric C x C eigenvalue problem per input.
 
     Examples
     --------
@@ -119,9 +120,7 @@ def variance_bounds(
                 for one in (score, hessian)
                 for array in [
                     *_three(one, lambda factors: assembled(factors, 4)),
-                    *_by_form(
-                        one, information[0] if one is hessian else score[0], lambda factors: assembled(factors, 4)
-                    ),
+                    *_by_form(one, information[0] if one is hessian else score[0], lambda factors: assembled(factors, 4)),
                 ]
             ],
             *[assembled(factors, 4) for factors in _attained(law, bounded, G)],

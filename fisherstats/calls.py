@@ -50,9 +50,7 @@ class Call:
         self, block: BlockFunction, rows: int, combine: Callable[[list[Array], list[Array]], None] | None = None
     ) -> list[Array]:
         """Return the mean over inputs of what `block` sums (see `streaming.mean`)."""
-        return streaming.mean(
-            block, self.rows, rows, num_threads=self.num_threads, progress=self.progress, combine=combine
-        )
+        return streaming.mean(block, self.rows, rows, num_threads=self.num_threads, progress=self.progress, combine=combine)
 
     def stack(self, block: BlockFunction, rows: int) -> list[Array]:
         """Return what `block` gives per input, joined."""
@@ -75,9 +73,7 @@ class Call:
         """Require twice differentiable activations at every pre-activation of the block, unless told to ignore kinks."""
         if on_kink == "raise":
             chosen = self.model.activations
-            inputs.kink_free(
-                passed.pre_activations, [one.kinks for one in chosen], [one.name for one in chosen], first_input
-            )
+            inputs.kink_free(passed.pre_activations, [one.kinks for one in chosen], [one.name for one in chosen], first_input)
 
     def block_rows(self, preferred: int = 128, second_order: bool = False) -> int:
         """Return the rows per block for this network: fewer where the arrays per input are large."""
@@ -111,9 +107,7 @@ class Call:
         }
 
 
-def prepare(
-    model: Any, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
-) -> Call:
+def prepare(model: Any, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False) -> Call:
     """Check model, x and the common keywords; nothing is computed before all of them are accepted."""
     networks.model_object(model, MLP)
     source, input_labels = labels.unlabelled(x)

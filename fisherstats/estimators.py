@@ -88,12 +88,13 @@ def estimate_fisher(
     Notes
     -----
     Labels are drawn exactly. Where the law allows, only sufficient statistics are drawn and `n_draws` costs nothing: Categorical
-    (multinomial counts), Bernoulli with one output (a binomial count), Gaussian (normal mean and an independent Wishart matrix) for
-    both estimators and every view; Bernoulli, Binomial and Poisson with any number of outputs (sums of t) for the Hessian
-    estimator alone. The score estimator draws counts over the support for one Binomial or Poisson output (cost grows with the
-    spread of y), counts of joint patterns for several Bernoulli or Binomial outputs while these are fewer than `n_draws`, and else
-    labels in slabs (cost grows with `n_draws`, memory does not). `explain` and the provenance say which case applies.
-    The score estimate is positive semi-definite, the Hessian estimate of one input is indefinite in general; neither is clipped.
+    (multinomial counts), Bernoulli with one output (a binomial count), Gaussian (normal mean and an independent Wishart
+    matrix) for both estimators and every view; Bernoulli, Binomial and Poisson with any number of outputs (sums of t) for the
+    Hessian estimator alone. The score estimator draws counts over the support for one Binomial or Poisson output (cost grows
+    with the spread of y), counts of joint patterns for several Bernoulli or Binomial outputs while these are fewer than
+    `n_draws`, and else labels in slabs (cost grows with `n_draws`, memory does not). `explain` and the provenance say which
+    case applies. The score estimate is positive semi-definite, the Hessian estimate of one input is indefinite in general;
+    neither is clipped.
 
     Examples
     --------
@@ -132,13 +133,9 @@ def estimate_fisher(
             variances["score"] = covariance.score_variance_factors(law, G) if standard_error else []
         if with_hessian:
             contracted = [np.matmul(draw.mean[:, None, :], G_l) for G_l in G]
-            estimates["hessian"] = fisher.hessian_factors(
-                law, G, derivatives.curvatures(call.model, passed, contracted)
-            )
+            estimates["hessian"] = fisher.hessian_factors(law, G, derivatives.curvatures(call.model, passed, contracted))
             variances["hessian"] = (
-                covariance.hessian_variance_factors(law, derivatives.curvatures(call.model, passed, G))
-                if standard_error
-                else []
+                covariance.hessian_variance_factors(law, derivatives.curvatures(call.model, passed, G)) if standard_error else []
             )
         quantities = [(estimates[one], 2) for one in chosen]
         if standard_error:

@@ -13,9 +13,7 @@ from fisherstats.schema import ESTIMATORS
 __all__ = ["explain"]
 
 
-def explain(
-    model: MLP, *, estimator: str | Sequence[str] = "score", n_draws: int = 1, engine: str | None = None
-) -> str:
+def explain(model: MLP, *, estimator: str | Sequence[str] = "score", n_draws: int = 1, engine: str | None = None) -> str:
     """Say in words how labels would be drawn for an estimate and which engine would run.
 
     Parameters

@@ -127,7 +127,8 @@ def hidden_information(
     Returns
     -------
     DataArray, dims (input, unit, unit2)
-        Units of 1, source key ``hidden-information``. A score estimate carries its closed-form ``standard_error`` as a coordinate.
+        Units of 1, source key ``hidden-information``. A score estimate carries its closed-form ``standard_error`` as a
+        coordinate.
 
     Raises
     ------
@@ -160,9 +161,7 @@ def hidden_information(
     arguments.only_with("rng", rng, "estimator", estimator, "score")
     arguments.only_with("y", y, "estimator", estimator, "empirical")
     if estimator == "score":
-        return _estimated_hidden(
-            call, layer, arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng)
-        )
+        return _estimated_hidden(call, layer, arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng))
     data_labels = None if y is None else model.family.check_labels(labels.unlabelled_response(y), call.n_inputs)
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -255,9 +254,7 @@ def hidden_information_variance(
     return _unit_array(call, "hidden_information_variance", values, call.provenance(layer=layer, n_draws=n_draws))
 
 
-def _layer_call(
-    model: MLP, x: Any, layer: Any, engine: str | None, num_threads: int | None, progress: bool
-) -> tuple[Call, int]:
+def _layer_call(model: MLP, x: Any, layer: Any, engine: str | None, num_threads: int | None, progress: bool) -> tuple[Call, int]:
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     layer = networks.layer_index(layer, model.n_layers)
     call.fits("`hidden_information`", call.n_inputs * model.widths[layer] ** 2, 1, "use fewer inputs at a time.")
@@ -270,14 +267,10 @@ def _reach(call: Call, passed: derivatives.Forward, layer: int) -> Array:
     return G[-1] if layer == call.model.n_layers else derivatives.pull_back(call.model, G[layer], layer)
 
 
-def _unit_array(
-    call: Call, key: str, values: Array, provenance: dict[str, Any], error: Array | None = None
-) -> xr.DataArray:
+def _unit_array(call: Call, key: str, values: Array, provenance: dict[str, Any], error: Array | None = None) -> xr.DataArray:
     dims = ["input", "unit", "unit2"]
     coords = call.input_coordinate() | labels.coordinates(unit=values.shape[1], unit2=values.shape[2])
-    return labels.array(
-        key, dims, values, coords, provenance, [] if error is None else [("standard_error", dims, error)]
-    )
+    return labels.array(key, dims, values, coords, provenance, [] if error is None else [("standard_error", dims, error)])
 
 
 def fisher_information(
@@ -353,17 +346,16 @@ def fisher_information(
 
     quantities = views.compute(call, view, per_input, diagonal, matrix)
     provenance = call.provenance(view=view)
-    result: xr.DataArray | xr.DataTree = views.labelled(
-        call, view, per_input, [("information", quantities[0])], provenance
-    )
+    result: xr.DataArray | xr.DataTree = views.labelled(call, view, per_input, [("information", quantities[0])], provenance)
     return result
 
 
-class _InformationOperator(LinearOperator):  # type: ignore[misc]
+class _InformationOperator(LinearOperator):
     """v -> mean over inputs of J' I(h) J v, block by block, with nothing larger than a layer."""
 
     def __init__(self, call: Call) -> None:
-        super().__init__(dtype=call.rows.dtype, shape=(call.model.n_params,) * 2)
+        # The stubs take the base class for one without arguments.
+        super().__init__(dtype=call.rows.dtype, shape=(call.model.n_params,) * 2)  # type: ignore[call-arg]
         self._call = call
 
     def _matmat(self, vectors: Array) -> Array:
@@ -373,8 +365,7 @@ class _InformationOperator(LinearOperator):  # type: ignore[misc]
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law = call.pass_through(x, first_input)
             columns = [
-                fisher.times_vector(call.model, passed, law, directions[:, column])
-                for column in range(directions.shape[1])
+                fisher.times_vector(call.model, passed, law, directions[:, column]) for column in range(directions.shape[1])
             ]
             return [np.stack(columns, axis=1)]
 

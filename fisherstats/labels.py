@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,7 +37,7 @@ Entry = tuple[str, Sequence[str], NDArray[Any]]
 @functools.lru_cache(maxsize=32)
 def _param_arrays(widths: tuple[int, ...]) -> dict[str, NDArray[Any]]:
     layers, rows, columns = [], [], []
-    for layer, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for layer, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
         layers.append(np.full(n_out * (n_in + 1), layer))
         rows.append(np.repeat(np.arange(n_out), n_in + 1))
         columns.append(np.tile(np.append(np.arange(n_in), -1), n_out))
@@ -59,9 +60,7 @@ def param_coordinates(widths: tuple[int, ...], dim: str = "param", layer: int | 
     if layer is not None:
         kept = arrays["_layer"] == layer
         arrays = {suffix: values[kept] for suffix, values in arrays.items()}
-    return {
-        dim + suffix: (dim, values, {"long_name": COORDINATES["param" + suffix]}) for suffix, values in arrays.items()
-    }
+    return {dim + suffix: (dim, values, {"long_name": COORDINATES["param" + suffix]}) for suffix, values in arrays.items()}
 
 
 def unit_coordinates(widths: tuple[int, ...]) -> dict[str, Any]:
@@ -110,9 +109,7 @@ def attributes(key: str, provenance: Mapping[str, Any]) -> dict[str, str]:
 
 def dataset(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: Mapping[str, Any]) -> xr.Dataset:
     """Return a Dataset of schema variables that share coordinates."""
-    variables = {
-        VARIABLES[key].name: (tuple(dims), values, attributes(key, provenance)) for key, dims, values in entries
-    }
+    variables = {VARIABLES[key].name: (tuple(dims), values, attributes(key, provenance)) for key, dims, values in entries}
     return xr.Dataset(variables, coords=dict(coords), attrs={"provenance": json.dumps(provenance, sort_keys=True)})
 
 
@@ -127,9 +124,7 @@ def array(
     """Return one labelled quantity; `companions` (its standard error, say) become coordinates beside it."""
     beside = {VARIABLES[name].name: (tuple(d), v, attributes(name, provenance)) for name, d, v in companions}
     # Through a Dataset: the DataArray constructor would deep-copy the coordinates and lose their read-only flag.
-    built = xr.Dataset(
-        {VARIABLES[key].name: (tuple(dims), values, attributes(key, provenance))}, coords={**coords, **beside}
-    )
+    built = xr.Dataset({VARIABLES[key].name: (tuple(dims), values, attributes(key, provenance))}, coords={**coords, **beside})
     return built[VARIABLES[key].name]
 
 

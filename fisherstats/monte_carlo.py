@@ -20,9 +20,7 @@ __all__ = ["draw", "seed_record"]
 Array = NDArray[np.floating]
 
 
-def draw(
-    family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, second_moment: bool
-) -> Draw:
+def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, second_moment: bool) -> Draw:
     """Return (1/N) sum r and, if asked for, (1/N) sum r r' over N labels of each input of a block.
 
     `first_input` must be a multiple of `STREAM_ROWS`. The means come from the same labels; what is really drawn (counts, a
@@ -32,9 +30,7 @@ def draw(
     key = seed.generate_state(2, np.uint64)
     groups = []
     for start in range(0, len(h), STREAM_ROWS):
-        generator = np.random.Generator(
-            np.random.Philox(key=key, counter=[0, 0, (first_input + start) // STREAM_ROWS, 0])
-        )
+        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, (first_input + start) // STREAM_ROWS, 0]))
         rows = h[start : start + STREAM_ROWS]
         # A short last group is drawn in full, so that inputs appended later do not change its labels.
         full = np.concatenate([rows, np.repeat(rows[-1:], STREAM_ROWS - len(rows), axis=0)])

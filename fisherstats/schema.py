@@ -105,9 +105,7 @@ VARIABLES = {
     "expected": Variable(
         "expected", "[input] param [param2]", "I(theta)", "exact Fisher information under the model", "information"
     ),
-    "bias": Variable(
-        "bias", "[input] param [param2]", "I_q - I", "empirical minus exact Fisher information", "empirical-bias"
-    ),
+    "bias": Variable("bias", "[input] param [param2]", "I_q - I", "empirical minus exact Fisher information", "empirical-bias"),
     "variance": Variable(
         "variance", "[input] estimator param", "V_j(theta_i)", "variance of the estimator", "estimator-variance"
     ),
@@ -156,15 +154,11 @@ VARIABLES = {
     "exact": Variable(
         "exact", "[input] estimator param", "V_j(theta_i)", "exact variance of the estimator", "estimator-variance"
     ),
-    "lower": Variable(
-        "lower", "[input] estimator param", "V_j lower", "largest certified lower bound of the variance", "bounds"
-    ),
+    "lower": Variable("lower", "[input] estimator param", "V_j lower", "largest certified lower bound of the variance", "bounds"),
     "upper": Variable(
         "upper", "[input] estimator param", "V_j upper", "smallest certified upper bound of the variance", "bounds"
     ),
-    "ratio": Variable(
-        "ratio", "[input] estimator param", "upper / exact", "tightness of the upper bound, 1 is exact", "bounds"
-    ),
+    "ratio": Variable("ratio", "[input] estimator param", "upper / exact", "tightness of the upper bound, 1 is exact", "bounds"),
     "lower_by_form": Variable(
         "lower_by_form",
         "[input] bound estimator param",
@@ -193,9 +187,7 @@ VARIABLES = {
         "largest certified lower bound of the information",
         "information-bounds",
     ),
-    "information_exact": Variable(
-        "information_exact", "[input] param", "I(theta_i)", "exact Fisher information", "information"
-    ),
+    "information_exact": Variable("information_exact", "[input] param", "I(theta_i)", "exact Fisher information", "information"),
     "information_upper": Variable(
         "information_upper",
         "[input] param",
@@ -204,9 +196,7 @@ VARIABLES = {
         "information-bounds",
     ),
     "study_inputs": Variable("x", "input feature", "x", "inputs at which the information is taken", "model"),
-    "study_labels": Variable(
-        "y", "input [output]", "y", "data labels of the inputs (no quantity of a study uses them)", "model"
-    ),
+    "study_labels": Variable("y", "input [output]", "y", "data labels of the inputs (no quantity of a study uses them)", "model"),
     "parameters": Variable("parameters", "param", "theta", "trained weights and biases", "coordinates"),
     "replicate_estimate": Variable(
         "estimate", "estimator n_draws param", "I-hat(theta)", "estimates of the first replicate", "both-estimators"

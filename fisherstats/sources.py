@@ -101,21 +101,13 @@ SOURCES = {
         _TWICE + "; " + _FIXED,
         "the smallest eigenvalues vanish for an overcomplete categorical law, so its printed lower bounds are 0",
     ),
-    "information-bounds": Source(
-        "soen-sun-2024", "Theorem 4.1, eq (7)", "|dh|^2 lambda(I) bounds I(theta_i|x)", _MODEL
-    ),
-    "bhatia-davis": Source(
-        "bhatia-davis-2000", "Theorem 1", "Var(z) <= (max z - E z)(E z - min z)", "z has bounded support"
-    ),
-    "pearson": Source(
-        "pearson-1916", "kurtosis >= skewness^2 + 1", "Var(z^2) >= E[z^3]^2 / E[z^2]", "fourth moment exists"
-    ),
+    "information-bounds": Source("soen-sun-2024", "Theorem 4.1, eq (7)", "|dh|^2 lambda(I) bounds I(theta_i|x)", _MODEL),
+    "bhatia-davis": Source("bhatia-davis-2000", "Theorem 1", "Var(z) <= (max z - E z)(E z - min z)", "z has bounded support"),
+    "pearson": Source("pearson-1916", "kurtosis >= skewness^2 + 1", "Var(z^2) >= E[z^3]^2 / E[z^2]", "fourth moment exists"),
     "observed-error": Source(
         "soen-sun-2024", "Lemma 3.1", "standard deviation over replicates of an estimate", "independent replicates"
     ),
-    "draws-needed": Source(
-        "soen-sun-2024", "Lemma 3.1", "N = V(n_draws=1) / (target^2 I^2), rounded up", _TWICE + "; " + _FIXED
-    ),
+    "draws-needed": Source("soen-sun-2024", "Lemma 3.1", "N = V(n_draws=1) / (target^2 I^2), rounded up", _TWICE + "; " + _FIXED),
     "model": Source(
         "soen-sun-2021",
         "Section 2",

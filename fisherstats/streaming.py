@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 from fisherstats.checks import arguments, inputs
 
-__all__ = ["Rows", "STREAM_ROWS", "block_rows", "mean", "stack"]
+__all__ = ["STREAM_ROWS", "Rows", "block_rows", "mean", "stack"]
 
 Array = NDArray[np.floating]
 BlockFunction = Callable[[Array, int], list[Array]]

@@ -53,9 +53,9 @@ def estimator_variance(
     n_draws : int, default 1
         Labels per input, N.
     design : {"fixed", "random", "subsample"}, default "fixed"
-        How the inputs came about. ``fixed``: they are all there is, :math:`\frac1{n^2}\sum_iV(x_i)/N`. ``random``: independent draws,
-        :math:`\frac1n[s_x^2(I(\theta|x))+\frac1n\sum_iV(x_i)/N]` (Theorem 4.7). ``subsample``: drawn without replacement from
-        `population` inputs, :math:`(1-m/n_{all})s_x^2/m+\bar V/(Nm)`.
+        How the inputs came about. ``fixed``: they are all there is, :math:`\frac1{n^2}\sum_iV(x_i)/N`. ``random``: independent
+        draws, :math:`\frac1n[s_x^2(I(\theta|x))+\frac1n\sum_iV(x_i)/N]` (Theorem 4.7). ``subsample``: drawn without
+        replacement from `population` inputs, :math:`(1-m/n_{all})s_x^2/m+\bar V/(Nm)`.
     population : int, optional
         Size of the finite population, for ``design="subsample"``.
     per_input : bool, default False
@@ -76,7 +76,8 @@ def estimator_variance(
     Returns
     -------
     Dataset
-        ``variance ([input,] estimator, param)`` and ``cross_covariance ([input,] param)``; with `group_by` the last dim is ``layer``,
+        ``variance ([input,] estimator, param)`` and ``cross_covariance ([input,] param)``; with `group_by` the last dim is
+        ``layer``,
         ``unit`` or missing, and ``information`` holds the exact mean entry. Units of 1, source keys ``estimator-variance``,
         ``estimator-variance-random``, ``estimator-variance-subsample``, ``cross-covariance``, ``group-variance``.
 
@@ -91,9 +92,9 @@ def estimator_variance(
 
     Notes
     -----
-    Cost: forward and backward pass, one Jacobian chain between layers per input (shared by all outputs, width^3 per pair of layers
-    that are not neighbours), one matrix product per layer. Zero by theory is exactly 0.0: the Hessian variance and the covariance
-    in the last layer and below nothing but piecewise linear activations.
+    Cost: forward and backward pass, one Jacobian chain between layers per input (shared by all outputs, width^3 per pair of
+    layers that are not neighbours), one matrix product per layer. Zero by theory is exactly 0.0: the Hessian variance and the
+    covariance in the last layer and below nothing but piecewise linear activations.
 
     Examples
     --------
@@ -118,9 +119,7 @@ def estimator_variance(
     if population is not None:
         population = inputs.population_size(population, call.n_inputs)
     asked = _Asked(call, n_draws, design, population, per_input, tuple(chosen), on_kink)
-    provenance = call.provenance(
-        n_draws=n_draws, design=design, population=population, group_by=group_by, on_kink=on_kink
-    )
+    provenance = call.provenance(n_draws=n_draws, design=design, population=population, group_by=group_by, on_kink=on_kink)
     if group_by is None:
         views.check(call, "diagonal", per_input, 4)
         return asked.labelled(asked.of_entries(), provenance, ["param"], labels.param_coordinates(model.widths))
@@ -214,9 +213,7 @@ class _Asked:
             if grouped:
                 results["information"] = mean_information
         for name, mean in zip(names, means, strict=True):
-            results[name] = covariance.under_design(
-                mean, spread, self.n_draws, call.n_inputs, self.design, self.population
-            )
+            results[name] = covariance.under_design(mean, spread, self.n_draws, call.n_inputs, self.design, self.population)
         return results
 
     def labelled(

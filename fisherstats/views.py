@@ -56,19 +56,12 @@ def compute(
 
         def block(x: Array, first_input: int) -> list[Array]:
             *quantities, layer_inputs = diagonal(x, first_input)
-            return [
-                assembly.diagonal(factors, layer_inputs, exponent, call.sizes, per_input)
-                for factors, exponent in quantities
-            ]
+            return [assembly.diagonal(factors, layer_inputs, exponent, call.sizes, per_input) for factors, exponent in quantities]
 
-        return [
-            {(0, 0): array} for array in call.over_inputs(block, call.block_rows(second_order=second_order), per_input)
-        ]
+        return [{(0, 0): array} for array in call.over_inputs(block, call.block_rows(second_order=second_order), per_input)]
 
     n_layers = call.model.n_layers
-    pairs = [
-        (left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)
-    ]
+    pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)]
 
     def dense_block(x: Array, first_input: int) -> list[Array]:
         return [blocks[pair] for blocks in matrix(x, first_input) for pair in pairs]
@@ -115,8 +108,7 @@ def labelled(
         coords |= labels.param_coordinates(widths, "param2")
         dims.append("param2")
     values = [
-        (key, dims, blocks[0, 0] if view == "diagonal" else assembly.full_matrix(blocks, slices))
-        for key, blocks in entries
+        (key, dims, blocks[0, 0] if view == "diagonal" else assembly.full_matrix(blocks, slices)) for key, blocks in entries
     ]
     if compare:
         return labels.dataset(values, coords, provenance)

@@ -29,9 +29,7 @@ RESULTS = {
     "fisher_information block per input": lambda: fs.fisher_information(MODEL, X, view="block", per_input=True),
     "estimate_fisher": lambda: fs.estimate_fisher(MODEL, X, estimator="score", n_draws=3, rng=0),
     "estimate_fisher pair": lambda: fs.estimate_fisher(MODEL, X, estimator=("score", "hessian"), n_draws=3, rng=0),
-    "estimate_fisher block": lambda: fs.estimate_fisher(
-        MODEL, X, estimator=("score", "hessian"), n_draws=3, rng=0, view="block"
-    ),
+    "estimate_fisher block": lambda: fs.estimate_fisher(MODEL, X, estimator=("score", "hessian"), n_draws=3, rng=0, view="block"),
     "estimate_fisher full per input": lambda: fs.estimate_fisher(
         MODEL, X, estimator="hessian", n_draws=3, rng=0, view="full", per_input=True
     ),

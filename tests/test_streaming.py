@@ -30,9 +30,7 @@ def x() -> np.ndarray:
 CALLS = {
     "information": lambda model, x, **more: fs.fisher_information(model, x, **more),
     "full": lambda model, x, **more: fs.fisher_information(model, x, view="full", **more),
-    "estimate": lambda model, x, **more: fs.estimate_fisher(
-        model, x, estimator=("score", "hessian"), n_draws=5, rng=1, **more
-    ),
+    "estimate": lambda model, x, **more: fs.estimate_fisher(model, x, estimator=("score", "hessian"), n_draws=5, rng=1, **more),
     "full estimate": lambda model, x, **more: fs.estimate_fisher(
         model, x, estimator=("score", "hessian"), n_draws=5, rng=1, view="full", **more
     ),
@@ -40,9 +38,7 @@ CALLS = {
     "layers": lambda model, x, **more: fs.estimator_variance(model, x, group_by="layer", **more),
     "bounds": lambda model, x, **more: fs.variance_bounds(model, x, **more),
     "output": lambda model, x, **more: fs.output_information(model, x, **more),
-    "hidden": lambda model, x, **more: fs.hidden_information(
-        model, x, layer=1, estimator="score", n_draws=3, rng=0, **more
-    ),
+    "hidden": lambda model, x, **more: fs.hidden_information(model, x, layer=1, estimator="score", n_draws=3, rng=0, **more),
 }
 
 

@@ -36,9 +36,7 @@ def pre_activation_dtype(a: Any) -> None:
     dtype = getattr(a, "dtype", None)
     if dtype not in (np.float32, np.float64):
         arrived = shown(a) if dtype is None else f"dtype {dtype}"
-        raise TypeError(
-            f"`a` must be an array of float32 or float64, got {arrived}; convert it with np.asarray(a, float)."
-        )
+        raise TypeError(f"`a` must be an array of float32 or float64, got {arrived}; convert it with np.asarray(a, float).")
 
 
 def consistent_description(

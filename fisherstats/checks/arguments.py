@@ -95,9 +95,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
         )
     if not np.isfinite(array).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(
-            f"`{name}` must be finite, got {array[index]} at index {index}; remove or impute it before the call."
-        )
+        raise ValueError(f"`{name}` must be finite, got {array[index]} at index {index}; remove or impute it before the call.")
     return array
 
 
@@ -126,8 +124,7 @@ def optional_module(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(
-            f"This needs `{module}`, which could not be imported ({error}); install it with "
-            f"`pip install 'fisherstats[{extra}]'`."
+            f"This needs `{module}`, which could not be imported ({error}); install it with `pip install 'fisherstats[{extra}]'`."
         ) from error
 
 

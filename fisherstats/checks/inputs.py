@@ -25,9 +25,7 @@ __all__ = [
 def labelled_input(dims: tuple[Any, ...]) -> None:
     """Require the dims of a labelled x to be input and feature, in either order."""
     if set(dims) != {"input", "feature"}:
-        raise ValueError(
-            f"`x` must have the dims ('input', 'feature'), got {tuple(dims)}; rename them with `.rename(...)`."
-        )
+        raise ValueError(f"`x` must have the dims ('input', 'feature'), got {tuple(dims)}; rename them with `.rename(...)`.")
 
 
 def input_matrix(shape: tuple[int, ...], dtype: np.dtype[Any], n_features: int) -> None:

@@ -55,9 +55,7 @@ def biases_fit(kernels: Any, biases: Any) -> list[NDArray[np.floating]]:
         if isinstance(value, np.ndarray | str | dict) or not isinstance(value, Sequence):
             raise TypeError(f"`{name}` must be a list with one array per layer, got {shown(value)}.")
     if len(kernels) != len(biases):
-        raise ValueError(
-            f"`biases` must hold one vector per kernel, got {len(kernels)} kernels and {len(biases)} biases."
-        )
+        raise ValueError(f"`biases` must hold one vector per kernel, got {len(kernels)} kernels and {len(biases)} biases.")
     joined = []
     for layer, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
         matrix, vector = real_array(f"kernels[{layer}]", kernel), real_array(f"biases[{layer}]", bias)
@@ -98,9 +96,7 @@ def activation_count(activation: Sequence[Any], n_hidden: int) -> None:
 def widths(value: Any) -> list[int]:
     """Return the layer widths (inputs, hidden units ..., outputs) as integers."""
     if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or len(value) < 2:
-        raise ValueError(
-            f"`widths` must list at least two layer widths (inputs, hidden units ..., outputs), got {shown(value)}."
-        )
+        raise ValueError(f"`widths` must list at least two layer widths (inputs, hidden units ..., outputs), got {shown(value)}.")
     return [positive_integer(f"widths[{position}]", width) for position, width in enumerate(value)]
 
 

@@ -123,9 +123,7 @@ def reach_per_input(reach: Array, left: Array, score: Array) -> Array:
     n, n_in2, n_out = reach.shape
     n_in, n_out2 = left.shape[1], score.shape[1]
     out = np.zeros((n, n_out, n_in, n_out2, n_in2 + 1), dtype=reach.dtype)
-    out[..., :-1] = (
-        reach.transpose(0, 2, 1)[:, :, None, None, :] * left[:, None, :, None, None] * score[:, None, None, :, None]
-    )
+    out[..., :-1] = reach.transpose(0, 2, 1)[:, :, None, None, :] * left[:, None, :, None, None] * score[:, None, None, :, None]
     return out.reshape(n, n_out * n_in, n_out2 * (n_in2 + 1))
 
 

@@ -46,7 +46,10 @@ def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:
 
 
 def hessian_factors(law: Law, G: Sequence[Array], contracted: Sequence[Array | None]) -> list[Array]:
-    r"""Return :math:`G_l^\top I(h)G_l-\bar r\cdot S_l` per unit (eq 3 of 2024, Remark H.1); `contracted` is :math:`\bar r\cdot S_l`."""
+    r"""Return :math:`G_l^\top I(h)G_l-\bar r\cdot S_l` per unit (eq 3 of 2024, Remark H.1).
+
+    `contracted` is :math:`\bar r\cdot S_l`, (n, 1, units).
+    """
     exact = unit_factors(law, G)
     return [
         information if curvature is None else information - curvature[:, 0, :]
@@ -71,9 +74,7 @@ def hessian_matrix_blocks(
 ) -> Blocks:
     r"""Return the blocks l <= m of :math:`\sum_i J^\top I(h)J-\sum_a\bar r_aH^a` (eq 3 of 2024), or per input."""
     rows = [law.rows(G_l) for G_l in G]
-    build, reach = (
-        (assembly.pairs_per_input, assembly.reach_per_input) if per_input else (assembly.pair_sum, assembly.reach_sum)
-    )
+    build, reach = (assembly.pairs_per_input, assembly.reach_per_input) if per_input else (assembly.pair_sum, assembly.reach_sum)
     blocks = {}
     for left, right in _pairs(len(G), cross_layers):
         units = _unit_pairs(rows, left, right)

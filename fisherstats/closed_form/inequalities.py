@@ -1,7 +1,7 @@
 r"""Theorem 4.1 of 2024 and its tighter certified forms, as bounds per unit and input.
 
-Each statement bounds a number per unit: (7) the information Var(u.t), (8) the score estimator's M(u,u,u,u) = Var((u.r)^2), (9) the
-Hessian estimator's Var(s.t), with u = G_l[:,o] and s = S_l[:,o]. Forms:
+Each statement bounds a number per unit: (7) the information Var(u.t), (8) the score estimator's M(u,u,u,u) = Var((u.r)^2), (9)
+the Hessian estimator's Var(s.t), with u = G_l[:,o] and s = S_l[:,o]. Forms:
 
 ``spectral``
     Theorem 4.1 with certified eigenvalues in the family's own parametrisation.

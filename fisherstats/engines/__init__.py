@@ -30,8 +30,8 @@ class Engine:
 def resolve(engine: str | None, over_classes: bool) -> Engine:
     """Return the engine for a request.
 
-    The kernels are contractions over classes, so None chooses numba for families whose moments are sums over classes and numpy for
-    the others, where the namespace code is all there is (asking for numba gives it too, under its own name).
+    The kernels are contractions over classes, so None chooses numba for families whose moments are sums over classes and numpy
+    for the others, where the namespace code is all there is (asking for numba gives it too, under its own name).
     """
     arguments.choice("engine", engine, (None, *ENGINES))
     if engine == "cupy":

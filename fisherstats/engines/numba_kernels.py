@@ -1,8 +1,8 @@
 """Fused loops for contractions over classes, compiled on first use; definitions of the same names are in `primitives`.
 
 A kernel is kept only where it saves temporaries of shape (inputs, classes, units); `benchmarks/` has a row for each. Kernels take
-numbers, never models; they are serial and release the interpreter lock, because threads run over blocks. Each kernel is complete in
-itself: numba's cache does not notice changes in functions of another file.
+numbers, never models; they are serial and release the interpreter lock, because threads run over blocks. Each kernel is
+complete in itself: numba's cache does not notice changes in functions of another file.
 """
 
 from __future__ import annotations

@@ -105,9 +105,7 @@ def curvatures(model: MLP, passed: Forward, G: list[Array]) -> list[Array | None
     """
     n_hidden = model.n_layers - 1
     bent: list[Array | None] = [
-        None
-        if model.activations[k].piecewise_linear
-        else pull_back(model, G[k + 1], k + 1) * passed.bends[k][:, None, :]
+        None if model.activations[k].piecewise_linear else pull_back(model, G[k + 1], k + 1) * passed.bends[k][:, None, :]
         for k in range(n_hidden)
     ]
     S: list[Array | None] = []

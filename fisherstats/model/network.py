@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -143,10 +144,7 @@ class MLP:
         """
         sizes = networks.widths(widths)
         generator = np.random.default_rng(arguments.seed_sequence(rng))
-        weights = [
-            generator.standard_normal((n_out, n_in + 1)) / np.sqrt(n_in + 1)
-            for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
-        ]
+        weights = [generator.standard_normal((n_out, n_in + 1)) / np.sqrt(n_in + 1) for n_in, n_out in itertools.pairwise(sizes)]
         return cls(weights, activation=activation, family=family)
 
     @property
@@ -238,9 +236,7 @@ class MLP:
     def __repr__(self) -> str:
         names = list(dict.fromkeys(one.name for one in self.activations))
         shape = "-".join(str(width) for width in self.widths)
-        return (
-            f"MLP({shape}, activation={', '.join(names) or 'none'}, family={self.family!r}, {self.n_params} parameters)"
-        )
+        return f"MLP({shape}, activation={', '.join(names) or 'none'}, family={self.family!r}, {self.n_params} parameters)"
 
 
 def _rebuild(weights: Any, chosen: Any, family: Family) -> MLP:

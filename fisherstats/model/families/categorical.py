@@ -104,9 +104,7 @@ class CategoricalLaw(Law):
 
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^2 (s.delta)] = sum_k p_k q_k(u)^2 q_k(s), shape (n, k)."""
-        moment: np.ndarray = (
-            self.contractions.class_third_moment(self.p, self._all_classes(u), self._all_classes(s)) + 0.0
-        )
+        moment: np.ndarray = self.contractions.class_third_moment(self.p, self._all_classes(u), self._all_classes(s)) + 0.0
         return moment
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:

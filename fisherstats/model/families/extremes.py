@@ -88,7 +88,7 @@ def quartic_extremes(law: Law) -> Pair:
     fourth, information = law.cumulant(4), law.information()
     unfolded = fourth + 2 * np.einsum("nac,nbd->nabcd", information, information)
     unfolded = (unfolded + unfolded.swapaxes(1, 2)) / 2
-    n, outputs = law.h.shape
+    outputs = law.h.shape[1]
     rows, columns = np.triu_indices(outputs)
     weight = np.where(rows == columns, 1.0, np.sqrt(2.0))
     symmetric = unfolded[:, rows, columns][:, :, rows, columns] * np.outer(weight, weight)
