@@ -276,21 +276,26 @@ def _figures(tree: xr.DataTree) -> dict[str, str]:
 
 
 def _write(tree: xr.DataTree, page: str, place: Path) -> None:
-    """Write everything beside `place` and move it there when all is written; an earlier study is replaced at once."""
+    """Write everything beside `place` and move it there when all is written; an earlier study is replaced at once.
+
+    Ctrl-C is looked at between the files: inside a library it can be swallowed by a callback, or stop a clean-up.
+    """
     place = place.absolute()
-    place.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(4)
     partial, earlier = (place.with_name(f".{place.name}.{word}-{token}") for word in ("partial", "earlier"))
-    try:
-        partial.mkdir()
-        (partial / "report.html").write_text(page, encoding="utf-8")
-        tree.to_netcdf(partial / "study.nc")
-        # Format 2: text of fixed width, which the labels are, has no specification in format 3 yet.
-        tree.to_zarr(partial / "study.zarr", zarr_format=2)
-        with _interrupts_held():
+    with _interrupts_held() as stop_if_interrupted:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.mkdir()
+            (partial / "report.html").write_text(page, encoding="utf-8")
+            stop_if_interrupted()
+            tree.to_netcdf(partial / "study.nc")
+            stop_if_interrupted()
+            # Format 2: text of fixed width, which the labels are, has no specification in format 3 yet.
+            tree.to_zarr(partial / "study.zarr", zarr_format=2)
+            stop_if_interrupted()
             _replace(place, partial, earlier)
-    finally:
-        with _interrupts_held():
+        finally:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(earlier, ignore_errors=True)
 
@@ -308,16 +313,19 @@ def _replace(place: Path, new: Path, earlier: Path) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C wait until a step that must not stop half-way is done; only the main thread can be interrupted."""
+def _interrupts_held() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C wait until it is asked for or the block ends; only the main thread can be interrupted."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
     waiting: list[int] = []
+
+    def stop_if_interrupted() -> None:
+        if waiting:
+            raise KeyboardInterrupt
+
     previous = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
     try:
-        yield
+        yield stop_if_interrupted
     finally:
         signal.signal(signal.SIGINT, previous if previous is not None else signal.SIG_DFL)
-    if waiting:
-        signal.raise_signal(signal.SIGINT)

@@ -174,7 +174,7 @@ def test_no_bound_is_violated_on_many_random_networks(check: object) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("case", corner_cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", list(corner_cases()), ids=lambda case: case.name)
 def test_no_bound_is_violated_at_the_ends_of_a_family(case: Case, check: object) -> None:
     check(case)
 

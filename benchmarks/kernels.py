@@ -1,0 +1,58 @@
+"""Each numba kernel against its numpy definition: `python -m benchmarks.kernels` prints the table of the README."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fisherstats.engines import numba_kernels, primitives
+
+SHAPES = ((128, 10, 80), (128, 4, 48), (16, 100, 80))
+"""(inputs, classes, units) of a block."""
+
+
+def best_seconds(function: Callable[[], Any], repeats: int) -> float:
+    """Return the best time of several calls, after one that compiles and warms up."""
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def rows(shapes: tuple[tuple[int, int, int], ...] = SHAPES, repeats: int = 200) -> Iterator[tuple[str, str, float, float]]:
+    """Yield (kernel, shape, microseconds of the definition, microseconds of the kernel)."""
+    for n, classes, units in shapes:
+        rng = np.random.default_rng(0)
+        given = {
+            "p": rng.dirichlet(np.ones(classes), n),
+            "w": rng.dirichlet(np.ones(classes), n),
+            "u": rng.normal(size=(n, classes, units)),
+            "s": rng.normal(size=(n, classes, units)),
+        }
+        for name in numba_kernels.__all__:
+            definition, kernel = getattr(primitives, name), getattr(numba_kernels, name)
+            arguments = [given[word] for word in inspect.signature(definition).parameters]
+
+            def call(function: Callable[..., Any], arguments: list[np.ndarray] = arguments) -> Callable[[], Any]:
+                return lambda: function(*arguments)
+
+            microseconds = [1e6 * best_seconds(call(one), repeats) for one in (definition, kernel)]
+            yield name, f"{n} x {classes} x {units}", *microseconds  # type: ignore[misc]
+
+
+def table(**settings: Any) -> str:
+    """Return the rows as a Markdown table with the ratio definition / kernel."""
+    lines = ["| kernel | inputs x classes x units | numpy, us | numba, us | ratio |", "|---|---|---:|---:|---:|"]
+    lines += [f"| {name} | {shape} | {slow:.0f} | {fast:.0f} | {slow / fast:.1f} |" for name, shape, slow, fast in rows(**settings)]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
