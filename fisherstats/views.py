@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats import labels
+from fisherstats import labels, streaming
 from fisherstats.calls import Call
 from fisherstats.checks import arguments
 from fisherstats.closed_form import assembly
@@ -28,12 +28,6 @@ def check(call: Call, view: str, per_input: bool, n_quantities: int = 1) -> None
     """Require a known view whose result fits in memory."""
     arguments.choice("view", view, VIEWS)
     arguments.boolean("per_input", per_input)
-    n_params = call.model.n_params
-    numbers = {
-        "diagonal": n_params,
-        "block": sum(size**2 for size in call.sizes),
-        "full": n_params**2,
-    }[view]
     rows = call.n_inputs if per_input else 1
     remedy = {
         "diagonal": "use per_input=False, fewer inputs or group_by where it is offered.",
@@ -41,7 +35,13 @@ def check(call: Call, view: str, per_input: bool, n_quantities: int = 1) -> None
         "full": "use view='diagonal' or view='block', or fisher_operator for products with vectors.",
     }[view]
     what = f"`view={view!r}`" + (" with `per_input=True`" if per_input else "")
-    call.fits(what, numbers * rows * n_quantities, 1 if view == "diagonal" else 2, remedy)
+    call.fits(what, _numbers(call, view) * rows * n_quantities, 1 if view == "diagonal" else 2, remedy)
+
+
+def _numbers(call: Call, view: str) -> int:
+    """Return how many numbers one matrix takes in a view."""
+    n_params = call.model.n_params
+    return {"diagonal": n_params, "block": sum(size**2 for size in call.sizes), "full": n_params**2}[view]
 
 
 def compute(
@@ -66,7 +66,10 @@ def compute(
     def dense_block(x: Array, first_input: int) -> list[Array]:
         return [blocks[pair] for blocks in matrix(x, first_input) for pair in pairs]
 
-    flat = call.over_inputs(dense_block, call.block_rows(DENSE_ROWS, second_order), per_input)
+    rows = call.block_rows(DENSE_ROWS, second_order)
+    if per_input:
+        rows = min(rows, streaming.block_rows(_numbers(call, view), DENSE_ROWS))
+    flat = call.over_inputs(dense_block, rows, per_input)
     count = len(pairs)
     return [dict(zip(pairs, flat[start : start + count], strict=True)) for start in range(0, len(flat), count)]
 
