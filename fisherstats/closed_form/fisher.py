@@ -79,9 +79,9 @@ def hessian_matrix_blocks(
     for left, right in _pairs(len(G), cross_layers):
         units = _unit_pairs(rows, left, right)
         curved = hessian.pairs[left, right]
-        block = build(units if curved is None else units - curved, inputs[left], inputs[right])
+        block = build(units if curved is None else units - curved[:, 0], inputs[left], inputs[right])
         if left < right:
-            block -= reach(hessian.reach[left, right], inputs[left], hessian.score[right])
+            block -= reach(hessian.reach[left, right], inputs[left], hessian.score[right][:, 0])
         blocks[left, right] = block
     return blocks
 

@@ -48,11 +48,15 @@ class Forward:
     bends: list[Array]
     """Second derivatives of the activations there; empty unless asked for."""
     natural: Array
-    """h_L, (n, T)."""
+    """h_L, (n, T): the network's output, or the family's link of it."""
+    link_slope: Array | None = None
+    """First derivative of the link at the network's output, (n, T); None where the output is the natural parameter."""
+    link_bend: Array | None = None
+    """Second derivative of the link there, if asked for."""
 
 
 def forward(model: MLP, x: Array, order: int = 1) -> Forward:
-    """Pass a block through the network, with the activations' derivatives up to `order`."""
+    """Pass a block through the network, with the derivatives of activations and link up to `order`."""
     inputs, pre_activations, slopes, bends = [], [], [], []
     h = x
     for weight, activation in zip(model.weights[:-1], model.activations, strict=True):
@@ -65,7 +69,10 @@ def forward(model: MLP, x: Array, order: int = 1) -> Forward:
         if order > 1:
             bends.append(derivatives[1])
     inputs.append(_with_one(h))
-    return Forward(inputs, pre_activations, slopes, bends, inputs[-1] @ model.weights[-1].T)
+    output = inputs[-1] @ model.weights[-1].T
+    link = model.family.link
+    linked = (output,) if link is None else link.evaluate(output, order)
+    return Forward(inputs, pre_activations, slopes, bends, *linked)
 
 
 def _with_one(h: Array) -> Array:
@@ -76,10 +83,11 @@ def _with_one(h: Array) -> Array:
 
 
 def jacobians(model: MLP, passed: Forward) -> list[Array]:
-    r"""Return :math:`G_l=B_{l+1}D_l` for every layer, (n, T, n_{l+1}); the last one is the identity."""
+    r"""Return :math:`G_l=B_{l+1}D_l` for every layer, (n, T, n_{l+1}); the last one is the identity, or the link's slope."""
     n, n_outputs = passed.natural.shape
     identity = np.eye(n_outputs, dtype=passed.natural.dtype)
-    G = [np.broadcast_to(identity, (n, n_outputs, n_outputs))]
+    top = np.broadcast_to(identity, (n, n_outputs, n_outputs))
+    G = [top if passed.link_slope is None else passed.link_slope[:, :, None] * identity]
     for layer in range(model.n_layers - 2, -1, -1):
         G.append(pull_back(model, G[-1], layer + 1) * passed.slopes[layer][:, None, :])
     return G[::-1]
@@ -95,24 +103,25 @@ def pull_back(model: MLP, G: Array, layer: int) -> Array:
     return (np.ascontiguousarray(G).reshape(n * n_outputs, n_units) @ kernel).reshape(n, n_outputs, -1)
 
 
-def curvatures(model: MLP, passed: Forward, G: list[Array]) -> list[Array | None]:
+def curvatures(model: MLP, passed: Forward, G: list[Array], r: Array | None = None) -> list[Array | None]:
     r"""Return :math:`S_l[a,o]=\sum_{k\ge l}\sum_r B_{k+1}[a,r]\sigma''(a_{k+1,r})A_{k,l}[r,o]^2`, (n, T, n_{l+1}).
 
-    `G` may be contracted with a vector per input beforehand, (n, 1, n_{l+1}): the second derivatives are linear in it.
-
-    `None` stands for a layer where the theory says zero: the last (canonical) layer and every layer that only piecewise
-    linear activations follow. One chain :math:`A_{k,l}=\partial a_{k+1}/\partial a_{l+1}` per input serves all outputs.
+    With one T-vector `r` per input, return :math:`r\cdot S_l`, (n, 1, n_{l+1}), at the cost of a single output. `None` stands for a
+    layer where the theory says zero: the last (canonical) layer and every layer that only piecewise linear activations follow. One
+    chain :math:`A_{k,l}=\partial a_{k+1}/\partial a_{l+1}` per input serves all outputs. A link g adds
+    :math:`g''(z_a)(\partial z_a/\partial a_{l+1,o})^2` in every layer.
     """
+    rows = G if r is None else [np.matmul(r[:, None, :], G_l) for G_l in G]
     n_hidden = model.n_layers - 1
     bent: list[Array | None] = [
-        None if model.activations[k].piecewise_linear else pull_back(model, G[k + 1], k + 1) * passed.bends[k][:, None, :]
+        None if model.activations[k].piecewise_linear else pull_back(model, rows[k + 1], k + 1) * passed.bends[k][:, None, :]
         for k in range(n_hidden)
     ]
+    last_bent = max((k for k in range(n_hidden) if bent[k] is not None), default=-1)
     S: list[Array | None] = []
     for layer in range(n_hidden):
         total = bent[layer]
         chain: Array | None = None
-        last_bent = max((k for k in range(n_hidden) if bent[k] is not None), default=-1)
         for k in range(layer + 1, last_bent + 1):
             chain = _next_link(model, passed, k, chain)
             above = bent[k]
@@ -120,7 +129,29 @@ def curvatures(model: MLP, passed: Forward, G: list[Array]) -> list[Array | None
                 term = above @ np.square(chain)
                 total = term if total is None else total + term
         S.append(total)
-    return [*S, None]
+    S.append(None)
+    if passed.link_slope is None:
+        return S
+    return [_plus(one, _link_curvature(passed, G_l, r)) for one, G_l in zip(S, G, strict=True)]
+
+
+def _plus(total: Array | None, term: Array) -> Array:
+    return term if total is None else total + term
+
+
+def _link_weights(passed: Forward) -> Array:
+    """Return g'' / g'^2 at the network's output, (n, T): what the square of a linked derivative is multiplied by."""
+    if passed.link_slope is None or passed.link_bend is None:
+        return np.zeros_like(passed.natural)
+    return passed.link_bend / passed.link_slope / passed.link_slope
+
+
+def _link_curvature(passed: Forward, G_l: Array, r: Array | None) -> Array:
+    weights = _link_weights(passed)
+    if r is None:
+        return weights[:, :, None] * np.square(G_l)
+    contracted: Array = np.matmul((r * weights)[:, None, :], np.square(G_l))
+    return contracted
 
 
 def _next_link(model: MLP, passed: Forward, k: int, chain: Array | None) -> Array:
@@ -134,25 +165,29 @@ def _next_link(model: MLP, passed: Forward, k: int, chain: Array | None) -> Arra
 
 @dataclass(frozen=True)
 class HessianBlocks:
-    r"""The Hessian of :math:`r^\top h_L` per pair of layers l <= m, (r one T-vector per input).
+    r"""The Hessians of :math:`r_k^\top h_L` per pair of layers l <= m, for K vectors r_k per input.
 
-    Block (l, m) is ``pairs[l, m][o, p]`` :math:`\bar h_l[d]\bar h_m[q]` plus, for l < m and q not the bias,
-    ``score[m][p] * reach[l, m][q, o]`` :math:`\bar h_l[d]` (row-major parameters [o, d] and [p, q]).
+    Block (l, m) is ``pairs[l, m][k, o, p]`` :math:`\bar h_l[d]\bar h_m[q]` plus, for l < m and q not the bias,
+    ``score[m][k, p] * reach[l, m][q, o]`` :math:`\bar h_l[d]` (row-major parameters [o, d] and [p, q]).
     """
 
     pairs: dict[tuple[int, int], Array | None]
+    """(n, K, n_{l+1}, n_{m+1}), None where zero."""
     score: list[Array]
+    """(n, K, n_{m+1})."""
     reach: dict[tuple[int, int], Array]
+    """(n, n_m, n_{l+1})."""
 
 
 def hessian_blocks(model: MLP, passed: Forward, G: list[Array], r: Array, cross_layers: bool = True) -> HessianBlocks:
-    r"""Return the layer blocks of :math:`\sum_a r_a\,\partial^2 h_L^a/\partial\theta\partial\theta^\top`.
+    r"""Return the layer blocks of :math:`\sum_a r_{ka}\,\partial^2 h_L^a/\partial\theta\partial\theta^\top` for r (n, K, T).
 
     With :math:`E_k=\mathrm{diag}(r^\top B_{k+1}\circ\sigma''(a_{k+1}))` the unit part of a diagonal block obeys
-    :math:`C_{ll}=E_l+A_{l+1,l}^\top C_{l+1,l+1}A_{l+1,l}`, and :math:`C_{lm}=A_{m,l}^\top C_{mm}`.
+    :math:`C_{ll}=E_l+A_{l+1,l}^\top C_{l+1,l+1}A_{l+1,l}`, and :math:`C_{lm}=A_{m,l}^\top C_{mm}`. A link g adds
+    :math:`\sum_ar_a\,g''_a\,\partial z_a\,\partial z_a^\top`.
     """
     n_layers = model.n_layers
-    score = [np.matmul(r[:, None, :], G_l)[:, 0, :] for G_l in G]
+    score = [np.matmul(r, G_l) for G_l in G]
     pairs: dict[tuple[int, int], Array | None] = {(n_layers - 1, n_layers - 1): None}
     below: Array | None = None
     for layer in range(n_layers - 2, -1, -1):
@@ -163,29 +198,34 @@ def hessian_blocks(model: MLP, passed: Forward, G: list[Array], r: Array, cross_
         for layer in range(n_layers - 1):
             chain: Array | None = None
             for m in range(layer + 1, n_layers):
-                reach[layer, m] = _reach(passed, m, layer, chain)
+                reach[layer, m] = _reach(passed, m, chain)
                 chain = _next_link(model, passed, m, chain)
                 above = pairs[m, m]
-                pairs[layer, m] = None if above is None else np.matmul(chain.transpose(0, 2, 1), above)
+                pairs[layer, m] = None if above is None else np.matmul(chain.transpose(0, 2, 1)[:, None], above)
+    if passed.link_slope is not None:
+        weighted = r * _link_weights(passed)[:, None, :]
+        for left, right in pairs:
+            term = np.matmul((weighted[..., None] * G[left][:, None]).swapaxes(-1, -2), G[right][:, None])
+            pairs[left, right] = _plus(pairs[left, right], term)
     return HessianBlocks(pairs, score, reach)
 
 
 def _unit_hessian(model: MLP, passed: Forward, score: list[Array], layer: int, above: Array | None) -> Array | None:
-    """Return C_ll from C_{l+1,l+1}, (n, n_{l+1}, n_{l+1})."""
+    """Return C_ll from C_{l+1,l+1}, (n, K, n_{l+1}, n_{l+1})."""
     total: Array | None = None
     if above is not None:
-        link = _next_link(model, passed, layer + 1, None)
-        total = np.matmul(link.transpose(0, 2, 1), np.matmul(above, link))
+        link = _next_link(model, passed, layer + 1, None)[:, None]
+        total = np.matmul(link.swapaxes(-1, -2), np.matmul(above, link))
     if not model.activations[layer].piecewise_linear:
-        bent = (score[layer + 1] @ model.weights[layer + 1][:, :-1]) * passed.bends[layer]
-        units = np.arange(bent.shape[1])
+        bent = (score[layer + 1] @ model.weights[layer + 1][:, :-1]) * passed.bends[layer][:, None, :]
+        units = np.arange(bent.shape[-1])
         if total is None:
-            total = np.zeros((*bent.shape, bent.shape[1]), dtype=bent.dtype)
-        total[:, units, units] += bent
+            total = np.zeros((*bent.shape, bent.shape[-1]), dtype=bent.dtype)
+        total[..., units, units] += bent
     return total
 
 
-def _reach(passed: Forward, m: int, layer: int, chain: Array | None) -> Array:
+def _reach(passed: Forward, m: int, chain: Array | None) -> Array:
     r"""Return :math:`\partial h_m/\partial a_{l+1}=D_{m-1}A_{m-1,l}`, (n, n_m, n_{l+1})."""
     slope = passed.slopes[m - 1]
     if chain is None:
@@ -205,12 +245,12 @@ def push_forward(model: MLP, passed: Forward, direction: Array) -> Array:
             tangent += moved @ weight[:, :-1].T
         if layer < model.n_layers - 1:
             moved = tangent * passed.slopes[layer]
-    return tangent
+    return tangent if passed.link_slope is None else tangent * passed.link_slope
 
 
 def gradients(model: MLP, passed: Forward, z: Array) -> list[Array]:
     r"""Return :math:`z^\top G_l` for one T-vector z per input, (n, n_{l+1}) per layer."""
-    back = [z]
+    back = [z if passed.link_slope is None else z * passed.link_slope]
     for layer in range(model.n_layers - 2, -1, -1):
         back.append((back[-1] @ model.weights[layer + 1][:, :-1]) * passed.slopes[layer])
     return back[::-1]

@@ -182,10 +182,13 @@ class Family(ABC):
         True where a label is one class number per input instead of one number per output.
     bounded : bool
         Whether t(y) has a bounded support.
+    link : Link or None
+        Maps the network's output to natural parameters, output by output; None where they are the same.
     """
 
     name: ClassVar[str]
     labels_are_classes: ClassVar[bool] = False
+    link: Any = None
     bounded: ClassVar[bool] = True
 
     @property
