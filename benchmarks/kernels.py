@@ -50,7 +50,8 @@ def rows(shapes: tuple[tuple[int, int, int], ...] = SHAPES, repeats: int = 200) 
 def table(**settings: Any) -> str:
     """Return the rows as a Markdown table with the ratio definition / kernel."""
     lines = ["| kernel | inputs x classes x units | numpy, us | numba, us | ratio |", "|---|---|---:|---:|---:|"]
-    lines += [f"| {name} | {shape} | {slow:.0f} | {fast:.0f} | {slow / fast:.1f} |" for name, shape, slow, fast in rows(**settings)]
+    for name, shape, slow, fast in rows(**settings):
+        lines.append(f"| {name} | {shape} | {slow:.0f} | {fast:.0f} | {slow / fast:.1f} |")
     return "\n".join(lines)
 
 

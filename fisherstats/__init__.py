@@ -6,6 +6,9 @@ bounds, as labelled results.
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+
 __version__ = "0.1.0"
 
 from fisherstats.bounds import variance_bounds
@@ -40,6 +43,18 @@ __all__ = [
     "fisher_operator",
     "hidden_information",
     "hidden_information_variance",
+    "interop",
     "output_information",
+    "plotting",
+    "study",
     "variance_bounds",
 ]
+
+_ON_FIRST_USE = ("interop", "plotting", "study")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import the parts that few calls need when they are first used."""
+    if name in _ON_FIRST_USE:
+        return importlib.import_module(f"fisherstats.{name}")
+    raise AttributeError(f"module 'fisherstats' has no attribute {name!r}")

@@ -20,7 +20,8 @@ def read_only(array: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return a C-ordered copy of `array` that cannot be written to."""
     copy = np.array(array, order="C", copy=True)
     copy.flags.writeable = False
-    return copy
+    # A view of a read-only array cannot be made writeable again, the array itself could.
+    return copy.view()
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fisherstats import calls, labels, views
 from fisherstats.calls import Call
-from fisherstats.checks import arguments
+from fisherstats.checks import arguments, inputs
 from fisherstats.closed_form import assembly
 from fisherstats.closed_form.inequalities import FORMS, Bounds, LawBounds, attained_extremes, law_bounds
 from fisherstats.model import derivatives
@@ -126,7 +126,7 @@ def variance_bounds(
             *[assembled(factors, 4) for factors in _attained(law, bounded, G)],
         ]
 
-    results = call.over_inputs(block, call.block_rows(second_order=True), per_input)
+    results = call.over_inputs(block, call.block_rows(second_order=True), per_input, infinite=True)
     return _dataset(call, results, n_draws, per_input, call.provenance(n_draws=n_draws, on_kink=on_kink))
 
 
@@ -179,8 +179,10 @@ def _dataset(call: Call, results: list[Array], n_draws: int, per_input: bool, pr
         return np.stack(forms, axis=axis + 1)
 
     exact, lower, upper = (np.stack([one[position] for one in by_estimator], axis=axis) for position in range(3))
+    inputs.finite_results([exact, upper, *information], call.rows.dtype)
     nothing = exact == 0
-    ratio = np.where(nothing, np.where(upper == 0, 1.0, np.inf), upper / np.where(nothing, 1, exact))
+    with np.errstate(over="ignore"):  # inf where upper / exact is past the largest number
+        ratio = np.where(nothing, np.where(upper == 0, 1.0, np.inf), upper / np.where(nothing, 1, exact))
     first = ["input"] if per_input else []
     dims = [*first, "estimator", "param"]
     forms = [*first, "bound", "estimator", "param"]

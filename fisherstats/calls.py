@@ -24,6 +24,9 @@ Array = NDArray[np.floating]
 
 _CHECKED_ROWS = 4096
 
+# What overflows in a block ends as infinite or nan in the results, which are checked.
+_OVERFLOWING = np.errstate(over="ignore", invalid="ignore")
+
 
 @dataclass(frozen=True)
 class Call:
@@ -47,24 +50,35 @@ class Call:
         return [matrix.size for matrix in self.model.weights]
 
     def mean(
-        self, block: BlockFunction, rows: int, combine: Callable[[list[Array], list[Array]], None] | None = None
+        self,
+        block: BlockFunction,
+        rows: int,
+        combine: Callable[[list[Array], list[Array]], None] | None = None,
+        infinite: bool = False,
     ) -> list[Array]:
-        """Return the mean over inputs of what `block` sums (see `streaming.mean`)."""
-        return streaming.mean(block, self.rows, rows, num_threads=self.num_threads, progress=self.progress, combine=combine)
+        """Return the mean over inputs of what `block` sums (see `streaming.mean`); `infinite` says if inf may be a result."""
+        results = _OVERFLOWING(streaming.mean)(
+            _OVERFLOWING(block), self.rows, rows, num_threads=self.num_threads, progress=self.progress, combine=combine
+        )
+        inputs.finite_results(results, self.rows.dtype, infinite)
+        return results
 
-    def stack(self, block: BlockFunction, rows: int) -> list[Array]:
-        """Return what `block` gives per input, joined."""
-        return streaming.stack(block, self.rows, rows, num_threads=self.num_threads, progress=self.progress)
+    def stack(self, block: BlockFunction, rows: int, infinite: bool = False) -> list[Array]:
+        """Return what `block` gives per input, joined; `infinite` says if inf may be a result."""
+        results = streaming.stack(_OVERFLOWING(block), self.rows, rows, num_threads=self.num_threads, progress=self.progress)
+        inputs.finite_results(results, self.rows.dtype, infinite)
+        return results
 
-    def over_inputs(self, block: BlockFunction, rows: int, per_input: bool) -> list[Array]:
+    def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> list[Array]:
         """Return the mean over inputs, or one row per input; in the precision of the call."""
-        results = self.stack(block, rows) if per_input else self.mean(block, rows)
+        results = self.stack(block, rows, infinite) if per_input else self.mean(block, rows, infinite=infinite)
         return [result.astype(self.rows.dtype, copy=False) for result in results]
 
     def pass_through(self, x: Array, first_input: int, order: int = 1) -> tuple[Forward, Law]:
         """Return the forward pass of a block and the law of the response there."""
         passed = derivatives.forward(self.model, x, order)
-        inputs.finite_natural(passed.natural, first_input)
+        inputs.finite_pass(passed.pre_activations, passed.natural, first_input)
+        self.model.family.check_domain(passed.natural, first_input)
         law = self.model.family.at(passed.natural)
         law.contractions = self.engine.contractions
         return passed, law
@@ -111,14 +125,16 @@ def prepare(model: Any, x: Any, *, engine: str | None = None, num_threads: int |
     """Check model, x and the common keywords; nothing is computed before all of them are accepted."""
     networks.model_object(model, MLP)
     source, input_labels = labels.unlabelled(x)
+    lazy = hasattr(source, "__dask_graph__") and hasattr(source, "dtype")
+    source = source if lazy else arguments.array_like("x", source)
+    inputs.input_matrix(tuple(source.shape), source.dtype, model.widths[0])
+    if lazy:
+        arguments.unmasked("x", source)
     chosen = engines.resolve(engine, model.family.labels_are_classes)
     if num_threads is not None:
         arguments.positive_integer("num_threads", num_threads)
     arguments.boolean("progress", progress)
-    lazy = hasattr(source, "chunks") and not isinstance(source, np.ndarray)
-    if not lazy:
-        source = arguments.array_like("x", source)
-    inputs.input_matrix(tuple(source.shape), np.dtype(source.dtype), model.widths[0])
+    source = source.astype(source.dtype.newbyteorder("="), copy=False)
     dtype = common_dtype(model.weights[0], source)
     if not lazy:
         for first in range(0, source.shape[0], _CHECKED_ROWS):

@@ -75,10 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _study(parsed)
         else:
             _info()
-    except KeyboardInterrupt:
-        print("fisherstats: interrupted; no half-written results are left.", file=sys.stderr)
-        return _INTERRUPTED
-    except (ValueError, TypeError, ImportError, OSError) as error:
+    except (KeyboardInterrupt, ValueError, TypeError, ImportError, OSError) as error:
+        if _was_interrupted(error):
+            print("fisherstats: interrupted; no half-written results are left.", file=sys.stderr)
+            return _INTERRUPTED
         print(f"fisherstats: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind an error; a library that is being loaded reports it as its own failure."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

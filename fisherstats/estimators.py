@@ -113,8 +113,8 @@ def estimate_fisher(
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     arguments.boolean("standard_error", standard_error)
-    seed = arguments.seed_sequence(rng)
     views.check(call, view, per_input, len(chosen))
+    seed = arguments.seed_sequence(rng)
     with_score, with_hessian = "score" in chosen, "hessian" in chosen
 
     def drawn(x: Array, first_input: int) -> tuple[Any, ...]:
@@ -132,8 +132,8 @@ def estimate_fisher(
             estimates["score"] = fisher.unit_factors(draw.second, G)
             variances["score"] = covariance.score_variance_factors(law, G) if standard_error else []
         if with_hessian:
-            contracted = [np.matmul(draw.mean[:, None, :], G_l) for G_l in G]
-            estimates["hessian"] = fisher.hessian_factors(law, G, derivatives.curvatures(call.model, passed, contracted))
+            contracted = derivatives.curvatures(call.model, passed, G, draw.mean)
+            estimates["hessian"] = fisher.hessian_factors(law, G, contracted)
             variances["hessian"] = (
                 covariance.hessian_variance_factors(law, derivatives.curvatures(call.model, passed, G)) if standard_error else []
             )
@@ -149,7 +149,7 @@ def estimate_fisher(
         if with_score:
             blocks["score"] = fisher.matrix_blocks(draw.second, G, passed.inputs, full, per_input)
         if with_hessian:
-            hessian = derivatives.hessian_blocks(call.model, passed, G, draw.mean, full)
+            hessian = derivatives.hessian_blocks(call.model, passed, G, draw.mean[:, None, :], full)
             blocks["hessian"] = fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, per_input)
         return [blocks[one] for one in chosen]
 
@@ -239,7 +239,7 @@ def empirical_fisher(
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     views.check(call, view, per_input, 3)
-    data_labels = model.family.check_labels(labels.unlabelled_response(y), call.n_inputs)
+    data_labels = model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
 
     def middle(x: Array, first_input: int) -> tuple[Any, ...]:
         passed, law = call.pass_through(x, first_input)

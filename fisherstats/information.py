@@ -162,7 +162,9 @@ def hidden_information(
     arguments.only_with("y", y, "estimator", estimator, "empirical")
     if estimator == "score":
         return _estimated_hidden(call, layer, arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng))
-    data_labels = None if y is None else model.family.check_labels(labels.unlabelled_response(y), call.n_inputs)
+    data_labels = (
+        None if y is None else model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
+    )
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
@@ -360,7 +362,7 @@ class _InformationOperator(LinearOperator):
 
     def _matmat(self, vectors: Array) -> Array:
         call = self._call
-        directions = np.asarray(vectors, dtype=call.rows.dtype)
+        directions = arguments.real_array("vector", vectors).astype(call.rows.dtype, copy=False)
 
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law = call.pass_through(x, first_input)

@@ -136,15 +136,26 @@ def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> x
 
 def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
     """Return the array inside a labelled x as (input, feature), and its labels of the inputs if it carries any."""
+    if isinstance(x, xr.Dataset):
+        inputs.one_array("x", x.data_vars)
     if not isinstance(x, xr.DataArray):
         return x, None
     inputs.labelled_input(x.dims)
     x = x.transpose("input", "feature")
-    return x.data, x.indexes["input"].to_numpy() if "input" in x.indexes else None
+    if "input" not in x.indexes:
+        return x.data, None
+    index = x.indexes["input"]
+    inputs.input_labels(index.to_numpy(), index.nlevels)
+    return x.data, index.to_numpy()
 
 
-def unlabelled_response(y: Any) -> Any:
-    """Return the array inside labelled data labels, outputs last."""
-    if isinstance(y, xr.DataArray):
-        return y.transpose("input", ...).to_numpy() if "input" in y.dims else y.to_numpy()
-    return y
+def unlabelled_response(y: Any, input_labels: NDArray[Any] | None = None) -> Any:
+    """Return the array inside labelled data labels, outputs last; both x and y labelled, they must be for the same inputs."""
+    if isinstance(y, xr.Dataset):
+        inputs.one_array("y", y.data_vars)
+    if not isinstance(y, xr.DataArray):
+        return y
+    inputs.labelled_response(y.dims)
+    if input_labels is not None and "input" in y.indexes:
+        inputs.same_inputs(y.indexes["input"].to_numpy(), input_labels)
+    return y.transpose("input", ...).to_numpy()

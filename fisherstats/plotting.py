@@ -36,7 +36,10 @@ _LAYER_STYLES = [
     ("#009E73", "^", "-."),
     ("#CC79A7", "D", ":"),
     ("#555555", "v", "-"),
+    ("#E69F00", "P", "--"),
+    ("#56B4E9", "X", "-."),
 ]
+_NOTE_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
 _STYLE = {
     "font.size": 11.0,
     "axes.titlesize": 11.5,
@@ -84,13 +87,16 @@ def _log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> Non
     """Use a log scale with ticks a reader can name: several per decade where the range is short."""
     ticker = optional_module("matplotlib.ticker", extra="study")
     decades = np.log10(high / low) if 0 < low < high else 1.0
+    if decades < 0.02:
+        axis.set_view_interval(low / 1.1, high * 1.1, ignore=True)
     if decades < 0.4:
         axis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))
     else:
         subs = (1, 1.5, 2, 3, 5, 7) if decades < 0.8 else (1, 2, 5) if decades < 1.7 else (1, 3) if decades < 3.5 else (1,)
         axis.set_major_locator(ticker.LogLocator(subs=subs))
     axis.set_minor_locator(ticker.NullLocator())
-    if percent:
+    # Powers of ten are named as they are: seven figures and a per cent sign would run into each other.
+    if percent and decades < 3.5:
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:,.4g} %"))
     elif decades < 5:
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.4g}"))
@@ -145,9 +151,11 @@ def information_by_layer(information: xr.DataArray) -> Figure:
     figure, (panel,) = _figure(1.5 + 0.55 * n_layers)
     positive = [group[group > 0] for group in groups]
     _boxes(panel, positive, range(n_layers), 0.5, "#0072B2")
-    means = [group.mean() for group in groups]
-    panel.plot(means, range(n_layers), "D", color="black", markersize=6, label="mean entry")
-    panel.set_xscale("log")
+    informed = [layer for layer in range(n_layers) if positive[layer].size]
+    means = [groups[layer].mean() for layer in informed]
+    panel.plot(means, informed, "D", color="black", markersize=6, label="mean entry")
+    # An axis without a positive number cannot be logarithmic.
+    panel.set_xscale("log" if informed else "linear")
     panel.set_xlabel("exact Fisher information of a parameter")
     _by_layer(panel, n_layers)
     panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
@@ -178,6 +186,7 @@ def standard_error_by_draws(layers: xr.Dataset) -> Figure:
     for panel, estimator in zip(panels, layers["estimator"].values, strict=True):
         panel.set_xscale("log")
         panel.set_yscale("log")
+        panel.set_autoscaley_on(False)
         exact = []
         for layer in layers["layer"].values:
             one = layers.sel(estimator=estimator, layer=layer)
@@ -196,6 +205,8 @@ def standard_error_by_draws(layers: xr.Dataset) -> Figure:
             va="bottom",
             ha="right",
             size=10,
+            zorder=1,
+            bbox=_NOTE_BOX,
         )
         panel.set_title(f"{_TITLE[str(estimator)]} estimator", loc="left", color=_COLOUR[str(estimator)])
         panel.set_ylabel("relative standard error")
@@ -203,6 +214,7 @@ def standard_error_by_draws(layers: xr.Dataset) -> Figure:
             named = f"layer{'s' if len(exact) > 1 else ''} {', '.join(exact)}: exactly 0"
             panel.annotate(named, (0.03, 0.05), xycoords="axes fraction", size=10)
         _log_axis(panel.yaxis, min(drawn), max(drawn), percent=True)
+        panel.set_ylim(0.7 * min(drawn), 1.4 * max(drawn))
     panels[-1].set_xticks(draws, [f"{count:,}" for count in draws])
     panels[-1].minorticks_off()
     panels[-1].set_xlabel("draws per input, N")
@@ -287,7 +299,6 @@ def _paired_boxes(
     """Draw a row of boxes per layer and estimator; `values` is (param,) or (param, side)."""
     n_layers = int(layers.max()) + 1
     figure, (panel,) = _figure(1.6 + 0.8 * n_layers)
-    panel.set_xscale("log")
     offsets = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [0.0]
     ends = [] if reference is None else [reference]
     for (name, numbers), offset in zip(values.items(), offsets, strict=True):
@@ -300,10 +311,11 @@ def _paired_boxes(
                 place = (0.02, layer + offset)
                 text = f"{_TITLE[name]}: {nothing}"
                 note = panel.annotate(text, place, xycoords=("axes fraction", "data"), size=10, va="center")
-                note.set(color=_COLOUR[name], bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0})
+                note.set(color=_COLOUR[name], bbox=_NOTE_BOX)
     if reference is not None:
         panel.axvline(reference, color="black", linewidth=0.9, linestyle=(0, (1, 2)))
     if ends:
+        panel.set_xscale("log")
         _log_axis(panel.xaxis, min(ends), max(ends), percent)
     panel.set_xlabel(label)
     _by_layer(panel, n_layers)

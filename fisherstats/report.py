@@ -80,7 +80,7 @@ def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
         target=_percent(float(layers.attrs["target_standard_error"])),
         target_number=f"{float(layers.attrs['target_standard_error']):g}",
         n_parameters=_count(float(layers["n_parameters"].sum())),
-        headline=_headline(layers, rows),
+        headline=_headline(rows),
         agreement=_agreement(layers),
         layers=rows,
         figures=_embedded(layers, rows, figures),
@@ -151,7 +151,8 @@ def _choice(of: str, error: xr.DataArray, draws: xr.DataArray) -> dict[str, Any]
     elif errors[best] == 0:
         why = "exact at 1 draw: its variance is 0"
     else:
-        why = f"its variance is {(errors[other] / errors[best]) ** 2:.2g} times smaller"
+        ratio = (errors[other] / errors[best]) ** 2
+        why = f"its variance is {_count(ratio) if ratio >= 10 else f'{ratio:.2g}'} times smaller"
     return {
         "of": of,
         "error": errors.get(best, float("nan")),
@@ -163,11 +164,14 @@ def _choice(of: str, error: xr.DataArray, draws: xr.DataArray) -> dict[str, Any]
     }
 
 
-def _headline(layers: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the numbers of the first sentence."""
+def _headline(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the numbers of the first sentence, or None where no parameter has information."""
     medians, means = ([row["targets"][which] for row in rows] for which in (0, 1))
+    if all(choice["use"] == "neither" for choice in medians):
+        return None
     hardest = max(medians, key=lambda choice: np.nan_to_num(choice["error"], nan=-1.0))
     return {
+        "exact": hardest["error"] == 0,
         "hardest_error": _percent(hardest["error"]),
         "hardest_layer": str(medians.index(hardest)),
         "draws_for_median": _count(np.nanmax([choice["draws"] for choice in medians])),

@@ -77,8 +77,12 @@ def layers(
         Certified bounds of the variance of each parameter.
     observed : ndarray, shape (estimator, n_draws, layer)
         Observed standard errors of the layers' mean entries.
-    n_draws, replicates, target
-        Draws per input, number of replicates, relative standard error that is wanted.
+    n_draws : tuple of int
+        Draws per input.
+    replicates : int
+        Number of replicates behind the observed standard errors.
+    target : float
+        Relative standard error that is wanted.
     provenance : dict
         Goes on every variable.
 

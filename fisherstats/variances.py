@@ -123,6 +123,7 @@ def estimator_variance(
     if group_by is None:
         views.check(call, "diagonal", per_input, 4)
         return asked.labelled(asked.of_entries(), provenance, ["param"], labels.param_coordinates(model.widths))
+    call.fits("`group_by`", (call.n_inputs if per_input else 1) * 4 * sum(model.widths[1:]), 1, "use per_input=False.")
     dims, coords = {
         "layer": (["layer"], labels.layer_coordinates(model.n_layers)),
         "unit": (["unit"], labels.unit_coordinates(model.widths)),

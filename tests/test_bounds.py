@@ -81,8 +81,8 @@ def corner_cases() -> Iterator[Case]:
     for gap in (0.0, 3.0, 40.0, 300.0, 400.0, 700.0, 750.0):
         for name, family in heads.items():
             yield Case(f"{name}, gap {gap}", linear((gap * np.array(ends)).tolist(), family), x)
-        yield Case(f"poisson, log rate {-gap}", linear((-gap * np.abs(ends)).tolist(), fs.families.Poisson(3)), x)
-    for log_rate in (30.0, 100.0, 150.0):
+        yield Case(f"poisson, log rate {-gap}", linear((-gap * np.abs(ends)).tolist(), fs.families.Poisson(3)), np.abs(x))
+    for log_rate in (30.0, 100.0, 150.0):  # and its negative, at the first input
         yield Case(f"poisson, log rate {log_rate}", linear((log_rate * np.abs(ends)).tolist(), fs.families.Poisson(3)), x)
     dead = [np.array([[1.0, 1.0, -50.0], [0.3, -0.2, 1.0]]), np.array([[1.0, 1.0, 0.2], [-0.5, 0.7, -0.1], [0.2, 0.4, 0.3]])]
     for name, family in heads.items():
@@ -111,6 +111,8 @@ def worst_violation(exact: Array, lower: Array, upper: Array, scale: Array | flo
 def check_case(case: Case) -> None:
     bounds = fs.variance_bounds(case.model, case.x, per_input=True)
     mean = fs.variance_bounds(case.model, case.x, n_draws=3)
+    check_attained(bounds)
+    check_attained(mean)
     # The reported triple: no allowance but 1e-9 of the exact value.
     for one in (bounds, mean):
         assert worst_violation(one.exact.values, one.lower.values, one.upper.values) <= SLACK
@@ -142,48 +144,59 @@ def check_case(case: Case) -> None:
     # ratio = upper / exact, 1 where both are 0, inf where only exact is 0.
     exact, upper, ratio = bounds.exact.values, bounds.upper.values, bounds.ratio.values
     positive = exact > 0
-    np.testing.assert_allclose(ratio[positive], upper[positive] / exact[positive], rtol=1e-12)
+    with np.errstate(over="ignore"):  # at rates below 1e-308
+        np.testing.assert_allclose(ratio[positive], upper[positive] / exact[positive], rtol=1e-12)
     assert np.all(ratio[~positive & (upper == 0)] == 1)
     assert np.all(np.isinf(ratio[~positive & (upper > 0)]))
 
 
-def check_attained(case: Case) -> None:
+def check_attained(bounds: xr.Dataset) -> None:
     """The quartic values an iteration attained lie between the certified ones, and never beyond them."""
-    for bounds in (fs.variance_bounds(case.model, case.x, per_input=True), fs.variance_bounds(case.model, case.x)):
-        spectral = bounds.sel(bound="spectral", estimator="score")
-        low, high = bounds.attained.sel(side="lower"), bounds.attained.sel(side="upper")
-        room = 64 * EPS * np.abs(spectral.upper_by_form) + SMALLEST
-        assert np.isfinite(bounds.attained).all()
-        assert np.all(low <= high)
-        assert np.all(high <= spectral.upper_by_form * (1 + 1e-12) + room)
-        assert np.all(low >= spectral.lower_by_form * (1 - 1e-12) - room)
+    spectral = bounds.sel(bound="spectral", estimator="score")
+    low, high = bounds.attained.sel(side="lower"), bounds.attained.sel(side="upper")
+    room = 64 * EPS * np.abs(spectral.upper_by_form) + SMALLEST
+    assert np.isfinite(bounds.attained).all()
+    assert np.all(low <= high)
+    assert np.all(high <= spectral.upper_by_form * (1 + 1e-12) + room)
+    assert np.all(low >= spectral.lower_by_form * (1 - 1e-12) - room)
 
 
-CHECKS = [check_case, check_attained]
+def extreme_poisson_cases() -> Iterator[Case]:
+    """Rates below e^-709, and rates so far apart that the ratio of their variances leaves the range of float64."""
+    hidden = [[1.0, 1.0, -50.0], [0.3, -0.2, 1.0]]
+    x = np.array([[1.0, -1.0], [0.0, 0.0], [0.5, 0.0]])
+    for first, second in ((-709.0, 0.0), (-720.0, -360.0), (-740.0, 1.0), (250.0, -250.0), (350.0, -20.0)):
+        weights = [hidden, [[1.0, 0.0, first], [0.0, 0.1, second]]]
+        for activation in ("relu", "tanh"):
+            model = fs.MLP(weights, activation=activation, family=fs.families.Poisson(2))
+            yield Case(f"{first} and {second}, {activation}", model, x)
+    yield Case("-720, one output", linear([[1.0, 0.0, -720.0]], fs.families.Poisson(1)), x)
 
 
-@pytest.mark.parametrize("check", CHECKS)
-def test_no_bound_is_violated_on_random_networks(check: object) -> None:
-    run_all(check, random_cases(350, seed=1))
+def test_no_bound_is_violated_on_random_networks() -> None:
+    run_all(random_cases(320, seed=1))
 
 
 @pytest.mark.validation
-@pytest.mark.parametrize("check", CHECKS)
-def test_no_bound_is_violated_on_many_random_networks(check: object) -> None:
-    run_all(check, random_cases(3500, seed=2))
+def test_no_bound_is_violated_on_many_random_networks() -> None:
+    run_all(random_cases(3500, seed=2))
 
 
-@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("case", list(corner_cases()), ids=lambda case: case.name)
-def test_no_bound_is_violated_at_the_ends_of_a_family(case: Case, check: object) -> None:
-    check(case)
+def test_no_bound_is_violated_at_the_ends_of_a_family(case: Case) -> None:
+    check_case(case)
 
 
-def run_all(check: object, cases: Iterator[Case]) -> None:
+@pytest.mark.parametrize("case", list(extreme_poisson_cases()), ids=lambda case: case.name)
+def test_no_bound_is_violated_or_undefined_at_extreme_rates(case: Case) -> None:
+    check_case(case)
+
+
+def run_all(cases: Iterator[Case]) -> None:
     failed = []
     for case in cases:
         try:
-            check(case)
+            check_case(case)
         except (AssertionError, RuntimeWarning) as error:
             failed.append(f"{case.name}: {' '.join(str(error).split())[:200]}")
     assert not failed, f"{len(failed)} failures:\n" + "\n".join(failed[:12])
@@ -209,7 +222,9 @@ def test_the_spectral_form_is_theorem_4_1() -> None:
         bounds = fs.variance_bounds(case.model, case.x, per_input=True).sel(bound="spectral")
         first, second, values = theorem_parts(case.model, case.x)
         expected = second * np.maximum(values[:, -1:], 0)
-        np.testing.assert_allclose(bounds.upper_by_form.sel(estimator="hessian"), expected, rtol=1e-10, atol=1e-30, err_msg=case.name)
+        np.testing.assert_allclose(
+            bounds.upper_by_form.sel(estimator="hessian"), expected, rtol=1e-10, atol=1e-30, err_msg=case.name
+        )
         expected = second * np.maximum(values[:, :1], 0)
         size = 1e-12 * second * values[:, -1:] + 1e-30
         assert np.all(np.abs(bounds.lower_by_form.sel(estimator="hessian") - expected) <= size), case.name
@@ -247,7 +262,7 @@ def test_certified_quartic_extremes_of_a_softmax(classes: int, minimal: bool) ->
 # Tightness
 
 
-def finite_ratios(family: fs.families.Categorical, seed: int) -> Array:
+def finite_ratios(family: object, seed: int) -> Array:
     """Return upper / exact of all parameters and both estimators where exact is positive, over 12 networks."""
     rng = np.random.default_rng(seed)
     ratios = []
@@ -295,13 +310,14 @@ def test_a_thousand_classes(minimal: bool) -> None:
     assert np.median(bounds.ratio.values[bounds.exact.values > 0]) < 20
 
 
-def test_both_ratio_conventions_occur() -> None:
-    uniform = fs.variance_bounds(linear([[0.0, 0.0]], fs.families.Bernoulli()), [[1.0]])
-    assert np.all(uniform.ratio.sel(estimator="hessian") == 1)  # last layer: both are 0
-    assert np.all(uniform.exact == 0)
-    # One of u.r = +-1/2 in either output: (u.r)^2 is constant only in the direction of a single output.
-    model = fs.MLP([[[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], activation="sin", family=fs.families.Bernoulli(2))
-    assert np.all(fs.variance_bounds(model, [[1.0]]).exact.sel(estimator="score").values[:4] == 0)
+def test_ratio_where_everything_is_zero() -> None:
+    """p = 1/2: (u.r)^2 is constant in the direction of one output, and the last layer has no second derivative."""
+    output = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    model = fs.MLP([[[0.0, 0.0], [0.0, 0.0]], output], activation="sin", family=fs.families.Bernoulli(2))
+    bounds = fs.variance_bounds(model, [[1.0]])
+    assert np.all(bounds.exact == 0)
+    assert np.all(bounds.upper == 0)
+    assert np.all(bounds.ratio == 1)
 
 
 # Power: what a wrong bound would do to the checks above

@@ -162,9 +162,7 @@ def test_every_source_file_is_short() -> None:
 
 
 def modules() -> list[str]:
-    return [
-        name for _, name, _ in pkgutil.walk_packages(fisherstats.__path__, "fisherstats.") if "__main__" not in name
-    ]
+    return [name for _, name, _ in pkgutil.walk_packages(fisherstats.__path__, "fisherstats.") if "__main__" not in name]
 
 
 def import_contracts(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -195,9 +193,7 @@ def test_imports_keep_to_the_floors() -> None:
         ("labels.py", "from fisherstats import schema", None),
     ],
 )
-def test_the_contracts_catch_what_they_forbid(
-    module: str, statement: str, contract: str | None, tmp_path: Path
-) -> None:
+def test_the_contracts_catch_what_they_forbid(module: str, statement: str, contract: str | None, tmp_path: Path) -> None:
     package = tmp_path / "fisherstats"
     for name in (
         "errors",

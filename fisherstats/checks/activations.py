@@ -18,9 +18,10 @@ _SMOOTHNESS = ("C0", "C1", "C2", "smooth")
 def activation_name(value: Any, names: Sequence[str]) -> str:
     """Return `value` if it names an activation, else say which name was probably meant."""
     if not isinstance(value, str):
+        advice = f"; call the class, {value.__name__}(), for an object" if isinstance(value, type) else ""
         raise TypeError(
             f"`activation` must be one of {', '.join(map(repr, names))} or an Activation object such as "
-            f"LeakyReLU(0.2), got {shown(value)}; call the class if the class itself was passed."
+            f"LeakyReLU(0.2), got {shown(value)}{advice}."
         )
     return str(choice("activation", value, names))
 

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -18,30 +18,38 @@ __all__ = [
     "array_like",
     "boolean",
     "choice",
+    "generator",
     "only_with",
     "optional_module",
     "positive_integer",
     "positive_number",
     "real_array",
+    "real_dtype",
     "seed_sequence",
     "shown",
+    "unmasked",
     "words",
 ]
 
 
 def shown(value: Any) -> str:
     """Return a short text of what arrived, for the end of a message."""
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape} and dtype {value.dtype}"
-    text = repr(value)
+    if getattr(value, "ndim", 0) and hasattr(value, "dtype"):
+        kind = "an array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
+    try:
+        text = " ".join(repr(value.item() if isinstance(value, np.ndarray) else value).split())
+    except Exception:  # a repr may fail in any way, and the message is about something else
+        text = f"an object of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def choice(name: str, value: Any, allowed: Iterable[str | None]) -> Any:
     """Return `value` if it is one of the allowed words, else say which word was probably meant."""
     words = list(allowed)
-    if any(value is word or (isinstance(value, str) and value == word) for word in words):
-        return value
+    for word in words:
+        if value is word or (isinstance(value, str) and value == word):
+            return word
     listed = ", ".join(repr(word) for word in words)
     message = f"`{name}` must be one of {listed}, got {shown(value)}."
     if isinstance(value, str):
@@ -52,13 +60,15 @@ def choice(name: str, value: Any, allowed: Iterable[str | None]) -> Any:
 
 
 def positive_integer(name: str, value: Any) -> int:
-    """Return `value` as an int of at least one; booleans and fractions are refused."""
+    """Return `value` as an int of at least one that a 64-bit integer can hold; booleans and fractions are refused."""
     try:
         number = operator.index(value) if not isinstance(value, bool | np.bool_) else 0
     except TypeError:
         number = 0
     if number < 1:
         raise ValueError(f"`{name}` must be a positive integer, got {shown(value)}.")
+    if number >= 2**63:
+        raise ValueError(f"`{name}` must be a positive integer below 2**63, got {shown(value)}.")
     return number
 
 
@@ -66,7 +76,7 @@ def positive_number(name: str, value: Any) -> float:
     """Return `value` as a finite float above zero."""
     try:
         number = float(value) if not isinstance(value, bool | np.bool_ | str) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"`{name}` must be a finite number above 0, got {shown(value)}.")
@@ -82,21 +92,25 @@ def boolean(name: str, value: Any) -> bool:
 
 def real_array(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of finite float32 or float64 numbers; integers and bool become float64."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"`{name}` must be a rectangular array of real numbers, got {shown(value)}.") from error
+    array = array_like(name, value)
+    real_dtype(name, array.dtype)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
-    if array.dtype not in (np.float32, np.float64):
-        raise TypeError(
-            f"`{name}` must hold float64, float32, integers or bool, got dtype {array.dtype}; convert it with "
-            "`.astype(float)` if that loses nothing."
-        )
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if not np.isfinite(array).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"`{name}` must be finite, got {array[index]} at index {index}; remove or impute it before the call.")
+        place = f" at index {index}" if index else ""
+        raise ValueError(f"`{name}` must be finite, got {array[index]}{place}; remove or impute it before the call.")
     return array
+
+
+def real_dtype(name: str, dtype: np.dtype[Any]) -> None:
+    """Require float64, float32, integers or bool, in either byte order."""
+    if dtype.kind not in "iub" and dtype.newbyteorder("=") not in (np.float32, np.float64):
+        raise TypeError(
+            f"`{name}` must hold float64, float32, integers or bool, got dtype {dtype}; convert it with "
+            "`.astype(float)` if that loses nothing."
+        )
 
 
 def seed_sequence(rng: Any) -> np.random.SeedSequence:
@@ -118,6 +132,11 @@ def seed_sequence(rng: Any) -> np.random.SeedSequence:
     )
 
 
+def generator(rng: Any) -> np.random.Generator:
+    """Return a generator for `rng`: itself if it is one, else a new one from an int or a SeedSequence."""
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(seed_sequence(rng))
+
+
 def optional_module(module: str, extra: str) -> ModuleType:
     """Import an optional library, or name the extra that brings it."""
     try:
@@ -129,11 +148,35 @@ def optional_module(module: str, extra: str) -> ModuleType:
 
 
 def array_like(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array, whatever it holds; ragged lists are refused."""
+    """Return `value` as an array, whatever it holds; ragged lists, masked entries and what is no array are refused."""
+    unmasked(name, value)
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"`{name}` must be a rectangular array of real numbers, got {shown(value)}.") from error
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(f"`{name}` must be an array on the host, got {shown(value)}, which numpy cannot read: {error}") from error
+    if array.ndim == 0 and array.dtype.kind in "OSU":
+        if hasattr(value, "toarray"):
+            advice = f"; make a sparse matrix dense with `{name}.toarray()`"
+        else:
+            advice = f"; collect an iterator with `list({name})`" if hasattr(value, "__next__") else ""
+        raise TypeError(f"`{name}` must be an array of real numbers, got {shown(value)}{advice}.")
+    return array
+
+
+def unmasked(name: str, value: Any) -> None:
+    """Refuse masked entries: an array without its mask would use what is beneath."""
+    parts = enumerate(value) if isinstance(value, list | tuple) else [(None, value)]
+    for position, part in parts:
+        if isinstance(getattr(part, "_meta", None), np.ma.MaskedArray):
+            raise ValueError(
+                f"`{name}` must have no masked entries, got a dask array of masked arrays; fill them, or leave them out."
+            )
+        if isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part):
+            first = tuple(int(i) for i in np.argwhere(np.ma.getmaskarray(part))[0])
+            index = first if position is None else (position, *first)
+            raise ValueError(f"`{name}` must have no masked entries, got one at index {index}; fill them, or leave them out.")
 
 
 def only_with(name: str, value: Any, other: str, other_value: Any, required: str) -> None:
@@ -150,7 +193,9 @@ def only_with(name: str, value: Any, other: str, other_value: Any, required: str
 def words(name: str, value: Any, allowed: Iterable[str]) -> list[str]:
     """Return one word, or a sequence of different words, as a list in the order of `value`."""
     known = list(allowed)
-    given = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+    if isinstance(value, Iterable) and not isinstance(value, Sequence):
+        raise TypeError(f"`{name}` must be one of {', '.join(map(repr, known))} or a list of them, got {shown(value)}.")
+    given = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
     if not given:
         raise ValueError(f"`{name}` must name at least one of {', '.join(map(repr, known))}, got {shown(value)}.")
     chosen = [choice(name, one, known) for one in given]

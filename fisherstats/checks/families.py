@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fisherstats.checks.arguments import positive_integer, positive_number, real_array
+from fisherstats.checks.arguments import array_like, positive_integer, positive_number, real_array
 
 __all__ = [
     "SAMPLER_LIMIT",
@@ -51,7 +51,7 @@ def covariance(value: Any, n_outputs: int) -> float | np.ndarray:
         return 1.0
     array = real_array("covariance", value).astype(np.float64)
     if array.ndim == 0:
-        return positive_number("covariance", array)
+        return positive_number("covariance", array.item())
     shapes = ((n_outputs,), (n_outputs, n_outputs))
     if array.shape not in shapes:
         raise ValueError(
@@ -85,14 +85,14 @@ def _positive_definite(matrix: np.ndarray) -> np.ndarray:
     return symmetric
 
 
-def poisson_exponent(h: np.ndarray) -> None:
+def poisson_exponent(h: np.ndarray, first_input: int = 0) -> None:
     """Refuse a Poisson log rate whose fourth central moment, 3 e^{2h}, is past the range of the floating-point type."""
     limit = float(np.log(np.finfo(h.dtype).max) / 2 - 1)
     if h.size and h.max() > limit:
         row, output = (int(i) for i in np.unravel_index(np.argmax(h), h.shape))
         raise ValueError(
             f"`h` must stay below {limit:.1f} for the Poisson family in {h.dtype}, so that the fourth moment of a rate "
-            f"exp(h) is finite, got {h[row, output]} at index {(row, output)}."
+            f"exp(h) is finite, got {h[row, output]} at index {(first_input + row, output)}."
         )
 
 
@@ -127,9 +127,17 @@ def labels_in_support(y: np.ndarray, largest: float, family: str) -> np.ndarray:
 
 def class_labels(y: Any, n: int, classes: int) -> np.ndarray:
     """Return labels as (n,) class numbers from 0 to classes - 1."""
-    array = real_array("y", y)
+    given = array_like("y", y)
+    if given.dtype.kind in "OSUT":
+        raise TypeError(
+            f"`y` must hold class numbers, got dtype {given.dtype}; number the classes with "
+            "`np.unique(y, return_inverse=True)[1]`, in the order of the network's outputs."
+        )
+    array = real_array("y", given)
     if array.shape != (n,):
-        hint = "; pass class numbers, for one-hot rows `y.argmax(axis=1)`" if array.ndim == 2 else ""
+        hint = ""
+        if array.ndim == 2:
+            hint = "; pass `y[:, 0]`" if array.shape[1] == 1 else "; pass class numbers, for one-hot rows `y.argmax(axis=1)`"
         raise ValueError(f"`y` must have shape ({n},), one class number per input, got shape {array.shape}{hint}.")
     return labels_in_support(array, classes - 1, "categorical").astype(np.int64)
 
@@ -152,7 +160,9 @@ def sampler_range(n_draws: int, rate: np.ndarray, first_input: int, what: str) -
     largest = float(rate[row, output])
     place = f"{what} {largest:g} at input {first_input + row}, output {output}"
     if largest > SAMPLER_LIMIT:
-        raise ValueError(f"the {what} of a label must be at most 2**63 - 2**35, the range of the sampler, got {place}.")
+        raise ValueError(
+            f"`model` must stay in the range of the sampler: the {what} of a label must be at most 2**63 - 2**35, got {place}."
+        )
     raise ValueError(
         f"`n_draws` times the {what} must be at most 2**63 - 2**35, the range of the sampler, got {n_draws} draws "
         f"and {place}; use at most {int(SAMPLER_LIMIT / largest)} draws."

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.checks.arguments import positive_integer
+from fisherstats.checks.arguments import positive_integer, real_dtype, shown
 from fisherstats.errors import AssumptionError
 
 __all__ = [
     "aggregated",
     "at_least_two_inputs",
     "finite_block",
-    "finite_natural",
+    "finite_pass",
+    "finite_results",
+    "input_labels",
     "input_matrix",
     "kink_free",
     "labelled_input",
+    "labelled_response",
+    "one_array",
     "population_size",
+    "same_inputs",
 ]
+
+_SLAB = 2**20
+"""Numbers checked at once, so that a check takes little memory beside what it checks."""
 
 
 def labelled_input(dims: tuple[Any, ...]) -> None:
@@ -28,20 +37,63 @@ def labelled_input(dims: tuple[Any, ...]) -> None:
         raise ValueError(f"`x` must have the dims ('input', 'feature'), got {tuple(dims)}; rename them with `.rename(...)`.")
 
 
+def one_array(name: str, variables: Any) -> NoReturn:
+    """Refuse a collection of labelled arrays."""
+    raise TypeError(
+        f"`{name}` must be one array, got a Dataset of {shown(list(variables))}; choose a variable, or join them with "
+        "`.to_dataarray(...)`."
+    )
+
+
+def input_labels(labels: NDArray[Any], n_levels: int) -> None:
+    """Require labels of the inputs that a file can hold: numbers, dates or text, one label per input."""
+    if n_levels > 1:
+        raise ValueError(
+            f"`x` must have one label per input in its coordinate 'input', got a MultiIndex of {n_levels} levels; turn the "
+            "levels into plain coordinates with `x.reset_index('input')`."
+        )
+    text = labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels)
+    if labels.dtype.kind not in "biufMmUS" and not text:
+        position = next((at for at, label in enumerate(labels) if not isinstance(label, str)), 0)
+        raise TypeError(
+            f"`x` must have numbers, dates without a time zone or text as labels in its coordinate 'input', got "
+            f"{shown(labels[position])} at input {position}; convert them, or leave them out with "
+            "`x.drop_vars('input')`."
+        )
+
+
+def labelled_response(dims: tuple[Any, ...]) -> None:
+    """Require the dim of the inputs in labelled data labels."""
+    if "input" not in dims:
+        raise ValueError(f"`y` must have the dim 'input', got {tuple(dims)}; rename it with `.rename(...)`.")
+
+
+def same_inputs(labels: NDArray[Any], wanted: NDArray[Any]) -> None:
+    """Require the data labels to be for the inputs of x, in the same order."""
+    if len(labels) == len(wanted):
+        different = np.flatnonzero(labels != wanted)
+        if len(different):
+            position = int(different[0])
+            raise ValueError(
+                f"`y` must have the inputs of `x` in its coordinate 'input', in the same order, got "
+                f"{shown(labels[position])} for {shown(wanted[position])} at position {position}; align them with "
+                "`y.sel(input=x.input)`."
+            )
+
+
 def input_matrix(shape: tuple[int, ...], dtype: np.dtype[Any], n_features: int) -> None:
     """Require a real matrix with at least one row and the model's number of columns."""
+    if shape != (0,):  # an empty list has no dtype of its own
+        real_dtype("x", dtype)
     if len(shape) != 2:
-        advice = "; use x[None, :] for a single input." if len(shape) == 1 else "."
+        advice = "; use x[None, :] for a single input." if len(shape) == 1 and shape[0] > 0 else "."
         raise ValueError(f"`x` must be 2-D (input, feature), got shape {shape}{advice}")
+    if any(size != size for size in shape):  # dask writes nan for a length that it does not know
+        raise ValueError(f"`x` must have a known number of rows, got shape {shape}; call `x.compute_chunk_sizes()` first.")
     if shape[0] < 1:
         raise ValueError(f"`x` must have at least one row, got shape {shape}.")
     if shape[1] != n_features:
         raise ValueError(f"`x` must have {n_features} columns, the inputs of the first layer, got shape {shape}.")
-    if dtype.kind not in "iub" and dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(
-            f"`x` must hold float64, float32, integers or bool, got dtype {dtype}; convert it with `.astype(float)` if "
-            "that loses nothing."
-        )
 
 
 def finite_block(block: NDArray[np.floating], first_input: int) -> None:
@@ -55,15 +107,35 @@ def finite_block(block: NDArray[np.floating], first_input: int) -> None:
         )
 
 
-def finite_natural(h: NDArray[np.floating], first_input: int) -> None:
-    """Require the network's output to stay within the float range."""
-    finite = np.isfinite(h)
-    if not finite.all():
-        row, column = (int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(
-            f"`model` must give finite natural parameters, got {h[row, column]} for input {first_input + row}, output "
-            f"{column}; the weights or the inputs are too large for their dtype {h.dtype}."
-        )
+def finite_pass(pre_activations: Sequence[NDArray[np.floating]], natural: NDArray[np.floating], first_input: int) -> None:
+    """Require everything from the first pre-activation to the natural parameters to stay within the float range."""
+    for layer, values in enumerate([*pre_activations, natural]):
+        finite = np.isfinite(values)
+        if not finite.all():
+            row, unit = (int(i) for i in np.argwhere(~finite)[0])
+            last = layer == len(pre_activations)
+            what = "natural parameters" if last else "pre-activations"
+            place = f"output {unit}" if last else f"layer {layer}, unit {unit}"
+            raise ValueError(
+                f"`model` must give finite {what}, got {values[row, unit]} for input {first_input + row}, {place}; the "
+                f"weights or the inputs are too large for their dtype {values.dtype}."
+            )
+
+
+def finite_results(results: Sequence[NDArray[np.floating]], dtype: np.dtype[np.floating], infinite: bool = False) -> None:
+    """Require results within the range of the dtype; where `infinite`, inf is a value of its own and only nan is refused."""
+    largest = np.finfo(dtype).max
+    for array in results:
+        step = max(1, _SLAB // max(1, array[:1].size))
+        for start in range(0, len(array), step):
+            part = array[start : start + step]
+            size = np.abs(part)
+            accepted = (size <= largest) | np.isinf(part) if infinite else size <= largest
+            if not accepted.all():
+                raise ValueError(
+                    f"`x` must give results within the range of {dtype}, got {part[~accepted][0]:g}: powers of the inputs of "
+                    "a layer, up to the fourth, or of its derivatives overflow; scale the inputs or the weights."
+                )
 
 
 def at_least_two_inputs(n_inputs: int, design: str) -> None:
@@ -89,7 +161,7 @@ def kink_free(
                 f"The Hessian estimator needs the network to be twice differentiable in the parameters (Soen & Sun 2021, "
                 f"smoothness theorem), but the pre-activation of input {first_input + row}, layer {layer}, unit {unit} is "
                 f"{values[row, unit]}, a kink of {name} ({int(at_kink.sum())} such units in this block). Use the score "
-                "estimator alone, or on_kink='ignore' to take the left derivatives."
+                "estimator alone, or `on_kink='ignore'` to take the left derivatives."
             )
 
 

@@ -124,7 +124,10 @@ class _IndependentBounds(LawBounds):
     def _extended_square(self, bounds: Bounds, u: Array, variance: Array) -> Bounds:
         # The ratio first: the square of a far-tail variance alone would underflow.
         bounds.lower["standardised"] = self.standardised[0] * variance * variance
-        bounds.upper["standardised"] = self.standardised[1] * variance * variance
+        # Heads of very different variance: M / I^2 of one with I of another may overflow: the spectral form instead.
+        with np.errstate(over="ignore", invalid="ignore"):
+            upper = self.standardised[1] * variance * variance
+        bounds.upper["standardised"] = np.where(np.isfinite(upper), upper, bounds.upper["spectral"])
         return bounds
 
 
@@ -167,10 +170,13 @@ def _standardised_quartic(law: IndependentLaw) -> tuple[Array, Array]:
     where :math:`z_a\propto1/(2-m_a)` if all m_a lie on the same side of 2.
     """
     m = _ratio(law.variance_of_square, law.variance)
-    m = _ratio(m, law.variance)
+    with np.errstate(over="ignore"):  # a rate below 1e-308
+        m = _ratio(m, law.variance)
+    largest = m.max(axis=1)
+    m = np.minimum(m, np.finfo(m.dtype).max / 1024)  # both extremes increase with m: still a lower bound
     with np.errstate(divide="ignore"):  # a head with m_a = 2 makes the interior extreme 2 itself
         interior = 2 - 1 / (1 / (2 - m)).sum(axis=1)
-    smallest, largest = m.min(axis=1), m.max(axis=1)
+    smallest = m.min(axis=1)
     return (
         np.where(smallest > 2, interior, smallest),
         np.where(largest < 2, interior, largest),

@@ -89,7 +89,9 @@ def jacobians(model: MLP, passed: Forward) -> list[Array]:
     top = np.broadcast_to(identity, (n, n_outputs, n_outputs))
     G = [top if passed.link_slope is None else passed.link_slope[:, :, None] * identity]
     for layer in range(model.n_layers - 2, -1, -1):
-        G.append(pull_back(model, G[-1], layer + 1) * passed.slopes[layer][:, None, :])
+        B, slope = pull_back(model, G[-1], layer + 1), passed.slopes[layer][:, None, :]
+        # In place where B is ours: a fresh array of this size costs more in page faults than the product itself.
+        G.append(np.multiply(B, slope, out=B) if B.flags.writeable else B * slope)
     return G[::-1]
 
 
@@ -106,9 +108,9 @@ def pull_back(model: MLP, G: Array, layer: int) -> Array:
 def curvatures(model: MLP, passed: Forward, G: list[Array], r: Array | None = None) -> list[Array | None]:
     r"""Return :math:`S_l[a,o]=\sum_{k\ge l}\sum_r B_{k+1}[a,r]\sigma''(a_{k+1,r})A_{k,l}[r,o]^2`, (n, T, n_{l+1}).
 
-    With one T-vector `r` per input, return :math:`r\cdot S_l`, (n, 1, n_{l+1}), at the cost of a single output. `None` stands for a
-    layer where the theory says zero: the last (canonical) layer and every layer that only piecewise linear activations follow. One
-    chain :math:`A_{k,l}=\partial a_{k+1}/\partial a_{l+1}` per input serves all outputs. A link g adds
+    With one T-vector `r` per input, return :math:`r\cdot S_l`, (n, 1, n_{l+1}), at the cost of a single output. `None` stands
+    for a layer where the theory says zero: the last (canonical) layer and every layer that only piecewise linear activations
+    follow. One chain :math:`A_{k,l}=\partial a_{k+1}/\partial a_{l+1}` per input serves all outputs. A link g adds
     :math:`g''(z_a)(\partial z_a/\partial a_{l+1,o})^2` in every layer.
     """
     rows = G if r is None else [np.matmul(r[:, None, :], G_l) for G_l in G]

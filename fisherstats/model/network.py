@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats.arrays import common_dtype, read_only
-from fisherstats.checks import arguments, inputs, networks
+from fisherstats.checks import arguments, capacity, inputs, networks
 from fisherstats.model import activations
 from fisherstats.model.activations import Activation
 from fisherstats.model.families import Family
@@ -69,11 +69,11 @@ class MLP:
         matrices = networks.weight_matrices(weights)
         dtype = common_dtype(*matrices)
         n_hidden = len(matrices) - 1
-        if isinstance(activation, str | Activation):
-            chosen = [activations.get(activation)] * n_hidden
-        else:
+        if isinstance(activation, Sequence) and not isinstance(activation, str):
             chosen = [activations.get(one) for one in activation]
             networks.activation_count(chosen, n_hidden)
+        else:
+            chosen = [activations.get(activation)] * n_hidden
         networks.family_object(family, Family, matrices[-1].shape[0])
         self.__dict__["weights"] = tuple(read_only(matrix.astype(dtype)) for matrix in matrices)
         self.__dict__["activations"] = tuple(chosen)
@@ -143,6 +143,8 @@ class MLP:
         26
         """
         sizes = networks.widths(widths)
+        numbers = sum(n_out * (n_in + 1) for n_in, n_out in itertools.pairwise(sizes))
+        capacity.fits("`widths`", 8 * numbers, 8 * numbers, "use narrower layers.")
         generator = np.random.default_rng(arguments.seed_sequence(rng))
         weights = [generator.standard_normal((n_out, n_in + 1)) / np.sqrt(n_in + 1) for n_in, n_out in itertools.pairwise(sizes)]
         return cls(weights, activation=activation, family=family)
@@ -194,27 +196,33 @@ class MLP:
             return self
         return MLP([matrix.astype(dtype) for matrix in self.weights], activation=self.activations, family=self.family)
 
-    def natural_parameters(self, x: ArrayLike) -> NDArray[np.floating]:
+    def natural_parameters(self, x: Any) -> NDArray[np.floating]:
         """Return h_L(x), shape (n, T), for a matrix of inputs.
 
         Parameters
         ----------
-        x : array_like, shape (n, n_features)
-            Inputs.
+        x : array_like or DataArray (dims ``input``, ``feature``), shape (n, n_features)
+            Inputs, at least one row, finite and real.
 
         Returns
         -------
         ndarray, shape (n, T)
             Natural parameters of the response at each input.
         """
-        matrix = arguments.real_array("x", x)
-        inputs.input_matrix(matrix.shape, matrix.dtype, self.widths[0])
-        h = matrix
-        for layer, weight in enumerate(self.weights):
-            h = h @ weight[:, :-1].T + weight[:, -1]
-            if layer < self.n_layers - 1:
-                h = self.activations[layer].value(h)
-        return h
+        if hasattr(x, "dims"):
+            inputs.labelled_input(x.dims)
+            x = x.transpose("input", "feature")
+        h = arguments.real_array("x", x)
+        inputs.input_matrix(h.shape, h.dtype, self.widths[0])
+        pre_activations = []
+        # What overflows is infinite or nan at the end, and refused.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for weight, activation in zip(self.weights[:-1], self.activations, strict=True):
+                pre_activations.append(h @ weight[:, :-1].T + weight[:, -1])
+                h = activation.value(pre_activations[-1])
+            natural: NDArray[np.floating] = h @ self.weights[-1][:, :-1].T + self.weights[-1][:, -1]
+        inputs.finite_pass(pre_activations, natural, 0)
+        return natural
 
     def __setattr__(self, name: str, value: Any) -> None:
         networks.frozen(name)

@@ -85,6 +85,18 @@ def test_info_names_versions_and_the_reason_for_no_gpu(capsys, monkeypatch):
         assert any(line.startswith(f"{name} ") for line in lines)
 
 
+def test_ctrl_c_that_a_library_reports_as_its_own_failure_is_still_ctrl_c(monkeypatch, capsys):
+    def loading(arguments):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+    monkeypatch.setattr(cli, "_study", loading)
+    assert cli.main(["study"]) == 130
+    assert capsys.readouterr().err == "fisherstats: interrupted; no half-written results are left.\n"
+
+
 def test_python_m(config, tmp_path):
     done = subprocess.run([sys.executable, "-m", "fisherstats", "info"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
@@ -95,12 +107,15 @@ class TestInterrupt:
     """A real process, a real SIGINT."""
 
     def start(self, config, out):
+        # A pytest in the background of a shell hands down an ignored SIGINT, so the handler is set anew.
+        program = (
+            "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "runpy.run_module('fisherstats', run_name='__main__')"
+        )
         return subprocess.Popen(
-            [sys.executable, "-m", "fisherstats", "study", str(config), "--out", str(out)],
+            [sys.executable, "-c", program, "study", str(config), "--out", str(out)],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            # pytest in the background of a shell would hand down an ignored SIGINT.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def interrupt(self, process, word, delay):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -34,7 +35,7 @@ def model(tree) -> fs.MLP:
     """The network again, from nothing but the tree."""
     provenance = json.loads(tree.attrs["provenance"])
     widths, flat = provenance["widths"], tree["network/parameters"].values
-    sizes = [n_out * (n_in + 1) for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)]
+    sizes = [n_out * (n_in + 1) for n_in, n_out in itertools.pairwise(widths)]
     parts = np.split(flat, np.cumsum(sizes)[:-1])
     weights = [part.reshape(n_out, -1) for part, n_out in zip(parts, widths[1:], strict=True)]
     model = fs.MLP(weights, activation=provenance["activations"], family=fs.families.Categorical(widths[-1]))
@@ -339,7 +340,12 @@ class TestRefusals:
             (np.ones((3, 2)), np.arange(3), "classification", r"`x` must be a matrix .* got shape \(3, 2\)"),
             (np.full((20, 2), np.nan), np.arange(20) % 2, "classification", r"`x` must be finite, got nan at index \(0, 0\)"),
             (np.ones((20, 2)), np.ones(20), "classification", r"`y` must hold at least two classes, got only the class 1"),
-            (np.ones((20, 2)), np.linspace(0, 1, 20), "classification", r"`y` must hold class numbers .* got 0\.05\d* at index 1"),
+            (
+                np.ones((20, 2)),
+                np.linspace(0, 1, 20),
+                "classification",
+                r"`y` must hold class numbers .* got 0\.05\d* at index 1",
+            ),
             (np.ones((20, 2)), -np.arange(20), "count", r"`y` must hold whole numbers of at least 0 .* got -1\.0 at index 1"),
             (np.ones((20, 2)), np.arange(40).reshape(20, 2), "classification", r"zeros and ones, a column per label, got 2"),
             (np.array([["a", "b"]] * 20), np.arange(20) % 2, "classification", r"`x` must hold float64"),

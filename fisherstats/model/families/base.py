@@ -200,6 +200,9 @@ class Family(ABC):
     def parameters(self) -> dict[str, Any]:
         """Return what defines the family, in plain values that can be written as JSON."""
 
+    def check_domain(self, h: np.ndarray, first_input: int = 0) -> None:  # noqa: B027
+        """Refuse natural parameters outside the domain; `first_input` numbers the inputs in the message."""
+
     @abstractmethod
     def at(self, h: np.ndarray) -> Law:
         """Return the law of t at natural parameters h.
@@ -243,7 +246,7 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+    def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return plain labels from the law at h.
 
         Parameters

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fisherstats.checks import families as checks
-from fisherstats.checks.arguments import boolean, positive_integer
+from fisherstats.checks.arguments import boolean, generator, positive_integer
 from fisherstats.engines import primitives
 from fisherstats.model.families.base import Draw, Family, Law, SecondMoment
 from fisherstats.model.families.draws import draw_class_weights
@@ -290,14 +290,14 @@ class Categorical(Family):
         log_prob: np.ndarray = np.take_along_axis(shifted, label, axis=1)[:, 0] - np.log1p(others.sum(axis=1))
         return log_prob
 
-    def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+    def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return class numbers, shape (n_draws, n), by inversion of the cumulative probabilities."""
         p = self.at(np.asarray(h, dtype=np.float64)).p
-        n_draws = positive_integer("n_draws", n_draws)
+        n_draws, random = positive_integer("n_draws", n_draws), generator(rng)
         labels = np.empty((n_draws, len(p)), dtype=np.int64)
         cumulative = np.cumsum(p, axis=1)
         for row, edges in enumerate(cumulative / cumulative[:, -1:]):
-            labels[:, row] = np.searchsorted(edges[:-1], rng.random(n_draws), side="right")
+            labels[:, row] = np.searchsorted(edges[:-1], random.random(n_draws), side="right")
         return labels
 
     def check_labels(self, y: Any, n: int) -> np.ndarray:

@@ -14,7 +14,14 @@ from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.gaussian import GaussianLaw
 from fisherstats.model.families.independent import IndependentLaw
 
-__all__ = ["information_extremes", "projected_extremes", "quartic_extremes", "quartic_gradient", "secular_bracket"]
+__all__ = [
+    "information_extremes",
+    "projected_extremes",
+    "quartic_extremes",
+    "quartic_gradient",
+    "quartic_root",
+    "secular_bracket",
+]
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -85,15 +92,19 @@ def quartic_extremes(law: Law) -> Pair:
 
     M(u,u,u,u) / |u|^4 lies between them for every u.
     """
+    values = np.linalg.eigvalsh(_unfolded(law)[0])
+    return np.maximum(values[:, 0], 0), values[:, -1]
+
+
+def _unfolded(law: Law) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return M on symmetric matrices in an orthonormal basis, with the rows, columns and weights of that basis."""
     fourth, information = law.cumulant(4), law.information()
     unfolded = fourth + 2 * np.einsum("nac,nbd->nabcd", information, information)
     unfolded = (unfolded + unfolded.swapaxes(1, 2)) / 2
     outputs = law.h.shape[1]
     rows, columns = np.triu_indices(outputs)
     weight = np.where(rows == columns, 1.0, np.sqrt(2.0))
-    symmetric = unfolded[:, rows, columns][:, :, rows, columns] * np.outer(weight, weight)
-    values = np.linalg.eigvalsh(symmetric)
-    return np.maximum(values[:, 0], 0), values[:, -1]
+    return unfolded[:, rows, columns][:, :, rows, columns] * np.outer(weight, weight), rows, columns, weight
 
 
 @quartic_extremes.register
@@ -182,3 +193,57 @@ def _(law: CategoricalLaw, u: np.ndarray) -> np.ndarray:
     cubed = (q * q - law.diagonal(u)[:, None, :]) * q
     moved: np.ndarray = weight * (cubed - (weight * cubed).sum(axis=1, keepdims=True))
     return moved[:, :-1] if law.minimal else moved
+
+
+@singledispatch
+def quartic_root(law: Law) -> np.ndarray:
+    """Return symmetric matrices R_r with <X, M X> = sum_r <R_r, X>^2 for symmetric X, shape (n, r, T, T)."""
+    symmetric, rows, columns, weight = _unfolded(law)
+    values, vectors = np.linalg.eigh(symmetric)
+    scaled = vectors * np.sqrt(np.maximum(values, 0))[:, None, :]
+    n, outputs = law.h.shape
+    root = np.zeros((n, scaled.shape[2], outputs, outputs), dtype=scaled.dtype)
+    entries = (scaled * (weight / np.where(rows == columns, 1.0, 2.0))[:, None]).swapaxes(1, 2)
+    root[:, :, rows, columns] = entries
+    root[:, :, columns, rows] = entries
+    return root
+
+
+@quartic_root.register
+def _(law: IndependentLaw) -> np.ndarray:
+    n, outputs = law.h.shape
+    rows, columns = np.triu_indices(outputs)
+    pairs = np.sqrt(law.variance[:, rows]) * np.sqrt(law.variance[:, columns])
+    own = np.sqrt(law.variance_of_square)[:, rows]
+    root = np.zeros((n, len(rows), outputs, outputs), dtype=law.h.dtype)
+    index = np.arange(len(rows))
+    # On symmetric matrices M is diagonal: M_a X_aa^2 and 4 I_a I_b X_ab^2, half of it at (a, b) and half at (b, a).
+    entries = np.where(rows == columns, own, pairs)
+    root[:, index, rows, columns] = entries
+    root[:, index, columns, rows] = entries
+    return root
+
+
+@quartic_root.register
+def _(law: GaussianLaw) -> np.ndarray:
+    """Return sqrt(2) A' E A for an orthonormal basis E of the symmetric matrices, A' A = I: M maps X to 2 I X I."""
+    n, outputs = law.h.shape
+    A = np.diag(law.root) if law.root.ndim == 1 else law.root
+    rows, columns = np.triu_indices(outputs)
+    basis = np.zeros((len(rows), outputs, outputs), dtype=law.h.dtype)
+    index = np.arange(len(rows))
+    basis[index, rows, columns] = basis[index, columns, rows] = np.where(rows == columns, 1.0, np.sqrt(0.5))
+    one: np.ndarray = np.sqrt(2.0) * np.matmul(np.matmul(A.T, basis), A)
+    return np.broadcast_to(one.astype(law.h.dtype), (n, *one.shape))
+
+
+@quartic_root.register
+def _(law: CategoricalLaw) -> np.ndarray:
+    """Return sqrt(p_k) (delta_k delta_k' - I) for every class k."""
+    n, classes = law.p.shape
+    identity = np.broadcast_to(np.eye(law.h.shape[1], dtype=law.h.dtype), (n, law.h.shape[1], law.h.shape[1]))
+    delta = law.centred(identity)
+    root: np.ndarray = np.sqrt(law.p)[:, :, None, None] * (
+        delta[:, :, :, None] * delta[:, :, None, :] - law.information()[:, None]
+    )
+    return root

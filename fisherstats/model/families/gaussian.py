@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from fisherstats.checks import families as checks
-from fisherstats.checks.arguments import positive_integer
+from fisherstats.checks.arguments import generator, positive_integer
 from fisherstats.model.families.base import Draw, Family, Law
 from fisherstats.model.families.draws import draw_gaussian
 
@@ -199,10 +199,10 @@ class Gaussian(Family):
         log_prob: np.ndarray = -(squares + self.n_outputs * math.log(2 * math.pi)) / 2 - log_volume
         return log_prob.astype(law.h.dtype)
 
-    def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+    def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels mu + L z, shape (n_draws, n, T)."""
         h = checks.natural_parameters(h, self.n_outputs)
-        z = rng.standard_normal((positive_integer("n_draws", n_draws), *h.shape))
+        z = generator(rng).standard_normal((positive_integer("n_draws", n_draws), *h.shape))
         labels: np.ndarray = h + (z * self._cholesky if self._cholesky.ndim == 1 else z @ self._cholesky.T)
         return labels.astype(h.dtype)
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import betaln, expit, gammaln, log_expit
 
 from fisherstats.checks import families as checks
-from fisherstats.checks.arguments import positive_integer
+from fisherstats.checks.arguments import generator, positive_integer
 from fisherstats.engines.primitives import pair_sum, weighted_mean
 from fisherstats.model.families.base import Draw, Family, Law
 from fisherstats.model.families.draws import CountHeads, draw_counts, draw_poisson, independent_scheme
@@ -336,10 +336,10 @@ class Bernoulli(_IndependentFamily):
         """Return sum_a y_a log p_a + (1 - y_a) log(1 - p_a), shape (n,)."""
         return _binomial_log_prob(checks.natural_parameters(h, self.n_outputs), self.check_labels(y, len(h)), 1)
 
-    def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+    def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return 0/1 labels, shape (n_draws, n, T)."""
         p = expit(checks.natural_parameters(h, self.n_outputs).astype(np.float64))
-        uniform = rng.random((positive_integer("n_draws", n_draws), *p.shape))
+        uniform = generator(rng).random((positive_integer("n_draws", n_draws), *p.shape))
         return (uniform < p).astype(np.int64)
 
 
@@ -390,11 +390,11 @@ class Binomial(_IndependentFamily):
         labels = self.check_labels(y, len(h))
         return _binomial_log_prob(checks.natural_parameters(h, self.n_outputs), labels, self.n_trials)
 
-    def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+    def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return counts, shape (n_draws, n, T)."""
         h = checks.natural_parameters(h, self.n_outputs).astype(np.float64)
         # The rarer outcome is counted, because a float64 p near 1 has lost 1 - p.
-        rarer = rng.binomial(self.n_trials, expit(-np.abs(h)), (positive_integer("n_draws", n_draws), *h.shape))
+        rarer = generator(rng).binomial(self.n_trials, expit(-np.abs(h)), (positive_integer("n_draws", n_draws), *h.shape))
         return np.where(h <= 0, rarer, self.n_trials - rarer)
 
 
@@ -431,8 +431,12 @@ class Poisson(_IndependentFamily):
     def at(self, h: np.ndarray) -> PoissonLaw:
         """Return the law of t at log rates h (n, T)."""
         h = checks.natural_parameters(h, self.n_outputs)
-        checks.poisson_exponent(h)
+        self.check_domain(h)
         return PoissonLaw(h)
+
+    def check_domain(self, h: np.ndarray, first_input: int = 0) -> None:
+        """Refuse log rates whose fourth moment is past the range of the floating-point type."""
+        checks.poisson_exponent(h, first_input)
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return sum_a y_a h_a - e^h_a - log(y_a!), shape (n,)."""
@@ -441,11 +445,11 @@ class Poisson(_IndependentFamily):
         log_prob: np.ndarray = terms.sum(axis=1).astype(law.h.dtype)
         return log_prob
 
-    def sample(self, h: np.ndarray, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+    def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return counts, shape (n_draws, n, T)."""
         rate = np.exp(self.at(h).h.astype(np.float64))
         checks.sampler_range(1, rate, 0, "rate")
-        return draw_poisson(rng, np.broadcast_to(rate, (positive_integer("n_draws", n_draws), *rate.shape)))
+        return draw_poisson(generator(rng), np.broadcast_to(rate, (positive_integer("n_draws", n_draws), *rate.shape)))
 
 
 def _binomial_log_prob(h: np.ndarray, y: np.ndarray, n_trials: int) -> np.ndarray:
