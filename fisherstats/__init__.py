@@ -45,7 +45,6 @@ __all__ = [
     "hidden_information_variance",
     "interop",
     "output_information",
-    "plotting",
     "study",
     "variance_bounds",
 ]

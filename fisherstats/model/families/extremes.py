@@ -240,7 +240,7 @@ def _(law: GaussianLaw) -> np.ndarray:
 @quartic_root.register
 def _(law: CategoricalLaw) -> np.ndarray:
     """Return sqrt(p_k) (delta_k delta_k' - I) for every class k."""
-    n, classes = law.p.shape
+    n = len(law.p)
     identity = np.broadcast_to(np.eye(law.h.shape[1], dtype=law.h.dtype), (n, law.h.shape[1], law.h.shape[1]))
     delta = law.centred(identity)
     root: np.ndarray = np.sqrt(law.p)[:, :, None, None] * (
