@@ -101,9 +101,7 @@ def test_draws_have_the_promised_moments(family, h, n_draws, second_moment):
 @pytest.mark.parametrize(
     "broken",
     [
-        pytest.param(
-            lambda law, rng: Draw(law.draw(rng, 5, True).mean, law.draw(rng, 5, True).second), id="other labels"
-        ),
+        pytest.param(lambda law, rng: Draw(law.draw(rng, 5, True).mean, law.draw(rng, 5, True).second), id="other labels"),
         pytest.param(lambda law, rng: law.draw(rng, 6, True), id="six labels called five"),
         pytest.param(lambda law, rng: _recentred(law.draw(rng, 5, True)), id="about the sample mean"),
         pytest.param(lambda law, rng: _shifted(law, rng), id="rate too large by 5 %"),
