@@ -12,6 +12,15 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 from fisherstats.bounds import variance_bounds
+from fisherstats.combination import combine_estimators
+from fisherstats.covariances import (
+    covariance_norms,
+    covariance_product,
+    estimator_covariance,
+    functional_variance,
+)
+from fisherstats.curvature import amari_chentsov, efron_curvature
+from fisherstats.empirical import bias_signature, empirical_variance
 from fisherstats.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError
 from fisherstats.estimators import empirical_fisher, estimate_fisher
 from fisherstats.explanation import explain
@@ -22,34 +31,68 @@ from fisherstats.information import (
     hidden_information_variance,
     output_information,
 )
+from fisherstats.input_bounds import family_extremes, input_variance_bounds
+from fisherstats.intervals import confidence_intervals
+from fisherstats.kinks import kink_report
 from fisherstats.model import activations, families
 from fisherstats.model.network import MLP
+from fisherstats.observed import observed_information
+from fisherstats.planning import plan_draws
+from fisherstats.positivity import definiteness
+from fisherstats.probes import information_envelopes
+from fisherstats.propagation import EffectiveDimension, LeadingEigenvalues, LogDet, SolveWith, propagate
+from fisherstats.tensor_bounds import covariance_bounds, off_diagonal_bounds, trace_bounds
 from fisherstats.variances import estimator_variance
 
 __all__ = [
     "MLP",
     "AssumptionError",
+    "EffectiveDimension",
     "EngineUnavailable",
+    "LeadingEigenvalues",
+    "LogDet",
     "MissingExtra",
     "SizeError",
+    "SolveWith",
     "__version__",
     "activations",
+    "amari_chentsov",
+    "bias_signature",
+    "combine_estimators",
+    "confidence_intervals",
+    "covariance_bounds",
+    "covariance_norms",
+    "covariance_product",
+    "definiteness",
+    "efron_curvature",
     "empirical_fisher",
+    "empirical_variance",
     "estimate_fisher",
+    "estimator_covariance",
     "estimator_variance",
     "explain",
     "families",
+    "family_extremes",
     "fisher_information",
     "fisher_operator",
+    "functional_variance",
     "hidden_information",
     "hidden_information_variance",
+    "information_envelopes",
+    "input_variance_bounds",
     "interop",
+    "kink_report",
+    "observed_information",
+    "off_diagonal_bounds",
     "output_information",
+    "plan_draws",
+    "propagate",
     "study",
+    "trace_bounds",
     "variance_bounds",
 ]
 
-_ON_FIRST_USE = ("interop", "plotting", "study")
+_ON_FIRST_USE = ("interop", "plotting", "study", "testing")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from fisherstats import calls, labels, monte_carlo, views
 from fisherstats.checks import arguments
-from fisherstats.closed_form import covariance, fisher
+from fisherstats.checks import probes as probe_checks
+from fisherstats.closed_form import covariance, fisher, probes
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
-from fisherstats.schema import ESTIMATORS
+from fisherstats.monte_carlo import PROBES
+from fisherstats.schema import DIAGONAL_ESTIMATORS, ESTIMATORS
 
 __all__ = ["empirical_fisher", "estimate_fisher"]
 
@@ -40,7 +42,9 @@ def estimate_fisher(
     r"""Monte Carlo Fisher information from labels drawn from the model, with its closed-form standard error.
 
     ``"score"`` is :math:`\hat I_1=\frac1{nN}\sum\partial\ell\,\partial\ell^\top`, ``"hessian"`` is
-    :math:`\hat I_2=-\frac1{nN}\sum\partial^2\ell` (2024, eqs 2 and 3), over N labels of each of the n inputs.
+    :math:`\hat I_2=-\frac1{nN}\sum\partial^2\ell` (2024, eqs 2 and 3), over N labels of each of the n inputs. The other two
+    draw no labels: ``"hutchinson_gaussian"`` and ``"hutchinson_rademacher"`` are :math:`\frac1{nN}\sum(R^\top\xi)_i^2`, over N
+    probes of each input with standard normal entries or signs, R the root of I(h) times J (Sun 2026).
 
     Parameters
     ----------
@@ -48,14 +52,14 @@ def estimate_fisher(
         The network; its weights are taken as given.
     x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
         Inputs, at least one row, finite and real.
-    estimator : {"score", "hessian"} or a sequence of both
-        A sequence adds the dim ``estimator``; a pair uses the same labels.
+    estimator : {"score", "hessian", "hutchinson_gaussian", "hutchinson_rademacher"} or a sequence of them
+        A sequence adds the dim ``estimator``; score and hessian use the same labels.
     n_draws : int
-        Labels per input, N.
+        Labels per input, or probes per input, N.
     rng : int, SeedSequence or Generator
-        Source of the labels; the same int gives the same labels in every view.
+        Source of labels and probes; the same int gives the same labels in every view.
     view : {"diagonal", "block", "full"}, default "diagonal"
-        The diagonal, the diagonal block of each layer, or the whole matrix.
+        The diagonal, the diagonal block of each layer, or the whole matrix; probes give the diagonal only.
     per_input : bool, default False
         Give each input's own estimate instead of the mean over inputs.
     standard_error : bool, default True
@@ -74,7 +78,8 @@ def estimate_fisher(
     DataArray or DataTree
         ``diagonal``: dims ([input,] [estimator,] param), coordinate ``standard_error``. ``full``: ([input,] [estimator,] param,
         param2). ``block``: DataTree as for `fisher_information`. Units of 1, source keys ``score-estimator``,
-        ``hessian-estimator`` or ``both-estimators``; the standard error's is ``estimator-variance``.
+        ``hessian-estimator``, ``both-estimators`` or ``probe-estimator``; the standard error's is ``estimator-variance`` or
+        ``probe-variance``.
 
     Raises
     ------
@@ -94,7 +99,7 @@ def estimate_fisher(
     with the spread of y), counts of joint patterns for several Bernoulli or Binomial outputs while these are fewer than
     `n_draws`, and else labels in slabs (cost grows with `n_draws`, memory does not). `explain` and the provenance say which
     case applies. The score estimate is positive semi-definite, the Hessian estimate of one input is indefinite in general;
-    neither is clipped.
+    neither is clipped. The cost of probes grows with `n_draws`, memory does not.
 
     Examples
     --------
@@ -109,11 +114,14 @@ def estimate_fisher(
     0.0
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
-    chosen = arguments.words("estimator", estimator, ESTIMATORS)
+    chosen = arguments.words("estimator", estimator, DIAGONAL_ESTIMATORS)
+    probing = [one for one in chosen if one in PROBES]
+    from_labels = len(probing) < len(chosen)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     arguments.boolean("standard_error", standard_error)
     views.check(call, view, per_input, len(chosen))
+    probe_checks.diagonal_only(probing, view)
     seed = arguments.seed_sequence(rng)
     with_score, with_hessian = "score" in chosen, "hessian" in chosen
 
@@ -122,7 +130,8 @@ def estimate_fisher(
         if with_hessian:
             call.refuse_kinks(passed, on_kink, first_input)
         G = derivatives.jacobians(call.model, passed)
-        return passed, law, G, monte_carlo.draw(model.family, law, seed, first_input, n_draws, with_score)
+        draw = monte_carlo.draw(model.family, law, seed, first_input, n_draws, with_score) if from_labels else None
+        return passed, law, G, draw
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law, G, draw = drawn(x, first_input)
@@ -137,6 +146,9 @@ def estimate_fisher(
             variances["hessian"] = (
                 covariance.hessian_variance_factors(law, derivatives.curvatures(call.model, passed, G)) if standard_error else []
             )
+        for one in probing:
+            estimates[one] = fisher.unit_factors(monte_carlo.draw_probes(law, seed, first_input, n_draws, one), G)
+            variances[one] = probes.variance_factors(law, G, one == "hutchinson_gaussian") if standard_error else []
         quantities = [(estimates[one], 2) for one in chosen]
         if standard_error:
             quantities += [(variances[one], 4) for one in chosen]
@@ -160,14 +172,16 @@ def estimate_fisher(
     if standard_error and view == "diagonal":
         variances = quantities[len(chosen) :]
         variance = (views.stacked(variances, per_input) if pair else variances[0])[0, 0]
-        companions = [("standard_error", np.sqrt(variance / (n_draws * (1 if per_input else call.n_inputs))))]
-    key = ("estimate_both" if len(chosen) > 1 else f"estimate_{chosen[0]}") if pair else f"estimate_{chosen[0]}"
+        error = np.sqrt(variance / (n_draws * (1 if per_input else call.n_inputs)))
+        companions = [("standard_error_probes" if probing else "standard_error", error)]
+    several = "estimate_both" if set(chosen) == set(ESTIMATORS) else "estimate_several"
+    key = several if len(chosen) > 1 else f"estimate_{chosen[0]}"
     provenance = call.provenance(
         view=view,
         estimator=list(chosen),
         n_draws=n_draws,
         seed=monte_carlo.seed_record(seed),
-        draws=model.family.draw_scheme(with_score, n_draws),
+        draws=model.family.draw_scheme(with_score, n_draws) if from_labels else "probes",
         on_kink=on_kink,
     )
     result: xr.DataArray | xr.DataTree = views.labelled(

@@ -29,9 +29,18 @@ Array = NDArray[np.floating]
 
 
 def output_information(
-    model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
+    model: MLP,
+    x: Any,
+    *,
+    coordinates: str = "output",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
 ) -> xr.DataArray:
-    r"""Fisher information of the natural parameters at each input, :math:`I(h)=\mathrm{Cov}(t(y))` (2021, Lemma 2).
+    r"""Fisher information of the network's output at each input, :math:`I(h)=\mathrm{Cov}(t(y))` (2021, Lemma 2).
+
+    Where the family links the output z to natural parameters h = g(z), it is :math:`g'(z)\,\mathrm{Cov}(t)\,g'(z)` in the
+    coordinates of the output and Cov(t) in natural ones.
 
     Parameters
     ----------
@@ -39,6 +48,8 @@ def output_information(
         The network; its weights are taken as given.
     x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
         Inputs, at least one row, finite and real.
+    coordinates : {"output", "natural"}, default "output"
+        Coordinates of the information; they differ only for families with a link.
     engine : {None, "numpy", "numba", "cupy"}, optional
         Who carries out the contractions; None lets the package choose. What ran is in the provenance.
     num_threads : int, optional
@@ -72,15 +83,21 @@ def output_information(
     array([0.25, 0.25])
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    arguments.choice("coordinates", coordinates, ("output", "natural"))
     n_outputs = model.widths[-1]
     call.fits("`output_information`", call.n_inputs * n_outputs**2, 1, "use fewer inputs at a time.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        return [call.pass_through(x, first_input)[1].information()]
+        passed, law = call.pass_through(x, first_input)
+        if coordinates == "natural" or passed.link_slope is None:
+            return [law.information()]
+        return [passed.link_slope[:, :, None] * law.information() * passed.link_slope[:, None, :]]
 
     (values,) = call.stack(block, call.block_rows())
     coords = call.input_coordinate() | labels.coordinates(output=n_outputs, output2=n_outputs)
-    return labels.array("output_information", ["input", "output", "output2"], values, coords, call.provenance())
+    return labels.array(
+        "output_information", ["input", "output", "output2"], values, coords, call.provenance(coordinates=coordinates)
+    )
 
 
 def hidden_information(

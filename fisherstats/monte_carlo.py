@@ -15,9 +15,15 @@ from fisherstats.model.families import Draw, Family, Law, MatrixRoot, SecondMome
 from fisherstats.model.families.categorical import WeightedClasses
 from fisherstats.streaming import STREAM_ROWS
 
-__all__ = ["draw", "seed_record"]
+__all__ = ["PROBES", "draw", "draw_probes", "seed_record"]
 
 Array = NDArray[np.floating]
+
+PROBES = ("hutchinson_gaussian", "hutchinson_rademacher")
+"""Estimators of the diagonal from random probes; the position of a word is part of the number of its streams."""
+
+_SLAB = 2**20
+"""Numbers in a slab of probes."""
 
 
 def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, second_moment: bool) -> Draw:
@@ -46,6 +52,37 @@ def _joined(law: Law, parts: list[SecondMoment]) -> SecondMoment:
         weights = np.concatenate([part.weights for part in parts if isinstance(part, WeightedClasses)])
         return WeightedClasses(law, weights[:n])  # type: ignore[arg-type]
     return MatrixRoot(np.concatenate([part.root for part in parts if isinstance(part, MatrixRoot)])[:n])
+
+
+def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, estimator: str) -> SecondMoment:
+    r"""Return :math:`\frac1N\sum_m(\Lambda^\top\xi_m)(\Lambda^\top\xi_m)^\top` over N probes of each input of a block.
+
+    :math:`\Lambda` is the family's root of I(h), `Law.rows`; the entries of a probe are standard normal or signs. The streams are
+    apart from those of the labels, and `first_input` must be a multiple of `STREAM_ROWS`.
+    """
+    n, outputs = law.h.shape
+    root = law.rows(np.broadcast_to(np.eye(outputs, dtype=law.h.dtype), (n, outputs, outputs)))
+    key, word = seed.generate_state(2, np.uint64), 1 + PROBES.index(estimator)
+    groups = []
+    for start in range(0, n, STREAM_ROWS):
+        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, (first_input + start) // STREAM_ROWS, word]))
+        groups.append(_probed(generator, root[start : start + STREAM_ROWS], n_draws, estimator == PROBES[0]))
+    return MatrixRoot(np.concatenate(groups))
+
+
+def _probed(generator: np.random.Generator, root: Array, n_draws: int, gaussian: bool) -> Array:
+    """Return rows whose squares sum to the mean over probes, (n, at most N or T, T); slab by slab, so memory does not grow."""
+    n, rank, outputs = root.shape
+    slab = max(1, _SLAB // (STREAM_ROWS * rank))
+    kept = np.zeros((n, 0, outputs), dtype=root.dtype)
+    for first in range(0, n_draws, slab):
+        shape = (STREAM_ROWS, min(slab, n_draws - first), rank)
+        probes = generator.standard_normal(shape) if gaussian else 2.0 * generator.integers(0, 2, shape, dtype=np.int8) - 1.0
+        kept = np.concatenate([kept, np.matmul(probes[:n].astype(root.dtype), root)], axis=1)
+        if kept.shape[1] > outputs:
+            kept = np.asarray(np.linalg.qr(kept, mode="r"))  # as many rows as outputs, with the same sum of squares
+    scaled: Array = kept / np.sqrt(n_draws)
+    return scaled.astype(root.dtype, copy=False)
 
 
 def seed_record(seed: np.random.SeedSequence) -> dict[str, Any]:

@@ -5,23 +5,16 @@ Dims in brackets appear when asked for (`per_input`, a pair of estimators); `gro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from fisherstats.schema_base import Variable
+from fisherstats.schema_bounds import BOUNDS
+from fisherstats.schema_decisions import DECISIONS
 
-__all__ = ["COORDINATES", "ESTIMATORS", "VARIABLES", "Variable"]
+__all__ = ["COORDINATES", "DIAGONAL_ESTIMATORS", "ESTIMATORS", "VARIABLES", "Variable"]
 
 ESTIMATORS = ("score", "hessian")
 
-
-@dataclass(frozen=True)
-class Variable:
-    """What one variable of a result means."""
-
-    name: str
-    dims: str
-    symbol: str
-    long_name: str
-    source: str
-    units: str = "1"
+DIAGONAL_ESTIMATORS = (*ESTIMATORS, "hutchinson_gaussian", "hutchinson_rademacher")
+"""Those from labels, and those of the diagonal alone from random probes."""
 
 
 VARIABLES = {
@@ -282,9 +275,143 @@ VARIABLES = {
         "median over a layer's parameters of positive variance",
         "bounds",
     ),
+    "covariance_score": Variable(
+        "covariance", "param param2 [param3 param4]", "Cov(I-hat-1)", "covariance of the score estimator", "covariance-score"
+    ),
+    "covariance_hessian": Variable(
+        "covariance", "param param2 [param3 param4]", "Cov(I-hat-2)", "covariance of the Hessian estimator", "covariance-hessian"
+    ),
+    "covariance_cross": Variable(
+        "covariance",
+        "param param2 param3 param4",
+        "Cov(I-hat-1, I-hat-2)",
+        "covariance of the score with the Hessian estimator from the same labels",
+        "covariance-cross",
+    ),
+    "norm_exact": Variable(
+        "exact",
+        "[input] estimator norm",
+        "|Cov(I-hat_j)|",
+        "norm of the matricised covariance of the estimator",
+        "covariance-norms",
+    ),
+    "tensor_spectral_lower": Variable(
+        "tensor_spectral_lower",
+        "estimator",
+        "|Cov|_2sigma lower",
+        "attained value of the covariance tensor on unit vectors",
+        "tensor-spectral",
+    ),
+    "tensor_spectral_upper": Variable(
+        "tensor_spectral_upper",
+        "estimator",
+        "|Cov|_2sigma upper",
+        "certified bound of the tensor spectral norm",
+        "tensor-spectral",
+    ),
+    "variance_functional": Variable(
+        "variance", "[input] estimator", "Var tr(X I-hat_j)", "variance of a linear functional of the estimate", "group-variance"
+    ),
+    "cross_covariance_functional": Variable(
+        "cross_covariance", "[input]", "C_12", "covariance of a linear functional of the two estimates", "group-variance"
+    ),
+    "information_functional": Variable(
+        "information", "[input]", "tr(X I)", "exact value of the linear functional", "information"
+    ),
+    "estimate_hutchinson_gaussian": Variable(
+        "information",
+        "[input] param",
+        "F-hat(theta)",
+        "estimate of the diagonal Fisher information from Gaussian probes",
+        "probe-estimator",
+    ),
+    "estimate_hutchinson_rademacher": Variable(
+        "information",
+        "[input] param",
+        "F-hat(theta)",
+        "estimate of the diagonal Fisher information from Rademacher probes",
+        "probe-estimator",
+    ),
+    "estimate_several": Variable(
+        "information",
+        "[input] estimator param",
+        "I-hat(theta)",
+        "estimates of the diagonal Fisher information from labels and from random probes",
+        "probe-estimator",
+    ),
+    "standard_error_probes": Variable(
+        "standard_error",
+        "as the estimate",
+        "sqrt(V)",
+        "closed-form standard error of the estimate for the given inputs",
+        "probe-variance",
+    ),
+    "variance_probes": Variable(
+        "variance",
+        "[input] estimator [param or group]",
+        "V_j",
+        "variance of the estimator from labels or random probes (of its mean entry for a group)",
+        "probe-variance",
+    ),
+    "envelope_lower": Variable(
+        "information_lower",
+        "[input] param",
+        "F lower",
+        "lower envelope of the information from the largest eigenpairs of I(h)",
+        "class-envelopes",
+    ),
+    "envelope_upper": Variable(
+        "information_upper", "[input] param", "F upper", "upper envelope of the information from diag(p)", "class-envelopes"
+    ),
+    "envelope_lower_ratio": Variable(
+        "lower_ratio", "[input] param", "lower / exact", "tightness of the lower envelope, 1 is exact", "class-envelopes"
+    ),
+    "envelope_upper_ratio": Variable(
+        "upper_ratio", "[input] param", "upper / exact", "tightness of the upper envelope, 1 is exact", "class-envelopes"
+    ),
+    "nu_20": Variable("nu_20", "[input] direction", "nu_20", "information along the direction, (Jv)' I(h) Jv", "efron-curvature"),
+    "nu_11": Variable("nu_11", "[input] direction", "nu_11", "(Jv)' I(h) H[v,v]", "efron-curvature"),
+    "nu_02": Variable("nu_02", "[input] direction", "nu_02", "H[v,v]' I(h) H[v,v]", "efron-curvature"),
+    "curvature_squared": Variable(
+        "curvature_squared",
+        "[input] direction",
+        "gamma^2",
+        "squared statistical curvature along the direction",
+        "efron-curvature",
+    ),
+    "amari_chentsov": Variable(
+        "amari_chentsov",
+        "direction direction2 direction3",
+        "T(u, v, w)",
+        "Amari-Chentsov tensor of directions, mean over inputs",
+        "amari-chentsov",
+    ),
+    "propagated": Variable(
+        "value", "[param or eigenvalue]", "phi(F)", "functional of the exact Fisher information", "information"
+    ),
+    "propagated_error": Variable(
+        "standard_error",
+        "[estimator] [param or eigenvalue]",
+        "sqrt(Var(tr X I-hat))",
+        "delta-method standard error of the functional of the estimate",
+        "delta-method",
+    ),
+    "propagated_bias": Variable(
+        "bias",
+        "[estimator] [param or eigenvalue]",
+        "E[D2phi[E,E]] / 2",
+        "second-order bias of the functional of the estimate",
+        "delta-method",
+    ),
+    **BOUNDS,
+    **DECISIONS,
 }
 
 COORDINATES = {
+    "kink": "unit and input on a kink",
+    "direction": "direction in the parameter space, a row of `directions`",
+    "eigenvalue": "position of the eigenvalue, the largest first",
+    "norm": "norm of the matricised covariance",
     "param": "index in the parameter vector: layer by layer, row-major, bias last in each row",
     "param_layer": "weight matrix of the parameter",
     "param_unit_out": "row in the weight matrix (unit that receives)",
@@ -296,9 +423,12 @@ COORDINATES = {
     "unit_layer": "weight matrix that the unit's parameters belong to",
     "unit_out": "row in that weight matrix",
     "layer": "weight matrix",
-    "estimator": "score (I-hat-1), hessian (I-hat-2) or empirical",
+    "estimator": "score (I-hat-1), hessian (I-hat-2), hutchinson_gaussian, hutchinson_rademacher or empirical",
     "bound": "form of a bound",
     "side": "lower or upper",
     "n_draws": "labels drawn per input",
     "feature": "column of x",
+    "tensor": "information I, fourth moment K = E[rrrr], or square covariance M = Cov(rr', rr')",
+    "moment": "sample: divisor n - 1; population: divisor n, the law that is uniform on the given inputs",
+    "pair": "entry of the matrix: one parameter for its row, one for its column",
 }

@@ -16,7 +16,14 @@ PAPERS = {
         "Sun & Nielsen, Relative Fisher Information and Natural Gradient for Learning Large Modular Models, "
         "ICML 2017, arXiv:1606.06069"
     ),
+    "tutorial": "Shukla, Fisher Information Applications in Gradient Descent and Incremental Learning, slides, 2021",
     "bhatia-davis-2000": "Bhatia & Davis, A Better Bound on the Variance, Amer. Math. Monthly 107 (2000)",
+    "sun-2026": (
+        "Sun, Deterministic Bounds and Random Estimates of Metric Tensors on Neuromanifolds, ICLR 2026, arXiv:2505.13614"
+    ),
+    "efron-1975": "Efron, Defining the Curvature of a Statistical Problem, Ann. Statist. 3 (1975)",
+    "amari-nagaoka-2000": "Amari & Nagaoka, Methods of Information Geometry, AMS and Oxford University Press (2000)",
+    "van-der-vaart-1998": "van der Vaart, Asymptotic Statistics, Cambridge University Press (1998)",
     "pearson-1916": "Pearson, Mathematical Contributions to the Theory of Evolution XIX, Phil. Trans. R. Soc. A 216 (1916)",
 }
 
@@ -114,7 +121,165 @@ SOURCES = {
         "p(y|x, theta) = pi(y) exp(t(y)' h(x) - F(h(x)))",
         "the response is conditional on x",
     ),
+    "covariance-score": Source(
+        "soen-sun-2021", "Theorem 4", "Cov(I-hat-1)_ijkl = J_ai J_bj J_ck J_dl M_abcd / N", _MODEL + "; " + _FIXED
+    ),
+    "covariance-hessian": Source(
+        "soen-sun-2021", "Theorem 6", "Cov(I-hat-2)_ijkl = H^a_ij H^b_kl I_ab / N", _TWICE + "; " + _FIXED
+    ),
+    "covariance-cross": Source(
+        "soen-sun-2021",
+        "derived from eqs (10) and (11)",
+        "Cov(I-hat-1_ij, I-hat-2_kl) = -J_ai J_bj H^c_kl kappa_abc / N",
+        _TWICE + "; " + _FIXED + "; both estimators from the same labels",
+    ),
+    "covariance-norms": Source(
+        "soen-sun-2021",
+        "Theorems 4 and 6, by Gram matrices",
+        "|Cov_1|_F^2 = n^-4 N^-2 sum_ij tr(M_i G_ij M_j G_ij'), |Cov_2|_F^2 = n^-4 N^-2 sum_ij tr(I_i Q_ij I_j Q_ij')",
+        _TWICE + "; " + _FIXED,
+    ),
+    "tensor-spectral": Source(
+        "soen-sun-2021",
+        "spectral remark, eq (22)",
+        "max <Cov, a x b x c x d> over unit vectors",
+        _TWICE + "; " + _FIXED + "; the lower end is attained, the upper end is the matricised spectral norm",
+    ),
+    "probe-estimator": Source(
+        "sun-2026",
+        "Hutchinson estimator, input by input",
+        "F-hat_ii = (1/N) sum_m (sum_k xi_mk R_ki)^2, R = (root of I(h)) J",
+        "exponential-family response; independent probes per input with entries of mean 0 and variance 1; no labels are drawn",
+    ),
+    "probe-variance": Source(
+        "sun-2026",
+        "variance of the Hutchinson estimator; for labels Lemma 3.1 of 2024",
+        "2 F_ii^2 / N for Gaussian, 2 (F_ii^2 - sum_k R_ki^4) / N for Rademacher probes",
+        _MODEL + "; independent probes per input; the Rademacher form is for the family's root of I(h); " + _FIXED,
+    ),
+    "class-envelopes": Source(
+        "sun-2026",
+        "envelopes of the core space",
+        "sum of the largest lambda_k v_k v_k' <= I(h) = diag(p) - p p' <= diag(p)",
+        "categorical response",
+    ),
+    "efron-curvature": Source(
+        "efron-1975",
+        "definition of the statistical curvature",
+        "gamma^2 = (nu_20 nu_02 - nu_11^2) / nu_20^3",
+        _TWICE + "; one label per input, sums over inputs describe their joint law",
+    ),
+    "amari-chentsov": Source(
+        "amari-nagaoka-2000", "Amari-Chentsov tensor", "T(u, v, w) = mean over x of kappa_3(Ju, Jv, Jw)", _MODEL
+    ),
+    "delta-method": Source(
+        "van-der-vaart-1998",
+        "Theorem 3.1 with the second-order term",
+        "phi(F-hat) = phi(F) + tr(X E) + D2phi[E,E] / 2 + ..., E = F-hat - F",
+        _TWICE + "; " + _FIXED + "; E small beside damping and gaps between eigenvalues",
+    ),
+    "covariance-bounds": Source(
+        "soen-sun-2021",
+        "Theorems 7 and 8",
+        "|Cov_1|_F <= |J|_F^4 |M|_F / N, |Cov_2|_F <= |H|_F^2 |I(h)|_F / N, and sharper forms of both",
+        _TWICE + "; " + _FIXED + "; several inputs by the triangle inequality",
+    ),
+    "trace-bounds": Source(
+        "soen-sun-2024",
+        "Corollary 4.6 and Theorem D.1, corrected",
+        "tr I <= min(s_max(J)^2 tr I(h), |J|_F^2 lambda_max(I)), "
+        "V1 <= min(s_max(vJac)^2 tr M, sum_i |d_i h|^4 lambda_max(M)) / N, "
+        "V2 <= min(s_max(dHes)^2 tr I(h), |dHes|_F^2 lambda_max(I)) / N",
+        _TWICE + "; " + _FIXED,
+        "the first terms of (13), (14) and (15) are printed with |dh|_F, |dh|_F^2 and |dHes|_F, which is false, and the sum in "
+        "(23) over T instead of T^2 eigenvalues; given here as corrected",
+    ),
+    "trace-bounds-printed": Source(
+        "soen-sun-2024",
+        "Corollary 4.6 (13)-(15) and Theorem D.1 (22)-(24), as printed",
+        "tr I <= min(|dh|_F tr I(h), |dh|_F^2 lambda_max(I)), V1 <= min(|dh|_F^2 tr M, |dh|_F^4 lambda_max(M)) / N, "
+        "V2 <= min(|dHes|_F tr I(h), |dHes|_F^2 lambda_max(I)) / N",
+        "none under which it holds: false where norms exceed 1",
+        "false as printed: with one output and |dh| = 3, (13) reads 9 I <= 3 I; (23) with T instead of T^2 terms is violated by "
+        "the Gaussian; use form='corrected'",
+    ),
+    "off-diagonal-bounds": Source(
+        "soen-sun-2024",
+        "Theorem C.1, Lemma C.2, Corollary C.3",
+        "Var(I-hat-1)_ij <= |d_i h|^2 |d_j h|^2 gamma_max(M) / N, Var(I-hat-2)_ij <= |d2_ij h|^2 s_max(I) / N",
+        _TWICE + "; " + _FIXED,
+    ),
+    "input-variance-bound": Source(
+        "soen-sun-2024",
+        "Lemma 4.8",
+        "Var_x I(theta_i|x) <= E_x[|d_i h|^4 lambda_max(I(h|x))^2]",
+        _MODEL + "; x from the law that is uniform on the given inputs, times n / (n - 1) for the sample variance",
+    ),
+    "family-extremes": Source(
+        "soen-sun-2024",
+        "Propositions 4.3 and 5.1, Theorem 5.2, Corollary R.1",
+        "|t - E t|^2 <= B gives lambda~(K) <= B lambda_max(I) <= B^2; classes: B = 2, lambda_max(I) <= m, lambda~(M) <= 2 m with "
+        "m = min(max p, 1 - |p|^2); unit Gaussian: 1 and 2",
+        "exponential family in canonical coordinates",
+    ),
     "coordinates": Source("soen-sun-2021", "Section 2", "row-major parameters, bias last in each row", "none"),
+    "combination": Source(
+        "soen-sun-2024",
+        "Lemma 3.1, combined",
+        "alpha = (V2 - C12) / (V1 + V2 - 2 C12) minimises Var(alpha I-hat-1 + (1 - alpha) I-hat-2)",
+        _TWICE + "; " + _FIXED + "; both estimates from the same labels",
+    ),
+    "draws-needed-random": Source(
+        "soen-sun-2024",
+        "Theorem 4.7",
+        "(Var_x I + E_x V / N) / N_x <= target^2 I^2, so N >= E_x V / (N_x target^2 I^2 - Var_x I)",
+        _TWICE + "; inputs are independent draws, their variance estimated from the given inputs (ddof 1)",
+    ),
+    "optimal-split": Source(
+        "soen-sun-2024",
+        "Theorem 4.7, minimised",
+        "N* = sqrt(c_x E_x V / (c_y Var_x I)) at a given cost N_x (c_x + N c_y)",
+        _TWICE + "; inputs are independent draws, their variance estimated from the given inputs (ddof 1)",
+    ),
+    "confidence-interval": Source(
+        "soen-sun-2024",
+        "central limit theorem with Lemma 3.1",
+        "estimate +- z sqrt(V)",
+        _TWICE + "; " + _FIXED + "; nearly normal estimates",
+    ),
+    "observed-information": Source(
+        "soen-sun-2024",
+        "eq (3) at the data labels",
+        "minus the Hessian of the log-likelihood = J' I(h) J - sum_a r_a H^a",
+        "labels are data, not draws; h twice differentiable at the given parameters",
+    ),
+    "observed-z": Source(
+        "soen-sun-2024", "Lemma 3.1", "(observed - expected) / sqrt(V2), N = 1", _TWICE + "; under the model the labels are draws"
+    ),
+    "kinks": Source(
+        "soen-sun-2021",
+        "smoothness theorem",
+        "the Hessian identity needs h twice differentiable at the given parameters",
+        "inputs and parameters as given",
+    ),
+    "empirical-variance": Source(
+        "soen-sun-2024",
+        "Corollary G.1",
+        "V = (E_q[(dh.r)^4] - E_q[(dh.r)^2]^2) / N, r about the mean of the model",
+        "labels are independent draws from the given distributions; " + _FIXED,
+    ),
+    "empirical-variance-random": Source(
+        "soen-sun-2024",
+        "Corollary G.2",
+        "Var = (1/n) (Var_x I_q(theta|x) + E_x V(theta|x) / N)",
+        "inputs are independent draws, their variance estimated from the given inputs (ddof 1); labels from given distributions",
+    ),
+    "definiteness": Source(
+        "soen-sun-2021",
+        "section 3.4",
+        "N >= S / (n delta lambda_min^2) gives P(I-hat-2 > 0) >= 1 - delta, S the mean over inputs of the sum of all V2",
+        _TWICE + "; " + _FIXED,
+    ),
 }
 
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from fisherstats import calls, labels, views
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
-from fisherstats.closed_form import assembly, covariance, fisher
+from fisherstats.closed_form import assembly, covariance, fisher, probes
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
-from fisherstats.schema import ESTIMATORS
+from fisherstats.monte_carlo import PROBES
+from fisherstats.schema import DIAGONAL_ESTIMATORS, ESTIMATORS
 from fisherstats.streaming import BlockFunction
 
 __all__ = ["estimator_variance"]
@@ -43,6 +44,8 @@ def estimator_variance(
 
     Per input and label :math:`V_1=M(\partial_ih,\partial_ih,\partial_ih,\partial_ih)` with M = Cov(rr', rr'),
     :math:`V_2=\partial_i^2h^\top I(h)\,\partial_i^2h` and :math:`C_{12}=-E[(\partial_ih^\top r)^2\,\partial_i^2h^\top r]`.
+    Per input and probe the Hutchinson estimators have :math:`2F_{ii}^2` (Gaussian) and :math:`2(F_{ii}^2-\sum_kR_{ki}^4)`
+    (Rademacher), R the rows of the family's root of I(h) times J (Sun 2026).
 
     Parameters
     ----------
@@ -51,7 +54,7 @@ def estimator_variance(
     x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
         Inputs, at least one row, finite and real.
     n_draws : int, default 1
-        Labels per input, N.
+        Labels or probes per input, N.
     design : {"fixed", "random", "subsample"}, default "fixed"
         How the inputs came about. ``fixed``: they are all there is, :math:`\frac1{n^2}\sum_iV(x_i)/N`. ``random``: independent
         draws, :math:`\frac1n[s_x^2(I(\theta|x))+\frac1n\sum_iV(x_i)/N]` (Theorem 4.7). ``subsample``: drawn without
@@ -62,8 +65,8 @@ def estimator_variance(
         Give V(x_i)/N of each input (fixed design only).
     group_by : {None, "layer", "unit", "model"}, optional
         The exact variance of the *mean* entry of a group, which is not the mean of the variances.
-    estimators : sequence of {"score", "hessian"}, default both
-        Which variances; the covariance is given with both.
+    estimators : sequence of {"score", "hessian", "hutchinson_gaussian", "hutchinson_rademacher"}, default the first two
+        Which variances; the covariance is given with score and hessian.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -79,7 +82,8 @@ def estimator_variance(
         ``variance ([input,] estimator, param)`` and ``cross_covariance ([input,] param)``; with `group_by` the last dim is
         ``layer``,
         ``unit`` or missing, and ``information`` holds the exact mean entry. Units of 1, source keys ``estimator-variance``,
-        ``estimator-variance-random``, ``estimator-variance-subsample``, ``cross-covariance``, ``group-variance``.
+        ``estimator-variance-random``, ``estimator-variance-subsample``, ``cross-covariance``, ``group-variance``, and with
+        Hutchinson estimators ``probe-variance``.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def estimator_variance(
     arguments.boolean("per_input", per_input)
     arguments.choice("group_by", group_by, (None, "layer", "unit", "model"))
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
-    chosen = arguments.words("estimators", estimators, ESTIMATORS)
+    chosen = arguments.words("estimators", estimators, DIAGONAL_ESTIMATORS)
     arguments.only_with("population", population, "design", design, "subsample")
     if design != "fixed":
         inputs.aggregated("per_input", per_input, design)
@@ -146,7 +150,7 @@ class _Asked:
 
     @property
     def both(self) -> bool:
-        return len(self.chosen) > 1
+        return set(ESTIMATORS) <= set(self.chosen)
 
     def derivatives(self, x: Array, first_input: int) -> tuple[Any, ...]:
         with_hessian = "hessian" in self.chosen
@@ -162,10 +166,14 @@ class _Asked:
 
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law, G, S = self.derivatives(x, first_input)
-            wanted: list[Sequence[Array | None]] = [
-                covariance.score_variance_factors(law, G) if one == "score" else covariance.hessian_variance_factors(law, S)
-                for one in self.chosen
-            ]
+            wanted: list[Sequence[Array | None]] = []
+            for one in self.chosen:
+                if one in PROBES:
+                    wanted.append(probes.variance_factors(law, G, one == "hutchinson_gaussian"))
+                elif one == "score":
+                    wanted.append(covariance.score_variance_factors(law, G))
+                else:
+                    wanted.append(covariance.hessian_variance_factors(law, S))
             if self.both:
                 wanted.append(covariance.cross_factors(law, G, S))
             sums = [assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in wanted]
@@ -181,12 +189,16 @@ class _Asked:
 
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law, G, S = self.derivatives(x, first_input)
+            probing = [one for one in self.chosen if one in PROBES]
             if group_by == "unit":
                 moments = covariance.unit_moments(law, G, S, passed.inputs)
+                probed = [probes.unit_variance(law, G, passed.inputs, one == "hutchinson_gaussian") for one in probing]
             else:
                 groups = covariance.layer_groups(G, S, passed.inputs, self.call.sizes, whole_model)
                 moments = covariance.group_moments(law, groups)
-            information, by_estimator, cross = moments[0], dict(zip(ESTIMATORS, moments[1:3], strict=True)), moments[3]
+                probed = [probes.group_variance(law, groups, one == "hutchinson_gaussian") for one in probing]
+            information, cross = moments[0], moments[3]
+            by_estimator = dict(zip((*ESTIMATORS, *probing), (*moments[1:3], *probed), strict=True))
             values = [by_estimator[one] for one in self.chosen] + ([cross] if self.both else [])
             if self.per_input:
                 return [information, *values]
@@ -225,7 +237,8 @@ class _Asked:
         suffix = "_group" if grouped else "" if self.design == "fixed" else f"_{self.design}"
         dtype = self.call.rows.dtype
         stacked = np.stack([results[one] for one in self.chosen], axis=int(self.per_input)).astype(dtype, copy=False)
-        entries: list[labels.Entry] = [(f"variance{suffix}", [*leading, "estimator", *dims], stacked)]
+        key = "variance_probes" if set(self.chosen) & set(PROBES) else f"variance{suffix}"
+        entries: list[labels.Entry] = [(key, [*leading, "estimator", *dims], stacked)]
         if self.both:
             cross = "cross_covariance_group" if grouped else "cross_covariance"
             entries.append((cross, [*leading, *dims], results["cross"].astype(dtype, copy=False)))

@@ -63,6 +63,7 @@ DESIGN = "`design` must be one of 'fixed', 'random', 'subsample', got "
 VIEW = "`view` must be one of 'diagonal', 'block', 'full', got "
 ENGINE = "`engine` must be one of None, 'numpy', 'numba', 'cupy', got "
 ESTIMATOR = "`estimator` must be one of 'score', 'hessian', got "
+PROBED = "'score', 'hessian', 'hutchinson_gaussian', 'hutchinson_rademacher'"
 ON_KINK = "`on_kink` must be one of 'raise', 'ignore', got "
 GROUPS = "`group_by` must be one of None, 'layer', 'unit', 'model', got "
 
@@ -150,13 +151,17 @@ WORDS = [
     (lambda: information(engine="nunpy"), ValueError, ENGINE + "'nunpy'. Did you mean 'numpy'?"),
     (lambda: information(num_threads=0), ValueError, "`num_threads` must be a positive integer, got 0."),
     (lambda: information(progress="yes"), ValueError, "`progress` must be True or False, got 'yes'."),
-    (lambda: estimate(estimator="hesian"), ValueError, ESTIMATOR + "'hesian'. Did you mean 'hessian'?"),
-    (lambda: estimate(estimator=[]), ValueError, "`estimator` must name at least one of 'score', 'hessian', got []."),
+    (
+        lambda: estimate(estimator="hesian"),
+        ValueError,
+        f"`estimator` must be one of {PROBED}, got 'hesian'. Did you mean 'hessian'?",
+    ),
+    (lambda: estimate(estimator=[]), ValueError, f"`estimator` must name at least one of {PROBED}, got []."),
     (lambda: estimate(estimator=["score"] * 2), ValueError, "`estimator` must not repeat a word, got ['score', 'score']."),
     (
         lambda: estimate(estimator={"score"}),
         TypeError,
-        "`estimator` must be one of 'score', 'hessian' or a list of them, got {'score'}.",
+        f"`estimator` must be one of {PROBED} or a list of them, got {{'score'}}.",
     ),
     (lambda: estimate(on_kink="ingore"), ValueError, ON_KINK + "'ingore'. Did you mean 'ignore'?"),
     (lambda: estimate(standard_error=1), ValueError, "`standard_error` must be True or False, got 1."),
@@ -191,7 +196,7 @@ WORDS = [
     (lambda: variance(design="subsample", population=9.5), ValueError, "`population` must be a positive integer, got 9.5."),
     (lambda: variance(group_by="layers"), ValueError, GROUPS + "'layers'. Did you mean 'layer'?"),
     (lambda: variance(group_by=["layer"]), ValueError, GROUPS + "['layer']."),
-    (lambda: variance(estimators=["empirical"]), ValueError, "`estimators` must be one of 'score', 'hessian', got 'empirical'."),
+    (lambda: variance(estimators=["empirical"]), ValueError, f"`estimators` must be one of {PROBED}, got 'empirical'."),
     (lambda: bounds(n_draws=-1), ValueError, "`n_draws` must be a positive integer, got -1."),
     (lambda: bounds(on_kink=None), ValueError, ON_KINK + "None."),
     *[

@@ -43,6 +43,16 @@ RESULTS = {
     "estimator_variance model": lambda: fs.estimator_variance(MODEL, X, group_by="model"),
     "variance_bounds": lambda: fs.variance_bounds(MODEL, X),
     "variance_bounds per input": lambda: fs.variance_bounds(MODEL, X, per_input=True),
+    "estimate_fisher probes": lambda: fs.estimate_fisher(
+        MODEL, X, estimator=("score", "hutchinson_gaussian", "hutchinson_rademacher"), n_draws=3, rng=0
+    ),
+    "estimator_variance probes": lambda: fs.estimator_variance(MODEL, X, estimators=["hutchinson_rademacher"], group_by="layer"),
+    "information_envelopes": lambda: fs.information_envelopes(MODEL, X, per_input=True),
+    "efron_curvature": lambda: fs.efron_curvature(MODEL, X, np.ones(MODEL.n_params), per_input=True),
+    "amari_chentsov": lambda: fs.amari_chentsov(MODEL, X, np.eye(2, MODEL.n_params)),
+    "propagate": lambda: fs.propagate(fs.LogDet(0.1), MODEL, X, estimator=("score", "hessian"), n_draws=3),
+    "propagate solve": lambda: fs.propagate(fs.SolveWith(np.ones(MODEL.n_params), 0.1), MODEL, X, estimator="score", n_draws=3),
+    "propagate eigenvalues": lambda: fs.propagate(fs.LeadingEigenvalues(2), MODEL, X, estimator="hessian", n_draws=3),
 }
 
 DIMS = {

@@ -18,15 +18,20 @@ __all__ = [
     "array_like",
     "boolean",
     "choice",
+    "exactly_one",
+    "fraction",
     "generator",
+    "non_negative_number",
     "only_with",
     "optional_module",
+    "parameter_vector",
     "positive_integer",
     "positive_number",
     "real_array",
     "real_dtype",
     "seed_sequence",
     "shown",
+    "symmetric_matrix",
     "unmasked",
     "words",
 ]
@@ -80,6 +85,28 @@ def positive_number(name: str, value: Any) -> float:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"`{name}` must be a finite number above 0, got {shown(value)}.")
+    return number
+
+
+def non_negative_number(name: str, value: Any) -> float:
+    """Return `value` as a finite float of at least zero."""
+    try:
+        number = float(value) if not isinstance(value, bool | np.bool_ | str) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"`{name}` must be a finite number of at least 0, got {shown(value)}.")
+    return number
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return `value` as a float strictly between 0 and 1."""
+    try:
+        number = float(value) if not isinstance(value, bool | np.bool_ | str) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 < number < 1:
+        raise ValueError(f"`{name}` must be a number between 0 and 1, both excluded, got {shown(value)}.")
     return number
 
 
@@ -202,3 +229,34 @@ def words(name: str, value: Any, allowed: Iterable[str]) -> list[str]:
     if len(set(chosen)) != len(chosen):
         raise ValueError(f"`{name}` must not repeat a word, got {shown(value)}.")
     return chosen
+
+
+def exactly_one(**values: Any) -> None:
+    """Require exactly one of several arguments."""
+    given = [name for name, value in values.items() if value is not None]
+    if len(given) != 1:
+        listed = " and ".join(f"`{name}`" for name in values)
+        raise ValueError(f"Exactly one of {listed} must be given, got {' and '.join(given) or 'none'}.")
+
+
+def parameter_vector(name: str, value: Any, n_params: int) -> np.ndarray:
+    """Return a finite vector over the parameters."""
+    array = real_array(name, value)
+    if array.shape != (n_params,):
+        raise ValueError(f"`{name}` must have shape ({n_params},), one number per parameter, got shape {array.shape}.")
+    return array
+
+
+def symmetric_matrix(name: str, value: Any, n_params: int) -> np.ndarray:
+    """Return a finite symmetric matrix over the parameters."""
+    array = real_array(name, value)
+    if array.shape != (n_params, n_params):
+        raise ValueError(f"`{name}` must have shape ({n_params}, {n_params}), got shape {array.shape}.")
+    apart = np.abs(array - array.T)
+    if apart.max() > 1e-12 * max(np.abs(array).max(), np.finfo(array.dtype).tiny):
+        row, column = (int(i) for i in np.unravel_index(np.argmax(apart), apart.shape))
+        raise ValueError(
+            f"`{name}` must be symmetric, got {array[row, column]} at ({row}, {column}) and {array[column, row]} at "
+            f"({column}, {row}); use (X + X.T) / 2."
+        )
+    return array

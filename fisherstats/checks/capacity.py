@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from fisherstats.errors import EngineUnavailable, SizeError
 
-__all__ = ["available_bytes", "engine_unavailable", "fits", "readable_bytes"]
+__all__ = ["available_bytes", "engine_unavailable", "fits", "readable_bytes", "within"]
 
 
 def available_bytes() -> int:
@@ -39,6 +39,15 @@ def fits(what: str, result_bytes: int, working_bytes: int, remedy: str) -> None:
         raise SizeError(
             f"{what} needs {result_bytes:,} bytes ({readable_bytes(result_bytes)}) and {readable_bytes(working_bytes)} "
             f"of working memory, but {readable_bytes(limit)} are available; {remedy}"
+        )
+
+
+def within(what: str, result_bytes: int, max_bytes: int) -> None:
+    """Require a result within a stated limit."""
+    if result_bytes > max_bytes:
+        raise SizeError(
+            f"{what} needs {result_bytes:,} bytes ({readable_bytes(result_bytes)}), more than `max_bytes`={max_bytes:,}; use "
+            "covariance_norms, covariance_product or functional_variance, which work for any number of parameters."
         )
 
 

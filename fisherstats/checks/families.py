@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
-from fisherstats.checks.arguments import array_like, positive_integer, positive_number, real_array
+from fisherstats.checks.arguments import array_like, positive_integer, positive_number, real_array, shown
 
 __all__ = [
     "SAMPLER_LIMIT",
     "class_labels",
+    "count_vectors",
     "covariance",
     "cumulant_order",
     "draw_count",
+    "exact_cumulants_needed",
+    "family_parts",
+    "finite_number",
     "label_array",
     "labels_in_support",
+    "labels_within",
+    "link_functions",
+    "moment_range",
     "n_classes",
+    "natural_domain",
     "natural_parameters",
+    "no_stable_difference",
     "poisson_exponent",
+    "proportions",
+    "representable_labels",
     "sampler_range",
+    "sum_range",
+    "tests_failed",
 ]
 
 # numpy's largest Poisson rate is 2**63 - 1 - 10 * sqrt(2**63 - 1); one limit below it serves all integer samplers.
@@ -167,3 +181,133 @@ def sampler_range(n_draws: int, rate: np.ndarray, first_input: int, what: str) -
         f"`n_draws` times the {what} must be at most 2**63 - 2**35, the range of the sampler, got {n_draws} draws "
         f"and {place}; use at most {int(SAMPLER_LIMIT / largest)} draws."
     )
+
+
+def finite_number(name: str, value: Any) -> float:
+    """Return `value` as a finite float."""
+    array = real_array(name, value)
+    if array.ndim:
+        raise ValueError(f"`{name}` must be one finite number, got {shown(value)}.")
+    return float(array)
+
+
+def link_functions(functions: Any, known: Collection[str]) -> tuple[str, ...]:
+    """Return the functions of a link, one known word per output."""
+    words = (functions,) if isinstance(functions, str) else tuple(functions)
+    for word in words:
+        if word not in known:
+            raise ValueError(f"`functions` must hold words of {', '.join(map(repr, known))}, got {shown(word)}.")
+    if not words:
+        raise ValueError("`functions` must name a function for every output, got none.")
+    return words
+
+
+def natural_domain(h: np.ndarray, inside: np.ndarray, requirement: str, family: str) -> None:
+    """Refuse natural parameters outside the domain of the family; `inside` (n, T) says which are in it."""
+    if not inside.all():
+        row, output = (int(i) for i in np.argwhere(~inside)[0])
+        raise ValueError(
+            f"`h` must be {requirement} in output {output} of the {family} family, got {h[row, output]} at input {row}; "
+            "the family's `link` maps the outputs of a network there."
+        )
+
+
+def moment_range(h: np.ndarray, moment: np.ndarray, family: str, may_vanish: bool = False) -> None:
+    """Refuse natural parameters whose fourth moments `moment` (n, T) are past the range of the floating-point type."""
+    limits = np.finfo(h.dtype)
+    outside = ~np.isfinite(moment.astype(h.dtype, copy=False))
+    if not may_vanish:
+        outside |= moment < limits.tiny
+    if outside.any():
+        row, output = (int(i) for i in np.argwhere(outside)[0])
+        parameters = ", ".join(str(value) for value in h[row])
+        raise ValueError(
+            f"`h` must give fourth moments within the range of {h.dtype}, {limits.tiny:.3g} to {limits.max:.3g}, for the "
+            f"{family} family, got h = {parameters} at input {row}, where output {output} leaves it."
+        )
+
+
+def labels_within(y: np.ndarray, support: str, family: str) -> np.ndarray:
+    """Return labels `y` if all are "at least 0", "above 0" or "finite", as `support` says, else name the first that is not."""
+    inside = {"at least 0": y >= 0, "above 0": y > 0, "finite": np.isfinite(y)}[support]
+    if not inside.all():
+        index = tuple(int(i) for i in np.argwhere(~inside)[0])
+        raise ValueError(f"`y` must be {support} for the {family} family, got {y[index]} at index {index}.")
+    return y
+
+
+def representable_labels(y: np.ndarray, family: str) -> np.ndarray:
+    """Return positive labels `y` if none was rounded to 0 or infinity; (n_draws, n, columns)."""
+    outside = ~((y > 0) & (y < np.inf))
+    if outside.any():
+        _, row, column = (int(i) for i in np.argwhere(outside)[0])
+        raise ValueError(
+            f"`h` must give labels within the range of float64 for the {family} family, got {y[outside][0]} at input {row}, "
+            f"column {column}; the moments and draws of the law are right there, single labels are not."
+        )
+    return y
+
+
+def sum_range(largest: np.ndarray, n_draws: int, first_input: int, family: str) -> None:
+    """Refuse sums of counts whose upper limit `largest` (n, T) passes the range of the integer samplers."""
+    if largest.size and largest.max() > SAMPLER_LIMIT:
+        row, output = (int(i) for i in np.unravel_index(np.argmax(largest), largest.shape))
+        raise ValueError(
+            f"`n_draws` labels of the {family} family must sum to less than 2**63 - 2**35, the range of the sampler, got "
+            f"{n_draws} draws with sums up to {largest[row, output]:.3g} at input {first_input + row}, output {output}."
+        )
+
+
+def count_vectors(y: np.ndarray, n_trials: int) -> np.ndarray:
+    """Return multinomial labels (n, C) if every row sums to `n_trials`."""
+    labels_in_support(y, n_trials, "multinomial")
+    sums = y.sum(axis=1)
+    if not (sums == n_trials).all():
+        row = int(np.argmax(sums != n_trials))
+        raise ValueError(
+            f"`y` must hold counts that sum to `n_trials` = {n_trials} in every row, got a sum of {sums[row]} in row {row}."
+        )
+    return y
+
+
+def proportions(y: np.ndarray) -> np.ndarray:
+    """Return Dirichlet labels (n, C) if every row is positive and sums to 1 to within rounding."""
+    labels_within(y, "above 0", "dirichlet")
+    excess = np.abs(y.sum(axis=1) - 1)
+    if (excess > 1e-6).any():
+        row = int(np.argmax(excess))
+        raise ValueError(f"`y` must hold proportions that sum to 1 in every row, got a sum of {y[row].sum()} in row {row}.")
+    return y
+
+
+def family_parts(families: Any, family_type: type) -> tuple[Any, ...]:
+    """Return the parts of a product, at least one family object."""
+    if not isinstance(families, Sequence) or not families:
+        raise ValueError(f"`families` must be a list of at least one family object, got {shown(families)}.")
+    for position, part in enumerate(families):
+        if not isinstance(part, family_type):
+            raise ValueError(f"`families` must hold family objects, got {shown(part)} at position {position}.")
+    return tuple(families)
+
+
+def exact_cumulants_needed(n_outputs: int, most: int, family: str) -> None:
+    """Refuse numerical cumulant tensors of too many dependent outputs."""
+    if n_outputs > most:
+        raise ValueError(
+            f"`n_outputs` must be at most {most} for cumulants by differentiation, got {n_outputs} for the {family} family; give "
+            "its `cumulants` method, or write independent outputs as a Product of families."
+        )
+
+
+def no_stable_difference(h: np.ndarray, row: int, family: str) -> NoReturn:
+    """Refuse natural parameters around which a log-partition has no finite differences."""
+    raise ValueError(
+        f"`log_partition` of the {family} family must be finite around every natural parameter, got h = "
+        f"{', '.join(str(value) for value in h[row])} at input {row}, where no circle or step around it gives finite values."
+    )
+
+
+def tests_failed(family: str, failures: Sequence[str]) -> NoReturn:
+    """Say which tests a family failed."""
+    listed = "\n".join(f"- {failure}" for failure in failures)
+    raise AssertionError(f"`family` must be what it says it is; {family} failed:\n{listed}")

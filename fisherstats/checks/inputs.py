@@ -8,15 +8,17 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.checks.arguments import positive_integer, real_dtype, shown
+from fisherstats.checks.arguments import positive_integer, positive_number, real_dtype, shown
 from fisherstats.errors import AssumptionError
 
 __all__ = [
     "aggregated",
     "at_least_two_inputs",
+    "costs",
     "finite_block",
     "finite_pass",
     "finite_results",
+    "fixed_inputs",
     "input_labels",
     "input_matrix",
     "kink_free",
@@ -180,3 +182,25 @@ def population_size(population: Any, n_inputs: int) -> int:
     if size < n_inputs:
         raise ValueError(f"`population` must be at least the {n_inputs} inputs sampled from it, got {size}.")
     return size
+
+
+def costs(cost_input: Any, cost_draw: Any, design: str) -> tuple[float, float] | None:
+    """Return both costs or None; they go together, and with random inputs."""
+    if cost_input is None and cost_draw is None:
+        return None
+    if cost_input is None or cost_draw is None:
+        missing = "cost_input" if cost_input is None else "cost_draw"
+        raise ValueError(f"`cost_input` and `cost_draw` must be given together, got None for `{missing}`.")
+    if design != "random":
+        raise ValueError(
+            f"`cost_input` and `cost_draw` go with design='random' only, where inputs can be added, got design={design!r}."
+        )
+    return positive_number("cost_input", cost_input), positive_number("cost_draw", cost_draw)
+
+
+def fixed_inputs(n_inputs: Any) -> NoReturn:
+    """Refuse a planned number of inputs where the given inputs are all there is."""
+    raise ValueError(
+        f"`n_inputs` goes with design='random' only, got {shown(n_inputs)} with design='fixed', which uses every row of `x`; "
+        "leave it out."
+    )

@@ -30,6 +30,7 @@ __all__ = [
     "jacobians",
     "pull_back",
     "push_forward",
+    "second_directional",
 ]
 
 Array = NDArray[np.floating]
@@ -256,3 +257,26 @@ def gradients(model: MLP, passed: Forward, z: Array) -> list[Array]:
     for layer in range(model.n_layers - 2, -1, -1):
         back.append((back[-1] @ model.weights[layer + 1][:, :-1]) * passed.slopes[layer])
     return back[::-1]
+
+
+def second_directional(model: MLP, passed: Forward, direction: Array) -> Array:
+    r"""Return :math:`v^\top H^a v=\frac{d^2}{d\epsilon^2}h_L^a(\theta+\epsilon v)` for a parameter vector v, (n, T).
+
+    A two-jet of the forward pass: with dots for derivatives, :math:`\ddot a_{l+1}=2V_l^-\dot h_l+W_l^-\ddot h_l` and
+    :math:`\ddot h=\sigma''\dot a^2+\sigma'\ddot a`. Needs a pass of order 2.
+    """
+    moved: Array | None = None
+    bent: Array | None = None
+    for layer, (weight, part) in enumerate(zip(model.weights, model.layer_slices(), strict=True)):
+        change = direction[part].reshape(weight.shape)
+        tangent = passed.inputs[layer] @ change.T
+        second = np.zeros_like(tangent)
+        if moved is not None and bent is not None:
+            tangent += moved @ weight[:, :-1].T
+            second = 2 * (moved @ change[:, :-1].T) + bent @ weight[:, :-1].T
+        if layer < model.n_layers - 1:
+            slope = passed.slopes[layer]
+            moved, bent = slope * tangent, passed.bends[layer] * np.square(tangent) + slope * second
+    if passed.link_slope is None or passed.link_bend is None:
+        return second
+    return passed.link_bend * np.square(tangent) + passed.link_slope * second

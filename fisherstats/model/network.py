@@ -220,7 +220,8 @@ class MLP:
             for weight, activation in zip(self.weights[:-1], self.activations, strict=True):
                 pre_activations.append(h @ weight[:, :-1].T + weight[:, -1])
                 h = activation.value(pre_activations[-1])
-            natural: NDArray[np.floating] = h @ self.weights[-1][:, :-1].T + self.weights[-1][:, -1]
+            output: NDArray[np.floating] = h @ self.weights[-1][:, :-1].T + self.weights[-1][:, -1]
+            natural = output if self.family.link is None else self.family.link.evaluate(output, 0)[0]
         inputs.finite_pass(pre_activations, natural, 0)
         return natural
 

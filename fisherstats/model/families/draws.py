@@ -41,6 +41,7 @@ DRAW_SCHEMES = {
         "multinomial counts over the joint patterns of the outputs where these are fewer than n_draws, else labels in "
         "slabs of bounded memory"
     ),
+    "parts": "what each part of the product draws by itself",
     "labels": "every label, in slabs of bounded memory; the cost grows with n_draws",
 }
 

@@ -1,0 +1,52 @@
+r"""Empirical information under label distributions q other than the model's, its variance, and the signs of its bias.
+
+r = t(y) - E[t] is taken about the mean under the *model*, so the moments under q are not central (Corollaries G.1, G.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.engines import primitives
+from fisherstats.model.families import Law
+from fisherstats.model.families.categorical import CategoricalLaw
+
+__all__ = ["bias_eigenvalues", "empirical_factors", "empirical_variance_factors", "signs"]
+
+Array = NDArray[np.floating]
+
+
+def _residuals_along(law: Law, u: Array) -> Array:
+    """Return u.r for each label (classes, or 0 and 1) of a law with finitely many, (n, K, k)."""
+    if isinstance(law, CategoricalLaw):
+        return law.centred(u)
+    labels = [np.full((len(law.h), 1), label, dtype=law.h.dtype) for label in (0, 1)]
+    along: Array = np.stack([law.residual(y) for y in labels], axis=1) * u
+    return along
+
+
+def empirical_factors(law: Law, q: Array, G: Sequence[Array]) -> list[Array]:
+    r"""Return :math:`E_q[(g^\top r)^2]` per unit, (n, units): times :math:`\bar h^2` the diagonal of I_q (eq 17 of 2024)."""
+    return [primitives.weighted_square(q, _residuals_along(law, G_l)) for G_l in G]
+
+
+def empirical_variance_factors(law: Law, q: Array, G: Sequence[Array]) -> list[Array]:
+    r"""Return :math:`\mathrm{Var}_q((g^\top r)^2)` per unit: times :math:`\bar h^4` the single-label variance (Corollary G.1)."""
+    return [primitives.weighted_square_variance(q, _residuals_along(law, G_l)) for G_l in G]
+
+
+def bias_eigenvalues(law: Law, residual: Array) -> Array:
+    r"""Return the eigenvalues of :math:`rr^\top-I(h)` (Lemma 6.1 of 2024 for a single label), ascending, (n, T)."""
+    values: Array = np.linalg.eigvalsh(residual[:, :, None] * residual[:, None, :] - law.information())
+    return values
+
+
+def signs(eigenvalues: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many eigenvalues are positive, negative and, up to rounding, zero, (n,) each."""
+    size = np.abs(eigenvalues).max(axis=1, keepdims=True)
+    rounding = 16 * np.finfo(eigenvalues.dtype).eps * eigenvalues.shape[1] * size
+    positive, negative = (eigenvalues > rounding).sum(axis=1), (eigenvalues < -rounding).sum(axis=1)
+    return positive, negative, eigenvalues.shape[1] - positive - negative

@@ -1,0 +1,93 @@
+r"""What is known of a law beforehand: extremes of I(h), of K = E[rrrr] and of M = Cov(rr', rr') over unit vectors.
+
+K(u,u,u,u) = M(u,u,u,u) + I(u,u)^2. Certified extremes come from matrices that are built in full (Theorem 4.1 needs them);
+the statements need less: a bound of |r|^2, the class probabilities, or nothing at all.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from fisherstats.model.families import Law
+from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.extremes import information_extremes, quartic_extremes
+from fisherstats.model.families.gaussian import GaussianLaw
+from fisherstats.model.families.independent import BinomialLaw
+from fisherstats.model.families.product import ProductLaw
+
+__all__ = ["STATEMENTS", "TENSORS", "certified_extremes", "squared_radius", "statements"]
+
+Array = NDArray[np.floating]
+
+TENSORS = ("information", "fourth_moment", "square_covariance")
+"""I(h), K and M."""
+
+STATEMENTS = ("proposition_4_3", "corollary_r_1", "theorem_5_2", "proposition_5_1")
+
+
+def certified_extremes(law: Law) -> Array:
+    """Return certified bounds of the extremes of I, K and M over unit vectors, (n, 3, 2): lower and upper."""
+    information, quartic = information_extremes(law), quartic_extremes(law)
+    fourth = [square + one**2 for square, one in zip(quartic, information, strict=True)]
+    radius = squared_radius(law)
+    fourth[1] = np.minimum(fourth[1], np.where(np.isinf(radius), np.inf, radius * information[1]))
+    return np.stack([np.stack(pair, axis=1) for pair in (information, fourth, quartic)], axis=1)
+
+
+def statements(law: Law) -> Array:
+    """Return what each of `STATEMENTS` says of I, K and M, (n, 4, 3, 2): 0 below and inf above where it says nothing.
+
+    Proposition 4.3 of 2024 with B the largest |r|^2; Corollary R.1, its B = 2 for classes; Theorem 5.2, m and 2 m for classes
+    with m = min(max p, 1 - |p|^2); Proposition 5.1, 1 and 2 for a Gaussian of unit variance.
+    """
+    n = len(law.h)
+    said = np.zeros((n, len(STATEMENTS), len(TENSORS), 2))
+    said[..., 1] = np.inf
+    said[:, 0, :, 1] = _bounded_residual(law, squared_radius(law))
+    if isinstance(law, CategoricalLaw):
+        said[:, 1, :, 1] = _bounded_residual(law, np.full(n, 2.0))
+        m = np.minimum(law.p.max(axis=1), (law.p * law.complement).sum(axis=1))
+        said[:, 2, 0, 1], said[:, 2, 2, 1] = m, 2 * m
+    if isinstance(law, GaussianLaw) and np.array_equal(law.root, np.ones(law.h.shape[1])):
+        said[:, 3, 0], said[:, 3, 2] = 1.0, 2.0
+    return said
+
+
+def _bounded_residual(law: Law, B: Array) -> Array:
+    r"""Return the upper bounds of I, K and M that follow from :math:`|r|^2\le B`, (n, 3).
+
+    Proposition 4.3 of 2024: :math:`\tilde\lambda_{max}(K)\le B\lambda_{max}(I)\le B^2`; by Corollary 4.2
+    :math:`\tilde\lambda_{max}(M)\le B\lambda_{max}(I)-\lambda_{min}(I)^2`.
+    """
+    smallest, largest = information_extremes(law)
+    fourth = np.where(np.isinf(B), np.inf, B * largest)
+    return np.stack([B, fourth, fourth - smallest**2], axis=1)
+
+
+@singledispatch
+def squared_radius(law: Law) -> Array:
+    """Return the largest |r|^2 that the law allows, (n,): inf where t is unbounded or no bound is known."""
+    return np.full(len(law.h), np.inf)
+
+
+@squared_radius.register
+def _(law: BinomialLaw) -> Array:
+    square: Array = np.square(law.n_trials * expit(np.abs(law.h))).sum(axis=1)
+    return square
+
+
+@squared_radius.register
+def _(law: CategoricalLaw) -> Array:
+    residuals = law.centred(np.broadcast_to(np.eye(law.h.shape[1], dtype=law.h.dtype), (len(law.h), *(law.h.shape[1],) * 2)))
+    largest: Array = np.square(residuals).sum(axis=2).max(axis=1)
+    return largest
+
+
+@squared_radius.register
+def _(law: ProductLaw) -> Array:
+    square: Array = np.sum([squared_radius(part) for part in law.parts], axis=0)
+    return square

@@ -1,0 +1,266 @@
+r"""Exact norms of the P^4 covariance tensors for any P, by Gram matrices of the size of the outputs.
+
+With R_i the rows of a root of M at input i (symmetric T x T matrices) and :math:`K_{ij}=J_iJ_j^\top`, the matricised
+covariance of the score estimator is the sum of :math:`(J_i\otimes J_i)^\top R_i^\top R_i(J_i\otimes J_i)`, so its non-zero
+eigenvalues are those of the matrix with blocks :math:`\langle R_{ir},K_{ij}R_{js}K_{ij}^\top\rangle`.  For the Hessian
+estimator the blocks are :math:`I_i^{1/2}Q_{ij}I_j^{1/2}` with :math:`Q_{ij}^{ab}=\langle H^a(x_i),H^b(x_j)\rangle_F`, put
+together layer by layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.model.derivatives import HessianBlocks
+
+__all__ = [
+    "Gram",
+    "hessian_gram",
+    "hessian_inner_products",
+    "hessian_rows",
+    "hessian_tensor_attained",
+    "jacobian_products",
+    "score_gram",
+    "score_tensor_attained",
+]
+
+Array = NDArray[np.floating]
+
+_TILE = 2**23
+
+
+@dataclass(frozen=True)
+class Gram:
+    """A symmetric positive semi-definite matrix with the non-zero spectrum of sum_i Cov_i for one label, in blocks per input."""
+
+    blocks: Array
+    """(n, r, n, r)."""
+
+    def frobenius(self) -> float:
+        """Return the Frobenius norm of the sum over inputs."""
+        # Relative to the trace, because squares of very small entries would underflow.
+        trace = self.trace()
+        return trace * float(np.sqrt(np.square(self.blocks / trace).sum())) if trace > 0 else 0.0
+
+    def trace(self) -> float:
+        """Return the sum of the variances of all entries."""
+        return float(np.einsum("iaia->", self.blocks))
+
+    def spectral(self) -> float:
+        """Return the largest eigenvalue of the matricised covariance."""
+        size = self.blocks.shape[0] * self.blocks.shape[1]
+        return float(max(np.linalg.eigvalsh(self.blocks.reshape(size, size))[-1], 0.0))
+
+    def each(self) -> Array:
+        """Return Frobenius norm, spectral norm and trace of every single input, (n, 3)."""
+        own = self.blocks[np.arange(len(self.blocks)), :, np.arange(len(self.blocks)), :]
+        largest = np.maximum(np.linalg.eigvalsh(own)[:, -1], 0)
+        trace = np.trace(own, axis1=1, axis2=2)
+        scaled = own / np.where(trace > 0, trace, 1)[:, None, None]
+        return np.stack([trace * np.linalg.norm(scaled, axis=(1, 2)), largest, trace], axis=1)
+
+
+def jacobian_products(G: Sequence[Array], inputs: Sequence[Array]) -> Array:
+    r"""Return :math:`J_iJ_j^\top=\sum_l(G_{l,i}G_{l,j}^\top)(\bar h_{l,i}\cdot\bar h_{l,j})` for all pairs, (n, T, n, T)."""
+    n, outputs = G[0].shape[:2]
+    total = np.zeros((n, outputs, n, outputs))
+    for G_l, h_bar in zip(G, inputs, strict=True):
+        rows = np.ascontiguousarray(G_l, dtype=np.float64).reshape(n * outputs, -1)
+        total += (rows @ rows.T).reshape(n, outputs, n, outputs) * (h_bar @ h_bar.T)[:, None, :, None]
+    return total
+
+
+def score_gram(roots: Array, products: Array) -> Gram:
+    r"""Return the blocks :math:`\langle R_{ir},K_{ij}R_{js}K_{ij}^\top\rangle` (Theorem 4 of 2021), roots (n, r, T, T)."""
+    n, rank, outputs = roots.shape[:3]
+    blocks = np.empty((n, rank, n, rank))
+    flat = roots.reshape(n, rank, outputs**2)
+    step = max(1, _TILE // (n * rank * outputs**2))
+    for start in range(0, n, step):
+        K = products[start : start + step].transpose(0, 2, 1, 3)[:, :, None]
+        moved = np.matmul(np.matmul(K, roots[None]), K.swapaxes(-1, -2)).reshape(-1, n * rank, outputs**2)
+        tile = np.matmul(flat[start : start + step], moved.swapaxes(1, 2))
+        blocks[start : start + step] = tile.reshape(-1, rank, n, rank)
+    return Gram(blocks)
+
+
+def hessian_gram(roots: Array, inner: Array) -> Gram:
+    r"""Return the blocks :math:`I_i^{1/2}Q_{ij}I_j^{1/2}` (Theorem 6 of 2021); roots (n, r, T) with root' root = I."""
+    left = np.einsum("ira,iajb->irjb", roots, inner, optimize=True)
+    return Gram(np.einsum("irjb,jsb->irjs", left, roots, optimize=True))
+
+
+def hessian_inner_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> Array:
+    r"""Return :math:`Q_{ij}^{ab}=\langle H^a(x_i),H^b(x_j)\rangle_F`, (n, K, n, K), from the layer structure.
+
+    A block l <= m is C[o,p] h_l[d] h_m[q] + 1{l<m} g[p] R[q,o] h_l[d]; off-diagonal blocks count twice.
+    """
+    n, directions = hessian.score[0].shape[:2]
+    size = n * directions
+    total = np.zeros((n, directions, n, directions))
+    for (left, right), units in hessian.pairs.items():
+        own_left = inputs[left] @ inputs[left].T
+        block = np.zeros_like(total)
+        if units is not None:
+            flat = units.reshape(size, -1)
+            own_right = inputs[right] @ inputs[right].T
+            block += (flat @ flat.T).reshape(total.shape) * own_right[:, None, :, None]
+        if left < right:
+            score, reach = hessian.score[right].reshape(size, -1), hessian.reach[left, right].reshape(n, -1)
+            block += (score @ score.T).reshape(total.shape) * (reach @ reach.T)[:, None, :, None]
+            if units is not None:
+                crossed = _crossed(units, hessian.score[right], hessian.reach[left, right], inputs[right])
+                block += crossed + crossed.transpose(2, 3, 0, 1)
+        total += (1 if left == right else 2) * own_left[:, None, :, None] * block
+    return total
+
+
+def _crossed(units: Array, score: Array, reach: Array, h_right: Array) -> Array:
+    r"""Return :math:`\sum_{op}C_i^a[o,p]\,g_j^b[p]\,(R_j^\top h_{m,i})[o]`, (n, K, n, K)."""
+    n, directions, n_out, n_in = units.shape
+    crossed = np.empty((n, directions, n, directions))
+    flat_score = score.reshape(n * directions, n_in)
+    step = max(1, _TILE // (n * directions**2 * n_out))
+    for start in range(0, n, step):
+        part = units[start : start + step]
+        pulled = (part.reshape(-1, n_in) @ flat_score.T).reshape(-1, directions, n_out, n, directions)
+        reached = np.einsum("iq,jqo->ijo", h_right[start : start + step, :-1], reach, optimize=True)
+        crossed[start : start + step] = np.einsum("iaojb,ijo->iajb", pulled, reached, optimize=True)
+    return crossed
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The vectors H v of every input and root row, per layer f[o] h_bar[d] + g[o] w[d]: never (inputs, rows, P)."""
+
+    units: list[Array]
+    """f, (n, r, n_{l+1})."""
+    inputs: Sequence[Array]
+    score: list[Array]
+    """g, (n, r, n_{l+1})."""
+    reached: list[Array]
+    """w, (n, n_l + 1), 0 for the bias."""
+
+    def gram(self) -> Array:
+        """Return the inner products of all rows, (n r, n r)."""
+        n, rank = self.units[0].shape[:2]
+        total = np.zeros((n, rank, n, rank))
+        for f, h_bar, g, w in zip(self.units, self.inputs, self.score, self.reached, strict=True):
+            parts = [(f.reshape(n * rank, -1), h_bar), (g.reshape(n * rank, -1), w)]
+            for left, left_input in parts:
+                for right, right_input in parts:
+                    products = (left @ right.T).reshape(n, rank, n, rank)
+                    total += products * (left_input @ right_input.T)[:, None, :, None]
+        return total.reshape(n * rank, n * rank)
+
+    def combined(self, weights: Array) -> list[Array]:
+        """Return the sum of the rows with weights (n, r), one matrix per layer."""
+        return [
+            np.einsum("ir,iro->oi", weights, f) @ h_bar + np.einsum("ir,iro->oi", weights, g) @ w
+            for f, h_bar, g, w in zip(self.units, self.inputs, self.score, self.reached, strict=True)
+        ]
+
+
+def hessian_rows(hessian: HessianBlocks, inputs: Sequence[Array], vectors: Sequence[Array]) -> _Rows:
+    r"""Return :math:`H^k(x_i)\,v` for every input and direction, in factors, for v given as one matrix per layer."""
+    units = [np.zeros_like(score) for score in hessian.score]
+    reached = [np.zeros_like(h_bar) for h_bar in inputs]
+    moved = [h_bar @ matrix.T for h_bar, matrix in zip(inputs, vectors, strict=True)]
+    for (left, right), block in hessian.pairs.items():
+        if block is not None:
+            units[left] += np.matmul(block, moved[right][:, None, :, None])[..., 0]
+            if left < right:
+                units[right] += np.matmul(block.swapaxes(-1, -2), moved[left][:, None, :, None])[..., 0]
+        if left < right:
+            reach = hessian.reach[left, right]
+            units[left] += np.matmul(hessian.score[right] @ vectors[right][:, :-1], reach)
+            reached[right][:, :-1] += np.matmul(reach, moved[left][:, :, None])[:, :, 0]
+    return _Rows(units, inputs, hessian.score, reached)
+
+
+def score_tensor_attained(roots: Array, products: Array, iterations: int = 60) -> float:
+    r"""Return an attained value of :math:`\sum_i\mathrm{Cov}_i(\alpha,\beta,\alpha,\beta)` over unit vectors, score estimator.
+
+    All of it happens in the span of the rows of the Jacobians: with :math:`K=VV^\top` the directions are :math:`J_i\alpha=V_iw`.
+    Given one direction the other is a top eigenvector; one start is the top eigenvector of the matricised covariance's top
+    matrix.
+    """
+    n, rank, outputs = roots.shape[:3]
+    values, vectors = np.linalg.eigh(products.reshape(n * outputs, n * outputs))
+    kept = values > values[-1] * 1e-14
+    if not kept.any():
+        return 0.0
+    V = (vectors[:, kept] * np.sqrt(values[kept])).reshape(n, outputs, -1)
+    forms = np.matmul(V.swapaxes(1, 2)[:, None], np.matmul(roots, V[:, None])).reshape(n * rank, V.shape[2], V.shape[2])
+    flat = forms.reshape(n * rank, -1)
+    weights = np.linalg.eigh(flat @ flat.T)[1][:, -1]
+    values, vectors = np.linalg.eigh(np.tensordot(weights, forms, axes=1))
+    starts = [vectors[:, np.argmax(np.abs(values))], *_directions(V.shape[2])]
+    return max(_alternate_forms(forms, start, iterations) for start in starts)
+
+
+def _alternate_forms(forms: Array, z: Array, iterations: int) -> float:
+    """Raise sum_r (w' N_r z)^2 over unit w and z, one at a time, by a few power steps each."""
+    value, w = 0.0, z
+    for _ in range(iterations):
+        rows = forms @ z
+        for _ in range(4):
+            w = rows.T @ (rows @ w)
+            w = w / max(float(np.linalg.norm(w)), np.finfo(w.dtype).tiny)
+        reached = float(np.square(rows @ w).sum())
+        if reached <= value * (1 + 1e-10):
+            return max(value, reached)
+        value, w, z = reached, z, w
+    return value
+
+
+def _directions(size: int, count: int = 3) -> list[Array]:
+    directions = np.random.Generator(np.random.Philox(key=size)).standard_normal((count, size))
+    return [one / np.linalg.norm(one) for one in directions]
+
+
+def hessian_tensor_attained(
+    hessian: HessianBlocks, roots: Array, inputs: Sequence[Array], gram: Gram, iterations: int = 12
+) -> float:
+    r"""Return an attained value of :math:`\sum_i\mathrm{Cov}_i(\alpha,\beta,\alpha,\beta)` for the Hessian estimator.
+
+    `roots` (n, r, T) with root' root = I. As for the score, but the directions stay in factors per layer; the start is the top
+    eigenvector of the matricised covariance's top matrix, by power iteration.
+    """
+    rooted = _rooted(hessian, roots)
+    n, rank = roots.shape[:2]
+    weights = np.linalg.eigh(gram.blocks.reshape(n * rank, n * rank))[1][:, -1].reshape(n, rank)
+    sizes = [(score.shape[2], h_bar.shape[1]) for score, h_bar in zip(hessian.score, inputs, strict=True)]
+    ends = np.cumsum([rows * columns for rows, columns in sizes])
+    start = _directions(int(ends[-1]), 1)[0]
+    vector = [part.reshape(size) for part, size in zip(np.split(start, ends[:-1]), sizes, strict=True)]
+    value = 0.0
+    for step in range(2 * iterations):
+        rows = hessian_rows(rooted, inputs, vector)
+        if step < iterations:
+            vector = _normalised(rows.combined(weights))
+            continue
+        values, vectors = np.linalg.eigh(rows.gram())
+        if values[-1] <= value * (1 + 1e-9):
+            break
+        value = float(values[-1])
+        vector = _normalised(rows.combined(vectors[:, -1].reshape(n, rank)))
+    return value
+
+
+def _rooted(hessian: HessianBlocks, roots: Array) -> HessianBlocks:
+    """Return the Hessians of the directions root . h instead of h."""
+    pairs = {
+        key: None if block is None else np.einsum("ira,iaop->irop", roots, block, optimize=True)
+        for key, block in hessian.pairs.items()
+    }
+    return HessianBlocks(pairs, [np.matmul(roots, score) for score in hessian.score], hessian.reach)
+
+
+def _normalised(vector: list[Array]) -> list[Array]:
+    size = np.sqrt(sum(float(np.square(part).sum()) for part in vector))
+    return [part / size if size > 0 else part for part in vector]

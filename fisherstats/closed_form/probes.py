@@ -1,0 +1,73 @@
+r"""Random probes of the diagonal of the information, and the envelopes of the categorical information.
+
+With :math:`\rho_k` the rows of a root of I(h) (:math:`\sum_k\rho_k\rho_k^\top=I(h)`) and :math:`R_k=\rho_k^\top J`, one probe
+:math:`\xi` with independent entries of mean 0 and variance 1 gives :math:`\hat F_{ii}=(\sum_k\xi_kR_{ki})^2` with mean
+:math:`\sum_kR_{ki}^2=I(\theta_i|x)`. Each input has probes of its own and the aggregate is the mean over inputs. One probe over a
+whole batch, :math:`(\sum_x\sum_k\xi_{xk}R_{xki})^2`, has the same mean up to the factor n, but the variance 2 (sum_x F_x)^2 where
+separate ones have 2 sum_x F_x^2: its one backward pass per batch saves nothing here, where a pass gives each input's row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.closed_form.covariance import Groups
+from fisherstats.engines.primitives import pair_sum
+from fisherstats.model.families import Law, MatrixRoot
+from fisherstats.model.families.categorical import CategoricalLaw
+
+__all__ = ["class_envelopes", "group_variance", "unit_variance", "variance_factors"]
+
+Array = NDArray[np.floating]
+
+
+def variance_factors(law: Law, G: Sequence[Array], gaussian: bool) -> list[Array]:
+    r"""Return the variance per unit of the squared probe: times :math:`\bar h^4` it is that of one probe (Sun 2026).
+
+    Gaussian entries: :math:`2F_{ii}^2`. Rademacher entries: :math:`2(F_{ii}^2-\sum_kR_{ki}^4)=4\sum_{k<m}R_{ki}^2R_{mi}^2`, as
+    the latter sum, which cannot cancel; it depends on the root.
+    """
+    if gaussian:
+        return [2 * np.square(law.diagonal(G_l)) for G_l in G]
+    return [4 * pair_sum(np.square(law.rows(G_l))) for G_l in G]
+
+
+def unit_variance(law: Law, G: Sequence[Array], inputs: Sequence[Array], gaussian: bool) -> Array:
+    """Return the variance of one probe of the mean entry of each unit's row of weights, (n, total units)."""
+    factors = variance_factors(law, G, gaussian)
+    means = [np.einsum("nd,nd->n", h_bar, h_bar) / h_bar.shape[1] for h_bar in inputs]
+    return np.concatenate([factor * np.square(mean)[:, None] for factor, mean in zip(factors, means, strict=True)], axis=1)
+
+
+def group_variance(law: Law, groups: Groups, gaussian: bool) -> Array:
+    r"""Return the variance of one probe of the mean entry of each group, (n, g): :math:`\xi^\top W\xi/|g|`.
+
+    With :math:`W_{km}=\rho_k^\top A_g\rho_m` it is :math:`2\|W\|_F^2` for Gaussian and that without the diagonal for Rademacher
+    entries, over :math:`|g|^2`.
+    """
+    n, n_groups, outputs = groups.quadratic.shape[:3]
+    root = law.rows(np.broadcast_to(np.eye(outputs, dtype=law.h.dtype), (n, outputs, outputs)))[:, None]
+    squares = np.square(np.matmul(np.matmul(root, groups.quadratic), root.swapaxes(-1, -2)))
+    if not gaussian:
+        rows = np.arange(squares.shape[-1])
+        squares[..., rows, rows] = 0
+    variance: Array = 2 * squares.reshape(n, n_groups, -1).sum(axis=-1) / groups.sizes.astype(law.h.dtype) ** 2
+    return variance
+
+
+def class_envelopes(law: CategoricalLaw, G: Sequence[Array], rank: int) -> tuple[list[Array], list[Array], list[Array]]:
+    r"""Return lower envelope, exact information and upper envelope per unit: times :math:`\bar h^2` they are the diagonals.
+
+    :math:`\sum_{k\le r}\lambda_kv_kv_k^\top\preceq I(h)=\mathrm{diag}(p)-pp^\top\preceq\mathrm{diag}(p)` with the largest r
+    eigenpairs of I(h) (Sun 2026). Rounding past the exact value is resolved to equality.
+    """
+    values, vectors = np.linalg.eigh(law.information())
+    top = np.sqrt(np.maximum(values[:, -rank:], 0))[:, :, None] * vectors[:, :, -rank:].swapaxes(1, 2)
+    exact = [law.diagonal(G_l) for G_l in G]
+    lower = [np.minimum(MatrixRoot(top).diagonal(G_l), one) for G_l, one in zip(G, exact, strict=True)]
+    classes = MatrixRoot(np.sqrt(law.mean)[:, :, None] * np.eye(law.h.shape[1], dtype=law.h.dtype))
+    upper = [np.maximum(classes.diagonal(G_l), one) for G_l, one in zip(G, exact, strict=True)]
+    return lower, exact, upper

@@ -1,0 +1,365 @@
+r"""Bounds of the covariance tensors: their norms, their traces and single entries, for one label and input by input.
+
+Each quantity pairs something that the derivatives of h give with something that the law of t gives, as a trace
+:math:`\mathrm{tr}(DR)` or a norm of :math:`R^{1/2}DR^{1/2}` of two positive semi-definite matrices:
+
+==================================  ==========================================  ==============================
+quantity                            D, from the derivatives                     R, from the law
+==================================  ==========================================  ==============================
+trace of the information            :math:`K=JJ^\top`                           I(h)
+norms of Cov(I-hat-1)               :math:`K\otimes K`                          M
+norms of Cov(I-hat-2)               :math:`Q_{ab}=\langle H^a,H^b\rangle`       I(h)
+summed variances of diag I-hat-1    :math:`\sum_iw_iw_i^\top`, w = svec(dh dh')  M on symmetric matrices
+summed variances of diag I-hat-2    :math:`\sum_i\partial_i^2h\,\partial_i^2h^\top`  I(h)
+==================================  ==========================================  ==============================
+
+Every eigenvalue in a bound is that of a matrix which is built in full; none comes from an iteration on a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.closed_form import norms, tensors
+from fisherstats.closed_form.inequalities import Bounds
+from fisherstats.model.derivatives import HessianBlocks
+from fisherstats.model.families import Law
+from fisherstats.model.families.extremes import information_extremes, quartic_extremes, quartic_root
+
+__all__ = [
+    "COVARIANCE_FORMS",
+    "NORMS",
+    "PAIR_FORMS",
+    "TRACE_FORMS",
+    "curvature_gram",
+    "hessian_entry_bounds",
+    "hessian_norm_bounds",
+    "hessian_norms",
+    "information_trace_bounds",
+    "own_inner_products",
+    "own_jacobian_products",
+    "printed_trace_bounds",
+    "resolved",
+    "score_entry_bounds",
+    "score_gram_svec",
+    "score_norm_bounds",
+    "score_norms",
+    "score_trace_bounds",
+    "tightness",
+]
+
+Array = NDArray[np.floating]
+
+NORMS = ("frobenius", "spectral", "trace")
+
+COVARIANCE_FORMS = ("theorem", "gram", "derivative", "response")
+"""Theorems 7 and 8; Cauchy-Schwarz; the largest eigenvalue of D with the norm of R; that of R with the norm of D."""
+
+TRACE_FORMS = ("derivative", "response", "spectrum", "svec")
+"""First and second term of the minima of Corollary 4.6; Theorem D.1 on T^2 and on T (T + 1) / 2 eigenvalues."""
+
+PAIR_FORMS = ("theorem", "symmetric", "moments")
+"""Theorem C.1; the same for the symmetric part of u v'; Cauchy-Schwarz on the fourth moments."""
+
+_ROUNDING = 64
+"""Differences below this many eps of a quantity's own scale are rounding."""
+
+
+def tightness(exact: Array, upper: Array) -> Array:
+    """Return upper / exact, 1 where both are 0 and inf where only exact is."""
+    nothing = exact == 0
+    with np.errstate(over="ignore"):  # inf where the ratio is past the largest number
+        ratio: Array = np.where(nothing, np.where(upper == 0, 1.0, np.inf), upper / np.where(nothing, 1, exact))
+    return ratio
+
+
+def resolved(exact: Array, upper: Array, scale: Array) -> Array:
+    """Return the upper bound, equal to `exact` where it is below it by no more than the rounding of a number of size `scale`."""
+    short = (upper < exact) & (exact - upper <= _ROUNDING * np.finfo(exact.dtype).eps * scale)
+    bound: Array = np.where(short, exact, upper)
+    return bound
+
+
+# --- norms of the covariance tensors ---------------------------------------------------------------------------------
+
+
+def own_jacobian_products(G: Sequence[Array], inputs: Sequence[Array]) -> Array:
+    r"""Return :math:`K=JJ^\top=\sum_l|\bar h_l|^2G_lG_l^\top` of each input, (n, T, T)."""
+    total = np.zeros((G[0].shape[0], G[0].shape[1], G[0].shape[1]))
+    for G_l, h_bar in zip(G, inputs, strict=True):
+        square = np.einsum("nd,nd->n", h_bar, h_bar, dtype=np.float64)
+        total += square[:, None, None] * np.matmul(G_l, G_l.swapaxes(1, 2))
+    return total
+
+
+def own_inner_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> Array:
+    r"""Return :math:`Q_{ab}=\langle H^a,H^b\rangle_F` of each input, (n, T, T)."""
+    each = []
+    for row in range(len(inputs[0])):
+        own = slice(row, row + 1)
+        pairs = {pair: None if units is None else units[own] for pair, units in hessian.pairs.items()}
+        alone = HessianBlocks(pairs, [one[own] for one in hessian.score], {pair: one[own] for pair, one in hessian.reach.items()})
+        each.append(norms.hessian_inner_products(alone, [h_bar[own] for h_bar in inputs])[0, :, 0])
+    return np.stack(each)
+
+
+def score_norms(law: Law, K: Array) -> Array:
+    """Return the norms `NORMS` of each input's Cov(I-hat-1) for one label, (n, 3), exact (Theorem 4 of 2021)."""
+    root = quartic_root(law)
+    own = [norms.score_gram(root[row : row + 1], K[row : row + 1, :, None]).each()[0] for row in range(len(K))]
+    return np.stack(own)
+
+
+def hessian_norms(law: Law, Q: Array) -> Array:
+    """Return the norms `NORMS` of each input's Cov(I-hat-2) for one label, (n, 3), exact (Theorem 6 of 2021)."""
+    root = tensors.information_root(law)
+    own = [norms.hessian_gram(root[row : row + 1], Q[row : row + 1, :, None]).each()[0] for row in range(len(Q))]
+    return np.stack(own)
+
+
+def score_norm_bounds(law: Law, K: Array) -> tuple[Array, Array]:
+    r"""Return upper bounds of the norms of Cov(I-hat-1) by form, (n, 4, 3), and the scale of their rounding, (n,).
+
+    Theorem 7 of 2021: :math:`\|\mathrm{Cov}\|_F\le\|J\|_F^4\|M\|_F`. Sharper: :math:`\|JJ^\top\|_F^2\|M\|_F`, also a bound of the
+    trace by Cauchy-Schwarz; :math:`s_{max}(J)^4\|M\|` for each norm of M; and :math:`\lambda_{max}(M)` times the norm of
+    :math:`K\otimes K` on symmetric matrices, whose eigenvalues are the products :math:`k_ak_b`, a <= b.
+    """
+    root = quartic_root(law)
+    M = _psd_norms(np.einsum("nrab,nsab->nrs", root, root))
+    M[:, 1] = quartic_extremes(law)[1]
+    frobenius, largest, trace = _psd_norms(K).T
+    fourth = np.square(np.matmul(K, K)).sum(axis=(1, 2))
+    pairs = np.stack([np.sqrt((frobenius**4 + fourth) / 2), np.full_like(trace, np.inf), (trace**2 + frobenius**2) / 2], axis=1)
+    forms = _norm_forms(trace**2, frobenius**2, largest**2, pairs, M)
+    return forms, trace**2 * _fourth_moment(law)
+
+
+def hessian_norm_bounds(law: Law, Q: Array) -> tuple[Array, Array]:
+    r"""Return upper bounds of the norms of Cov(I-hat-2) by form, (n, 4, 3), and the scale of their rounding, (n,).
+
+    Theorem 8 of 2021: :math:`\|\mathrm{Cov}\|_F\le\|H\|_F^2\|I\|_F`. Sharper: :math:`\|Q\|_F\|I\|_F`,
+    :math:`s_{max}(\mathrm{mat}_1H)^2\|I\|` for each norm of I, and :math:`\lambda_{max}(I)` times the norm of Q.
+    """
+    information = _psd_norms(np.asarray(law.information(), np.float64))
+    information[:, 1] = information_extremes(law)[1]
+    own = _psd_norms(Q)
+    frobenius, largest, trace = own.T
+    pairs = own.copy()
+    pairs[:, 1] = np.inf
+    return _norm_forms(trace, frobenius, largest, pairs, information), trace * information[:, 2]
+
+
+def _norm_forms(theorem: Array, gram: Array, derivative: Array, pairs: Array, response: Array) -> Array:
+    """Return the forms `COVARIANCE_FORMS` of the norms `NORMS`, (n, 4, 3)."""
+    nothing = np.full_like(theorem, np.inf)
+    schwarz = gram * response[:, 0]
+    with np.errstate(invalid="ignore"):  # 0 times "says nothing"
+        output = np.where(np.isinf(pairs), np.inf, response[:, 1:2] * pairs)
+    forms = [
+        np.stack([theorem * response[:, 0], nothing, nothing], axis=1),
+        np.stack([schwarz, nothing, schwarz], axis=1),
+        derivative[:, None] * response,
+        output,
+    ]
+    return np.stack(forms, axis=1)
+
+
+def _psd_norms(matrices: Array) -> Array:
+    """Return Frobenius norm, largest eigenvalue and trace of positive semi-definite matrices (n, k, k), (n, 3) in float64."""
+    trace = np.trace(matrices, axis1=1, axis2=2, dtype=np.float64)
+    # No entry exceeds the trace: relative to it the squares of far-tail variances do not underflow.
+    size = np.where(trace > 0, trace, 1)
+    relative = matrices / size[:, None, None]
+    largest = np.maximum(np.linalg.eigvalsh(relative)[:, -1], 0)
+    return np.stack([np.linalg.norm(relative, axis=(1, 2)) * size, largest * size, trace], axis=1)
+
+
+def _fourth_moment(law: Law) -> Array:
+    """Return E|r|^4, (n,): what the rounding of M is relative to."""
+    n, outputs = law.h.shape
+    identity = np.repeat(np.eye(outputs, dtype=law.h.dtype)[None], n, axis=0)
+    moment: Array = np.asarray(law.quadratic_variance(identity) + law.quadratic_mean(identity) ** 2, np.float64)
+    return moment
+
+
+# --- traces: the information, and the variances of the diagonal entries ------------------------------------------------
+
+
+def score_gram_svec(G: Sequence[Array], inputs: Sequence[Array]) -> Array:
+    r"""Return :math:`\sum_iw_iw_i^\top`, :math:`w_i=\mathrm{svec}(\partial_ih\,\partial_ih^\top)`: vJac'vJac, symmetric part.
+
+    In a layer it is :math:`|\bar h_l|_4^4\sum_ow_ow_o^\top` over the units, so nothing of the size of P^2 appears.
+    """
+    outputs = G[0].shape[1]
+    rows, columns, weight = _svec_basis(outputs)
+    total = np.zeros((len(G[0]), len(rows), len(rows)))
+    for G_l, h_bar in zip(G, inputs, strict=True):
+        doubled = np.asarray(G_l, np.float64)
+        w = doubled[:, rows] * doubled[:, columns] * weight[:, None]
+        total += _fourth_powers(h_bar)[:, None, None] * np.matmul(w, w.swapaxes(1, 2))
+    return total
+
+
+def curvature_gram(S: Sequence[Array | None], inputs: Sequence[Array], outputs: int) -> Array:
+    r"""Return :math:`\sum_i\partial_i^2h\,\partial_i^2h^\top=\sum_l|\bar h_l|_4^4S_lS_l^\top`, (n, T, T)."""
+    total = np.zeros((len(inputs[0]), outputs, outputs))
+    for S_l, h_bar in zip(S, inputs, strict=True):
+        if S_l is not None:
+            total += _fourth_powers(h_bar)[:, None, None] * np.matmul(S_l, S_l.swapaxes(1, 2))
+    return total
+
+
+def information_trace_bounds(law: Law, exact: Array, gram: Array) -> Bounds:
+    r"""Bound :math:`\mathrm{tr}(DI)`: (13) of 2024 with D = J J', (15) with D = dHes'dHes, and (22), (24) of Theorem D.1."""
+    information = np.asarray(law.information(), np.float64)
+    forms = _trace_forms(_spectrum(gram), _spectrum(information))
+    trace = np.trace(gram, axis1=1, axis2=2) * np.trace(information, axis1=1, axis2=2)
+    return Bounds(exact, *forms, trace)
+
+
+def score_trace_bounds(law: Law, exact: Array, gram: Array) -> Bounds:
+    r"""Bound :math:`\mathrm{tr}(DM)` of `score_gram_svec`: (14) of 2024 corrected, and (23) of Theorem D.1.
+
+    :math:`\min\{s_{max}^2(\mathrm{vJac})\,\mathrm{tr}M,\ \sum_i\|\partial_ih\|^4\lambda_{max}(M)\}`. Unfolded to T^2 x T^2 both
+    matrices have T (T - 1) / 2 zero eigenvalues more, on antisymmetric matrices, which spoil the lower bound; svec has none of
+    them.
+    """
+    s, values = _spectrum(gram), _spectrum(_svec_quartic(law))
+    lower, upper = _trace_forms(s, values)
+    lower["svec"], upper["svec"] = lower["spectrum"], upper["spectrum"]
+    zeros = ((0, 0), (0, law.h.shape[1] * (law.h.shape[1] - 1) // 2))
+    padded = _trace_forms(np.pad(s, zeros), np.pad(values, zeros))
+    lower["spectrum"], upper["spectrum"] = padded[0]["spectrum"], padded[1]["spectrum"]
+    return Bounds(exact, lower, upper, np.trace(gram, axis1=1, axis2=2) * _fourth_moment(law))
+
+
+def printed_trace_bounds(law: Law, exact: Sequence[Array], K: Array, vectors: Array, curvature: Array) -> list[Bounds]:
+    r"""Return (13), (14), (15) and (22), (23), (24) of 2024 exactly as printed, which are no bounds.
+
+    The first terms carry :math:`\|\partial h\|_F`, :math:`\|\partial h\|_F^2` and :math:`\|\mathrm{dHes}\|_F` where the proofs
+    need the squares of largest singular values, and the sum in (23) stops after T of the T^2 eigenvalues.
+    """
+    information, values = _spectrum(np.asarray(law.information(), np.float64)), _spectrum(_svec_quartic(law))
+    trace, largest = information.sum(axis=1), information[:, 0]
+    first, curved = (np.trace(gram, axis1=1, axis2=2) for gram in (K, curvature))
+    outputs = law.h.shape[1]
+    minima = [
+        (np.sqrt(first) * trace, first * largest),
+        (first * values.sum(axis=1), first**2 * values[:, 0]),
+        (np.sqrt(curved) * trace, curved * largest),
+    ]
+    spectra = [
+        (_spectrum(K), information),
+        (_spectrum(vectors)[:, :outputs], values[:, :outputs]),
+        (_spectrum(curvature), information),
+    ]
+    printed = []
+    for one, (derivative, response), (s, eigenvalues) in zip(exact, minima, spectra, strict=True):
+        lower, upper = _trace_forms(s, eigenvalues)
+        upper |= {"derivative": derivative, "response": response}
+        printed.append(Bounds(one, {"spectrum": lower["spectrum"]}, upper, np.zeros_like(one)))
+    return printed
+
+
+def _trace_forms(s: Array, values: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    r"""Return bounds of tr(DR) from the descending spectra s of D and `values` of R, (n, k) each: lower, upper.
+
+    Theorem D.2: :math:`\sum_ts_t\lambda_{n-t+1}\le\mathrm{tr}(DR)\le\sum_ts_t\lambda_t`.
+    """
+    lower = {
+        "derivative": s[:, -1] * values.sum(axis=1),
+        "response": values[:, -1] * s.sum(axis=1),
+        "spectrum": (s * values[:, ::-1]).sum(axis=1),
+    }
+    upper = {
+        "derivative": s[:, 0] * values.sum(axis=1),
+        "response": values[:, 0] * s.sum(axis=1),
+        "spectrum": (s * values).sum(axis=1),
+    }
+    return lower, upper
+
+
+def _spectrum(matrices: Array) -> Array:
+    """Return the eigenvalues of positive semi-definite matrices in descending order, (n, k)."""
+    values: Array = np.maximum(np.linalg.eigvalsh(matrices)[:, ::-1], 0)
+    return values
+
+
+def _svec_basis(outputs: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    rows, columns = (one.astype(np.int64) for one in np.triu_indices(outputs))
+    return rows, columns, np.where(rows == columns, 1.0, np.sqrt(2.0))
+
+
+def _svec_quartic(law: Law) -> Array:
+    """Return M on symmetric matrices in an orthonormal basis, (n, k, k) with k = T (T + 1) / 2."""
+    rows, columns, weight = _svec_basis(law.h.shape[1])
+    root = np.asarray(quartic_root(law)[:, :, rows, columns], np.float64) * weight
+    unfolded: Array = np.matmul(root.swapaxes(1, 2), root)
+    return unfolded
+
+
+def _fourth_powers(h_bar: Array) -> Array:
+    powers: Array = np.square(np.square(np.asarray(h_bar, np.float64))).sum(axis=1)
+    return powers
+
+
+# --- single entries ----------------------------------------------------------------------------------------------------
+
+
+def score_entry_bounds(law: Law, u: Array, v: Array) -> Bounds:
+    r"""Bound :math:`M(u,v,u,v)`, the variance of the entry with derivatives u and v (n, T, k) of the score estimator.
+
+    Appendix C of 2024: :math:`\|u\|^2\|v\|^2\tilde\gamma_{max}(M)`, with the certified :math:`\lambda_{max}` of M on symmetric
+    matrices for :math:`\tilde\gamma_{max}`. As only the symmetric part of :math:`uv^\top` enters,
+    :math:`(\|u\|^2\|v\|^2+(u^\top v)^2)/2` serves as well. By Cauchy-Schwarz :math:`\sqrt{K(u,u,u,u)K(v,v,v,v)}-I(u,v)^2`.
+    """
+    largest = quartic_extremes(law)[1][:, None]
+    # Everything is of degree two in u and in v: at size one the fourth powers of small derivatives do not underflow.
+    (u, size_u), (v, size_v) = _at_size_one(u), _at_size_one(v)
+    size = size_u * size_v
+    square, product = _columns(u, u) * _columns(v, v), _columns(u, v)
+    moments = np.sqrt(law.fourth_moment(u)) * np.sqrt(law.fourth_moment(v))
+    upper = {
+        "theorem": largest * square,
+        "symmetric": largest * (square + np.square(product)) / 2,
+        "moments": np.maximum(moments - np.square(_columns(u, law.product(v))), 0),
+    }
+    upper = {form: bound * size * size for form, bound in upper.items()}
+    return Bounds(_product_variance(law, u, v) * size * size, {}, upper, moments * size * size)
+
+
+def hessian_entry_bounds(law: Law, s: Array) -> Bounds:
+    r"""Bound :math:`s^\top I s`, the variance of the entry with second derivative s (n, T, k) of the Hessian estimator.
+
+    Appendix C of 2024: :math:`\|\partial^2_{ij}h\|^2s_{max}(I)`.
+    """
+    upper = {"theorem": information_extremes(law)[1][:, None] * _columns(s, s)}
+    return Bounds(law.diagonal(s), {}, upper, upper["theorem"])
+
+
+def _at_size_one(u: Array) -> tuple[Array, Array]:
+    """Return the directions divided by their largest entry, and that entry, (n, k); a direction of 0 stays."""
+    size = np.abs(u).max(axis=1)
+    size = np.where(size == 0, 1, size)
+    return u / size[:, None, :], size
+
+
+def _columns(u: Array, v: Array) -> Array:
+    """Return u . v column by column, (n, k)."""
+    product: Array = np.einsum("ntk,ntk->nk", u, v)
+    return product
+
+
+def _product_variance(law: Law, u: Array, v: Array, tile: int = 2**22) -> Array:
+    """Return Var((u.r)(v.r)) column by column, as the variance of the form r' sym(u v') r."""
+    n, outputs, k = u.shape
+    variance = np.empty((n, k), dtype=u.dtype)
+    step = max(1, tile // (n * outputs**2))
+    for start in range(0, k, step):
+        left, right = (one[:, :, start : start + step].swapaxes(1, 2) for one in (u, v))
+        form = left[..., :, None] * right[..., None, :]
+        variance[:, start : start + step] = law.quadratic_variance((form + form.swapaxes(2, 3)) / 2)
+    return variance

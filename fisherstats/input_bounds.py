@@ -1,0 +1,165 @@
+"""Bounds of what is known before any derivative: the extremes of a family at each input, and the variance over inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats import calls, labels, views
+from fisherstats.checks import bounds as checks
+from fisherstats.closed_form import assembly, family_bounds, fisher
+from fisherstats.closed_form.family_bounds import STATEMENTS, TENSORS
+from fisherstats.closed_form.inequalities import attained_extremes
+from fisherstats.closed_form.tensor_bounds import tightness
+from fisherstats.model import derivatives
+from fisherstats.model.families.extremes import information_extremes
+from fisherstats.model.network import MLP
+
+__all__ = ["family_extremes", "input_variance_bounds"]
+
+Array = NDArray[np.floating]
+
+
+def family_extremes(
+    model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
+) -> xr.Dataset:
+    r"""Extremes over unit vectors of I(h), the fourth moment K and M = Cov(rr', rr') at each input (2024, Proposition 4.3).
+
+    Certified ends beside what the statements say: :math:`\tilde\lambda_{max}(K)\le B\lambda_{max}(I)\le B^2` where
+    :math:`\|r\|^2\le B` (Proposition 4.3), B = 2 for classes (Corollary R.1); :math:`\lambda_{max}(I)\le m` and
+    :math:`\tilde\lambda_{max}(M)\le2m` for classes with :math:`m=\min(\max_kp_k,1-\|p\|^2)` (Theorem 5.2); 1 and 2 for a
+    Gaussian of unit variance (Proposition 5.1).
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``certified (input, tensor, side)``, tensor = information, fourth_moment, square_covariance (exact for the information
+        up to rounding outwards); ``attained (input, side)``, extremes of M that an iteration attained; ``by_statement (input,
+        bound, tensor, side)``, 0 below and inf above where a statement does not apply or says nothing; ``ratio (input, bound,
+        tensor)``, its upper end over the certified one; ``squared_radius (input)``, the largest :math:`\|r\|^2`, inf where t is
+        unbounded. Units of 1, source key ``family-extremes``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused.
+
+    Notes
+    -----
+    Assumptions: those of each statement; the values are with respect to natural parameters. What Proposition 4.3 says of M is by
+    Corollary 4.2, :math:`B\lambda_{max}(I)-\lambda_{min}(I)^2`. Only certified numbers enter a bound anywhere in the package;
+    attained ones are shown. Cost: eigenvalue problems of the size of the outputs (C x C for classes; T (T + 1) / 2 for families
+    without a closed form), 60 iterations for what is attained.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]], activation=[], family=fs.families.Categorical(3))
+    >>> found = fs.family_extremes(model, np.array([[1.0]])).sel(input=0, side="upper")
+    >>> found.attained.round(6).item(), found.certified.sel(tensor="square_covariance").round(6).item()
+    (0.055556, 0.111111)
+    >>> found.by_statement.sel(bound="theorem_5_2", tensor="square_covariance").round(6).item()
+    0.666667
+    """
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        _, law = call.pass_through(x, first_input)
+        certified, said = family_bounds.certified_extremes(law), family_bounds.statements(law)
+        attained = attained_extremes(law, certified[:, 2, 1])
+        ratio = tightness(np.broadcast_to(certified[:, None, :, 1], said.shape[:3]), said[..., 1])
+        arrays = [certified, np.stack(attained, axis=1), said, ratio, family_bounds.squared_radius(law)]
+        return [array.astype(call.rows.dtype, copy=False) for array in arrays]
+
+    certified, attained, said, ratio, radius = call.stack(block, call.block_rows(), infinite=True)
+    entries: list[labels.Entry] = [
+        ("extremes_certified", ["input", "tensor", "side"], certified),
+        ("extremes_attained", ["input", "side"], attained),
+        ("extremes_by_statement", ["input", "bound", "tensor", "side"], said),
+        ("extremes_ratio", ["input", "bound", "tensor"], ratio),
+        ("squared_radius", ["input"], radius),
+    ]
+    coords = labels.coordinates(tensor=list(TENSORS), side=["lower", "upper"], bound=list(STATEMENTS)) | call.input_coordinate()
+    return labels.dataset(entries, coords, call.provenance())
+
+
+def input_variance_bounds(
+    model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
+) -> xr.Dataset:
+    r"""Certified bound of the variance over inputs of the diagonal information, beside the exact one (2024, Lemma 4.8).
+
+    :math:`\mathrm{Var}_x(I(\theta_i|x))\le E_x[I(\theta_i|x)^2]\le E_x[\|\partial_ih\|^4\lambda_{max}^2(I(h|x))]`.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least two rows, finite and real.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``exact, upper, ratio (moment, param)``: for moment = "population" the variance under the law that is uniform on the
+        given inputs and the lemma for that law, for "sample" the variance with divisor n - 1 and the bound times n / (n - 1);
+        ``second_moment (param)``, the mean square in between. Units of 1, source key ``input-variance-bound``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused, or x has a single row.
+
+    Notes
+    -----
+    Assumptions: none on the activations. It is the part of the variance under random inputs that no number of labels removes
+    (`estimator_variance` with ``design="random"``). Cost: that of `fisher_information`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> bounds = fs.input_variance_bounds(model, np.array([[1.0], [3.0]]))
+    >>> bounds.exact.sel(moment="population").values, bounds.upper.sel(moment="population").values
+    (array([16.,  0.]), array([41.,  1.]))
+    """
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    checks.several_inputs("a variance over inputs", call.n_inputs)
+    views.check(call, "diagonal", False, 8)
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        G = derivatives.jacobians(call.model, passed)
+        information = fisher.unit_factors(law, G)
+        largest = information_extremes(law)[1][:, None]
+        norms = [np.einsum("nto,nto->no", G_l, G_l) * largest for G_l in G]
+        squares = [[np.square(np.asarray(one, np.float64)) for one in factors] for factors in (information, norms)]
+        sums = [assembly.diagonal(one, passed.inputs, 4, call.sizes, False) for one in squares]
+        return [*assembly.moments_over_inputs(information, passed.inputs, 2), *sums]
+
+    _, _, deviations, square_sum, bound_sum = call.mean(block, call.block_rows(), combine=assembly.merge_moments)
+    n, dtype = call.n_inputs, call.rows.dtype
+    exact, upper = (np.stack([one / (n - 1), one / n]) for one in (deviations, bound_sum))
+    entries: list[labels.Entry] = [
+        ("input_variance_exact", ["moment", "param"], exact.astype(dtype, copy=False)),
+        ("input_variance_upper", ["moment", "param"], upper.astype(dtype, copy=False)),
+        ("input_variance_ratio", ["moment", "param"], tightness(exact, upper).astype(dtype, copy=False)),
+        ("input_second_moment", ["param"], (square_sum / n).astype(dtype, copy=False)),
+    ]
+    coords = labels.param_coordinates(model.widths) | labels.coordinates(moment=["sample", "population"])
+    return labels.dataset(entries, coords, call.provenance())

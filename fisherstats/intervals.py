@@ -1,0 +1,125 @@
+"""Normal confidence intervals of estimated entries, from their closed-form standard errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+from scipy.special import ndtri
+
+from fisherstats import calls, labels, monte_carlo
+from fisherstats.checks import arguments
+from fisherstats.estimators import estimate_fisher
+from fisherstats.model.network import MLP
+from fisherstats.schema import ESTIMATORS
+
+__all__ = ["confidence_intervals"]
+
+
+def confidence_intervals(
+    model: MLP,
+    x: Any,
+    *,
+    estimator: str | Sequence[str],
+    n_draws: int,
+    rng: int | np.random.SeedSequence | np.random.Generator,
+    level: float = 0.95,
+    view: str = "diagonal",
+    per_input: bool = False,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Monte Carlo estimates of the diagonal with intervals :math:`\hat I\pm z\sqrt V`, V the closed-form variance (Lemma 3.1).
+
+    The standard error is exact and not estimated from the draws, so only the normal law of the estimate is an approximation
+    (central limit theorem in the number of draws and inputs).
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real; they are taken as given (fixed design).
+    estimator : {"score", "hessian"} or a sequence of both
+        A sequence adds the dim ``estimator``; a pair uses the same labels.
+    n_draws : int
+        Labels per input, N.
+    rng : int, SeedSequence or Generator
+        Source of the labels; the same int gives the labels that `estimate_fisher` draws.
+    level : float, default 0.95
+        Nominal coverage, between 0 and 1.
+    view : {"diagonal"}, default "diagonal"
+        The diagonal; variances of other entries are given by `functional_variance`.
+    per_input : bool, default False
+        Give each input's own estimate and interval.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    Dataset
+        ``estimate``, ``standard_error``, ``lower``, ``upper``, dims ([input,] [estimator,] param). Units of 1, source keys
+        ``both-estimators``, ``estimator-variance``, ``confidence-interval``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Cost: that of `estimate_fisher`. An interval is not cut at 0. At 1000 draws and more, intervals of level 0.95 cover in 94 to
+    96 % of replicates where the absolute skewness of the estimate is at most 0.15; few draws of a skewed law cover otherwise,
+    by as much as ``docs/coverage.md`` shows. Intervals of several entries do not hold jointly with that probability.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> found = fs.confidence_intervals(model, np.array([[1.0, 1.0]]), estimator="score", n_draws=1000, rng=0)
+    >>> ((found.lower < 1) & (1 < found.upper)).values
+    array([ True,  True,  True])
+    """
+    level = arguments.fraction("level", level)
+    arguments.choice("view", view, ("diagonal",))
+    asked: dict[str, Any] = {
+        "n_draws": arguments.positive_integer("n_draws", n_draws),
+        "per_input": per_input,
+        "on_kink": on_kink,
+    }
+    common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    call = calls.prepare(model, x, **common)
+    chosen = arguments.words("estimator", estimator, ESTIMATORS)
+    seed = arguments.seed_sequence(rng)
+    estimated = cast(xr.DataArray, estimate_fisher(model, x, estimator=estimator, rng=seed, **asked, **common))
+    estimate, error = estimated.values, estimated.coords["standard_error"].values
+    reach = ndtri((1 + level) / 2).astype(estimate.dtype) * error
+    dims = [str(dim) for dim in estimated.dims]
+    coords = labels.param_coordinates(model.widths)
+    if per_input:
+        coords |= call.input_coordinate()
+    if "estimator" in dims:
+        coords |= labels.coordinates(estimator=chosen)
+    values = {
+        "interval_estimate": estimate,
+        "standard_error": error,
+        "interval_lower": estimate - reach,
+        "interval_upper": estimate + reach,
+    }
+    provenance = call.provenance(estimator=chosen, level=level, seed=monte_carlo.seed_record(seed), **asked)
+    return labels.dataset([(key, dims, array) for key, array in values.items()], coords, provenance)

@@ -1,0 +1,205 @@
+"""How many draws an estimate of the Fisher information needs, which estimator to use, and how to split a budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats import calls, labels, views
+from fisherstats.calls import Call
+from fisherstats.checks import arguments, inputs
+from fisherstats.closed_form import assembly, covariance, fisher
+from fisherstats.closed_form import planning as closed
+from fisherstats.model import derivatives
+from fisherstats.model.network import MLP
+from fisherstats.schema import ESTIMATORS
+
+__all__ = ["plan_draws"]
+
+Array = NDArray[np.floating]
+
+
+def plan_draws(
+    model: MLP,
+    x: Any,
+    *,
+    target_cv: float,
+    level: str = "parameter",
+    design: str = "fixed",
+    n_inputs: int | None = None,
+    cost_input: float | None = None,
+    cost_draw: float | None = None,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Draws per input that bring the relative standard error of an estimate to a target (2024, Lemma 3.1 and Theorem 4.7).
+
+    Fixed design: the smallest N with :math:`V^{(1)}/N\le\text{target}^2I^2`, where :math:`V^{(1)}` is the variance of the mean
+    over the given inputs with one draw each. Random design: :math:`(s_x^2+\bar V/N)/N_x\le\text{target}^2I^2`, which no N reaches
+    where the floor :math:`s_x^2/N_x` alone is larger.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row (two for the random design), finite and real.
+    target_cv : float
+        Wanted standard error over the exact value.
+    level : {"parameter", "layer", "trace"}, default "parameter"
+        Of what: each diagonal entry, the mean entry of each layer, or the trace.
+    design : {"fixed", "random"}, default "fixed"
+        Whether the given inputs are all there is, or a sample that tells the variance over inputs.
+    n_inputs : int, optional
+        Inputs of the planned random design, N_x; the number of given inputs by default.
+    cost_input, cost_draw : float, optional
+        Cost of one more input and of one more draw, in one unit; both, and for the random design only.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    Dataset
+        ``draws (estimator[, param | layer])``, whole numbers as floats, inf where no number of draws is enough; ``best ([param |
+        layer])``, the estimator of the smaller variance ("either" where they are equal); for parameters ``median_draws
+        (estimator, layer)`` over those with information. Random design: ``floor_cv``, the relative error that is left with
+        exact conditional information; with costs ``optimal_draws``, N* = sqrt(cost_input V / (cost_draw s_x^2)), below 1 to be
+        read as 1, and ``optimal_inputs``, the inputs that then reach the target. Source keys ``draws-needed``,
+        ``draws-needed-random``, ``optimal-split``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Cost: that of `estimator_variance`. An entry that is known without a draw (no variance) takes one draw; one without
+    information has no relative error, and takes inf unless it has no variance either. The random design takes the variance over
+    inputs as estimated from the given inputs, without an allowance for its own error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> layers = [[[1.0, 0.5]], [[2.0, 0.0]]]
+    >>> model = fs.MLP(layers, activation="tanh", family=fs.families.Gaussian())
+    >>> plan = fs.plan_draws(model, np.array([[1.0]]), target_cv=0.1, level="layer")
+    >>> plan.draws.values
+    array([[2.000e+02, 2.000e+02],
+           [2.509e+03, 1.000e+00]])
+    >>> plan.best.values.tolist()
+    ['score', 'hessian']
+    """
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    target = arguments.positive_number("target_cv", target_cv)
+    arguments.choice("level", level, ("parameter", "layer", "trace"))
+    arguments.choice("design", design, ("fixed", "random"))
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    costs = inputs.costs(cost_input, cost_draw, design)
+    planned = call.n_inputs
+    if design == "random":
+        inputs.at_least_two_inputs(call.n_inputs, design)
+        planned = call.n_inputs if n_inputs is None else arguments.positive_integer("n_inputs", n_inputs)
+    elif n_inputs is not None:
+        inputs.fixed_inputs(n_inputs)
+    views.check(call, "diagonal", False, 8)
+    information, spread, variance = _moments(call, level, on_kink, design == "random")
+    dims, coords = {
+        "parameter": (["param"], labels.param_coordinates(model.widths)),
+        "layer": (["layer"], labels.layer_coordinates(model.n_layers)),
+        "trace": ([], {}),
+    }[level]
+    shape = information.shape if dims else ()
+    floor = spread / planned if design == "random" else np.zeros_like(spread)
+    draws = closed.draws_needed(variance / planned, floor, (target * information) ** 2)
+    random = "_random" if design == "random" else ""
+    entries: list[labels.Entry] = [
+        (f"plan_draws{random}", ["estimator", *dims], draws.reshape(2, *shape)),
+        ("plan_best", dims, _best(variance).reshape(shape)),
+    ]
+    if level == "parameter":
+        layers = labels.layer_coordinates(model.n_layers)
+        entries.append(("plan_median", ["estimator", "layer"], _median_per_layer(call, draws, information)))
+        coords = coords | layers
+    if random:
+        entries.append(("plan_floor", dims, closed.relative_error(floor, information).reshape(shape)))
+    if costs is not None:
+        optimal = closed.optimal_draws(variance, spread, *costs)
+        needed = closed.inputs_needed(variance, spread, np.maximum(optimal, 1), (target * information) ** 2)
+        entries.append(("plan_optimal_draws", ["estimator", *dims], optimal.reshape(2, *shape)))
+        entries.append(("plan_optimal_inputs", ["estimator", *dims], needed.reshape(2, *shape)))
+    provenance = call.provenance(
+        target_cv=target,
+        level=level,
+        design=design,
+        planned_inputs=planned,
+        cost_input=None if costs is None else costs[0],
+        cost_draw=None if costs is None else costs[1],
+        on_kink=on_kink,
+    )
+    return labels.dataset(entries, coords | labels.coordinates(estimator=ESTIMATORS), provenance)
+
+
+def _moments(call: Call, level: str, on_kink: str, with_spread: bool) -> tuple[Array, Array, Array]:
+    """Return the mean information (k,), its variance over inputs (k,), 0 if not asked for, and the mean variances (2, k)."""
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input, order=2)
+        call.refuse_kinks(passed, on_kink, first_input)
+        G = derivatives.jacobians(call.model, passed)
+        S = derivatives.curvatures(call.model, passed, G)
+        if level == "parameter":
+            of_score, of_hessian = covariance.score_variance_factors(law, G), covariance.hessian_variance_factors(law, S)
+            sums = [
+                assembly.diagonal(of_score, passed.inputs, 4, call.sizes, False),
+                assembly.diagonal(of_hessian, passed.inputs, 4, call.sizes, False),
+            ]
+            units = fisher.unit_factors(law, G)
+            if with_spread:
+                return [*assembly.moments_over_inputs(units, passed.inputs, 2), *sums]
+            return [assembly.diagonal(units, passed.inputs, 2, call.sizes, False), *sums]
+        groups = covariance.layer_groups(G, S, passed.inputs, call.sizes, level == "trace")
+        information, *moments = covariance.group_moments(law, groups)
+        sums = [np.asarray(one, np.float64).sum(axis=0) for one in moments[:2]]
+        if with_spread:
+            return [*assembly.moments_of_values(information), *sums]
+        return [np.asarray(information, np.float64).sum(axis=0), *sums]
+
+    rows = call.block_rows(second_order=True)
+    if not with_spread:
+        information, *means = call.mean(block, rows)
+        return information, np.zeros_like(information), np.stack(means)
+    _, information, deviations, *sums = call.mean(block, rows, combine=assembly.merge_moments)
+    return information, deviations / max(call.n_inputs - 1, 1), np.stack(sums) / call.n_inputs
+
+
+def _best(variance: Array) -> NDArray[np.str_]:
+    score, hessian = variance
+    return np.where(score < hessian, "score", np.where(hessian < score, "hessian", "either"))
+
+
+def _median_per_layer(call: Call, draws: Array, information: Array) -> Array:
+    """Return the median draws over the parameters of each layer that have information; inf where there are none."""
+    medians = np.full((len(draws), call.model.n_layers), np.inf)
+    for layer, part in enumerate(call.model.layer_slices()):
+        informed = draws[:, part][:, information[part] > 0]
+        if informed.size:
+            # The lower of two middle values: an average with inf would be inf.
+            medians[:, layer] = np.quantile(informed, 0.5, axis=1, method="inverted_cdf")
+    return medians

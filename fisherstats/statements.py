@@ -1,0 +1,281 @@
+"""The numbered statements of the papers: which function computes each, which test checks it, or why there is none.
+
+`docs/theorem_map.md` is written from this table (`python -m docs.theorem_map`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["STATEMENTS", "Statement"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One numbered statement of a paper."""
+
+    paper: str
+    number: str
+    says: str
+    functions: tuple[str, ...] = ()
+    """Dotted names inside fisherstats."""
+    tests: tuple[str, ...] = ()
+    """Test files."""
+    reason: str = ""
+    """Why there is no function or no test."""
+    note: str = ""
+    """What is wrong or different in print."""
+
+
+_2021, _2024, _2017 = "soen-sun-2021", "soen-sun-2024", "sun-nielsen-2017"
+_LATER = "relative Fisher information and its uses are not in this version"
+
+STATEMENTS = (
+    Statement(
+        _2021,
+        "eq (6)",
+        "I(theta) = E[J' I(h) J]",
+        ("fisher_information", "fisher_operator", "closed_form.fisher.unit_factors"),
+        ("tests/oracle/test_information.py",),
+    ),
+    Statement(
+        _2021,
+        "Lemma 2",
+        "I(h) = Cov(t) = d eta / d h",
+        ("output_information",),
+        ("tests/oracle/test_information.py", "tests/model/test_families_moments.py"),
+    ),
+    Statement(
+        _2021,
+        "Theorem 3",
+        "the two forms of the information agree for activations of class C2",
+        ("estimate_fisher", "kink_report", "checks.inputs.kink_free"),
+        ("tests/test_monte_carlo.py", "tests/test_bad_input.py"),
+        note="the corollary on ReLU is too strong: only points on a kink are excluded, so the estimator refuses those alone",
+    ),
+    Statement(
+        _2021,
+        "Theorem 4",
+        "Cov(I-hat-1)_ijkl = J_ai J_bj J_ck J_dl M_abcd / N",
+        ("estimator_covariance", "covariance_product", "functional_variance", "hidden_information_variance"),
+        ("tests/oracle/test_covariances.py",),
+    ),
+    Statement(
+        _2021,
+        "Lemma 5",
+        "K = fourth cumulant + three pairings of I",
+        ("model.families.Law.fourth_moment", "model.families.Law.square_variance"),
+        ("tests/model/test_families_moments.py",),
+    ),
+    Statement(
+        _2021,
+        "Theorem 6",
+        "Cov(I-hat-2)_ijkl = H^a_ij H^b_kl I_ab / N",
+        ("estimator_covariance", "covariance_product", "functional_variance"),
+        ("tests/oracle/test_covariances.py",),
+    ),
+    Statement(
+        _2021,
+        "Theorem 7",
+        "|Cov(I-hat-1)|_F <= |J|_F^4 |M|_F / N",
+        ("covariance_bounds", "covariance_norms"),
+        ("tests/test_tensor_bounds.py", "tests/oracle/test_tensor_bounds.py", "validation/golden_table"),
+    ),
+    Statement(
+        _2021,
+        "Theorem 8",
+        "|Cov(I-hat-2)|_F <= |H|_F^2 |I(h)|_F / N",
+        ("covariance_bounds", "covariance_norms"),
+        ("tests/test_tensor_bounds.py", "tests/oracle/test_tensor_bounds.py", "validation/golden_table"),
+    ),
+    Statement(
+        _2021,
+        "Section 3.4",
+        "Chebyshev: how many draws for an error, and for I-hat-2 to be positive definite",
+        ("definiteness", "plan_draws"),
+        ("tests/test_definiteness.py", "tests/test_planning.py"),
+    ),
+    Statement(
+        _2021,
+        "derivative lemma, eq (19)",
+        "dh_L^a/dW_l = D_l B_{l+1}' e_a hbar_l'",
+        ("model.derivatives.jacobians", "hidden_information"),
+        ("tests/oracle/test_information.py",),
+    ),
+    Statement(
+        _2021,
+        "norm theorem, eq (20)",
+        "|B_{l+1} D_l|_F is bounded by the product of the weights' Frobenius norms",
+        reason="weight norms are the subject of a later part",
+        note="false at the last layer for more than one output: the empty product must be sqrt(n_L)",
+    ),
+    Statement(
+        _2021,
+        "spectral remark, eqs (21), (22)",
+        "the same with largest singular values",
+        ("covariance_norms",),
+        ("tests/oracle/test_covariances.py",),
+        reason="the norm of eq (22) is given as an interval; the weight bound is the subject of a later part",
+    ),
+    Statement(
+        _2024,
+        "eqs (2), (3)",
+        "the score estimator and the Hessian estimator",
+        ("estimate_fisher",),
+        ("tests/test_monte_carlo.py",),
+    ),
+    Statement(
+        _2024,
+        "Lemma 3.1",
+        "I(theta_i|x), V_1 and V_2 in closed form",
+        ("estimator_variance",),
+        ("tests/oracle/test_estimator_variance.py",),
+    ),
+    Statement(
+        _2024,
+        "Theorem 4.1",
+        "element-wise bounds (7) to (9)",
+        ("variance_bounds",),
+        ("tests/test_bounds.py", "tests/oracle/test_bounds.py"),
+    ),
+    Statement(
+        _2024,
+        "Corollary 4.2",
+        "extremes of M from those of K",
+        reason="the extremes of M are bounded directly and more tightly (variance_bounds, family_extremes)",
+    ),
+    Statement(
+        _2024, "Proposition 4.3", "bounded t: lambda(K) <= B lambda(I)", ("family_extremes",), ("tests/test_tensor_bounds.py",)
+    ),
+    Statement(_2024, "Remark 4.4", "V_2 = 0 in the last canonical layer", ("estimator_variance",), ("tests/test_precision.py",)),
+    Statement(
+        _2024,
+        "Remark 4.5",
+        "V_2 of the last but one layer is sigma''^2 hbar^4 u'Iu",
+        ("model.derivatives.curvatures",),
+        ("tests/oracle/test_estimator_variance.py",),
+    ),
+    Statement(
+        _2024,
+        "Corollary 4.6",
+        "bounds of the trace variances",
+        ("trace_bounds",),
+        ("tests/test_tensor_bounds.py", "tests/oracle/test_tensor_bounds.py", "validation/errata"),
+        note="false as printed: the norms need the powers 2, 4 and 2; kept as form='printed', see validation/errata",
+    ),
+    Statement(
+        _2024,
+        "Theorem 4.7",
+        "random inputs: (Var_x I + E_x V / N) / n",
+        ("estimator_variance", "closed_form.covariance.under_design"),
+        ("tests/oracle/test_estimator_variance.py", "tests/test_monte_carlo.py"),
+    ),
+    Statement(
+        _2024,
+        "Lemma 4.8",
+        "Var_x I(theta_i|x) <= E|dh|^4 lambda_max^2(I)",
+        ("input_variance_bounds",),
+        ("tests/test_tensor_bounds.py",),
+    ),
+    Statement(
+        _2024,
+        "Proposition 5.1",
+        "a Gaussian of unit variance has the extremes 1 and 2",
+        ("variance_bounds", "family_extremes"),
+        ("tests/test_bounds.py",),
+    ),
+    Statement(
+        _2024,
+        "Theorem 5.2",
+        "categorical: lambda(I) <= m(x), lambda~(M) <= 2 m(x)",
+        ("family_extremes",),
+        ("tests/test_tensor_bounds.py",),
+    ),
+    Statement(_2024, "eq (17)", "the empirical Fisher", ("empirical_fisher",), ("tests/oracle/test_empirical.py",)),
+    Statement(
+        _2024,
+        "Lemma 6.1",
+        "bias of the empirical Fisher",
+        ("empirical_fisher", "bias_signature"),
+        ("tests/oracle/test_empirical.py",),
+    ),
+    Statement(
+        _2024, "Theorem C.1", "variances of the off-diagonal entries", ("off_diagonal_bounds",), ("tests/test_tensor_bounds.py",)
+    ),
+    Statement(_2024, "Lemma C.2", "bounds of them", ("off_diagonal_bounds",), ("tests/test_tensor_bounds.py",)),
+    Statement(_2024, "Corollary C.3", "trivial lower bounds of them", ("off_diagonal_bounds",), ("tests/test_tensor_bounds.py",)),
+    Statement(
+        _2024,
+        "Theorem D.1",
+        "trace bounds by the whole spectrum",
+        ("trace_bounds",),
+        ("tests/test_tensor_bounds.py", "tests/oracle/test_tensor_bounds.py", "validation/errata"),
+        note="the sum runs over T^2 eigenvalues, here over the T(T+1)/2 of the symmetric matrices; with T terms it is violated",
+    ),
+    Statement(
+        _2024,
+        "Theorem D.2",
+        "generalised Ruhe inequality",
+        ("trace_bounds",),
+        ("tests/test_tensor_bounds.py",),
+        reason="used, not restated",
+    ),
+    Statement(
+        _2024, "Appendix E", "I(h) of the softmax", ("model.families.Categorical",), ("tests/model/test_families_moments.py",)
+    ),
+    Statement(
+        _2024,
+        "Corollaries G.1, G.2",
+        "variance of the empirical Fisher",
+        ("empirical_variance",),
+        ("tests/test_empirical_variance.py",),
+    ),
+    Statement(
+        _2024,
+        "Remark H.1",
+        "I-hat-2 on the diagonal without second derivatives of F",
+        ("closed_form.fisher.hessian_factors",),
+        ("tests/test_monte_carlo.py",),
+    ),
+    Statement(
+        _2024,
+        "Lemmas I.1, J.1",
+        "Rayleigh quotients of I and M",
+        ("closed_form.inequalities.LawBounds",),
+        ("tests/test_bounds.py",),
+        reason="steps of proofs",
+    ),
+    Statement(_2024, "Corollary R.1", "B = 2 for one-hot t", ("family_extremes",), ("tests/test_tensor_bounds.py",)),
+    Statement(
+        "efron-1975",
+        "Section 3",
+        "curvature of a one-parameter family",
+        ("efron_curvature",),
+        ("tests/oracle/test_curvature.py",),
+    ),
+    Statement(
+        "amari-nagaoka-2000", "Section 2.3", "third-order tensor", ("amari_chentsov",), ("tests/oracle/test_curvature.py",)
+    ),
+    Statement(
+        "sun-2026",
+        "estimators and envelopes",
+        "random probes of the metric and deterministic envelopes for a softmax",
+        ("estimate_fisher", "information_envelopes"),
+        ("tests/test_probes.py",),
+    ),
+    Statement(_2017, "definition", "the relative Fisher information metric of a subsystem", reason=_LATER),
+    Statement(_2017, "table of subsystems", "closed forms for neurons and layers", reason=_LATER),
+    Statement(
+        "tutorial",
+        "definition",
+        "I = E[score score'] = -E[Hessian]",
+        ("fisher_information", "estimate_fisher"),
+        ("tests/test_monte_carlo.py",),
+    ),
+    Statement(
+        "tutorial", "theorem", "asymptotic variance of the maximum likelihood estimate", reason="a use of the matrix: later part"
+    ),
+    Statement("tutorial", "theorem", "natural gradient", reason="a use of the matrix: later part"),
+    Statement("tutorial", "theorem", "elastic weight consolidation", reason="a use of the matrix: later part"),
+    Statement("tutorial", "definition", "expected gradient length", reason="a use of the matrix: later part"),
+)
