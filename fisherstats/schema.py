@@ -109,6 +109,13 @@ VARIABLES = {
         "variance of the estimator over random inputs and labels",
         "estimator-variance-random",
     ),
+    "variance_exact_labels": Variable(
+        "variance",
+        "estimator param",
+        "V_j(theta_i)",
+        "variance over random inputs of the mean exact information, the limit of many labels",
+        "estimator-variance-exact-labels",
+    ),
     "variance_subsample": Variable(
         "variance",
         "estimator param",

@@ -83,6 +83,12 @@ SOURCES = {
         "Var = (1/n) (Var_x I(theta|x) + E_x V(theta|x) / N)",
         _TWICE + "; inputs are independent draws, their variance estimated from the given inputs (ddof 1)",
     ),
+    "estimator-variance-exact-labels": Source(
+        "soen-sun-2024",
+        "Theorem 4.7 without label noise",
+        "Var = Var_x I(theta|x) / n",
+        _MODEL + "; inputs are independent draws, their variance estimated from the given inputs (ddof 1)",
+    ),
     "estimator-variance-subsample": Source(
         "soen-sun-2024",
         "Theorem 4.7 with the finite population correction",

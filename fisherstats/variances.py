@@ -55,10 +55,11 @@ def estimator_variance(
         Inputs, at least one row, finite and real.
     n_draws : int, default 1
         Labels or probes per input, N.
-    design : {"fixed", "random", "subsample"}, default "fixed"
+    design : {"fixed", "random", "subsample", "exact_labels"}, default "fixed"
         How the inputs came about. ``fixed``: they are all there is, :math:`\frac1{n^2}\sum_iV(x_i)/N`. ``random``: independent
         draws, :math:`\frac1n[s_x^2(I(\theta|x))+\frac1n\sum_iV(x_i)/N]` (Theorem 4.7). ``subsample``: drawn without
-        replacement from `population` inputs, :math:`(1-m/n_{all})s_x^2/m+\bar V/(Nm)`.
+        replacement from `population` inputs, :math:`(1-m/n_{all})s_x^2/m+\bar V/(Nm)`. ``exact_labels``: random inputs
+        whose information is known in closed form, :math:`s_x^2/n`, the limit of many labels; `n_draws` has no effect.
     population : int, optional
         Size of the finite population, for ``design="subsample"``.
     per_input : bool, default False
@@ -82,8 +83,8 @@ def estimator_variance(
         ``variance ([input,] estimator, param)`` and ``cross_covariance ([input,] param)``; with `group_by` the last dim is
         ``layer``,
         ``unit`` or missing, and ``information`` holds the exact mean entry. Units of 1, source keys ``estimator-variance``,
-        ``estimator-variance-random``, ``estimator-variance-subsample``, ``cross-covariance``, ``group-variance``, and with
-        Hutchinson estimators ``probe-variance``.
+        ``estimator-variance-random``, ``estimator-variance-subsample``, ``estimator-variance-exact-labels``,
+        ``cross-covariance``, ``group-variance``, and with Hutchinson estimators ``probe-variance``.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def estimator_variance(
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     n_draws = arguments.positive_integer("n_draws", n_draws)
-    arguments.choice("design", design, ("fixed", "random", "subsample"))
+    arguments.choice("design", design, ("fixed", "random", "subsample", "exact_labels"))
     arguments.boolean("per_input", per_input)
     arguments.choice("group_by", group_by, (None, "layer", "unit", "model"))
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))

@@ -59,7 +59,7 @@ def bounds(x=X, model=MODEL, **words):
 ROWS = "`y` must have shape (5,), one class number per input, got shape "
 SUPPORT = "`y` must hold whole numbers from 0 to 1 for the {} family, got {}."
 ARRAY = "`x` must be an array of real numbers, got "
-DESIGN = "`design` must be one of 'fixed', 'random', 'subsample', got "
+DESIGN = "`design` must be one of 'fixed', 'random', 'subsample', 'exact_labels', got "
 VIEW = "`view` must be one of 'diagonal', 'block', 'full', got "
 ENGINE = "`engine` must be one of None, 'numpy', 'numba', 'cupy', got "
 ESTIMATOR = "`estimator` must be one of 'score', 'hessian', got "

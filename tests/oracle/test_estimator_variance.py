@@ -149,3 +149,19 @@ def test_hidden_score_estimator(case):
         result = fs.hidden_information_variance(case.model, case.x, layer=layer, n_draws=4)
         expected = np.array([naive.hidden_information(*case.setting, x, layer)[1] for x in case.x]) / 4
         assert_close(result, expected)
+
+
+def test_exact_labels_leave_the_variance_over_inputs():
+    model = fs.MLP.random([3, 4, 3], activation="tanh", family=fs.families.Categorical(3), rng=0)
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    own = fs.fisher_information(model, x, per_input=True).values
+    exact = fs.estimator_variance(model, x, design="exact_labels", n_draws=7)
+    for values in (*exact.variance.values, exact.cross_covariance.values):
+        np.testing.assert_allclose(values, own.var(axis=0, ddof=1) / 20, rtol=1e-12)
+    many = fs.estimator_variance(model, x, design="random", n_draws=10**12)
+    np.testing.assert_allclose(many.variance, exact.variance, rtol=1e-6)
+    for group in ("layer", "unit", "model"):
+        groups = fs.estimator_variance(model, x, design="exact_labels", group_by=group)
+        assert (groups.variance > 0).all()
+    with pytest.raises(ValueError, match="at least two inputs"):
+        fs.estimator_variance(model, x[:1], design="exact_labels")
