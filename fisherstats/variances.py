@@ -81,9 +81,9 @@ def estimator_variance(
     -------
     Dataset
         ``variance ([input,] estimator, param)`` and ``cross_covariance ([input,] param)``; with `group_by` the last dim is
-        ``layer``,
-        ``unit`` or missing, and ``information`` holds the exact mean entry. Units of 1, source keys ``estimator-variance``,
-        ``estimator-variance-random``, ``estimator-variance-subsample``, ``estimator-variance-exact-labels``,
+        ``layer``, ``unit`` or missing, and ``information`` holds the exact mean entry. Units of 1, source keys
+        ``estimator-variance``, ``estimator-variance-random``,
+        ``estimator-variance-subsample``, ``estimator-variance-exact-labels``,
         ``cross-covariance``, ``group-variance``, and with Hutchinson estimators ``probe-variance``.
 
     Raises
