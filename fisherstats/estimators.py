@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fisherstats import calls, labels, monte_carlo, views
 from fisherstats.checks import arguments
 from fisherstats.checks import probes as probe_checks
-from fisherstats.closed_form import covariance, fisher, probes
+from fisherstats.closed_form import covariance, entry_variances, fisher, probes
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import PROBES
@@ -33,7 +33,7 @@ def estimate_fisher(
     rng: Seed,
     view: str = "diagonal",
     per_input: bool = False,
-    standard_error: bool = True,
+    standard_error: bool | None = None,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
@@ -62,8 +62,9 @@ def estimate_fisher(
         The diagonal, the diagonal block of each layer, or the whole matrix; probes give the diagonal only.
     per_input : bool, default False
         Give each input's own estimate instead of the mean over inputs.
-    standard_error : bool, default True
-        In the diagonal view, attach the standard error for the given inputs as a coordinate.
+    standard_error : bool, optional
+        Attach the standard error for the given inputs as a coordinate (in the block view as a variable). By default in the
+        diagonal view only: for a dense view it costs about T times the estimate.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -119,8 +120,8 @@ def estimate_fisher(
     from_labels = len(probing) < len(chosen)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
-    arguments.boolean("standard_error", standard_error)
-    views.check(call, view, per_input, len(chosen))
+    standard_error = view == "diagonal" if standard_error is None else arguments.boolean("standard_error", standard_error)
+    views.check(call, view, per_input, len(chosen) * (1 if view == "diagonal" or not standard_error else 2))
     probe_checks.diagonal_only(probing, view)
     seed = arguments.seed_sequence(rng)
     with_score, with_hessian = "score" in chosen, "hessian" in chosen
@@ -163,16 +164,28 @@ def estimate_fisher(
         if with_hessian:
             hessian = derivatives.hessian_blocks(call.model, passed, G, draw.mean[:, None, :], full)
             blocks["hessian"] = fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, per_input)
-        return [blocks[one] for one in chosen]
+        found = [blocks[one] for one in chosen]
+        if not standard_error:
+            return found
+        pairs, variances = list(found[0]), {}
+        if with_score:
+            variances["score"] = entry_variances.score_entry_variances(law, G, passed.inputs, pairs, per_input)
+        if with_hessian:
+            n, outputs = passed.natural.shape
+            every = np.broadcast_to(np.eye(outputs, dtype=passed.natural.dtype), (n, outputs, outputs))
+            hessian = derivatives.hessian_blocks(call.model, passed, G, every, full)
+            variances["hessian"] = entry_variances.hessian_entry_variances(law, passed.inputs, hessian, pairs, per_input)
+        return [*found, *[variances[one] for one in chosen]]
 
     quantities = views.compute(call, view, per_input, diagonal, matrix, with_hessian)
     pair = not isinstance(estimator, str)
     values = views.stacked(quantities[: len(chosen)], per_input) if pair else quantities[0]
-    companions: list[tuple[str, Array]] = []
-    if standard_error and view == "diagonal":
+    companions: list[tuple[str, dict[tuple[int, int], Array]]] = []
+    if standard_error:
         variances = quantities[len(chosen) :]
-        variance = (views.stacked(variances, per_input) if pair else variances[0])[0, 0]
-        error = np.sqrt(variance / (n_draws * (1 if per_input else call.n_inputs)))
+        variance = views.stacked(variances, per_input) if pair else variances[0]
+        scale = n_draws * (1 if per_input else call.n_inputs)
+        error = {key: np.sqrt(block / scale) for key, block in variance.items()}
         companions = [("standard_error_probes" if probing else "standard_error", error)]
     several = "estimate_both" if set(chosen) == set(ESTIMATORS) else "estimate_several"
     key = several if len(chosen) > 1 else f"estimate_{chosen[0]}"

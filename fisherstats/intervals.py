@@ -33,7 +33,7 @@ def confidence_intervals(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Monte Carlo estimates of the diagonal with intervals :math:`\hat I\pm z\sqrt V`, V the closed-form variance (Lemma 3.1).
+    r"""Monte Carlo estimates with intervals :math:`\hat I\pm z\sqrt V`, V the closed-form variance (Lemma 3.1).
 
     The standard error is exact and not estimated from the draws, so only the normal law of the estimate is an approximation
     (central limit theorem in the number of draws and inputs).
@@ -52,8 +52,8 @@ def confidence_intervals(
         Source of the labels; the same int gives the labels that `estimate_fisher` draws.
     level : float, default 0.95
         Nominal coverage, between 0 and 1.
-    view : {"diagonal"}, default "diagonal"
-        The diagonal; variances of other entries are given by `functional_variance`.
+    view : {"diagonal", "full"}, default "diagonal"
+        The diagonal, or every entry.
     per_input : bool, default False
         Give each input's own estimate and interval.
     on_kink : {"raise", "ignore"}, default "raise"
@@ -68,7 +68,8 @@ def confidence_intervals(
     Returns
     -------
     Dataset
-        ``estimate``, ``standard_error``, ``lower``, ``upper``, dims ([input,] [estimator,] param). Units of 1, source keys
+        ``estimate``, ``standard_error``, ``lower``, ``upper``, dims ([input,] [estimator,] param [, param2]). Units of 1,
+        source keys
         ``both-estimators``, ``estimator-variance``, ``confidence-interval``.
 
     Raises
@@ -96,7 +97,7 @@ def confidence_intervals(
     array([ True,  True,  True])
     """
     level = arguments.fraction("level", level)
-    arguments.choice("view", view, ("diagonal",))
+    arguments.choice("view", view, ("diagonal", "full"))
     asked: dict[str, Any] = {
         "n_draws": arguments.positive_integer("n_draws", n_draws),
         "per_input": per_input,
@@ -106,11 +107,15 @@ def confidence_intervals(
     call = calls.prepare(model, x, **common)
     chosen = arguments.words("estimator", estimator, ESTIMATORS)
     seed = arguments.seed_sequence(rng)
-    estimated = cast(xr.DataArray, estimate_fisher(model, x, estimator=estimator, rng=seed, **asked, **common))
+    estimated = cast(
+        xr.DataArray, estimate_fisher(model, x, estimator=estimator, rng=seed, view=view, standard_error=True, **asked, **common)
+    )
     estimate, error = estimated.values, estimated.coords["standard_error"].values
     reach = ndtri((1 + level) / 2).astype(estimate.dtype) * error
     dims = [str(dim) for dim in estimated.dims]
     coords = labels.param_coordinates(model.widths)
+    if view == "full":
+        coords |= labels.param_coordinates(model.widths, "param2")
     if per_input:
         coords |= call.input_coordinate()
     if "estimator" in dims:

@@ -87,7 +87,7 @@ def labelled(
     provenance: dict[str, Any],
     *,
     estimators: Sequence[str] | None = None,
-    companions: Sequence[tuple[str, Array]] = (),
+    companions: Sequence[tuple[str, Mapping[tuple[int, int], Array]]] = (),
     compare: bool = False,
 ) -> Any:
     """Return a DataArray (one quantity), a Dataset (`compare`), or for blocks a DataTree with one child per layer."""
@@ -102,7 +102,8 @@ def labelled(
             coords = shared | labels.param_coordinates(widths, layer=layer)
             coords |= labels.param_coordinates(widths, "param2", layer)
             dims = [*leading, "param", "param2"]
-            parts = [(key, dims, assembly.symmetric(blocks[layer, layer])) for key, blocks in entries]
+            every = [*entries, *companions]
+            parts = [(key, dims, assembly.symmetric(blocks[layer, layer])) for key, blocks in every]
             children[f"layer_{layer}"] = labels.dataset(parts, coords, provenance)
         return labels.tree(children, provenance)
     coords = shared | labels.param_coordinates(widths)
@@ -110,10 +111,11 @@ def labelled(
     if view == "full":
         coords |= labels.param_coordinates(widths, "param2")
         dims.append("param2")
-    values = [
-        (key, dims, blocks[0, 0] if view == "diagonal" else assembly.full_matrix(blocks, slices)) for key, blocks in entries
-    ]
+    values, beside = (
+        [(key, dims, blocks[0, 0] if view == "diagonal" else assembly.full_matrix(blocks, slices)) for key, blocks in group]
+        for group in (entries, companions)
+    )
     if compare:
         return labels.dataset(values, coords, provenance)
     key, _, array = values[0]
-    return labels.array(key, dims, array, coords, provenance, [(name, dims, beside) for name, beside in companions])
+    return labels.array(key, dims, array, coords, provenance, beside)

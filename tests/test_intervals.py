@@ -62,7 +62,7 @@ def test_they_cover():
     [
         ({"level": 1.0}, "level"),
         ({"level": "0.9"}, "level"),
-        ({"view": "full"}, "view"),
+        ({"view": "block"}, "view"),
         ({"estimator": "empirical"}, "estimator"),
         ({"n_draws": 0}, "n_draws"),
     ],

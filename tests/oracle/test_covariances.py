@@ -143,3 +143,33 @@ def test_threads_change_no_bit(threads):
     x = np.random.default_rng(0).normal(size=(50, 3))
     for call in (fs.covariance_norms, lambda *a, **k: fs.estimator_covariance(*a, estimator="cross", **k)):
         xr.testing.assert_identical(call(model, x, num_threads=threads), call(model, x, num_threads=2))
+
+
+@pytest.mark.parametrize("estimator", ["score", "hessian"])
+def test_standard_errors_of_every_entry(case, estimator):
+    found = fs.estimate_fisher(
+        case.model, case.x, estimator=estimator, n_draws=3, rng=0, view="full", standard_error=True, on_kink="ignore"
+    )
+    own = fs.estimate_fisher(
+        case.model,
+        case.x,
+        estimator=estimator,
+        n_draws=3,
+        rng=0,
+        view="full",
+        standard_error=True,
+        per_input=True,
+        on_kink="ignore",
+    )
+    blocks = fs.estimate_fisher(
+        case.model, case.x, estimator=estimator, n_draws=3, rng=0, view="block", standard_error=True, on_kink="ignore"
+    )
+    expected = sum(law.variance(estimator) for law in case.laws) / case.n_inputs**2 / 3
+    close(found.standard_error.values**2, expected)
+    for at, law in enumerate(case.laws):
+        close(own.standard_error.values[at] ** 2, law.variance(estimator) / 3)
+    first = blocks["layer_0"].standard_error.values
+    np.testing.assert_allclose(first, found.standard_error.values[: len(first), : len(first)], rtol=1e-7, atol=1e-12)
+    interval = fs.confidence_intervals(case.model, case.x, estimator=estimator, n_draws=3, rng=0, view="full", on_kink="ignore")
+    np.testing.assert_array_equal(interval.standard_error, found.standard_error)
+    np.testing.assert_array_equal(interval.estimate, found)
