@@ -365,7 +365,7 @@ def functional_variance(
     X = None if matrix is None else arguments.symmetric_matrix("matrix", matrix, model.n_params).astype(dtype)
 
     def moments(x: Array, first_input: int) -> list[Array]:
-        passed, law, G, hessian = _second_order(call, x, first_input, on_kink, True, contracted=v is None)
+        passed, law, G, hessian = _second_order(call, x, first_input, on_kink, True, with_blocks=v is None)
         if v is not None:
             u = derivatives.push_forward(call.model, passed, v)[:, :, None]
             s = derivatives.second_directional(call.model, passed, v)[:, :, None]
@@ -400,15 +400,15 @@ def functional_variance(
 
 
 def _second_order(
-    call: Call, x: Array, first_input: int, on_kink: str, with_hessian: bool, contracted: bool = True
+    call: Call, x: Array, first_input: int, on_kink: str, with_hessian: bool, with_blocks: bool = True
 ) -> tuple[Forward, Law, list[Array], HessianBlocks | None]:
-    """Pass a block through and make J and, if asked for, the Hessian blocks of every output."""
+    """Pass a block through and make J and, if asked for, refuse kinks and make the Hessian blocks of every output."""
     passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
     G = derivatives.jacobians(call.model, passed)
     if not with_hessian:
         return passed, law, G, None
     call.refuse_kinks(passed, on_kink, first_input)
-    if not contracted:
+    if not with_blocks:
         return passed, law, G, None
     n, outputs = passed.natural.shape
     every = np.broadcast_to(np.eye(outputs, dtype=passed.natural.dtype), (n, outputs, outputs))

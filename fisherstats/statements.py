@@ -200,7 +200,11 @@ STATEMENTS = (
         ("tests/oracle/test_empirical.py",),
     ),
     Statement(
-        _2024, "Theorem C.1", "variances of the off-diagonal entries", ("off_diagonal_bounds",), ("tests/test_tensor_bounds.py",)
+        _2024,
+        "Theorem C.1",
+        "variances of the off-diagonal entries",
+        ("off_diagonal_bounds", "closed_form.entry_variances.score_entry_variances"),
+        ("tests/test_tensor_bounds.py", "tests/oracle/test_covariances.py"),
     ),
     Statement(_2024, "Lemma C.2", "bounds of them", ("off_diagonal_bounds",), ("tests/test_tensor_bounds.py",)),
     Statement(_2024, "Corollary C.3", "trivial lower bounds of them", ("off_diagonal_bounds",), ("tests/test_tensor_bounds.py",)),
