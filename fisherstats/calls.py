@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fisherstats import __version__, engines, labels, streaming
 from fisherstats.arrays import common_dtype
 from fisherstats.checks import arguments, capacity, inputs, networks
+from fisherstats.closed_form import assembly
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
@@ -23,9 +24,12 @@ __all__ = ["Call", "prepare"]
 Array = NDArray[np.floating]
 
 _CHECKED_ROWS = 4096
+_GROUPED_ROWS = 128
 
-# What overflows in a block ends as infinite or nan in the results, which are checked.
-_OVERFLOWING = np.errstate(over="ignore", invalid="ignore")
+
+def _overflowing() -> np.errstate:
+    """What overflows in a block ends as infinite or nan in the results, which are checked."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True)
@@ -57,17 +61,41 @@ class Call:
         infinite: bool = False,
     ) -> list[Array]:
         """Return the mean over inputs of what `block` sums (see `streaming.mean`); `infinite` says if inf may be a result."""
-        results = _OVERFLOWING(streaming.mean)(
-            _OVERFLOWING(block), self.rows, rows, num_threads=self.num_threads, progress=self.progress, combine=combine
-        )
+        with _overflowing():
+            results = streaming.mean(
+                block, self.rows, rows, num_threads=self.num_threads, progress=self.progress, combine=combine
+            )
         inputs.finite_results(results, self.rows.dtype, infinite)
         return results
 
     def stack(self, block: BlockFunction, rows: int, infinite: bool = False) -> list[Array]:
         """Return what `block` gives per input, joined; `infinite` says if inf may be a result."""
-        results = streaming.stack(_OVERFLOWING(block), self.rows, rows, num_threads=self.num_threads, progress=self.progress)
+        with _overflowing():
+            results = streaming.stack(block, self.rows, rows, num_threads=self.num_threads, progress=self.progress)
         inputs.finite_results(results, self.rows.dtype, infinite)
         return results
+
+    def diagonal_mean(self, block: BlockFunction, second_order: bool, infinite: bool = False) -> list[Array]:
+        """Return the mean over inputs of (number per unit) x (power of the layer input), see `assembly.DiagonalSum`.
+
+        Second-order blocks are small, so that few inputs still occupy every thread; their products are formed for many together.
+        """
+        total = assembly.DiagonalSum([matrix.shape for matrix in self.model.weights])
+        small = second_order and self.model.n_layers > 2
+        rows = streaming.STREAM_ROWS if small else self.block_rows()
+        with _overflowing():
+            streaming.reduce(
+                block,
+                self.rows,
+                rows,
+                total,
+                group=_GROUPED_ROWS // rows if small else 1,
+                num_threads=self.num_threads,
+                progress=self.progress,
+            )
+            results = [(one / self.n_inputs) for one in total.totals]
+        inputs.finite_results(results, self.rows.dtype, infinite)
+        return [result.astype(self.rows.dtype, copy=False) for result in results]
 
     def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> list[Array]:
         """Return the mean over inputs, or one row per input; in the precision of the call."""
@@ -82,6 +110,10 @@ class Call:
         law = self.model.family.at(passed.natural)
         law.contractions = self.engine.contractions
         return passed, law
+
+    def jacobians(self, passed: Forward) -> list[Array]:
+        """Return G for use in moments of the law, which need no more than differences of outputs where the family says so."""
+        return derivatives.jacobians(self.model, passed, contrasts=self.model.family.shift_invariant)
 
     def refuse_kinks(self, passed: Forward, on_kink: str, first_input: int) -> None:
         """Require twice differentiable activations at every pre-activation of the block, unless told to ignore kinks."""

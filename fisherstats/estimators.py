@@ -130,7 +130,9 @@ def estimate_fisher(
         passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
         if with_hessian:
             call.refuse_kinks(passed, on_kink, first_input)
-        G = derivatives.jacobians(call.model, passed)
+        # The dense Hessian is of each output; everything else is in moments of the law.
+        dense_hessian = with_hessian and view != "diagonal"
+        G = derivatives.jacobians(call.model, passed) if dense_hessian else call.jacobians(passed)
         draw = monte_carlo.draw(model.family, law, seed, first_input, n_draws, with_score) if from_labels else None
         return passed, law, G, draw
 
@@ -142,11 +144,11 @@ def estimate_fisher(
             estimates["score"] = fisher.unit_factors(draw.second, G)
             variances["score"] = covariance.score_variance_factors(law, G) if standard_error else []
         if with_hessian:
-            contracted = derivatives.curvatures(call.model, passed, G, draw.mean)
-            estimates["hessian"] = fisher.hessian_factors(law, G, contracted)
-            variances["hessian"] = (
-                covariance.hessian_variance_factors(law, derivatives.curvatures(call.model, passed, G)) if standard_error else []
-            )
+            S = derivatives.curvatures(call.model, passed, G, None if standard_error else draw.mean)
+            if standard_error:
+                variances["hessian"] = covariance.hessian_variance_factors(law, S)
+                S = [None if S_l is None else derivatives.contracted(draw.mean, S_l) for S_l in S]
+            estimates["hessian"] = fisher.hessian_factors(law, G, S)
         for one in probing:
             estimates[one] = fisher.unit_factors(monte_carlo.draw_probes(law, seed, first_input, n_draws, one), G)
             variances[one] = probes.variance_factors(law, G, one == "hutchinson_gaussian") if standard_error else []
@@ -271,7 +273,7 @@ def empirical_fisher(
     def middle(x: Array, first_input: int) -> tuple[Any, ...]:
         passed, law = call.pass_through(x, first_input)
         at_labels = fisher.at_labels(law, data_labels[first_input : first_input + len(x)])
-        return passed, derivatives.jacobians(call.model, passed), at_labels, law
+        return passed, call.jacobians(passed), at_labels, law
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, G, at_labels, law = middle(x, first_input)

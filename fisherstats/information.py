@@ -356,11 +356,11 @@ def fisher_information(
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law = call.pass_through(x, first_input)
-        return [(fisher.unit_factors(law, derivatives.jacobians(call.model, passed)), 2), passed.inputs]
+        return [(fisher.unit_factors(law, call.jacobians(passed)), 2), passed.inputs]
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         passed, law = call.pass_through(x, first_input)
-        G = derivatives.jacobians(call.model, passed)
+        G = call.jacobians(passed)
         return [fisher.matrix_blocks(law, G, passed.inputs, view == "full", per_input)]
 
     quantities = views.compute(call, view, per_input, diagonal, matrix)

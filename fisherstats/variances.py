@@ -15,6 +15,7 @@ from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.closed_form import assembly, covariance, fisher, probes
 from fisherstats.model import derivatives
+from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import PROBES
 from fisherstats.schema import DIAGONAL_ESTIMATORS, ESTIMATORS
@@ -123,7 +124,7 @@ def estimator_variance(
         inputs.at_least_two_inputs(call.n_inputs, design)
     if population is not None:
         population = inputs.population_size(population, call.n_inputs)
-    asked = _Asked(call, n_draws, design, population, per_input, tuple(chosen), on_kink)
+    asked = _Asked(call, n_draws, design, population, per_input, tuple(chosen), on_kink, group_by)
     provenance = call.provenance(n_draws=n_draws, design=design, population=population, group_by=group_by, on_kink=on_kink)
     if group_by is None:
         views.check(call, "diagonal", per_input, 4)
@@ -148,6 +149,12 @@ class _Asked:
     per_input: bool
     chosen: tuple[str, ...]
     on_kink: str
+    group_by: str | None
+
+    @property
+    def names(self) -> list[str]:
+        """What is returned, in order."""
+        return [*self.chosen, "cross"] if self.both else [*self.chosen]
 
     @property
     def both(self) -> bool:
@@ -156,7 +163,8 @@ class _Asked:
     def derivatives(self, x: Array, first_input: int) -> tuple[Any, ...]:
         with_hessian = "hessian" in self.chosen
         passed, law = self.call.pass_through(x, first_input, order=2 if with_hessian else 1)
-        G = derivatives.jacobians(self.call.model, passed)
+        grouped = self.group_by in ("layer", "model")
+        G = derivatives.jacobians(self.call.model, passed) if grouped else self.call.jacobians(passed)
         if not with_hessian:
             return passed, law, G, [None] * len(G)
         self.call.refuse_kinks(passed, self.on_kink, first_input)
@@ -167,22 +175,35 @@ class _Asked:
 
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law, G, S = self.derivatives(x, first_input)
-            wanted: list[Sequence[Array | None]] = []
-            for one in self.chosen:
-                if one in PROBES:
-                    wanted.append(probes.variance_factors(law, G, one == "hutchinson_gaussian"))
-                elif one == "score":
-                    wanted.append(covariance.score_variance_factors(law, G))
-                else:
-                    wanted.append(covariance.hessian_variance_factors(law, S))
-            if self.both:
-                wanted.append(covariance.cross_factors(law, G, S))
-            sums = [assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in wanted]
+            sums = [
+                assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in self.factors(law, G, S)
+            ]
             if self.design == "fixed":
                 return sums
             return [*assembly.moments_over_inputs(fisher.unit_factors(law, G), passed.inputs, 2), *sums]
 
-        return self.by_design(block)
+        def factors_and_inputs(x: Array, first_input: int) -> tuple[list[Any], list[Array]]:
+            passed, law, G, S = self.derivatives(x, first_input)
+            return [(one, 4) for one in self.factors(law, G, S)], passed.inputs
+
+        if self.design != "fixed" or self.per_input:
+            return self.by_design(block)
+        means = self.call.diagonal_mean(factors_and_inputs, second_order="hessian" in self.chosen)
+        return {name: self.under_design(mean, None) for name, mean in zip(self.names, means, strict=True)}
+
+    def factors(self, law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> list[Sequence[Array | None]]:
+        """Return the factors per unit of each variance asked for, and of the covariance."""
+        found: dict[str, Sequence[Array | None]] = {}
+        if self.both:
+            found["score"], found["hessian"], found["cross"] = covariance.entry_factors(law, G, S)
+        elif "score" in self.chosen:
+            found["score"] = covariance.score_variance_factors(law, G)
+        elif "hessian" in self.chosen:
+            found["hessian"] = covariance.hessian_variance_factors(law, S)
+        for one in self.chosen:
+            if one in PROBES:
+                found[one] = probes.variance_factors(law, G, one == "hutchinson_gaussian")
+        return [found[name] for name in self.names]
 
     def of_groups(self, group_by: str) -> dict[str, Array]:
         """Return the information and the variances of the mean entry of each group."""
@@ -212,7 +233,7 @@ class _Asked:
     def by_design(self, block: BlockFunction, grouped: bool = False) -> dict[str, Array]:
         """Stream, and turn the single-label variances into those of the design (Theorem 4.7)."""
         call, rows = self.call, self.call.block_rows(second_order="hessian" in self.chosen)
-        names = [*self.chosen, "cross"] if self.both else [*self.chosen]
+        names = self.names
         if self.per_input:
             stacked = zip(["information", *names] if grouped else names, call.stack(block, rows), strict=True)
             return {name: value if name == "information" else value / self.n_draws for name, value in stacked}
@@ -227,8 +248,12 @@ class _Asked:
             if grouped:
                 results["information"] = mean_information
         for name, mean in zip(names, means, strict=True):
-            results[name] = covariance.under_design(mean, spread, self.n_draws, call.n_inputs, self.design, self.population)
+            results[name] = self.under_design(mean, spread)
         return results
+
+    def under_design(self, mean: Array, spread: Array | None) -> Array:
+        """Return the variance of the mean over inputs, from that of one label."""
+        return covariance.under_design(mean, spread, self.n_draws, self.call.n_inputs, self.design, self.population)
 
     def labelled(
         self, results: dict[str, Array], provenance: dict[str, Any], dims: list[str], coords: dict[str, Any]

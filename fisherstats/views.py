@@ -54,11 +54,19 @@ def compute(
     """
     if view == "diagonal":
 
-        def block(x: Array, first_input: int) -> list[Array]:
+        def summands(x: Array, first_input: int) -> list[Array]:
             *quantities, layer_inputs = diagonal(x, first_input)
-            return [assembly.diagonal(factors, layer_inputs, exponent, call.sizes, per_input) for factors, exponent in quantities]
+            return [assembly.diagonal(factors, layer_inputs, exponent, call.sizes, True) for factors, exponent in quantities]
 
-        return [{(0, 0): array} for array in call.over_inputs(block, call.block_rows(second_order=second_order), per_input)]
+        def factors_and_inputs(x: Array, first_input: int) -> tuple[list[Any], list[Array]]:
+            *quantities, layer_inputs = diagonal(x, first_input)
+            return quantities, layer_inputs
+
+        if per_input:
+            arrays = call.over_inputs(summands, call.block_rows(second_order=second_order), True)
+        else:
+            arrays = call.diagonal_mean(factors_and_inputs, second_order)
+        return [{(0, 0): array} for array in arrays]
 
     n_layers = call.model.n_layers
     pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)]

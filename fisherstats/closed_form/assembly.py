@@ -6,12 +6,15 @@ layer; the array over inputs, outputs and parameters never exists.  Sums over in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "DiagonalSum",
     "diagonal",
     "full_matrix",
     "merge_moments",
@@ -20,6 +23,7 @@ __all__ = [
     "outer_sum",
     "pair_sum",
     "pairs_per_input",
+    "power_of",
     "reach_per_input",
     "reach_sum",
     "symmetric",
@@ -29,6 +33,71 @@ Array = NDArray[np.floating]
 
 _TILE = 2**21
 """Numbers in a temporary over (inputs, parameters)."""
+
+_STRIPE = 200
+"""Columns of a layer's input in one task of a sum."""
+
+
+def power_of(h_bar: Array, exponent: int) -> Array:
+    """Return an integer power; even ones by squaring, as a general power takes ten times as long."""
+    if exponent not in (2, 4):
+        return h_bar**exponent
+    square = np.square(h_bar)
+    return square if exponent == 2 else np.square(square)
+
+
+class DiagonalSum:
+    r"""Sums over inputs of :math:`f_l[o]\,\bar h_l[d]^k`, (P,) for each of several quantities, from blocks of factors.
+
+    Each block is ([(factors per layer, exponent k) of each quantity], layer inputs). The blocks of a group are joined, and the
+    factors of all quantities with the same exponent share one matrix product per layer; where there are several blocks in a
+    group, it is cut into stripes of columns that may run at the same time. Products are in the precision of the factors, over the
+    inputs of one group; groups are added in float64.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+        self.totals: list[Array] = []
+        self._shapes = shapes
+        self._ends = np.cumsum([n_out * n_in for n_out, n_in in shapes])
+
+    def tasks(self, parts: list[tuple[list[tuple[list[Array | None], int]], list[Array]]]) -> list[Callable[[], None]]:
+        """Return the products of a group of blocks, each to be added to its own part of the totals."""
+        if not self.totals:
+            self.totals = [np.zeros(self._ends[-1]) for _ in parts[0][0]]
+        if len(parts) == 1:
+            return [partial(self._add_block, parts)]
+        return [
+            partial(self._add, parts, layer, slice(start, start + _STRIPE))
+            for layer, (_, n_in) in enumerate(self._shapes)
+            for start in range(0, n_in, _STRIPE)
+        ]
+
+    def _add_block(self, parts: list[Any]) -> None:
+        for layer in range(len(self._shapes)):
+            self._add(parts, layer, slice(None))
+
+    def _add(self, parts: list[Any], layer: int, columns: slice) -> None:
+        quantities = parts[0][0]
+        h_bar = _joined([inputs[layer][:, columns] for _, inputs in parts], 0)
+        n_out, n_in = self._shapes[layer]
+        own = slice(self._ends[layer] - n_out * n_in, self._ends[layer])
+        for exponent in sorted({exponent for _, exponent in quantities}):
+            chosen = [
+                number for number, (factors, k) in enumerate(quantities) if k == exponent and factors[layer] is not None
+            ]
+            if not chosen:
+                continue
+            factor = _joined([_joined([of[number][0][layer] for number in chosen], 1) for of, _ in parts], 0)
+            product = factor.T @ power_of(h_bar, exponent)
+            if product.dtype != np.float64 and not np.isfinite(product).all():
+                # A power past the range of float32, whose product with a small factor may well be within it.
+                product = _double(factor).T @ power_of(_double(h_bar), exponent)
+            for number, piece in zip(chosen, np.split(product, len(chosen)), strict=True):
+                self.totals[number][own].reshape(n_out, n_in)[:, columns] += piece
+
+
+def _joined(arrays: Sequence[Array], axis: int) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=axis)
 
 
 def diagonal(
@@ -41,9 +110,9 @@ def diagonal(
         if factor is None:
             parts.append(np.zeros((n, size), dtype=h_bar.dtype) if per_input else np.zeros(size))
         elif per_input:
-            parts.append((factor[:, :, None] * (h_bar**exponent)[:, None, :]).reshape(n, size))
+            parts.append((factor[:, :, None] * power_of(h_bar, exponent)[:, None, :]).reshape(n, size))
         else:
-            parts.append(outer_sum(factor, _double(h_bar) ** exponent))
+            parts.append(outer_sum(factor, power_of(_double(h_bar), exponent)))
     return np.concatenate(parts, axis=-1)
 
 
@@ -56,7 +125,7 @@ def moments_over_inputs(factors: Sequence[Array], inputs: Sequence[Array], expon
     """Return [n, mean over inputs, sum of squared deviations] of f_l[o] hbar_l[d]^exponent, two-pass, (P,) each."""
     means, deviations = [], []
     for factor, h_bar in zip(factors, inputs, strict=True):
-        power = _double(h_bar) ** exponent
+        power = power_of(_double(h_bar), exponent)
         n, n_units = factor.shape
         step = max(1, _TILE // power.size)
         for start in range(0, n_units, step):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from fisherstats.model.families import Law
 __all__ = [
     "Groups",
     "cross_factors",
+    "entry_factors",
     "group_moments",
     "hessian_variance_factors",
     "layer_groups",
@@ -40,6 +42,22 @@ def hessian_variance_factors(law: Law, S: Sequence[Array | None]) -> list[Array 
 def cross_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> list[Array | None]:
     r"""Return :math:`-E[(g^\top r)^2\,s^\top r]`: times :math:`\bar h^4` it is Cov of the two estimators."""
     return [None if S_l is None else 0.0 - law.third_moment(G_l, S_l) for G_l, S_l in zip(G, S, strict=True)]
+
+
+def entry_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> tuple[list[Array], ...]:
+    """Return the factors of both variances and of the covariance (the three functions above) with the moments formed together."""
+    score: list[Any] = []
+    hessian: list[Any] = []
+    cross: list[Any] = []
+    for G_l, S_l in zip(G, S, strict=True):
+        if S_l is None:
+            moments = (law.square_variance(G_l), None, None)
+        else:
+            variance, curved, third = law.joint_moments(G_l, S_l)
+            moments = (variance, curved, np.subtract(0.0, third, out=third))
+        for factors, moment in zip((score, hessian, cross), moments, strict=True):
+            factors.append(moment)
+    return score, hessian, cross
 
 
 @dataclass(frozen=True)

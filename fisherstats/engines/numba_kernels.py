@@ -13,7 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["class_second_moment", "class_square_variance", "class_third_moment"]
+__all__ = ["class_moments", "class_second_moment", "class_square_variance", "class_third_moment"]
 
 
 def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,46 +24,67 @@ def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(kernel, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
 
 
-def _centre(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray) -> None:  # pragma: no cover
-    """Fill q with u_k - sum_l p_l u_l of input i, referred to the most probable class first (see `primitives.centred`)."""
+@_compiled
+def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray) -> None:  # pragma: no cover
+    """Fill q with u_k - u_m of input i, m its most probable class, and `mean` with sum_k p_k q_k (see `primitives.centred`).
+
+    Where u has a row less than p it holds differences from the last class, whose own row is 0.
+    """
+    n_classes, n_rows, n_columns = p.shape[1], u.shape[1], u.shape[2]
     top = 0
-    for k in range(1, p.shape[1]):
+    for k in range(1, n_classes):
         if p[i, k] > p[i, top]:
             top = k
-    mean = np.zeros(u.shape[2], u.dtype)
-    for k in range(p.shape[1]):
-        for j in range(u.shape[2]):
-            q[k, j] = u[i, k, j] - u[i, top, j]
-            mean[j] += p[i, k] * q[k, j]
-    for k in range(p.shape[1]):
-        for j in range(u.shape[2]):
-            q[k, j] -= mean[j]
-
-
-_centre_compiled = _compiled(_centre)
+    for j in range(n_columns):
+        mean[j] = 0
+        q[top, j] = 0
+    if top == n_rows:
+        for k in range(n_rows):
+            for j in range(n_columns):
+                q[k, j] = u[i, k, j]
+                mean[j] += p[i, k] * q[k, j]
+        return
+    for k in range(n_rows):
+        if k != top:
+            for j in range(n_columns):
+                q[k, j] = u[i, k, j] - u[i, top, j]
+                mean[j] += p[i, k] * q[k, j]
+    if n_rows < n_classes:
+        for j in range(n_columns):
+            q[n_rows, j] = -u[i, top, j]
+            mean[j] += p[i, n_rows] * q[n_rows, j]
 
 
 @_compiled
 def _second_moment(p: np.ndarray, w: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
-    q = np.empty(u.shape[1:], u.dtype)
+    q = np.empty((p.shape[1], u.shape[2]), u.dtype)
+    mean = np.empty(u.shape[2], u.dtype)
     for i in range(u.shape[0]):
-        _centre_compiled(p, u, i, q)
-        for k in range(u.shape[1]):
+        _shift(p, u, i, q, mean)
+        for j in range(u.shape[2]):
+            out[i, j] = 0
+        for k in range(p.shape[1]):
             for j in range(u.shape[2]):
-                out[i, j] += w[i, k] * (q[k, j] * q[k, j])
+                centred = q[k, j] - mean[j]
+                out[i, j] += w[i, k] * (centred * centred)
 
 
 @_compiled
 def _square_variance(p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
-    q = np.empty(u.shape[1:], u.dtype)
+    q = np.empty((p.shape[1], u.shape[2]), u.dtype)
+    mean = np.empty(u.shape[2], u.dtype)
+    variance = np.empty(u.shape[2], u.dtype)
     for i in range(u.shape[0]):
-        _centre_compiled(p, u, i, q)
-        variance = np.zeros(u.shape[2], u.dtype)
-        for k in range(u.shape[1]):
+        _shift(p, u, i, q, mean)
+        for j in range(u.shape[2]):
+            variance[j] = 0
+            out[i, j] = 0
+        for k in range(p.shape[1]):
             for j in range(u.shape[2]):
-                q[k, j] *= q[k, j]
+                centred = q[k, j] - mean[j]
+                q[k, j] = centred * centred
                 variance[j] += p[i, k] * q[k, j]
-        for k in range(u.shape[1]):
+        for k in range(p.shape[1]):
             for j in range(u.shape[2]):
                 excess = q[k, j] - variance[j]
                 out[i, j] += p[i, k] * (excess * excess)
@@ -71,32 +92,78 @@ def _square_variance(p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:  # 
 
 @_compiled
 def _third_moment(p: np.ndarray, u: np.ndarray, s: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
-    q = np.empty(u.shape[1:], u.dtype)
-    r = np.empty(s.shape[1:], s.dtype)
+    q = np.empty((p.shape[1], u.shape[2]), u.dtype)
+    r = np.empty((p.shape[1], u.shape[2]), u.dtype)
+    mean_q = np.empty(u.shape[2], u.dtype)
+    mean_r = np.empty(u.shape[2], u.dtype)
     for i in range(u.shape[0]):
-        _centre_compiled(p, u, i, q)
-        _centre_compiled(p, s, i, r)
-        for k in range(u.shape[1]):
+        _shift(p, u, i, q, mean_q)
+        _shift(p, s, i, r, mean_r)
+        for j in range(u.shape[2]):
+            out[i, j] = 0
+        for k in range(p.shape[1]):
             for j in range(u.shape[2]):
-                out[i, j] += p[i, k] * (q[k, j] * q[k, j] * r[k, j])
+                centred = q[k, j] - mean_q[j]
+                out[i, j] += p[i, k] * (centred * centred * (r[k, j] - mean_r[j]))
+
+
+@_compiled
+def _moments(  # pragma: no cover
+    p: np.ndarray, u: np.ndarray, s: np.ndarray, score: np.ndarray, hessian: np.ndarray, third: np.ndarray
+) -> None:
+    q = np.empty((p.shape[1], u.shape[2]), u.dtype)
+    r = np.empty((p.shape[1], u.shape[2]), u.dtype)
+    mean_q = np.empty(u.shape[2], u.dtype)
+    mean_r = np.empty(u.shape[2], u.dtype)
+    variance = np.empty(u.shape[2], u.dtype)
+    for i in range(u.shape[0]):
+        _shift(p, u, i, q, mean_q)
+        _shift(p, s, i, r, mean_r)
+        for j in range(u.shape[2]):
+            variance[j] = 0
+            score[i, j] = 0
+            hessian[i, j] = 0
+            third[i, j] = 0
+        for k in range(p.shape[1]):
+            for j in range(u.shape[2]):
+                centred = q[k, j] - mean_q[j]
+                q[k, j] = centred * centred
+                variance[j] += p[i, k] * q[k, j]
+            # Loops over few arrays each: the compiler vectorises these, and not their union.
+            for j in range(u.shape[2]):
+                r[k, j] -= mean_r[j]
+                hessian[i, j] += p[i, k] * (r[k, j] * r[k, j])
+            for j in range(u.shape[2]):
+                third[i, j] += p[i, k] * (q[k, j] * r[k, j])
+        for k in range(p.shape[1]):
+            for j in range(u.shape[2]):
+                excess = q[k, j] - variance[j]
+                score[i, j] += p[i, k] * (excess * excess)
 
 
 def class_second_moment(p: np.ndarray, w: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Return sum_k w_k (u_k - sum_l p_l u_l)^2, shape (n, k)."""
-    out = np.zeros((u.shape[0], u.shape[2]), dtype=u.dtype)
+    out = np.empty((u.shape[0], u.shape[2]), dtype=u.dtype)
     _second_moment(p, w, np.ascontiguousarray(u), out)
     return out
 
 
 def class_square_variance(p: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Return Var_p((u_k - sum_l p_l u_l)^2), shape (n, k)."""
-    out = np.zeros((u.shape[0], u.shape[2]), dtype=u.dtype)
+    out = np.empty((u.shape[0], u.shape[2]), dtype=u.dtype)
     _square_variance(p, np.ascontiguousarray(u), out)
     return out
 
 
 def class_third_moment(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> np.ndarray:
     """Return sum_k p_k (u_k - sum_l p_l u_l)^2 (s_k - sum_l p_l s_l), shape (n, k)."""
-    out = np.zeros((u.shape[0], u.shape[2]), dtype=u.dtype)
+    out = np.empty((u.shape[0], u.shape[2]), dtype=u.dtype)
     _third_moment(p, np.ascontiguousarray(u), np.ascontiguousarray(s), out)
     return out
+
+
+def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Var_p of the squared centred u, Var_p of s, and the third moment of both, (n, k) each."""
+    score, hessian, third = (np.empty((u.shape[0], u.shape[2]), dtype=u.dtype) for _ in range(3))
+    _moments(p, np.ascontiguousarray(u), np.ascontiguousarray(s), score, hessian, third)
+    return score, hessian, third

@@ -1,7 +1,7 @@
 """The contractions over classes and heads that the moments need, as plain array functions.
 
-``p`` and ``w`` are (n, C) weights over classes, ``u`` and ``s`` (n, C, k) columns of directions, ``q`` their
-centred form. Weighted sums over classes are matrix products, so that no further (n, C, k) array is reduced by hand.
+``p`` and ``w`` are (n, C) weights over classes, ``u`` and ``s`` (n, C, k) columns of directions, or their differences from the
+last class, (n, C - 1, k), ``q`` their centred form. Weighted sums over classes are matrix products, so that no further (n, C, k) array is reduced by hand.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import numpy as np
 
 __all__ = [
     "centred",
+    "class_moments",
     "class_second_moment",
     "class_square_variance",
     "class_third_moment",
+    "every_class",
     "pair_sum",
     "weighted_fourth_power",
     "weighted_mean",
@@ -20,6 +22,11 @@ __all__ = [
     "weighted_square_product",
     "weighted_square_variance",
 ]
+
+
+def every_class(p: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return directions with one row per class: differences from the last class get their row of zeros."""
+    return u if u.shape[1] == p.shape[1] else np.pad(u, ((0, 0), (0, 1), (0, 0)))
 
 
 def weighted_mean(w: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -35,6 +42,7 @@ def centred(p: np.ndarray, u: np.ndarray) -> np.ndarray:
     mean holds only small probabilities and q_m = -sum_l p_l w_l keeps its relative accuracy, where
     u_m - sum_l p_l u_l would have cancelled.
     """
+    u = every_class(p, u)
     top = np.argmax(p, axis=1)[:, None, None]
     w: np.ndarray = u - np.take_along_axis(u, top, axis=1)
     w -= weighted_mean(p, w)[:, None, :]
@@ -92,3 +100,9 @@ def class_square_variance(p: np.ndarray, u: np.ndarray) -> np.ndarray:
 def class_third_moment(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> np.ndarray:
     """Return sum_k p_k (u_k - sum_l p_l u_l)^2 (s_k - sum_l p_l s_l), shape (n, k)."""
     return weighted_square_product(p, centred(p, u), centred(p, s))
+
+
+def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Var_p of the squared centred u, Var_p of s, and the third moment of both, (n, k) each."""
+    q, r = centred(p, u), centred(p, s)
+    return weighted_square_variance(p, q), weighted_square(p, r), weighted_square_product(p, q, r)

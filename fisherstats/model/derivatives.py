@@ -8,7 +8,8 @@ For a layer l everything over :math:`W_l[o,d]` is (a number per unit o) x (a pow
 * ``S[l][i,a,o] =`` :math:`\partial^2 h_L^a/\partial a_{l+1,o}^2`, so
   :math:`\partial^2 h_L^a/\partial W_l[o,d]^2=S_l[a,o]\,\bar h_l[d]^2`.
 
-Array layout throughout: inputs first, outputs a second, units last.
+Array layout throughout: inputs first, outputs a second, units last.  Where the law sees differences of outputs only (softmax),
+G and S may hold the rows a < T of differences from the last output: one row less to carry through the network.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fisherstats.model.network import MLP
 __all__ = [
     "Forward",
     "HessianBlocks",
+    "contracted",
     "curvatures",
     "forward",
     "gradients",
@@ -83,12 +85,18 @@ def _with_one(h: Array) -> Array:
     return h_bar
 
 
-def jacobians(model: MLP, passed: Forward) -> list[Array]:
-    r"""Return :math:`G_l=B_{l+1}D_l` for every layer, (n, T, n_{l+1}); the last one is the identity, or the link's slope."""
+def jacobians(model: MLP, passed: Forward, contrasts: bool = False) -> list[Array]:
+    r"""Return :math:`G_l=B_{l+1}D_l` for every layer, (n, T, n_{l+1}); the last one is the identity, or the link's slope.
+
+    With `contrasts` the rows are those of :math:`h^a-h^T`, a < T, of which the moments of `Law` need no more if the family is
+    `shift_invariant`.
+    """
     n, n_outputs = passed.natural.shape
-    identity = np.eye(n_outputs, dtype=passed.natural.dtype)
-    top = np.broadcast_to(identity, (n, n_outputs, n_outputs))
-    G = [top if passed.link_slope is None else passed.link_slope[:, :, None] * identity]
+    rows = np.eye(n_outputs, dtype=passed.natural.dtype)
+    if contrasts:
+        rows = rows[:-1] - rows[-1]
+    top = np.broadcast_to(rows, (n, *rows.shape))
+    G = [top if passed.link_slope is None else passed.link_slope[:, :, None] * rows]
     for layer in range(model.n_layers - 2, -1, -1):
         B, slope = pull_back(model, G[-1], layer + 1), passed.slopes[layer][:, None, :]
         # In place where B is ours: a fresh array of this size costs more in page faults than the product itself.
@@ -99,11 +107,23 @@ def jacobians(model: MLP, passed: Forward) -> list[Array]:
 def pull_back(model: MLP, G: Array, layer: int) -> Array:
     r"""Return :math:`B_l=G_lW_l^-`, the derivative of the natural parameters by the output of layer l, (n, T, n_l)."""
     kernel = model.weights[layer][:, :-1]
-    # The identity at the top is stored once for all inputs, so its product with the kernel is the kernel.
+    # The rows at the top are stored once for all inputs, and so is their product with the kernel.
     if G.strides[0] == 0:
-        return np.broadcast_to(kernel, (G.shape[0], *kernel.shape))
-    n, n_outputs, n_units = G.shape
-    return (np.ascontiguousarray(G).reshape(n * n_outputs, n_units) @ kernel).reshape(n, n_outputs, -1)
+        shared = G[0] @ kernel
+        return np.broadcast_to(shared, (G.shape[0], *shared.shape))
+    return _rows_times(G, kernel)
+
+
+_SMALL_PRODUCT = 10**6
+"""OpenBLAS has a faster path for products of fewer multiplications."""
+
+
+def _rows_times(rows: Array, kernel: Array) -> Array:
+    """Return rows @ kernel for a matrix shared by all inputs; the rows of all inputs and outputs are stacked, in pieces."""
+    n, n_rows, n_units = rows.shape
+    pieces = n_rows if n * n_rows * kernel.size > _SMALL_PRODUCT else 1
+    product: Array = np.matmul(np.ascontiguousarray(rows).reshape(pieces, -1, n_units), kernel)
+    return product.reshape(n, n_rows, -1)
 
 
 def curvatures(model: MLP, passed: Forward, G: list[Array], r: Array | None = None) -> list[Array | None]:
@@ -111,10 +131,11 @@ def curvatures(model: MLP, passed: Forward, G: list[Array], r: Array | None = No
 
     With one T-vector `r` per input, return :math:`r\cdot S_l`, (n, 1, n_{l+1}), at the cost of a single output. `None` stands
     for a layer where the theory says zero: the last (canonical) layer and every layer that only piecewise linear activations
-    follow. One chain :math:`A_{k,l}=\partial a_{k+1}/\partial a_{l+1}` per input serves all outputs. A link g adds
-    :math:`g''(z_a)(\partial z_a/\partial a_{l+1,o})^2` in every layer.
+    follow. One chain :math:`A_{k,l}=\partial a_{k+1}/\partial a_{l+1}=J_{k,l}D_l` per input serves all outputs, and
+    :math:`J_{l+1,l}=W_{l+1}^-` is the same for all inputs. A link g adds :math:`g''(z_a)(\partial z_a/\partial a_{l+1,o})^2` in
+    every layer.
     """
-    rows = G if r is None else [np.matmul(r[:, None, :], G_l) for G_l in G]
+    rows = G if r is None else [contracted(r, G_l) for G_l in G]
     n_hidden = model.n_layers - 1
     bent: list[Array | None] = [
         None if model.activations[k].piecewise_linear else pull_back(model, rows[k + 1], k + 1) * passed.bends[k][:, None, :]
@@ -123,19 +144,29 @@ def curvatures(model: MLP, passed: Forward, G: list[Array], r: Array | None = No
     last_bent = max((k for k in range(n_hidden) if bent[k] is not None), default=-1)
     S: list[Array | None] = []
     for layer in range(n_hidden):
-        total = bent[layer]
+        later: Array | None = None
         chain: Array | None = None
         for k in range(layer + 1, last_bent + 1):
-            chain = _next_link(model, passed, k, chain)
+            chain = _next_chain(model, passed, k, chain)
             above = bent[k]
             if above is not None:
-                term = above @ np.square(chain)
-                total = term if total is None else total + term
-        S.append(total)
+                square = np.square(chain)
+                term = _rows_times(above, square) if square.ndim == 2 else np.matmul(above, square)
+                later = term if later is None else np.add(later, term, out=later)
+        if later is not None:
+            later *= np.square(passed.slopes[layer])[:, None, :]
+        own = bent[layer]
+        S.append(later if own is None else own if later is None else np.add(own, later, out=later))
     S.append(None)
     if passed.link_slope is None:
         return S
     return [_plus(one, _link_curvature(passed, G_l, r)) for one, G_l in zip(S, G, strict=True)]
+
+
+def contracted(r: Array, G_l: Array) -> Array:
+    """Return r . G_l for one residual per input, (n, 1, units); rows of differences need the first T - 1 of a sum of zero."""
+    product: Array = np.matmul(r[:, None, : G_l.shape[1]], G_l)
+    return product
 
 
 def _plus(total: Array | None, term: Array) -> Array:
@@ -153,8 +184,19 @@ def _link_curvature(passed: Forward, G_l: Array, r: Array | None) -> Array:
     weights = _link_weights(passed)
     if r is None:
         return weights[:, :, None] * np.square(G_l)
-    contracted: Array = np.matmul((r * weights)[:, None, :], np.square(G_l))
-    return contracted
+    return contracted(r * weights, np.square(G_l))
+
+
+def _next_chain(model: MLP, passed: Forward, k: int, chain: Array | None) -> Array:
+    r"""Return :math:`J_{k,l}=W_k^-D_{k-1}J_{k-1,l}`, (n, n_{k+1}, n_{l+1}), from `chain`, which is None for k = l + 1.
+
+    :math:`J_{l+1,l}=W_{l+1}^-` is the same for all inputs, (n_{k+1}, n_{l+1}).
+    """
+    kernel = model.weights[k][:, :-1]
+    if chain is None:
+        return kernel
+    link: Array = np.matmul(kernel, passed.slopes[k - 1][:, :, None] * chain)
+    return link
 
 
 def _next_link(model: MLP, passed: Forward, k: int, chain: Array | None) -> Array:

@@ -50,8 +50,8 @@ class MatrixRoot:
         return squares
 
     def rows(self, u: np.ndarray) -> np.ndarray:
-        """Return root @ u, shape (n, R, k)."""
-        rows: np.ndarray = np.matmul(self.root, u)
+        """Return root @ u, shape (n, R, k); rows that sum to zero serve directions given as differences (T - 1 rows) as well."""
+        rows: np.ndarray = np.matmul(self.root[:, :, : u.shape[1]], u)
         return rows
 
 
@@ -113,6 +113,10 @@ class Law(ABC):
     @abstractmethod
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^2 (s.delta)], shape (n, k)."""
+
+    def joint_moments(self, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return `square_variance` of u, `diagonal` of s and `third_moment` of both, (n, k) each."""
+        return self.square_variance(u), self.diagonal(s), self.third_moment(u, s)
 
     @abstractmethod
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -199,6 +203,14 @@ class Family(ABC):
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
         """Return what defines the family, in plain values that can be written as JSON."""
+
+    @property
+    def shift_invariant(self) -> bool:
+        """Whether the entries of t(y) have a constant sum, so that u.t - E[u.t] depends on differences of the entries of u only.
+
+        The law's moments then take directions with T - 1 rows, differences from the last row, as well.
+        """
+        return False
 
     def check_domain(self, h: np.ndarray, first_input: int = 0) -> None:  # noqa: B027
         """Refuse natural parameters outside the domain; `first_input` numbers the inputs in the message."""

@@ -54,15 +54,12 @@ class CategoricalLaw(Law):
 
     def centred(self, u: np.ndarray) -> np.ndarray:
         """Return q_k = (e_k - p).u for every class, shape (n, C, k)."""
-        return primitives.centred(self.p, self._all_classes(u))
+        return primitives.centred(self.p, u)
 
     def class_second_moment(self, weights: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Return sum_k w_k q_k^2 for any class weights w (n, C), shape (n, k)."""
-        moment: np.ndarray = self.contractions.class_second_moment(self.p, weights, self._all_classes(u))
+        moment: np.ndarray = self.contractions.class_second_moment(self.p, weights, u)
         return moment
-
-    def _all_classes(self, u: np.ndarray) -> np.ndarray:
-        return np.pad(u, ((0, 0), (0, 1), (0, 0))) if self.minimal else u
 
     def _kept(self, values: np.ndarray, axes: int = 1) -> np.ndarray:
         """Return the entries of (n, C, ...) that belong to outputs, over the given number of class axes."""
@@ -99,13 +96,18 @@ class CategoricalLaw(Law):
 
     def square_variance(self, u: np.ndarray) -> np.ndarray:
         """Return M(u,u,u,u) = sum_k p_k (q_k^2 - Var(u.t))^2, shape (n, k)."""
-        variance: np.ndarray = self.contractions.class_square_variance(self.p, self._all_classes(u))
+        variance: np.ndarray = self.contractions.class_square_variance(self.p, u)
         return variance
 
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^2 (s.delta)] = sum_k p_k q_k(u)^2 q_k(s), shape (n, k)."""
-        moment: np.ndarray = self.contractions.class_third_moment(self.p, self._all_classes(u), self._all_classes(s)) + 0.0
+        moment: np.ndarray = self.contractions.class_third_moment(self.p, u, s) + 0.0
         return moment
+
+    def joint_moments(self, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return `square_variance` of u, `diagonal` of s and `third_moment` of both, in one pass over the classes."""
+        score, hessian, third = self.contractions.class_moments(self.p, u, s)
+        return score, hessian, third + 0.0
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return M(u,v,u,v) = sum_k p_k (q_k(u) q_k(v) - Cov(u.t, v.t))^2 for all pairs, shape (n, k, m).
@@ -265,6 +267,11 @@ class Categorical(Family):
     def n_outputs(self) -> int:
         """Number of natural parameters: C, or C - 1 if minimal."""
         return self.n_classes - self.minimal
+
+    @property
+    def shift_invariant(self) -> bool:
+        """True for C outputs: softmax sees only differences of logits."""
+        return not self.minimal
 
     def parameters(self) -> dict[str, Any]:
         """Return what defines the family, in plain values."""
