@@ -6,13 +6,15 @@ make any stream and adding inputs changes none of the earlier ones.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.model.families import Draw, Family, Law, MatrixRoot, SecondMoment
-from fisherstats.model.families.categorical import WeightedClasses
+from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.draws import class_counts
 from fisherstats.streaming import STREAM_ROWS
 
 __all__ = ["PROBES", "draw", "draw_probes", "seed_record"]
@@ -32,26 +34,36 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
     `first_input` must be a multiple of `STREAM_ROWS`. The means come from the same labels; what is really drawn (counts, a
     Wishart matrix, sums, labels) is the family's matter.
     """
-    h = law.h
-    key = seed.generate_state(2, np.uint64)
-    groups = []
-    for start in range(0, len(h), STREAM_ROWS):
-        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, (first_input + start) // STREAM_ROWS, 0]))
-        rows = h[start : start + STREAM_ROWS]
-        # A short last group is drawn in full, so that inputs appended later do not change its labels.
-        full = np.concatenate([rows, np.repeat(rows[-1:], STREAM_ROWS - len(rows), axis=0)])
-        groups.append(family.at(full).draw(generator, n_draws, second_moment, first_input + start))
-    mean = np.concatenate([group.mean for group in groups])[: len(h)]
-    seconds = [group.second for group in groups if group.second is not None]
-    return Draw(mean, _joined(law, seconds) if second_moment else None)
+    if isinstance(law, CategoricalLaw):
+
+        def sample(totals: NDArray[np.int64], p: Array) -> NDArray[np.int64]:
+            drawn = [generator.multinomial(totals[0], rows) for generator, rows, _ in _groups(p, seed, first_input)]
+            return np.concatenate(drawn)[: len(p)]
+
+        return law.of_counts(class_counts(sample, law.exact_p, n_draws), n_draws, second_moment)
+    groups = [
+        family.at(h).draw(generator, n_draws, second_moment, first) for generator, h, first in _groups(law.h, seed, first_input)
+    ]
+    mean = np.concatenate([group.mean for group in groups])[: len(law.h)]
+    roots = [group.second.root for group in groups if isinstance(group.second, MatrixRoot)]
+    return Draw(mean, MatrixRoot(np.concatenate(roots)[: len(law.h)]) if second_moment else None)
 
 
-def _joined(law: Law, parts: list[SecondMoment]) -> SecondMoment:
-    n = len(law.h)
-    if isinstance(parts[0], WeightedClasses):
-        weights = np.concatenate([part.weights for part in parts if isinstance(part, WeightedClasses)])
-        return WeightedClasses(law, weights[:n])  # type: ignore[arg-type]
-    return MatrixRoot(np.concatenate([part.root for part in parts if isinstance(part, MatrixRoot)])[:n])
+def _groups(
+    rows: Array, seed: np.random.SeedSequence, first_input: int, word: int = 0
+) -> Iterator[tuple[np.random.Generator, Array, int]]:
+    """Yield (stream, its rows, index of their first input); one generator is moved from stream to stream.
+
+    A short last group is filled up, so that inputs appended later do not change its labels.
+    """
+    stream = np.random.Philox(key=seed.generate_state(2, np.uint64))
+    state, generator = stream.state, np.random.Generator(stream)
+    for start in range(0, len(rows), STREAM_ROWS):
+        state["state"]["counter"] = np.array([0, 0, (first_input + start) // STREAM_ROWS, word], dtype=np.uint64)
+        stream.state = state
+        own = rows[start : start + STREAM_ROWS]
+        missing = STREAM_ROWS - len(own)
+        yield generator, np.concatenate([own, np.repeat(own[-1:], missing, axis=0)]) if missing else own, first_input + start
 
 
 def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, estimator: str) -> SecondMoment:
@@ -62,12 +74,12 @@ def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draw
     """
     n, outputs = law.h.shape
     root = law.rows(np.broadcast_to(np.eye(outputs, dtype=law.h.dtype), (n, outputs, outputs)))
-    key, word = seed.generate_state(2, np.uint64), 1 + PROBES.index(estimator)
-    groups = []
-    for start in range(0, n, STREAM_ROWS):
-        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, (first_input + start) // STREAM_ROWS, word]))
-        groups.append(_probed(generator, root[start : start + STREAM_ROWS], n_draws, estimator == PROBES[0]))
-    return MatrixRoot(np.concatenate(groups))
+    word = 1 + PROBES.index(estimator)
+    groups = [
+        _probed(generator, rows, n_draws, estimator == PROBES[0])
+        for generator, rows, _ in _groups(root, seed, first_input, word)
+    ]
+    return MatrixRoot(np.concatenate(groups)[:n])
 
 
 def _probed(generator: np.random.Generator, root: Array, n_draws: int, gaussian: bool) -> Array:

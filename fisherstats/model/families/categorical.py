@@ -15,7 +15,7 @@ from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, generator, positive_integer
 from fisherstats.engines import primitives
 from fisherstats.model.families.base import Draw, Family, Law, SecondMoment
-from fisherstats.model.families.draws import draw_class_weights
+from fisherstats.model.families.draws import class_counts, class_weights
 
 __all__ = ["Categorical", "CategoricalLaw", "WeightedClasses"]
 
@@ -196,9 +196,17 @@ class CategoricalLaw(Law):
         return self._kept(delta)
 
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
-        """Return the means over n_draws labels per input, as multinomial counts, see `draws.draw_class_weights`."""
-        exact = self if self.h.dtype == np.float64 else CategoricalLaw(self.h.astype(np.float64), self.minimal)
-        weights, mean = draw_class_weights(rng, exact.p, n_draws)
+        """Return the means over n_draws labels per input, as multinomial counts, see `draws.class_counts`."""
+        return self.of_counts(class_counts(rng.multinomial, self.exact_p, n_draws), n_draws, second_moment)
+
+    @cached_property
+    def exact_p(self) -> np.ndarray:
+        """Class probabilities in float64, for the sampler."""
+        return self.p if self.h.dtype == np.float64 else CategoricalLaw(self.h.astype(np.float64), self.minimal).p
+
+    def of_counts(self, counts: np.ndarray, n_draws: int, second_moment: bool) -> Draw:
+        """Return the means over n_draws labels per input from the counts of the classes, (n, C)."""
+        weights, mean = class_weights(counts, self.exact_p, n_draws)
         second: SecondMoment | None = None
         if second_moment:
             second = WeightedClasses(self, weights.astype(self.h.dtype))

@@ -7,7 +7,7 @@ No step replaces a law by its normal approximation. Probabilities are float64 wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from fisherstats.model.families.base import Draw, MatrixRoot
 __all__ = [
     "DRAW_SCHEMES",
     "CountHeads",
+    "class_counts",
+    "class_weights",
     "draw_class_weights",
     "draw_counts",
     "draw_gaussian",
@@ -46,6 +48,9 @@ DRAW_SCHEMES = {
 }
 
 # Numbers held at once while labels or patterns are walked through.
+Multinomial = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Draws counts for numbers of trials and probabilities, as `numpy.random.Generator.multinomial` does."""
+
 SLAB = 2**18
 # Joint patterns that may be counted at once.
 MOST_PATTERNS = 2**22
@@ -138,8 +143,18 @@ def independent_scheme(n_outputs: int, n_trials: int | None, second_moment: bool
 
 def draw_class_weights(rng: np.random.Generator, p: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Return relative frequencies w of n_draws classes from p (n, C), and w - p, both (n, C)."""
+    return class_weights(class_counts(rng.multinomial, p, n_draws), p, n_draws)
+
+
+def class_counts(sample: Multinomial, p: np.ndarray, n_draws: int) -> np.ndarray:
+    """Return how often each class comes up in n_draws labels, (n, C)."""
     draw_count(n_draws)
-    weights = _multinomial(rng, np.full(len(p), n_draws), p) / n_draws
+    return _multinomial(sample, np.full(len(p), n_draws), p)
+
+
+def class_weights(counts: np.ndarray, p: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return relative frequencies w and w - p, both (n, C), from counts."""
+    weights = counts / n_draws
     excess = weights - p
     # At the most probable class w - p is minus the sum of the others: there 1 - p is accurate and p is not.
     top = np.argmax(p, axis=1)[:, None]
@@ -235,12 +250,12 @@ def _support_counts(
         log_weights, following = _log_weights(heads, row, 0, start, min(SLAB, first + size - start), log_scales[-1])
         masses.append(np.exp(log_weights).sum())
         log_scales.append(following)
-    per_slab = _multinomial(rng, np.array([n_draws]), np.array([masses]))[0]
+    per_slab = _multinomial(rng.multinomial, np.array([n_draws]), np.array([masses]))[0]
     for start, total, log_scale in zip(starts, per_slab, log_scales, strict=False):
         if total:
             length = min(SLAB, first + size - start)
             log_weights, _ = _log_weights(heads, row, 0, start, length, log_scale)
-            repeats = _multinomial(rng, np.array([total]), np.exp(log_weights)[None])[0]
+            repeats = _multinomial(rng.multinomial, np.array([total]), np.exp(log_weights)[None])[0]
             drawn = np.flatnonzero(repeats)
             yield start + drawn.astype(np.float64), repeats[drawn].astype(np.float64)
 
@@ -256,7 +271,7 @@ def _pattern_counts(
     repeats, codes = np.array([n_draws]), np.array([0])
     for output, (first, size) in enumerate(zip(firsts, sizes, strict=True)):
         log_weights, _ = _log_weights(heads, row, output, int(first), int(size), 0.0)
-        split = _multinomial(rng, repeats, np.broadcast_to(np.exp(log_weights), (len(repeats), size)))
+        split = _multinomial(rng.multinomial, repeats, np.broadcast_to(np.exp(log_weights), (len(repeats), size)))
         parent, digit = np.nonzero(split)
         repeats, codes = split[parent, digit], codes[parent] * size + digit
     step = max(1, SLAB // len(sizes))
@@ -286,7 +301,7 @@ def _log_weights(heads: CountHeads, row: int, output: int, start: int, length: i
     return np.concatenate([[log_scale], path[:-1]]), float(path[-1])
 
 
-def _multinomial(rng: np.random.Generator, totals: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _multinomial(sample: Multinomial, totals: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return multinomial counts (n, K) of `totals` (n,) for non-negative weights (n, K), normalised here.
 
     numpy draws conditional binomials in order; with the largest weight last, what remains of the total probability
@@ -295,7 +310,7 @@ def _multinomial(rng: np.random.Generator, totals: np.ndarray, weights: np.ndarr
     p = weights / weights.sum(axis=1, keepdims=True)
     rows, top = np.arange(len(p)), np.argmax(p, axis=1)
     p[rows, top], p[:, -1] = p[:, -1].copy(), p[rows, top]
-    counts: np.ndarray = rng.multinomial(_parts(totals), p[:, None, :]).sum(axis=1)
+    counts: np.ndarray = sample(_parts(totals), p[:, None, :]).sum(axis=1)
     counts[rows, top], counts[:, -1] = counts[:, -1].copy(), counts[rows, top]
     return counts
 
