@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fisherstats import __version__, engines, labels, streaming
 from fisherstats.arrays import common_dtype
 from fisherstats.checks import arguments, capacity, inputs, networks
-from fisherstats.closed_form import assembly
+from fisherstats.closed_form import assembly, pairs
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
@@ -25,6 +25,8 @@ Array = NDArray[np.floating]
 
 _CHECKED_ROWS = 4096
 _GROUPED_ROWS = 128
+_DENSE_ROWS = 256
+_DENSE_GROUP = 2048
 
 
 def _overflowing() -> np.errstate:
@@ -75,14 +77,16 @@ class Call:
         inputs.finite_results(results, self.rows.dtype, infinite)
         return results
 
-    def diagonal_mean(self, block: BlockFunction, second_order: bool, infinite: bool = False) -> list[Array]:
+    def diagonal_mean(
+        self, block: BlockFunction, second_order: bool = False, infinite: bool = False, preferred: int = 128
+    ) -> list[Array]:
         """Return the mean over inputs of (number per unit) x (power of the layer input), see `assembly.DiagonalSum`.
 
         Second-order blocks are small, so that few inputs still occupy every thread; their products are formed for many together.
         """
         total = assembly.DiagonalSum([matrix.shape for matrix in self.model.weights])
         small = second_order and self.model.n_layers > 2
-        rows = streaming.STREAM_ROWS if small else self.block_rows()
+        rows = streaming.STREAM_ROWS if small else self.block_rows(preferred)
         with _overflowing():
             streaming.reduce(
                 block,
@@ -96,6 +100,25 @@ class Call:
             results = [(one / self.n_inputs) for one in total.totals]
         inputs.finite_results(results, self.rows.dtype, infinite)
         return [result.astype(self.rows.dtype, copy=False) for result in results]
+
+    def pair_mean(self, block: BlockFunction, cross_layers: bool, n_quantities: int = 1) -> list[dict[tuple[int, int], Array]]:
+        """Return the mean over inputs of matrices given by rows of unit factors, see `pairs.PairSum`."""
+        shapes = [matrix.shape for matrix in self.model.weights]
+        total = pairs.PairSum(shapes, self.n_inputs, n_quantities, cross_layers, self.rows.dtype)
+        rows = self.block_rows(_DENSE_ROWS)
+        with _overflowing():
+            streaming.reduce(
+                block,
+                self.rows,
+                rows,
+                total,
+                group=_DENSE_GROUP // rows,
+                num_threads=self.num_threads,
+                progress=self.progress,
+            )
+        for blocks in total.matrices:
+            inputs.finite_results(list(blocks.values()), self.rows.dtype, False)
+        return total.matrices
 
     def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> list[Array]:
         """Return the mean over inputs, or one row per input; in the precision of the call."""

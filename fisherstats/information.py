@@ -14,7 +14,7 @@ from fisherstats.calls import Call
 from fisherstats.checks import arguments, networks
 from fisherstats.closed_form import fisher
 from fisherstats.model import derivatives
-from fisherstats.model.families import SecondMoment
+from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.network import MLP
 
 __all__ = [
@@ -363,33 +363,52 @@ def fisher_information(
         G = call.jacobians(passed)
         return [fisher.matrix_blocks(law, G, passed.inputs, view == "full", per_input)]
 
-    quantities = views.compute(call, view, per_input, diagonal, matrix)
+    def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
+        passed, law = call.pass_through(x, first_input)
+        return [[law.rows(G_l) for G_l in call.jacobians(passed)]], passed.inputs
+
+    quantities = views.compute(call, view, per_input, diagonal, matrix, rows_of=rows_of)
     provenance = call.provenance(view=view)
     result: xr.DataArray | xr.DataTree = views.labelled(call, view, per_input, [("information", quantities[0])], provenance)
     return result
 
 
+_KEPT_BYTES = 2**28
+"""What an operator keeps of the forward pass at most; past it, every product passes through the network again."""
+
+_PRODUCT_ROWS = 256
+
+
 class _InformationOperator(LinearOperator):
-    """v -> mean over inputs of J' I(h) J v, block by block, with nothing larger than a layer."""
+    """v -> mean over inputs of J' I(h) J v, block by block, linearised once if the forward pass of all inputs is small enough."""
 
     def __init__(self, call: Call) -> None:
         # The stubs take the base class for one without arguments.
         super().__init__(dtype=call.rows.dtype, shape=(call.model.n_params,) * 2)  # type: ignore[call-arg]
         self._call = call
+        self._kept: dict[int, tuple[derivatives.Forward, Law]] = {}
+        widths = call.model.widths
+        numbers = widths[0] + 3 * sum(widths[1:-1]) + 4 * widths[-1]
+        self._keeps = call.n_inputs * numbers * call.rows.dtype.itemsize <= _KEPT_BYTES
+
+    def _linearised(self, x: Array, first_input: int) -> tuple[derivatives.Forward, Law]:
+        if first_input not in self._kept:
+            linearised = self._call.pass_through(x, first_input)
+            if not self._keeps:
+                return linearised
+            self._kept[first_input] = linearised
+        return self._kept[first_input]
 
     def _matmat(self, vectors: Array) -> Array:
         call = self._call
         directions = arguments.real_array("vector", vectors).astype(call.rows.dtype, copy=False)
 
-        def block(x: Array, first_input: int) -> list[Array]:
-            passed, law = call.pass_through(x, first_input)
-            columns = [
-                fisher.times_vector(call.model, passed, law, directions[:, column]) for column in range(directions.shape[1])
-            ]
-            return [np.stack(columns, axis=1)]
+        def block(x: Array, first_input: int) -> tuple[list[Any], list[Array]]:
+            passed, law = self._linearised(x, first_input)
+            columns = [fisher.product_factors(call.model, passed, law, direction) for direction in directions.T]
+            return [(factors, 1) for factors in columns], passed.inputs
 
-        (product,) = call.mean(block, call.block_rows())
-        return product.astype(self.dtype, copy=False)
+        return np.stack(call.diagonal_mean(block, preferred=_PRODUCT_ROWS), axis=1)
 
     def _matvec(self, vector: Array) -> Array:
         return self._matmat(np.reshape(vector, (-1, 1)))[:, 0]
@@ -428,7 +447,9 @@ def fisher_operator(
 
     Notes
     -----
-    Cost of a product: a forward, a tangent and a backward pass over the inputs; several columns share the forward pass.
+    Cost of a product: a tangent and a backward pass over the inputs, and in the first product a forward pass. What they need of
+    it is kept while it takes at most 256 MiB (8 bytes per input, feature and unit, times about three); past that, every product
+    makes the forward pass again, and its columns share it. The operator looks at x as it is when it is first used.
 
     Examples
     --------

@@ -22,6 +22,7 @@ DENSE_ROWS = 256
 
 DiagonalBlock = Callable[[Array, int], list[Any]]
 MatrixBlock = Callable[[Array, int], list[dict[tuple[int, int], Array]]]
+RowsBlock = Callable[[Array, int], tuple[list[list[Array]], list[Array]]]
 
 
 def check(call: Call, view: str, per_input: bool, n_quantities: int = 1) -> None:
@@ -45,12 +46,19 @@ def _numbers(call: Call, view: str) -> int:
 
 
 def compute(
-    call: Call, view: str, per_input: bool, diagonal: DiagonalBlock, matrix: MatrixBlock, second_order: bool = False
+    call: Call,
+    view: str,
+    per_input: bool,
+    diagonal: DiagonalBlock,
+    matrix: MatrixBlock,
+    second_order: bool = False,
+    rows_of: RowsBlock | None = None,
 ) -> list[dict[tuple[int, int], Array]]:
-    """Stream a block function; return, per quantity, {(0, 0): diagonal} or its blocks l <= m.
+    """Stream a block function; return, per quantity, {(0, 0): diagonal or whole matrix} or {(l, l): block}.
 
     `diagonal` gives (factors per unit, power of the layer input) of each quantity and last the layer inputs, `matrix` gives
-    the blocks of each quantity.
+    the blocks l <= m of each quantity. Where each is of the form R_l' R_m, `rows_of` gives (rows R_l of each quantity, layer
+    inputs) and takes its place for means over inputs.
     """
     if view == "diagonal":
 
@@ -68,6 +76,8 @@ def compute(
             arrays = call.diagonal_mean(factors_and_inputs, second_order)
         return [{(0, 0): array} for array in arrays]
 
+    if rows_of is not None and not per_input:
+        return call.pair_mean(rows_of, view == "full")
     n_layers = call.model.n_layers
     pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)]
 
@@ -79,7 +89,10 @@ def compute(
         rows = min(rows, streaming.block_rows(_numbers(call, view), DENSE_ROWS))
     flat = call.over_inputs(dense_block, rows, per_input)
     count = len(pairs)
-    return [dict(zip(pairs, flat[start : start + count], strict=True)) for start in range(0, len(flat), count)]
+    found = [dict(zip(pairs, flat[start : start + count], strict=True)) for start in range(0, len(flat), count)]
+    if view == "full":
+        return [{(0, 0): assembly.full_matrix(blocks, call.model.layer_slices())} for blocks in found]
+    return [{pair: assembly.symmetric(block) for pair, block in blocks.items()} for blocks in found]
 
 
 def stacked(quantities: Sequence[Mapping[tuple[int, int], Array]], per_input: bool) -> dict[tuple[int, int], Array]:
@@ -103,7 +116,7 @@ def labelled(
     shared = call.input_coordinate() if per_input else {}
     if estimators:
         shared |= labels.coordinates(estimator=list(estimators))
-    widths, slices = call.model.widths, call.model.layer_slices()
+    widths = call.model.widths
     if view == "block":
         children = {}
         for layer in range(call.model.n_layers):
@@ -111,7 +124,7 @@ def labelled(
             coords |= labels.param_coordinates(widths, "param2", layer)
             dims = [*leading, "param", "param2"]
             every = [*entries, *companions]
-            parts = [(key, dims, assembly.symmetric(blocks[layer, layer])) for key, blocks in every]
+            parts = [(key, dims, blocks[layer, layer]) for key, blocks in every]
             children[f"layer_{layer}"] = labels.dataset(parts, coords, provenance)
         return labels.tree(children, provenance)
     coords = shared | labels.param_coordinates(widths)
@@ -120,8 +133,7 @@ def labelled(
         coords |= labels.param_coordinates(widths, "param2")
         dims.append("param2")
     values, beside = (
-        [(key, dims, blocks[0, 0] if view == "diagonal" else assembly.full_matrix(blocks, slices)) for key, blocks in group]
-        for group in (entries, companions)
+        [(key, dims, blocks[0, 0]) for key, blocks in group] for group in (entries, companions)
     )
     if compare:
         return labels.dataset(values, coords, provenance)

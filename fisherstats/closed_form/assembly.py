@@ -40,6 +40,8 @@ _STRIPE = 200
 
 def power_of(h_bar: Array, exponent: int) -> Array:
     """Return an integer power; even ones by squaring, as a general power takes ten times as long."""
+    if exponent == 1:
+        return h_bar
     if exponent not in (2, 4):
         return h_bar**exponent
     square = np.square(h_bar)

@@ -23,7 +23,7 @@ __all__ = [
     "hidden_information",
     "hidden_information_variance",
     "matrix_blocks",
-    "times_vector",
+    "product_factors",
     "unit_factors",
 ]
 
@@ -107,9 +107,8 @@ def hidden_information_variance(law: Law, B: Array) -> Array:
     return law.product_variance(B, B)
 
 
-def times_vector(model: MLP, passed: Forward, law: Law, direction: Array) -> Array:
-    r"""Return :math:`\sum_i J^\top I(h)Jv`, (P,), by one forward and one backward pass."""
+def product_factors(model: MLP, passed: Forward, law: Law, direction: Array) -> list[Array]:
+    r"""Return :math:`G_l^\top I(h)Jv` per unit: times :math:`\bar h_l` it is :math:`J^\top I(h)Jv`, by two passes."""
     tangent = push_forward(model, passed, direction)
     weighted = law.product(tangent[:, :, None])[:, :, 0]
-    back = gradients(model, passed, weighted)
-    return np.concatenate([assembly.outer_sum(g, h_bar) for g, h_bar in zip(back, passed.inputs, strict=True)])
+    return gradients(model, passed, weighted)
