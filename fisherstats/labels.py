@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,11 +86,35 @@ def coordinates(**dims: int | Sequence[str] | NDArray[Any]) -> dict[str, Any]:
     return {
         dim: (
             dim,
-            np.arange(values) if isinstance(values, int) else np.asarray(values),
+            values if isinstance(values, np.ndarray) else _index(values if isinstance(values, int) else tuple(values)),
             {"long_name": COORDINATES.get(dim.rstrip("2"), dim)},
         )
         for dim, values in dims.items()
     }
+
+
+@functools.lru_cache(maxsize=32)
+def _index(values: int | tuple[str, ...]) -> NDArray[Any]:
+    index = np.arange(values) if isinstance(values, int) else np.asarray(values)
+    index.flags.writeable = False
+    return index
+
+
+_built: OrderedDict[tuple[Any, ...], tuple[xr.Coordinates, list[NDArray[Any]]]] = OrderedDict()
+_building = threading.Lock()
+_MOST_BUILT = 16
+
+
+def _coordinates_of(coords: Mapping[str, Any]) -> xr.Coordinates:
+    """Return coordinates with their indexes, the same ones again for the same arrays: making them takes longer than all the rest."""
+    key = tuple((name, one[0], id(one[1])) for name, one in coords.items())
+    with _building:
+        if key not in _built:
+            # The arrays are kept, so that no other array can have the identity of one of them.
+            _built[key] = xr.Coordinates(dict(coords)), [one[1] for one in coords.values()]
+            if len(_built) > _MOST_BUILT:
+                _built.popitem(last=False)
+        return _built[key][0]
 
 
 def attributes(key: str, provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -110,7 +136,7 @@ def attributes(key: str, provenance: Mapping[str, Any]) -> dict[str, str]:
 def dataset(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: Mapping[str, Any]) -> xr.Dataset:
     """Return a Dataset of schema variables that share coordinates."""
     variables = {VARIABLES[key].name: (tuple(dims), values, attributes(key, provenance)) for key, dims, values in entries}
-    return xr.Dataset(variables, coords=dict(coords), attrs={"provenance": json.dumps(provenance, sort_keys=True)})
+    return xr.Dataset(variables, coords=_coordinates_of(coords), attrs={"provenance": json.dumps(provenance, sort_keys=True)})
 
 
 def array(
@@ -123,9 +149,10 @@ def array(
 ) -> xr.DataArray:
     """Return one labelled quantity; `companions` (its standard error, say) become coordinates beside it."""
     beside = {VARIABLES[name].name: (tuple(d), v, attributes(name, provenance)) for name, d, v in companions}
+    name = VARIABLES[key].name
     # Through a Dataset: the DataArray constructor would deep-copy the coordinates and lose their read-only flag.
-    built = xr.Dataset({VARIABLES[key].name: (tuple(dims), values, attributes(key, provenance))}, coords={**coords, **beside})
-    return built[VARIABLES[key].name]
+    built = xr.Dataset({name: (tuple(dims), values, attributes(key, provenance)), **beside}, coords=_coordinates_of(coords))
+    return built.set_coords(list(beside))[name]
 
 
 def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> xr.DataTree:
