@@ -228,7 +228,7 @@ def test_a_mean_far_above_the_deviation_keeps_the_shift(location):
 
 
 def test_a_square_that_hardly_varies_is_not_a_difference_of_moments():
-    """A certain model of 1 and labels of odds one to one: r is 0 or -1 up to 1e-17; the model 1/2: r^2 is 1/4 always."""
+    """A model of 1/2 has r^2 = 1/4 at either label, whose law does not matter; a Gaussian far away has (z + c)^2."""
     truth = fs.MLP([[[0.0, 1.0]]], activation=[], family=F.Bernoulli())
     half = fs.MLP([[[0.0, 0.0]]], activation=[], family=F.Bernoulli())
     variance = fs.empirical_variance(half, [[1.0]], truth=truth)["variance"].values
