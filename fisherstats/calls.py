@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class Call:
     engine: engines.Engine
     num_threads: int | None
     progress: bool
+    name: str = "model"
+    """What messages call the network."""
 
     @property
     def n_inputs(self) -> int:
@@ -128,7 +130,7 @@ class Call:
     def pass_through(self, x: Array, first_input: int, order: int = 1) -> tuple[Forward, Law]:
         """Return the forward pass of a block and the law of the response there."""
         passed = derivatives.forward(self.model, x, order)
-        inputs.finite_pass(passed.pre_activations, passed.natural, first_input)
+        inputs.finite_pass(passed.pre_activations, passed.natural, first_input, self.name)
         self.model.family.check_domain(passed.natural, first_input)
         law = self.model.family.at(passed.natural)
         law.contractions = self.engine.contractions
@@ -137,6 +139,10 @@ class Call:
     def jacobians(self, passed: Forward) -> list[Array]:
         """Return G for use in moments of the law, which need no more than differences of outputs where the family says so."""
         return derivatives.jacobians(self.model, passed, contrasts=self.model.family.shift_invariant)
+
+    def of(self, model: MLP, name: str) -> Call:
+        """Return this call for another network, in the same precision."""
+        return replace(self, model=model.as_dtype(self.rows.dtype), name=name)
 
     def refuse_kinks(self, passed: Forward, on_kink: str, first_input: int) -> None:
         """Require twice differentiable activations at every pre-activation of the block, unless told to ignore kinks."""

@@ -232,7 +232,7 @@ STATEMENTS = (
         "Corollaries G.1, G.2",
         "variance of the empirical Fisher",
         ("empirical_variance",),
-        ("tests/test_empirical_variance.py",),
+        ("tests/test_empirical_variance.py", "tests/oracle/test_empirical_truth.py"),
     ),
     Statement(
         _2024,

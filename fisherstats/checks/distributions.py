@@ -1,4 +1,4 @@
-"""Checks of label distributions given by the user."""
+"""Checks of label distributions given by the user, as probabilities or as a network."""
 
 from __future__ import annotations
 
@@ -6,13 +6,35 @@ from typing import Any
 
 import numpy as np
 
-from fisherstats.checks.arguments import real_array
+from fisherstats.checks.arguments import real_array, shown
 from fisherstats.errors import AssumptionError
 
-__all__ = ["label_distributions"]
+__all__ = ["label_distributions", "one_distribution", "true_network"]
 
 # What decimals or float32 leave of a sum of one.
 _SUM_TOLERANCE = 1e-6
+
+
+def one_distribution(probabilities: Any, truth: Any) -> None:
+    """Require the law of the labels once: as probabilities or as a network."""
+    if (probabilities is None) == (truth is None):
+        raise ValueError(
+            "The law of the labels must be given once, as `probabilities` or as the network `truth`, got "
+            f"{'neither' if truth is None else 'both'}."
+        )
+
+
+def true_network(truth: Any, model: Any, model_type: type) -> None:
+    """Require a network with the inputs and the family of the model."""
+    if not isinstance(truth, model_type):
+        raise TypeError(f"`truth` must be a fisherstats.MLP with the family of the model, got {shown(truth)}.")
+    expected, given = model.family, truth.family  # type: ignore[attr-defined]
+    if type(given) is not type(expected) or given.parameters() != expected.parameters():
+        raise ValueError(f"`truth` must have the family of the model, {expected!r}, got {given!r}.")
+    if truth.widths[0] != model.widths[0]:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"`truth` must take the {model.widths[0]} features of the model, got a network of {truth.widths[0]} features."  # type: ignore[attr-defined]
+        )
 
 
 def label_distributions(probabilities: Any, family: Any, n: int) -> np.ndarray:
@@ -22,7 +44,8 @@ def label_distributions(probabilities: Any, family: Any, n: int) -> np.ndarray:
     if family.name != "categorical":
         raise AssumptionError(
             "The variance under given label probabilities (Soen & Sun 2024, Corollary G.1) needs a Categorical family or one "
-            f"Bernoulli output, whose law is a list of probabilities, got {family.name} with {family.n_outputs} outputs."
+            f"Bernoulli output, whose law is a list of probabilities, got {family.name} with {family.n_outputs} outputs; give "
+            "the law of the labels as a network of the same family, `truth`."
         )
     classes = family.n_classes
     array = real_array("probabilities", probabilities).astype(np.float64)

@@ -109,7 +109,9 @@ def finite_block(block: NDArray[np.floating], first_input: int) -> None:
         )
 
 
-def finite_pass(pre_activations: Sequence[NDArray[np.floating]], natural: NDArray[np.floating], first_input: int) -> None:
+def finite_pass(
+    pre_activations: Sequence[NDArray[np.floating]], natural: NDArray[np.floating], first_input: int, name: str = "model"
+) -> None:
     """Require everything from the first pre-activation to the natural parameters to stay within the float range."""
     for layer, values in enumerate([*pre_activations, natural]):
         finite = np.isfinite(values)
@@ -119,7 +121,7 @@ def finite_pass(pre_activations: Sequence[NDArray[np.floating]], natural: NDArra
             what = "natural parameters" if last else "pre-activations"
             place = f"output {unit}" if last else f"layer {layer}, unit {unit}"
             raise ValueError(
-                f"`model` must give finite {what}, got {values[row, unit]} for input {first_input + row}, {place}; the "
+                f"`{name}` must give finite {what}, got {values[row, unit]} for input {first_input + row}, {place}; the "
                 f"weights or the inputs are too large for their dtype {values.dtype}."
             )
 

@@ -1,6 +1,8 @@
 r"""Empirical information under label distributions q other than the model's, its variance, and the signs of its bias.
 
-r = t(y) - E[t] is taken about the mean under the *model*, so the moments under q are not central (Corollaries G.1, G.2).
+r = t(y) - E[t] is taken about the mean under the *model*, so the moments under q are not central (Corollaries G.1, G.2). q is
+given by the probabilities of finitely many labels, or as another law of the family. With :math:`\delta=t-E_q[t]` and
+:math:`c=g^\top(E_q[t]-E[t])`, :math:`g^\top r=g^\top\delta+c`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 from fisherstats.engines import primitives
 from fisherstats.model.families import Law
 from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.combined import combined_variance
+from fisherstats.model.families.shifted import mean_shift
 
 __all__ = ["bias_eigenvalues", "empirical_factors", "empirical_variance_factors", "signs"]
 
@@ -28,13 +32,24 @@ def _residuals_along(law: Law, u: Array) -> Array:
     return along
 
 
-def empirical_factors(law: Law, q: Array, G: Sequence[Array]) -> list[Array]:
-    r"""Return :math:`E_q[(g^\top r)^2]` per unit, (n, units): times :math:`\bar h^2` the diagonal of I_q (eq 17 of 2024)."""
+def empirical_factors(law: Law, q: Array | Law, G: Sequence[Array]) -> list[Array]:
+    r"""Return :math:`E_q[(g^\top r)^2]` per unit, (n, units): times :math:`\bar h^2` the diagonal of I_q (eq 17 of 2024).
+
+    Under a law of the family it is :math:`g^\top I_qg+c^2`.
+    """
+    if isinstance(q, Law):
+        return [q.diagonal(G_l) + mean_shift(law, q, G_l) ** 2 for G_l in G]
     return [primitives.weighted_square(q, _residuals_along(law, G_l)) for G_l in G]
 
 
-def empirical_variance_factors(law: Law, q: Array, G: Sequence[Array]) -> list[Array]:
-    r"""Return :math:`\mathrm{Var}_q((g^\top r)^2)` per unit: times :math:`\bar h^4` the single-label variance (Corollary G.1)."""
+def empirical_variance_factors(law: Law, q: Array | Law, G: Sequence[Array]) -> list[Array]:
+    r"""Return :math:`\mathrm{Var}_q((g^\top r)^2)` per unit: times :math:`\bar h^4` the single-label variance (Corollary G.1).
+
+    Under a law of the family it is :math:`\mathrm{Var}_q((g^\top\delta)^2+2c\,g^\top\delta)
+    =M_q(g,g,g,g)+4c\,E_q[(g^\top\delta)^3]+4c^2\,g^\top I_qg`, of which no terms are subtracted.
+    """
+    if isinstance(q, Law):
+        return [combined_variance(q, G_l, 2 * mean_shift(law, q, G_l)[:, None, :] * G_l) for G_l in G]
     return [primitives.weighted_square_variance(q, _residuals_along(law, G_l)) for G_l in G]
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -58,8 +59,9 @@ class Activation:
         The points at which sigma'' does not exist.
     piecewise_linear : bool, default False
         Whether sigma'' is exactly 0 wherever it exists.
-    parameters : dict, default {}
-        The numbers that tell it from others with the same formula; part of the provenance of a result.
+    parameters : mapping, default {}
+        The numbers that tell it from others with the same formula; part of the provenance of a result. Copied, and read-only
+        afterwards.
 
     Raises
     ------
@@ -85,10 +87,18 @@ class Activation:
     smoothness: Literal["C0", "C1", "C2", "smooth"] = "smooth"
     kinks: tuple[float, ...] = ()
     piecewise_linear: bool = False
-    parameters: dict[str, float] = field(default_factory=dict, hash=False)
+    parameters: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         consistent_description(self.smoothness, self.kinks, self.sup_first, self.sup_second, self.piecewise_linear)
+        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A read-only view cannot be pickled.
+        return {**self.__dict__, "parameters": dict(self.parameters)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, parameters=MappingProxyType(state["parameters"]))
 
     def evaluate(self, a: Array, order: int) -> tuple[Array, ...]:
         """Return (sigma(a), sigma'(a), sigma''(a)) up to the derivative of the given order.

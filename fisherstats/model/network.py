@@ -181,7 +181,7 @@ class MLP:
         for matrix in self.weights:
             digest.update(repr((matrix.shape, matrix.dtype.str)).encode())
             digest.update(matrix.tobytes())
-        digest.update(repr([(one.name, one.parameters) for one in self.activations]).encode())
+        digest.update(repr([(one.name, dict(one.parameters)) for one in self.activations]).encode())
         digest.update(repr(self.family.parameters()).encode())
         return digest.hexdigest()
 

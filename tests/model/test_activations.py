@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import pickle
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,8 @@ import pytest
 from mpmath import mp, mpf
 
 from fisherstats.model.activations import ELU, NAMES, Activation, LeakyReLU, get
+from fisherstats.model.families import Gaussian
+from fisherstats.model.network import MLP
 
 DIGITS = 50
 SELU_SCALE = "1.0507009873554804934193349852946"
@@ -337,6 +342,32 @@ def test_survives_pickling(activation):
     assert type(copy) is type(activation)
     a = np.linspace(-2, 2, 9)
     assert np.array_equal(copy.second(a), activation.second(a))
+    for other in (copy, deepcopy(activation), replace(activation) if type(activation) is Activation else activation):
+        assert dict(other.parameters) == dict(activation.parameters)
+        assert repr(other) == repr(activation)
+
+
+def test_parameters_are_read_only():
+    given = {"shift": 1.0}
+    activation = own(parameters=given)
+    given["shift"] = 2.0
+    assert activation.parameters["shift"] == 1.0
+    for one in (activation, LeakyReLU(0.2), pickle.loads(pickle.dumps(ELU(0.5)))):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            one.parameters["slope"] = 3.0
+    with pytest.raises(AttributeError, match="cannot assign"):
+        activation.parameters = {}
+
+
+def test_a_fingerprint_is_that_of_the_plain_numbers():
+    """A golden digest: results of earlier versions name their model by it."""
+    weights = [np.ones((1, 2)), np.ones((1, 2))]
+    digest = hashlib.sha256()
+    for matrix in weights:
+        digest.update(repr(((1, 2), "<f8")).encode() + matrix.tobytes())
+    digest.update(b"[('leaky_relu', {'slope': 0.2})]{'name': 'gaussian', 'n_outputs': 1, 'covariance': 1.0}")
+    model = MLP(weights, activation=LeakyReLU(0.2), family=Gaussian())
+    assert model.fingerprint == digest.hexdigest() == pickle.loads(pickle.dumps(model)).fingerprint
 
 
 def test_equality_sees_the_parameters():

@@ -179,6 +179,16 @@ def test_gaussian_with_unknown_variance():
     assert max(errors.values()) < 1e-12, errors
 
 
+@pytest.mark.parametrize("ratio", [1e1, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize("deviation", [1e-3, 0.8, 1e3])
+def test_gaussian_with_a_mean_far_above_its_deviation_loses_what_its_directions_lose(ratio, deviation):
+    """Rounding u alone moves u_1 + 2 mu u_2 by eps mu / sigma of the result along the direction of least variance."""
+    h = np.array([[ratio / deviation, -0.5 / deviation**2], [-ratio / deviation, -0.5 / deviation**2]])
+    errors = worst_errors(GaussianMeanVariance(), h, gaussian_cumulants, hard=True)
+    along = max(error for name, error in errors.items() if not str(name).startswith("quadratic"))
+    assert along < 4 * np.finfo(float).eps * (1 + ratio), errors
+
+
 @pytest.mark.parametrize("hard", [False, True])
 def test_gamma_with_unknown_shape(hard):
     errors = worst_errors(GammaShapeRate(), GAMMA, gamma_cumulants, hard)

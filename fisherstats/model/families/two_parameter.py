@@ -39,8 +39,10 @@ def two_index_tensor(values: Sequence[Any], dtype: np.dtype) -> np.ndarray:
 class GaussianMeanVarianceLaw(MomentLaw):
     """Law of (y, y^2) in the basis (z, z^2 - 1), where z = (y - mu) / sigma.
 
-    There u.delta = sigma (u_1 + 2 mu u_2) z + sigma^2 u_2 (z^2 - 1). The basis is uncorrelated with variances 1 and 2 and, with
-    e = z^2 - 1, non-zero cumulants kappa3(z, z, e) = 2, kappa3(e, e, e) = 8, kappa4(z, z, e, e) = 8, kappa4(e, e, e, e) = 48.
+    There u.delta = sigma (u_1 + 2 mu u_2) z + sigma^2 u_2 (z^2 - 1): for |mu| far above sigma a moment loses no more digits than
+    rounding u costs the sum in brackets, a relative error of eps |mu| / sigma along the direction of least variance. The basis
+    is uncorrelated with variances 1 and 2 and, with e = z^2 - 1, non-zero cumulants kappa3(z, z, e) = 2, kappa3(e, e, e) = 8,
+    kappa4(z, z, e, e) = 8, kappa4(e, e, e, e) = 48.
     """
 
     def __init__(self, h: np.ndarray) -> None:
