@@ -252,3 +252,35 @@ def test_second_derivatives_that_do_not_fit_are_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr("fisherstats.checks.capacity.available_bytes", lambda: 2000)
     with pytest.raises(fs.SizeError, match=r"`derivative_bounds` needs .* use covariance=False or fewer outputs\."):
         fs.derivative_bounds(MODEL, X)
+
+
+# --- figures -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_figure_of_a_sweep_shows_its_numbers() -> None:
+    sweep = fs.norm_sweep(NORMAL, X, scales=[2.0, 0.5])
+    figure = fs.plotting.norm_sweep(sweep)
+    assert len(figure.axes) == 4
+    lines = figure.axes[0].lines
+    np.testing.assert_array_equal(lines[0].get_xdata(), [0.5, 2.0])
+    expected = sweep.sel(estimator="score", layer=0, scale=[0.5, 2.0])
+    np.testing.assert_array_equal(lines[0].get_ydata(), expected.variance)
+    np.testing.assert_array_equal(lines[1].get_ydata(), expected.upper)
+    assert [text.get_text() for text in figure.axes[1].texts] == ["layer 2: exactly 0"]
+    np.testing.assert_array_equal(figure.axes[2].lines[0].get_ydata(), expected.relative_variance)
+    assert "<svg" in fs.plotting.as_svg(figure)
+
+
+@pytest.mark.parametrize("covariance", [False, True])
+def test_the_figure_of_the_bounds_shows_the_chain(covariance: bool) -> None:
+    found = fs.derivative_bounds(NORMAL, X, covariance=covariance)
+    figure = fs.plotting.derivative_bounds(found)
+    assert len(figure.axes) == (4 if covariance else 2)
+    exact, upper = figure.axes[1].lines
+    np.testing.assert_array_equal(exact.get_xdata(), found.first_exact.sel(norm="spectral"))
+    np.testing.assert_array_equal(upper.get_xdata(), found.first_upper.sel(norm="spectral"))
+    if covariance:
+        chain = figure.axes[2].lines[1].get_xdata()
+        assert list(chain) == sorted(chain)
+        assert chain[-1] == found.covariance_from_weights.sel(estimator="hessian", norm="frobenius")
+    assert "<svg" in fs.plotting.as_svg(figure)
