@@ -41,8 +41,10 @@ from fisherstats.planning import plan_draws
 from fisherstats.positivity import definiteness
 from fisherstats.probes import information_envelopes
 from fisherstats.propagation import EffectiveDimension, LeadingEigenvalues, LogDet, SolveWith, propagate
+from fisherstats.sweeps import norm_sweep
 from fisherstats.tensor_bounds import covariance_bounds, off_diagonal_bounds, trace_bounds
 from fisherstats.variances import estimator_variance
+from fisherstats.weights import derivative_bounds, weight_norms
 
 __all__ = [
     "MLP",
@@ -64,6 +66,7 @@ __all__ = [
     "covariance_norms",
     "covariance_product",
     "definiteness",
+    "derivative_bounds",
     "efron_curvature",
     "empirical_fisher",
     "empirical_variance",
@@ -82,6 +85,7 @@ __all__ = [
     "input_variance_bounds",
     "interop",
     "kink_report",
+    "norm_sweep",
     "observed_information",
     "off_diagonal_bounds",
     "output_information",
@@ -90,6 +94,7 @@ __all__ = [
     "study",
     "trace_bounds",
     "variance_bounds",
+    "weight_norms",
 ]
 
 _ON_FIRST_USE = ("interop", "plotting", "study", "testing")

@@ -1,4 +1,4 @@
-"""The figures of a study: one function per figure, each takes one labelled result and nothing else.
+"""The figures: one function per figure, each takes one labelled result and nothing else.
 
 Figures are narrow with large type, so that they can be read on a telephone; layers differ in colour, marker and line,
 so that they can be told apart on grey paper.
@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["as_svg", "bound_tightness", "information_by_layer", "relative_error_by_layer", "standard_error_by_draws"]
+__all__ = [
+    "as_svg",
+    "bound_tightness",
+    "derivative_bounds",
+    "information_by_layer",
+    "norm_sweep",
+    "relative_error_by_layer",
+    "standard_error_by_draws",
+]
 
 Result = TypeVar("Result", xr.DataArray, xr.Dataset)
 
@@ -322,4 +330,120 @@ def _paired_boxes(
     patch = optional_module("matplotlib.patches", extra="study").Patch
     handles = [patch(facecolor=_COLOUR[name], alpha=0.45, edgecolor=_COLOUR[name], label=_TITLE[name]) for name in values]
     panel.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure
+
+
+@_styled
+def norm_sweep(sweep: xr.Dataset) -> Figure:
+    """Draw absolute and relative variances of each layer against the scale of the weight norms.
+
+    Parameters
+    ----------
+    sweep : Dataset
+        What `norm_sweep` returns.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels per estimator, the variance with its certified bound (thin) and the variance over the squared information. A
+        layer whose variance is exactly zero is named in the panel.
+    """
+    sweep = sweep.sortby("scale")
+    scales = sweep["scale"].values
+    names = [str(name) for name in sweep["estimator"].values]
+    figure, panels = _figure(3.1 * 2 * len(names), rows=2 * len(names), sharex=True)
+    handles: dict[str, Any] = {}
+    for position, name in enumerate(names):
+        for panel, quantity, label in (
+            (panels[position], "variance", "variance"),
+            (panels[len(names) + position], "relative_variance", "variance / information$^2$"),
+        ):
+            exact, drawn = [], []
+            for layer in sweep["layer"].values:
+                one = sweep.sel(estimator=name, layer=layer)
+                values = one[quantity].values
+                if not (values > 0).any():
+                    exact.append(str(layer))
+                    continue
+                colour, marker, line = _LAYER_STYLES[int(layer) % len(_LAYER_STYLES)]
+                (handles[f"layer {layer}"],) = panel.plot(
+                    scales, values, line, marker=marker, color=colour, linewidth=1.4, markersize=5
+                )
+                drawn += [*values]
+                if quantity == "variance":
+                    panel.plot(scales, one["upper"].values, ":", color=colour, linewidth=0.9)
+                    drawn += [*one["upper"].values]
+            drawn = [value for value in drawn if np.isfinite(value) and value > 0]
+            panel.set_title(f"{_TITLE[name]} estimator", loc="left", color=_COLOUR[name])
+            panel.set_ylabel(label)
+            if drawn:
+                panel.set_xscale("log")
+                panel.set_yscale("log")
+                _log_axis(panel.yaxis, min(drawn), max(drawn))
+            if exact:
+                named = f"layer{'s' if len(exact) > 1 else ''} {', '.join(exact)}: exactly 0"
+                height = 0.05 if quantity == "variance" else 0.88
+                panel.annotate(named, (0.97, height), xycoords="axes fraction", ha="right", size=10, bbox=_NOTE_BOX)
+    _log_axis(panels[-1].xaxis, scales.min(), scales.max())
+    panels[-1].set_xlabel("scale of the weight norms")
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 4))
+    return figure
+
+
+_CHAIN = {
+    "covariance_exact": "exact",
+    "covariance_upper": "best bound",
+    "covariance_from_derivatives": "from derivatives",
+    "covariance_from_weights": "from weights",
+}
+
+
+@_styled
+def derivative_bounds(bounds: xr.Dataset) -> Figure:
+    """Draw the chain from weight norms over derivatives to the covariances.
+
+    Parameters
+    ----------
+    bounds : Dataset
+        What `derivative_bounds` returns, for the mean over inputs.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Exact norms of the first derivatives and their bounds by layer, a panel per norm; and where the covariances were asked
+        for the four stages of their chain, a panel per norm. What is exactly 0 has no place on a log axis and is left out.
+    """
+    layers = bounds["layer"].values
+    norms = [str(norm) for norm in bounds["norm"].values]
+    chained = "covariance_exact" in bounds
+    figure, panels = _figure(2.2 * len(norms) * (1 + chained) + 0.35 * len(layers), rows=len(norms) * (1 + chained))
+    for panel, norm in zip(panels, norms, strict=False):
+        one = bounds.sel(norm=norm)
+        drawn = []
+        for name, marker, colour, label in (("exact", "o", "black", "exact"), ("upper", "|", "#009E73", "bound from weights")):
+            values = one[f"first_{name}"].values
+            panel.plot(
+                np.where(values > 0, values, np.nan), layers, marker, color=colour, markersize=9, markeredgewidth=2, label=label
+            )
+            drawn += [value for value in values if np.isfinite(value) and value > 0]
+        panel.set_xscale("log")
+        if drawn:
+            _log_axis(panel.xaxis, min(drawn), max(drawn))
+        panel.set_title(f"first derivatives, {norm} norm", loc="left")
+        _by_layer(panel, len(layers))
+    handles, words = panels[0].get_legend_handles_labels()
+    for panel, norm in zip(panels[len(norms) :], norms, strict=False):
+        for name in bounds["estimator"].values:
+            stages = [float(bounds[stage].sel(estimator=name, norm=norm)) for stage in _CHAIN]
+            shown = [value if value > 0 else np.nan for value in stages]
+            panel.plot(shown, range(len(stages)), "o-", color=_COLOUR[str(name)], label=_TITLE[str(name)])
+        panel.set_xscale("log")
+        panel.set_yticks(range(len(_CHAIN)), list(_CHAIN.values()))
+        panel.set_title(f"covariance, {norm} norm", loc="left")
+    if chained:
+        more, names = panels[-1].get_legend_handles_labels()
+        handles, words = [*handles, *more], [*words, *names]
+    figure.legend(handles, words, loc="outside upper center", ncols=2)
+    panels[-1].set_xlabel("norm")
     return figure

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fisherstats.schema_base import Variable
 from fisherstats.schema_bounds import BOUNDS
 from fisherstats.schema_decisions import DECISIONS
+from fisherstats.schema_weights import WEIGHTS
 
 __all__ = ["COORDINATES", "DIAGONAL_ESTIMATORS", "ESTIMATORS", "VARIABLES", "Variable"]
 
@@ -412,13 +413,14 @@ VARIABLES = {
     ),
     **BOUNDS,
     **DECISIONS,
+    **WEIGHTS,
 }
 
 COORDINATES = {
     "kink": "unit and input on a kink",
     "direction": "direction in the parameter space, a row of `directions`",
     "eigenvalue": "position of the eigenvalue, the largest first",
-    "norm": "norm of the matricised covariance",
+    "norm": "norm: frobenius, spectral (largest singular value of the matrix form) or trace",
     "param": "index in the parameter vector: layer by layer, row-major, bias last in each row",
     "param_layer": "weight matrix of the parameter",
     "param_unit_out": "row in the weight matrix (unit that receives)",
@@ -430,6 +432,8 @@ COORDINATES = {
     "unit_layer": "weight matrix that the unit's parameters belong to",
     "unit_out": "row in that weight matrix",
     "layer": "weight matrix",
+    "weight_layer": "weight matrix by whose norm a bound is differentiated",
+    "scale": "factor of the weight norms",
     "estimator": "score (I-hat-1), hessian (I-hat-2), hutchinson_gaussian, hutchinson_rademacher or empirical",
     "bound": "form of a bound",
     "side": "lower or upper",

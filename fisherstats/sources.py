@@ -209,6 +209,41 @@ SOURCES = {
         "false as printed: with one output and |dh| = 3, (13) reads 9 I <= 3 I; (23) with T instead of T^2 terms is violated by "
         "the Gaussian; use form='corrected'",
     ),
+    "derivatives": Source(
+        "soen-sun-2021",
+        "derivative lemma, eq (19), and the second derivative of h",
+        "dh^a/dW_l = D_l B_{l+1}' e_a hbar_l'",
+        "h twice differentiable at the given parameters; spectral norms are those of the matrix with the outputs for rows",
+    ),
+    "weight-norms": Source(
+        "soen-sun-2021",
+        "norm theorem, eqs (20) and (21)",
+        "norms of W_l without its bias; c_1 = sup|sigma'|, c_2 = sup|sigma''|",
+        "weights as given; suprema as certified or declared with the activation",
+    ),
+    "weight-norm-bounds": Source(
+        "soen-sun-2021",
+        "norm theorem, eqs (20) and (21), corrected and with second derivatives",
+        "|dh/dW_l| <= |hbar_l| prod c_1 prod |W_i|, sqrt(n_L) |hbar_L-1|_2 in the last layer (Frobenius); "
+        "|d2h/dW_l dW_m| <= |hbar_l| |hbar_m| sum_k c_2 |B_k+1| |A_kl| |A_km| + [l < m] |B_m+1 D_m| |D_m-1 A_m-1,l| |hbar_l|",
+        "activations with bounded first and second derivatives; a link enters with its largest slope and bend at each input",
+        "(20) is printed without the factor sqrt(n_L) in the last layer, and both with |sigma'| <= 1, which GELU, SiLU, Mish, "
+        "SELU and erf violate; given here as corrected",
+    ),
+    "weight-norm-bounds-printed": Source(
+        "soen-sun-2021",
+        "norm theorem, eqs (20) and (21), as printed",
+        "|dh/dW_l| <= |hbar_l| prod_{i>l} |W_i|",
+        "none under which (20) holds with several outputs; |sigma'| <= 1 below the last layer; no link",
+        "false as printed: in the last layer the Frobenius norm is sqrt(n_L) |hbar|, and sup|sigma'| > 1 for GELU, SiLU, Mish, "
+        "SELU and erf; use form='corrected'",
+    ),
+    "norm-sweep": Source(
+        "soen-sun-2024",
+        "Lemma 3.1, along a scale of the weights",
+        "d log V_j / d log s; V_1 ~ s^4 and V_2 ~ s^2 below the last layer if its kernel alone is scaled and I(h) is constant",
+        _TWICE + "; " + _FIXED,
+    ),
     "off-diagonal-bounds": Source(
         "soen-sun-2024",
         "Theorem C.1, Lemma C.2, Corollary C.3",

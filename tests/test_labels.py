@@ -50,6 +50,9 @@ RESULTS = {
     "information_envelopes": lambda: fs.information_envelopes(MODEL, X, per_input=True),
     "efron_curvature": lambda: fs.efron_curvature(MODEL, X, np.ones(MODEL.n_params), per_input=True),
     "amari_chentsov": lambda: fs.amari_chentsov(MODEL, X, np.eye(2, MODEL.n_params)),
+    "weight_norms": lambda: fs.weight_norms(MODEL),
+    "derivative_bounds": lambda: fs.derivative_bounds(MODEL, X, per_input=True),
+    "norm_sweep": lambda: fs.norm_sweep(MODEL, X, scales=[0.5, 2.0]),
     "propagate": lambda: fs.propagate(fs.LogDet(0.1), MODEL, X, estimator=("score", "hessian"), n_draws=3),
     "propagate solve": lambda: fs.propagate(fs.SolveWith(np.ones(MODEL.n_params), 0.1), MODEL, X, estimator="score", n_draws=3),
     "propagate eigenvalues": lambda: fs.propagate(fs.LeadingEigenvalues(2), MODEL, X, estimator="hessian", n_draws=3),
@@ -88,7 +91,7 @@ def test_every_variable_is_labelled(name):
         assert len(set(array.dims)) == array.ndim
         for dim in array.dims:
             assert dim in array.indexes
-            assert dim in ("estimator", "bound", "side") or array.indexes[dim].dtype == np.int64
+            assert dim in ("estimator", "bound", "side", "norm", "scale") or array.indexes[dim].dtype == np.int64
 
 
 @pytest.mark.parametrize("name", DIMS)

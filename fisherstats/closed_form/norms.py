@@ -24,6 +24,8 @@ __all__ = [
     "hessian_rows",
     "hessian_tensor_attained",
     "jacobian_products",
+    "own_layer_products",
+    "own_pair_products",
     "score_gram",
     "score_tensor_attained",
 ]
@@ -117,6 +119,36 @@ def hessian_inner_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> A
                 block += crossed + crossed.transpose(2, 3, 0, 1)
         total += (1 if left == right else 2) * own_left[:, None, :, None] * block
     return total
+
+
+def own_layer_products(G: Sequence[Array], inputs: Sequence[Array]) -> list[Array]:
+    r"""Return :math:`J_lJ_l^\top=|\bar h_l|^2G_lG_l^\top` of each input, (n, T, T) per layer."""
+    return [_squares(h_bar)[:, None, None] * np.matmul(G_l, G_l.swapaxes(1, 2)) for G_l, h_bar in zip(G, inputs, strict=True)]
+
+
+def own_pair_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> dict[tuple[int, int], Array]:
+    r"""Return :math:`\langle H^a_{lm},H^b_{lm}\rangle_F` of each input for every block l <= m, (n, K, K)."""
+    products: dict[tuple[int, int], Array] = {}
+    for (left, right), units in hessian.pairs.items():
+        n, directions = hessian.score[right].shape[:2]
+        block = np.zeros((n, directions, directions))
+        if units is not None:
+            flat = units.reshape(n, directions, -1)
+            block += np.matmul(flat, flat.swapaxes(1, 2)) * _squares(inputs[right])[:, None, None]
+        if left < right:
+            score, reach = hessian.score[right], hessian.reach[left, right]
+            block += np.matmul(score, score.swapaxes(1, 2)) * _squares(reach.reshape(n, -1))[:, None, None]
+            if units is not None:
+                reached = np.einsum("nq,nqo->no", inputs[right][:, :-1], reach)
+                crossed = np.matmul(np.einsum("naop,no->nap", units, reached), score.swapaxes(1, 2))
+                block += crossed + crossed.swapaxes(1, 2)
+        products[left, right] = _squares(inputs[left])[:, None, None] * block
+    return products
+
+
+def _squares(rows: Array) -> Array:
+    squares: Array = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
+    return squares
 
 
 def _crossed(units: Array, score: Array, reach: Array, h_right: Array) -> Array:

@@ -18,7 +18,7 @@ Every eigenvalue in a bound is that of a matrix which is built in full; none com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ __all__ = [
     "hessian_entry_bounds",
     "hessian_norm_bounds",
     "hessian_norms",
+    "hessian_response",
+    "implied_norm_bounds",
     "information_trace_bounds",
     "own_inner_products",
     "own_jacobian_products",
@@ -47,7 +49,9 @@ __all__ = [
     "score_gram_svec",
     "score_norm_bounds",
     "score_norms",
+    "score_response",
     "score_trace_bounds",
+    "summed_pairs",
     "tightness",
 ]
 
@@ -88,22 +92,19 @@ def resolved(exact: Array, upper: Array, scale: Array) -> Array:
 
 def own_jacobian_products(G: Sequence[Array], inputs: Sequence[Array]) -> Array:
     r"""Return :math:`K=JJ^\top=\sum_l|\bar h_l|^2G_lG_l^\top` of each input, (n, T, T)."""
-    total = np.zeros((G[0].shape[0], G[0].shape[1], G[0].shape[1]))
-    for G_l, h_bar in zip(G, inputs, strict=True):
-        square = np.einsum("nd,nd->n", h_bar, h_bar, dtype=np.float64)
-        total += square[:, None, None] * np.matmul(G_l, G_l.swapaxes(1, 2))
+    total: Array = np.sum(norms.own_layer_products(G, inputs), axis=0)
     return total
 
 
 def own_inner_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> Array:
     r"""Return :math:`Q_{ab}=\langle H^a,H^b\rangle_F` of each input, (n, T, T)."""
-    each = []
-    for row in range(len(inputs[0])):
-        own = slice(row, row + 1)
-        pairs = {pair: None if units is None else units[own] for pair, units in hessian.pairs.items()}
-        alone = HessianBlocks(pairs, [one[own] for one in hessian.score], {pair: one[own] for pair, one in hessian.reach.items()})
-        each.append(norms.hessian_inner_products(alone, [h_bar[own] for h_bar in inputs])[0, :, 0])
-    return np.stack(each)
+    return summed_pairs(norms.own_pair_products(hessian, inputs))
+
+
+def summed_pairs(pairs: Mapping[tuple[int, int], Array]) -> Array:
+    """Return Q from its blocks l <= m, (n, T, T): those off the diagonal count twice."""
+    total: Array = np.sum([block if left == right else 2 * block for (left, right), block in pairs.items()], axis=0)
+    return total
 
 
 def score_norms(law: Law, K: Array) -> Array:
@@ -127,14 +128,12 @@ def score_norm_bounds(law: Law, K: Array) -> tuple[Array, Array]:
     trace by Cauchy-Schwarz; :math:`s_{max}(J)^4\|M\|` for each norm of M; and :math:`\lambda_{max}(M)` times the norm of
     :math:`K\otimes K` on symmetric matrices, whose eigenvalues are the products :math:`k_ak_b`, a <= b.
     """
-    root = quartic_root(law)
-    M = _psd_norms(np.einsum("nrab,nsab->nrs", root, root))
-    M[:, 1] = quartic_extremes(law)[1]
+    M, fourth_moment = score_response(law)
     frobenius, largest, trace = _psd_norms(K).T
     fourth = np.square(np.matmul(K, K)).sum(axis=(1, 2))
     pairs = np.stack([np.sqrt((frobenius**4 + fourth) / 2), np.full_like(trace, np.inf), (trace**2 + frobenius**2) / 2], axis=1)
     forms = _norm_forms(trace**2, frobenius**2, largest**2, pairs, M)
-    return forms, trace**2 * _fourth_moment(law)
+    return forms, trace**2 * fourth_moment
 
 
 def hessian_norm_bounds(law: Law, Q: Array) -> tuple[Array, Array]:
@@ -143,13 +142,44 @@ def hessian_norm_bounds(law: Law, Q: Array) -> tuple[Array, Array]:
     Theorem 8 of 2021: :math:`\|\mathrm{Cov}\|_F\le\|H\|_F^2\|I\|_F`. Sharper: :math:`\|Q\|_F\|I\|_F`,
     :math:`s_{max}(\mathrm{mat}_1H)^2\|I\|` for each norm of I, and :math:`\lambda_{max}(I)` times the norm of Q.
     """
-    information = _psd_norms(np.asarray(law.information(), np.float64))
-    information[:, 1] = information_extremes(law)[1]
+    information = hessian_response(law)
     own = _psd_norms(Q)
     frobenius, largest, trace = own.T
     pairs = own.copy()
     pairs[:, 1] = np.inf
     return _norm_forms(trace, frobenius, largest, pairs, information), trace * information[:, 2]
+
+
+def score_response(law: Law) -> tuple[Array, Array]:
+    """Return the norms `NORMS` of M, (n, 3), the spectral one certified; and E|r|^4, (n,), what their rounding is relative to."""
+    root = quartic_root(law)
+    rows = root.reshape(*root.shape[:2], -1)
+    M = _psd_norms(np.matmul(rows, rows.swapaxes(1, 2)))
+    M[:, 1] = quartic_extremes(law)[1]
+    return M, _fourth_moment(law)
+
+
+def hessian_response(law: Law) -> Array:
+    """Return the norms `NORMS` of I(h), (n, 3), the spectral one certified."""
+    information = _psd_norms(np.asarray(law.information(), np.float64))
+    information[:, 1] = information_extremes(law)[1]
+    return information
+
+
+def implied_norm_bounds(response: Array, jacobian: Array, hessian: Array) -> Array:
+    r"""Return bounds of the Frobenius and spectral norms of both covariances from bounds of those of J and H, (n, 2, 2).
+
+    `response` (n, 2, 3) holds the norms `NORMS` of M and I, `jacobian` and `hessian` (n, 2) bounds of squared norms: Frobenius
+    (Theorems 7 and 8 of 2021) and spectral with the outputs for rows (:math:`s_{max}(J)^4\lambda_{max}(M)`,
+    :math:`s_{max}(\mathrm{mat}_1H)^2\lambda_{max}(I)`).
+    """
+    unused = np.zeros(len(jacobian))
+    bounds = []
+    for derivative, own in ((np.square(jacobian), response[:, 0]), (hessian, response[:, 1])):
+        forms = _norm_forms(derivative[:, 0], unused, derivative[:, 1], np.full_like(own, np.inf), own)
+        by_name = dict(zip(COVARIANCE_FORMS, forms.swapaxes(0, 1), strict=True))
+        bounds.append(np.stack([by_name["theorem"][:, 0], by_name["derivative"][:, 1]], axis=1))
+    return np.stack(bounds, axis=1)
 
 
 def _norm_forms(theorem: Array, gram: Array, derivative: Array, pairs: Array, response: Array) -> Array:

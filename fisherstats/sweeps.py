@@ -1,0 +1,200 @@
+"""What scaling the weights does to information, variances and their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats import calls, labels
+from fisherstats.bounds import variance_bounds
+from fisherstats.checks import arguments
+from fisherstats.checks import weights as checks
+from fisherstats.closed_form import weight_norms as closed
+from fisherstats.information import fisher_information
+from fisherstats.model.families import Gaussian
+from fisherstats.model.network import MLP
+from fisherstats.schema import ESTIMATORS
+from fisherstats.variances import estimator_variance
+
+__all__ = ["norm_sweep"]
+
+Array = NDArray[np.floating]
+
+_STEP = 0.01
+"""Step in log s of the local exponents: truncation is of the order of its fourth power, rounding of eps over it."""
+
+_DIFFERENCE = ((1, 2 / 3), (2, -1 / 12))
+"""Weights of the central differences over one and two steps, exact to the fourth power of the step."""
+
+
+def norm_sweep(
+    model: MLP,
+    x: Any,
+    *,
+    scales: Sequence[float],
+    layers: Sequence[int] | None = None,
+    by: str = "frobenius",
+    mode: str = "rescale",
+    n_draws: int = 1,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Information, variances and their bounds per layer along a scale s of the weight norms, with local exponents.
+
+    If the last kernel alone is scaled, biases apart, and I(h) is constant (a Gaussian of known variance), then in every earlier
+    layer :math:`I\propto s^2`, :math:`V_1\propto s^4` and :math:`V_2\propto s^2` exactly; elsewhere the exponents are local and
+    no theorem gives them.
+
+    Parameters
+    ----------
+    model : MLP
+        The network at s = 1.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real; a fixed design.
+    scales : sequence of float
+        Factors s of the norms, above 0 and all different.
+    layers : sequence of int, optional
+        The weight matrices whose kernels change; all of them by default. Biases never change.
+    by : {"frobenius", "spectral"}, default "frobenius"
+        The norm that is scaled. It makes a difference with mode="project" only.
+    mode : {"rescale", "project"}, default "rescale"
+        "rescale": the kernel times s. "project": the nearest kernel whose norm is at most s times its norm; the Frobenius norm
+        shrinks all singular values alike, the spectral norm cuts off those above.
+    n_draws : int, default 1
+        Labels per input, N.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``information (scale, layer)``, ``variance``, ``upper`` and ``relative_variance (scale, estimator, layer)``: means over a
+        layer's entries of the exact diagonal information, of the variance and of its smallest certified bound, and mean variance
+        over squared mean information. ``exponent (scale, estimator, layer)`` = d log V / d log s, ``information_exponent (scale,
+        layer)``, NaN where the quantity is 0; ``predicted_exponent (estimator, layer)``, NaN where none is known. ``frobenius``
+        and ``spectral (scale, layer)``, the norms of the kernels. Units of 1, source keys ``information``,
+        ``estimator-variance``, ``bounds``, ``norm-sweep``, ``weight-norms``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused.
+    AssumptionError
+        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    SizeError
+        If the bounds of the variances do not fit in memory.
+
+    Notes
+    -----
+    Exponents are central differences of logarithms in double precision over one and two steps of 0.01 in log s, exact to the
+    fourth power of the step: for a power law to about 1e-12, else to about 1e-8 times the fifth derivative of log V in log s.
+    Where a difference straddles a kink of an activation, or the end of a projection (s = 1, or a singular value that begins to be
+    cut off), it mixes both sides. Cost: per scale that of `variance_bounds`, and four times that of `estimator_variance` and
+    `fisher_information`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP.random([2, 3, 1], activation="tanh", family=fs.families.Gaussian(), rng=0)
+    >>> sweep = fs.norm_sweep(model, np.ones((4, 2)), scales=[0.5, 2.0], layers=[1])
+    >>> sweep.exponent.sel(layer=0, scale=2.0).values.round(6)
+    array([4., 2.])
+    """
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    factors = checks.scales(scales)
+    chosen = checks.weight_layers(layers, model.n_layers)
+    arguments.choice("by", by, ("frobenius", "spectral"))
+    arguments.choice("mode", mode, ("rescale", "project"))
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    known: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    double = model.as_dtype(np.dtype(np.float64))
+    layer_mean = _layer_means(double)
+
+    def scaled(scale: float) -> MLP:
+        return _scaled(double, scale, chosen, by, mode)
+
+    def moments(scale: float) -> tuple[Array, Array]:
+        """Return the logarithms of information (L,) and variances (2, L), NaN where 0."""
+        at = scaled(scale)
+        variance = estimator_variance(at, x, on_kink=on_kink, **known).variance.to_numpy()
+        return _logarithm(layer_mean(fisher_information(at, x, **known).to_numpy())), _logarithm(layer_mean(variance))
+
+    rows: list[dict[str, Array]] = []
+    for factor in factors:
+        at = scaled(factor)
+        bounds = variance_bounds(at, x, n_draws=n_draws, on_kink=on_kink, **known)
+        information, variance = layer_mean(bounds.information_exact.to_numpy()), layer_mean(bounds.exact.to_numpy())
+        informed = np.where(information > 0, information, np.nan)
+        slopes = [np.zeros(model.n_layers), np.zeros((len(ESTIMATORS), model.n_layers))]
+        for steps, weight in _DIFFERENCE:
+            above, below = (moments(factor * np.exp(sign * steps * _STEP)) for sign in (1, -1))
+            slopes = [slope + weight * (up - down) / _STEP for slope, up, down in zip(slopes, above, below, strict=True)]
+        kernel_norms = closed.kernel_norms(at.kernels)
+        rows.append(
+            {
+                "frobenius": kernel_norms[0],
+                "spectral": kernel_norms[1],
+                "information": information,
+                "variance": variance,
+                "upper": layer_mean(bounds.upper.to_numpy()),
+                "relative": variance / informed / informed,
+                "exponent": slopes[1],
+                "information_exponent": slopes[0],
+            }
+        )
+    dims = {"variance": ["scale", "estimator", "layer"], "information": ["scale", "layer"]}
+    dims |= dict.fromkeys(("upper", "relative", "exponent"), dims["variance"])
+    entries: list[labels.Entry] = [
+        (f"sweep_{name}", dims.get(name, dims["information"]), np.stack([row[name] for row in rows]).astype(call.rows.dtype))
+        for name in rows[0]
+    ]
+    entries.append(("sweep_predicted", ["estimator", "layer"], _predicted(model, chosen, mode).astype(call.rows.dtype)))
+    coords = labels.layer_coordinates(model.n_layers) | labels.coordinates(scale=factors, estimator=list(ESTIMATORS))
+    more: dict[str, Any] = {"layers": list(chosen), "by": by, "mode": mode, "n_draws": n_draws, "on_kink": on_kink}
+    return labels.dataset(entries, coords, call.provenance(**more))
+
+
+def _scaled(model: MLP, scale: float, layers: Sequence[int], by: str, mode: str) -> MLP:
+    """Return the network with the kernels of some layers rescaled or projected."""
+    weights = [np.array(matrix) for matrix in model.weights]
+    for layer in layers:
+        kernel = weights[layer][:, :-1]
+        if mode == "rescale" or (by == "frobenius" and scale < 1):
+            kernel *= scale
+        elif scale < 1:
+            left, values, right = np.linalg.svd(kernel, full_matrices=False)
+            kernel[:] = (left * np.minimum(values, scale * values[0])) @ right
+    return MLP(weights, activation=model.activations, family=model.family)
+
+
+def _layer_means(model: MLP) -> Callable[[Array], Array]:
+    """Return a function that takes the mean of (..., P) over each layer's entries, (..., L)."""
+    slices = model.layer_slices()
+
+    def mean(values: Array) -> Array:
+        return np.stack([values[..., part].mean(axis=-1) for part in slices], axis=-1)
+
+    return mean
+
+
+def _logarithm(values: Array) -> Array:
+    logarithm: Array = np.log(np.where(values > 0, values, np.nan))
+    return logarithm
+
+
+def _predicted(model: MLP, layers: Sequence[int], mode: str) -> Array:
+    """Return the exponents that hold for every network, NaN elsewhere: below a last kernel that alone is scaled."""
+    predicted = np.full((len(ESTIMATORS), model.n_layers), np.nan)
+    if mode == "rescale" and list(layers) == [model.n_layers - 1] and isinstance(model.family, Gaussian):
+        predicted[:, :-1] = [[4.0], [2.0]]
+    return predicted
