@@ -22,6 +22,7 @@ __all__ = [
     "attributes",
     "coordinates",
     "dataset",
+    "factor_coordinates",
     "layer_coordinates",
     "param_coordinates",
     "tree",
@@ -72,6 +73,12 @@ def unit_coordinates(widths: tuple[int, ...]) -> dict[str, Any]:
         "unit_layer": ("unit", layers, {"long_name": COORDINATES["unit_layer"]}),
         "unit_out": ("unit", rows, {"long_name": COORDINATES["unit_out"]}),
     }
+
+
+def factor_coordinates(widths: tuple[int, ...], layer: int) -> dict[str, Any]:
+    """Return the coordinates of the Kronecker factors of a layer: its inputs with the bias last, and its units."""
+    features, units = np.append(np.arange(widths[layer]), -1), np.arange(widths[layer + 1])
+    return coordinates(feature=features, feature2=features, unit=units, unit2=units)
 
 
 def layer_coordinates(n_layers: int) -> dict[str, Any]:
