@@ -33,6 +33,7 @@ from fisherstats.information import (
 )
 from fisherstats.input_bounds import family_extremes, input_variance_bounds
 from fisherstats.intervals import confidence_intervals
+from fisherstats.kfac import kfac_error
 from fisherstats.kinks import kink_report
 from fisherstats.model import activations, families
 from fisherstats.model.network import MLP
@@ -84,6 +85,7 @@ __all__ = [
     "information_envelopes",
     "input_variance_bounds",
     "interop",
+    "kfac_error",
     "kink_report",
     "norm_sweep",
     "observed_information",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fisherstats import __version__, engines, labels, streaming
 from fisherstats.arrays import common_dtype
 from fisherstats.checks import arguments, capacity, inputs, networks
-from fisherstats.closed_form import assembly, pairs
+from fisherstats.closed_form import assembly, kronecker, pairs
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
@@ -107,20 +107,25 @@ class Call:
         """Return the mean over inputs of matrices given by rows of unit factors, see `pairs.PairSum`."""
         shapes = [matrix.shape for matrix in self.model.weights]
         total = pairs.PairSum(shapes, self.n_inputs, n_quantities, cross_layers, self.rows.dtype)
-        rows = self.block_rows(_DENSE_ROWS)
-        with _overflowing():
-            streaming.reduce(
-                block,
-                self.rows,
-                rows,
-                total,
-                group=_DENSE_GROUP // rows,
-                num_threads=self.num_threads,
-                progress=self.progress,
-            )
+        self._dense(block, total)
         for blocks in total.matrices:
             inputs.finite_results(list(blocks.values()), self.rows.dtype, False)
         return total.matrices
+
+    def kronecker_mean(self, block: BlockFunction) -> list[dict[tuple[int, int], Array]]:
+        """Return the mean factors of every layer in float64, see `kronecker.FactorSum`."""
+        total = kronecker.FactorSum([matrix.shape for matrix in self.model.weights])
+        self._dense(block, total)
+        found = total.means(self.n_inputs)
+        for factors in found:
+            inputs.finite_results(list(factors.values()), self.rows.dtype, False)
+        return found
+
+    def _dense(self, block: BlockFunction, total: streaming.Reduction) -> None:
+        rows = self.block_rows(_DENSE_ROWS)
+        group = _DENSE_GROUP // rows
+        with _overflowing():
+            streaming.reduce(block, self.rows, rows, total, group=group, num_threads=self.num_threads, progress=self.progress)
 
     def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> list[Array]:
         """Return the mean over inputs, or one row per input; in the precision of the call."""
@@ -138,7 +143,9 @@ class Call:
 
     def jacobians(self, passed: Forward) -> list[Array]:
         """Return G for use in moments of the law, which need no more than differences of outputs where the family says so."""
-        return derivatives.jacobians(self.model, passed, contrasts=self.model.family.shift_invariant)
+        if not self.model.family.shift_invariant:
+            return derivatives.jacobians(self.model, passed)
+        return derivatives.jacobians(self.model, passed, derivatives.differences(passed.natural.shape[1], self.rows.dtype))
 
     def of(self, model: MLP, name: str) -> Call:
         """Return this call for another network, in the same precision."""

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator
 from fisherstats import calls, labels, monte_carlo, views
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, networks
-from fisherstats.closed_form import fisher
+from fisherstats.closed_form import fisher, kronecker
 from fisherstats.model import derivatives
 from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.network import MLP
@@ -310,8 +310,8 @@ def fisher_information(
         The network; its weights are taken as given.
     x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
         Inputs, at least one row, finite and real.
-    view : {"diagonal", "block", "full"}, default "diagonal"
-        The diagonal, the diagonal block of each layer, or the whole matrix.
+    view : {"diagonal", "block", "full", "kfac"}, default "diagonal"
+        The diagonal, the diagonal block of each layer, the whole matrix, or the Kronecker factors of each layer's block.
     per_input : bool, default False
         Give each input's own conditional information instead of the mean over inputs.
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -326,7 +326,10 @@ def fisher_information(
     DataArray or DataTree
         ``diagonal``: dims ([input,] param). ``full``: dims ([input,] param, param2), exactly symmetric. ``block``: DataTree with
         children ``layer_0``, ``layer_1``, ... of ``information ([input,] param, param2)``, `param` being the index in the whole
-        parameter vector. Units of 1, source key ``information``.
+        parameter vector. ``kfac``: DataTree with children of ``A ([input,] feature, feature2)``, the mean of
+        :math:`\bar h_l\bar h_l^\top` with the bias last (`feature` -1), and ``G ([input,] unit, unit2)``, the mean of
+        :math:`G_l^\top I(h)G_l`; the block is about the Kronecker product of G and A (Martens & Grosse 2015, Section 3), exactly
+        so for one input; `kfac_error` says how far it is. Units of 1, source keys ``information`` and ``kronecker-factors``.
 
     Raises
     ------
@@ -339,6 +342,7 @@ def fisher_information(
     -----
     Cost of the diagonal: one forward pass, one backward pass for T outputs and one matrix product per layer; nothing of size
     inputs x outputs x parameters exists. Dense views: one product of Khatri-Rao factors per pair of layers, without a factor T.
+    Kronecker factors: one backward pass for the rows of a root of I(h) and two symmetric products per layer.
 
     Examples
     --------
@@ -352,7 +356,7 @@ def fisher_information(
     array([0.625, 0.625, 0.375])
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
-    views.check(call, view, per_input)
+    views.check(call, view, per_input, allowed=(*views.VIEWS, "kfac"))
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law = call.pass_through(x, first_input)
@@ -360,16 +364,17 @@ def fisher_information(
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         passed, law = call.pass_through(x, first_input)
-        G = call.jacobians(passed)
-        return [fisher.matrix_blocks(law, G, passed.inputs, view == "full", per_input)]
+        if view == "kfac":
+            return kronecker.factors(fisher.root_rows(call.model, passed, law), passed.inputs)
+        return [fisher.matrix_blocks(law, call.jacobians(passed), passed.inputs, view == "full", per_input)]
 
     def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
         passed, law = call.pass_through(x, first_input)
-        return [[law.rows(G_l) for G_l in call.jacobians(passed)]], passed.inputs
+        return [fisher.root_rows(call.model, passed, law)], passed.inputs
 
-    quantities = views.compute(call, view, per_input, diagonal, matrix, rows_of=rows_of)
-    provenance = call.provenance(view=view)
-    result: xr.DataArray | xr.DataTree = views.labelled(call, view, per_input, [("information", quantities[0])], provenance)
+    keys = list(views.KRONECKER) if view == "kfac" else ["information"]
+    entries = list(zip(keys, views.compute(call, view, per_input, diagonal, matrix, rows_of=rows_of), strict=True))
+    result: xr.DataArray | xr.DataTree = views.labelled(call, view, per_input, entries, call.provenance(view=view))
     return result
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "attributes",
     "coordinates",
     "dataset",
+    "factor_coordinates",
     "layer_coordinates",
     "param_coordinates",
     "tree",
@@ -76,6 +77,12 @@ def unit_coordinates(widths: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
+def factor_coordinates(widths: tuple[int, ...], layer: int) -> dict[str, Any]:
+    """Return the coordinates of the Kronecker factors of a layer: its inputs with the bias last, and its units."""
+    features, units = np.append(np.arange(widths[layer]), -1), np.arange(widths[layer + 1])
+    return coordinates(feature=features, feature2=features, unit=units, unit2=units)
+
+
 def layer_coordinates(n_layers: int) -> dict[str, Any]:
     """Return the coordinate of the layers."""
     return {"layer": ("layer", np.arange(n_layers), {"long_name": COORDINATES["layer"]})}
@@ -106,7 +113,7 @@ _MOST_BUILT = 16
 
 
 def _coordinates_of(coords: Mapping[str, Any]) -> xr.Coordinates:
-    """Return coordinates with their indexes, the same ones again for the same arrays: making them takes longer than all the rest."""
+    """Return coordinates with their indexes, the same ones for the same arrays: making them takes longer than all the rest."""
     key = tuple((name, one[0], id(one[1])) for name, one in coords.items())
     with _building:
         if key not in _built:

@@ -76,8 +76,7 @@ def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draw
     root = law.rows(np.broadcast_to(np.eye(outputs, dtype=law.h.dtype), (n, outputs, outputs)))
     word = 1 + PROBES.index(estimator)
     groups = [
-        _probed(generator, rows, n_draws, estimator == PROBES[0])
-        for generator, rows, _ in _groups(root, seed, first_input, word)
+        _probed(generator, rows, n_draws, estimator == PROBES[0]) for generator, rows, _ in _groups(root, seed, first_input, word)
     ]
     return MatrixRoot(np.concatenate(groups)[:n])
 

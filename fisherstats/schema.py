@@ -61,6 +61,31 @@ VARIABLES = {
         "exact Fisher information of the parameters, mean over inputs",
         "information",
     ),
+    "kronecker_inputs": Variable(
+        "A",
+        "[input] feature feature2",
+        "A_l",
+        "second moment of a layer's inputs and its constant one, mean over inputs",
+        "kronecker-factors",
+    ),
+    "kronecker_units": Variable(
+        "G",
+        "[input] unit unit2",
+        "G_l",
+        "Fisher information of a layer's pre-activations, mean over inputs",
+        "kronecker-factors",
+    ),
+    "kronecker_error": Variable(
+        "error", "layer", "|B - G (x) A|", "Frobenius distance of the Kronecker product from the exact block", "kronecker-error"
+    ),
+    "kronecker_norm": Variable("norm", "layer", "|B|", "Frobenius norm of the exact block of a layer", "kronecker-error"),
+    "kronecker_relative_error": Variable(
+        "relative_error",
+        "layer",
+        "|B - G (x) A| / |B|",
+        "distance over the norm of the exact block (NaN where the block is 0)",
+        "kronecker-error",
+    ),
     "estimate_score": Variable(
         "information",
         "[input] param [param2]",
@@ -438,7 +463,7 @@ COORDINATES = {
     "bound": "form of a bound",
     "side": "lower or upper",
     "n_draws": "labels drawn per input",
-    "feature": "column of x",
+    "feature": "column of x, or unit that sends to a layer, -1 for the bias",
     "tensor": "information I, fourth moment K = E[rrrr], or square covariance M = Cov(rr', rr')",
     "moment": "sample: divisor n - 1; population: divisor n, the law that is uniform on the given inputs",
     "pair": "entry of the matrix: one parameter for its row, one for its column",

@@ -21,6 +21,9 @@ PAPERS = {
     "sun-2026": (
         "Sun, Deterministic Bounds and Random Estimates of Metric Tensors on Neuromanifolds, ICLR 2026, arXiv:2505.13614"
     ),
+    "martens-grosse-2015": (
+        "Martens & Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature, ICML 2015, arXiv:1503.05671"
+    ),
     "efron-1975": "Efron, Defining the Curvature of a Statistical Problem, Ann. Statist. 3 (1975)",
     "amari-nagaoka-2000": "Amari & Nagaoka, Methods of Information Geometry, AMS and Oxford University Press (2000)",
     "van-der-vaart-1998": "van der Vaart, Asymptotic Statistics, Cambridge University Press (1998)",
@@ -54,6 +57,18 @@ SOURCES = {
         "soen-sun-2021", "Theorem 4", "Var(B_u' S B_v) = M(B_u, B_v, B_u, B_v) / N for the columns of B_l", _MODEL
     ),
     "information": Source("soen-sun-2021", "eq (6)", "I(theta) = mean over x of J' I(h) J", _MODEL),
+    "kronecker-factors": Source(
+        "martens-grosse-2015",
+        "Section 3",
+        "B_l = mean of G_l' I(h) G_l (x) hbar hbar' is about G (x) A, parameters row-major",
+        _MODEL + "; the product of the means stands for the mean of the products: exact for one input only",
+    ),
+    "kronecker-error": Source(
+        "martens-grosse-2015",
+        "derived from Section 3",
+        "|B_l - G (x) A|^2 = n^-2 sum_ij <M_i - G, M_j - G> <A_i - A, A_j - A>, M_i = G_l' I(h) G_l, A_i = hbar hbar'",
+        _MODEL,
+    ),
     "score-estimator": Source(
         "soen-sun-2024", "eq (2)", "I-hat-1 = (1/N) sum_k score_k score_k', labels drawn from the model", _MODEL
     ),

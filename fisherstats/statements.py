@@ -254,6 +254,13 @@ STATEMENTS = (
     ),
     Statement(_2024, "Corollary R.1", "B = 2 for one-hot t", ("family_extremes",), ("tests/test_tensor_bounds.py",)),
     Statement(
+        "martens-grosse-2015",
+        "Section 3",
+        "the block of a layer is about G (x) A",
+        ("fisher_information", "kfac_error", "closed_form.kronecker.FactorSum", "closed_form.kronecker.pair_sums"),
+        ("tests/oracle/test_kronecker.py",),
+    ),
+    Statement(
         "efron-1975",
         "Section 3",
         "curvature of a one-parameter family",

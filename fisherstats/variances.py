@@ -175,9 +175,7 @@ class _Asked:
 
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law, G, S = self.derivatives(x, first_input)
-            sums = [
-                assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in self.factors(law, G, S)
-            ]
+            sums = [assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in self.factors(law, G, S)]
             if self.design == "fixed":
                 return sums
             return [*assembly.moments_over_inputs(fisher.unit_factors(law, G), passed.inputs, 2), *sums]

@@ -1,4 +1,4 @@
-"""The views of a matrix over parameters (diagonal, block per layer, full): sizes, streaming and labels, once for all."""
+"""The views of a matrix over parameters (diagonal, block per layer, Kronecker factors, full): sizes, streaming, labels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from fisherstats.calls import Call
 from fisherstats.checks import arguments
 from fisherstats.closed_form import assembly
 
-__all__ = ["VIEWS", "check", "compute", "labelled", "stacked"]
+__all__ = ["KRONECKER", "VIEWS", "check", "compute", "labelled", "stacked"]
 
 Array = NDArray[np.floating]
 
 VIEWS = ("diagonal", "block", "full")
+KRONECKER = {"kronecker_inputs": ("feature", "feature2"), "kronecker_units": ("unit", "unit2")}
+"""The two quantities of `view="kfac"`, which `fisher_information` offers besides, and their dims."""
+
 DENSE_ROWS = 256
 
 DiagonalBlock = Callable[[Array, int], list[Any]]
@@ -25,15 +28,16 @@ MatrixBlock = Callable[[Array, int], list[dict[tuple[int, int], Array]]]
 RowsBlock = Callable[[Array, int], tuple[list[list[Array]], list[Array]]]
 
 
-def check(call: Call, view: str, per_input: bool, n_quantities: int = 1) -> None:
+def check(call: Call, view: str, per_input: bool, n_quantities: int = 1, allowed: Sequence[str] = VIEWS) -> None:
     """Require a known view whose result fits in memory."""
-    arguments.choice("view", view, VIEWS)
+    arguments.choice("view", view, allowed)
     arguments.boolean("per_input", per_input)
     rows = call.n_inputs if per_input else 1
     remedy = {
         "diagonal": "use per_input=False, fewer inputs or group_by where it is offered.",
         "block": "use view='diagonal', or fisher_operator for products with vectors.",
         "full": "use view='diagonal' or view='block', or fisher_operator for products with vectors.",
+        "kfac": "use per_input=False, fewer inputs or view='diagonal'.",
     }[view]
     what = f"`view={view!r}`" + (" with `per_input=True`" if per_input else "")
     call.fits(what, _numbers(call, view) * rows * n_quantities, 1 if view == "diagonal" else 2, remedy)
@@ -41,6 +45,8 @@ def check(call: Call, view: str, per_input: bool, n_quantities: int = 1) -> None
 
 def _numbers(call: Call, view: str) -> int:
     """Return how many numbers one matrix takes in a view."""
+    if view == "kfac":
+        return sum(size**2 for matrix in call.model.weights for size in matrix.shape)
     n_params = call.model.n_params
     return {"diagonal": n_params, "block": sum(size**2 for size in call.sizes), "full": n_params**2}[view]
 
@@ -77,7 +83,8 @@ def compute(
         return [{(0, 0): array} for array in arrays]
 
     if rows_of is not None and not per_input:
-        return call.pair_mean(rows_of, view == "full")
+        found = call.kronecker_mean(rows_of) if view == "kfac" else call.pair_mean(rows_of, view == "full")
+        return [{key: block.astype(call.rows.dtype, copy=False) for key, block in blocks.items()} for blocks in found]
     n_layers = call.model.n_layers
     pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)]
 
@@ -111,20 +118,24 @@ def labelled(
     companions: Sequence[tuple[str, Mapping[tuple[int, int], Array]]] = (),
     compare: bool = False,
 ) -> Any:
-    """Return a DataArray (one quantity), a Dataset (`compare`), or for blocks a DataTree with one child per layer."""
+    """Return a DataArray (one quantity), a Dataset (`compare`), or for blocks and factors a DataTree, one child per layer."""
     leading = (["input"] if per_input else []) + (["estimator"] if estimators else [])
     shared = call.input_coordinate() if per_input else {}
     if estimators:
         shared |= labels.coordinates(estimator=list(estimators))
     widths = call.model.widths
-    if view == "block":
+    if view in ("block", "kfac"):
         children = {}
         for layer in range(call.model.n_layers):
-            coords = shared | labels.param_coordinates(widths, layer=layer)
-            coords |= labels.param_coordinates(widths, "param2", layer)
-            dims = [*leading, "param", "param2"]
-            every = [*entries, *companions]
-            parts = [(key, dims, blocks[layer, layer]) for key, blocks in every]
+            if view == "kfac":
+                coords = shared | labels.factor_coordinates(widths, layer)
+            else:
+                coords = shared | labels.param_coordinates(widths, layer=layer)
+                coords |= labels.param_coordinates(widths, "param2", layer)
+            parts = [
+                (key, [*leading, *KRONECKER.get(key, ("param", "param2"))], blocks[layer, layer])
+                for key, blocks in [*entries, *companions]
+            ]
             children[f"layer_{layer}"] = labels.dataset(parts, coords, provenance)
         return labels.tree(children, provenance)
     coords = shared | labels.param_coordinates(widths)
@@ -132,9 +143,7 @@ def labelled(
     if view == "full":
         coords |= labels.param_coordinates(widths, "param2")
         dims.append("param2")
-    values, beside = (
-        [(key, dims, blocks[0, 0]) for key, blocks in group] for group in (entries, companions)
-    )
+    values, beside = ([(key, dims, blocks[0, 0]) for key, blocks in group] for group in (entries, companions))
     if compare:
         return labels.dataset(values, coords, provenance)
     key, _, array = values[0]

@@ -145,7 +145,7 @@ INPUTS = [
     (lambda: fs.fisher_operator(MODEL, X) @ np.full(MODEL.n_params, 1j), TypeError, "`vector`" + DTYPE.format("complex128")),
 ]
 WORDS = [
-    (lambda: information(view="diag"), ValueError, VIEW + "'diag'. Did you mean 'diagonal'?"),
+    (lambda: information(view="diag"), ValueError, VIEW.replace("'full'", "'full', 'kfac'") + "'diag'. Did you mean 'diagonal'?"),
     (lambda: estimate(view=None), ValueError, VIEW + "None."),
     (lambda: information(per_input=1), ValueError, "`per_input` must be True or False, got 1."),
     (lambda: information(engine="nunpy"), ValueError, ENGINE + "'nunpy'. Did you mean 'numpy'?"),

@@ -30,6 +30,8 @@ def x() -> np.ndarray:
 CALLS = {
     "information": lambda model, x, **more: fs.fisher_information(model, x, **more),
     "full": lambda model, x, **more: fs.fisher_information(model, x, view="full", **more),
+    "kfac": lambda model, x, **more: fs.fisher_information(model, x, view="kfac", **more),
+    "kfac error": lambda model, x, **more: fs.kfac_error(model, x, **more),
     "estimate": lambda model, x, **more: fs.estimate_fisher(model, x, estimator=("score", "hessian"), n_draws=5, rng=1, **more),
     "full estimate": lambda model, x, **more: fs.estimate_fisher(
         model, x, estimator=("score", "hessian"), n_draws=5, rng=1, view="full", **more

@@ -84,9 +84,7 @@ class DiagonalSum:
         n_out, n_in = self._shapes[layer]
         own = slice(self._ends[layer] - n_out * n_in, self._ends[layer])
         for exponent in sorted({exponent for _, exponent in quantities}):
-            chosen = [
-                number for number, (factors, k) in enumerate(quantities) if k == exponent and factors[layer] is not None
-            ]
+            chosen = [number for number, (factors, k) in enumerate(quantities) if k == exponent and factors[layer] is not None]
             if not chosen:
                 continue
             factor = _joined([_joined([of[number][0][layer] for number in chosen], 1) for of, _ in parts], 0)

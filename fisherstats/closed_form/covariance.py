@@ -51,12 +51,14 @@ def entry_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> tu
     cross: list[Any] = []
     for G_l, S_l in zip(G, S, strict=True):
         if S_l is None:
-            moments = (law.square_variance(G_l), None, None)
-        else:
-            variance, curved, third = law.joint_moments(G_l, S_l)
-            moments = (variance, curved, np.subtract(0.0, third, out=third))
-        for factors, moment in zip((score, hessian, cross), moments, strict=True):
-            factors.append(moment)
+            score.append(law.square_variance(G_l))
+            hessian.append(None)
+            cross.append(None)
+            continue
+        variance, curved, third = law.joint_moments(G_l, S_l)
+        score.append(variance)
+        hessian.append(curved)
+        cross.append(np.subtract(0.0, third, out=third))
     return score, hessian, cross
 
 

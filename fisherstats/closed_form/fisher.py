@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.closed_form import assembly
-from fisherstats.model.derivatives import Forward, HessianBlocks, gradients, push_forward
+from fisherstats.model.derivatives import Forward, HessianBlocks, gradients, jacobians, push_forward
 from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.network import MLP
 
@@ -24,6 +24,7 @@ __all__ = [
     "hidden_information_variance",
     "matrix_blocks",
     "product_factors",
+    "root_rows",
     "unit_factors",
 ]
 
@@ -38,6 +39,16 @@ def unit_factors(second: SecondMoment, G: Sequence[Array]) -> list[Array]:
     estimate (eq 2), with r r' at the data label the empirical Fisher (eq 17).
     """
     return [second.diagonal(G_l) for G_l in G]
+
+
+def root_rows(model: MLP, passed: Forward, second: SecondMoment) -> list[Array]:
+    r"""Return :math:`\rho_r^\top G_l` per layer for the rows :math:`\rho_r` of a root of S, (n, R, units).
+
+    The rows themselves are carried back through the network, so that no derivative of a single output is needed.
+    """
+    n, n_outputs = passed.natural.shape
+    identity = np.broadcast_to(np.eye(n_outputs, dtype=passed.natural.dtype), (n, n_outputs, n_outputs))
+    return jacobians(model, passed, second.rows(identity))
 
 
 def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:

@@ -34,7 +34,12 @@ class PairSum:
     """
 
     def __init__(
-        self, shapes: Sequence[tuple[int, int]], n_inputs: int, n_quantities: int, cross_layers: bool, dtype: np.dtype[np.floating]
+        self,
+        shapes: Sequence[tuple[int, int]],
+        n_inputs: int,
+        n_quantities: int,
+        cross_layers: bool,
+        dtype: np.dtype[np.floating],
     ) -> None:
         self._shapes = shapes
         self._n_inputs = n_inputs
@@ -50,7 +55,7 @@ class PairSum:
     def tasks(self, parts: list[tuple[Rows, list[Array]]]) -> list[Callable[[], None]]:
         """Return the tiles of all blocks; the last group of inputs writes them into the matrices."""
         self._seen += sum(len(inputs[0]) for _, inputs in parts)
-        tiles = []
+        tiles: list[Callable[[], None]] = []
         for quantity in range(len(self.matrices)):
             for left, (n_out, _) in enumerate(self._shapes):
                 for right in range(left, len(self._shapes) if self._cross_layers else left + 1):

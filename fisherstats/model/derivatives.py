@@ -26,6 +26,7 @@ __all__ = [
     "HessianBlocks",
     "contracted",
     "curvatures",
+    "differences",
     "forward",
     "gradients",
     "hessian_blocks",
@@ -85,23 +86,28 @@ def _with_one(h: Array) -> Array:
     return h_bar
 
 
-def jacobians(model: MLP, passed: Forward, contrasts: bool = False) -> list[Array]:
+def jacobians(model: MLP, passed: Forward, rows: Array | None = None) -> list[Array]:
     r"""Return :math:`G_l=B_{l+1}D_l` for every layer, (n, T, n_{l+1}); the last one is the identity, or the link's slope.
 
-    With `contrasts` the rows are those of :math:`h^a-h^T`, a < T, of which the moments of `Law` need no more if the family is
-    `shift_invariant`.
+    With `rows` (R, T), the same for all inputs, or (n, R, T), return their products with G_l, (n, R, n_{l+1}).
     """
     n, n_outputs = passed.natural.shape
-    rows = np.eye(n_outputs, dtype=passed.natural.dtype)
-    if contrasts:
-        rows = rows[:-1] - rows[-1]
-    top = np.broadcast_to(rows, (n, *rows.shape))
-    G = [top if passed.link_slope is None else passed.link_slope[:, :, None] * rows]
+    top = np.eye(n_outputs, dtype=passed.natural.dtype) if rows is None else rows
+    if passed.link_slope is not None:
+        top = top * passed.link_slope[:, None, :]
+    G = [np.broadcast_to(top, (n, *top.shape[-2:]))]
     for layer in range(model.n_layers - 2, -1, -1):
         B, slope = pull_back(model, G[-1], layer + 1), passed.slopes[layer][:, None, :]
         # In place where B is ours: a fresh array of this size costs more in page faults than the product itself.
         G.append(np.multiply(B, slope, out=B) if B.flags.writeable else B * slope)
     return G[::-1]
+
+
+def differences(n_outputs: int, dtype: np.dtype[np.floating]) -> Array:
+    """Return the rows of :math:`h^a-h^T`, a < T, (T - 1, T): all that the moments of a `shift_invariant` family need."""
+    identity = np.eye(n_outputs, dtype=dtype)
+    rows: Array = identity[:-1] - identity[-1]
+    return rows
 
 
 def pull_back(model: MLP, G: Array, layer: int) -> Array:

@@ -40,7 +40,7 @@ def mean_shift(law: Any, truth: Any, u: Array) -> Array:
 def _(law: CategoricalLaw, truth: CategoricalLaw, u: Array) -> Array:
     # The differences add up to 0, so that of the most probable class need not be known.
     top = np.argmax(law.p, axis=1)[:, None, None]
-    values = law._all_classes(u)
+    values = primitives.every_class(law.p, u)
     return primitives.weighted_mean(truth.p - law.p, values - np.take_along_axis(values, top, axis=1))
 
 

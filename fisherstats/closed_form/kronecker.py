@@ -1,0 +1,134 @@
+r"""Kronecker factors of the diagonal blocks of the Fisher information, and how far their product is from the block.
+
+The block of layer l is :math:`B=\frac1n\sum_iM_i\otimes A_i` with :math:`M_i=G_l^\top I(h)G_l` over units and
+:math:`A_i=\bar h_l\bar h_l^\top` over inputs of the layer (parameters row-major, so units come first).  Its Kronecker-factored
+approximation is :math:`G\otimes A`, the product of the two means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.closed_form.assembly import symmetric
+
+__all__ = ["FactorSum", "block_distances", "factors", "pair_sums"]
+
+Array = NDArray[np.floating]
+Blocks = dict[tuple[int, int], Array]
+
+_PANEL = 128
+"""Columns of a symmetric product formed at a time."""
+
+_TILE = 2**20
+"""Numbers in a temporary over (inputs, units, units)."""
+
+
+def factors(rows: Sequence[Array], inputs: Sequence[Array]) -> list[Blocks]:
+    r"""Return :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l` of every layer l and input, (n, k, k)."""
+    layers = range(len(inputs))
+    return [
+        {(layer, layer): _products(inputs[layer][:, None, :]) for layer in layers},
+        {(layer, layer): _products(rows[layer]) for layer in layers},
+    ]
+
+
+class FactorSum:
+    r"""Sums over inputs of :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l`, from blocks ([rows of a root], inputs).
+
+    Each is a symmetric product, formed in panels of columns that may run at the same time; below the diagonal it is copied.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+        self.inputs = [np.zeros((n_in, n_in)) for _, n_in in shapes]
+        self.units = [np.zeros((n_out, n_out)) for n_out, _ in shapes]
+
+    def tasks(self, parts: list[tuple[list[list[Array]], list[Array]]]) -> list[Callable[[], None]]:
+        """Return the panels of all factors for a group of blocks, the larger ones first."""
+        tasks: list[Callable[[], None]] = []
+        for layer, (A, G) in enumerate(zip(self.inputs, self.units, strict=True)):
+            for total, flat in (
+                (A, [own[layer] for _, own in parts]),
+                (G, [rows[0][layer].reshape(-1, len(G)) for rows, _ in parts]),
+            ):
+                tasks += [partial(_add_panel, total, flat, start) for start in range(0, len(total), _PANEL)]
+        return tasks
+
+    def means(self, n_inputs: int) -> list[Blocks]:
+        """Return the mean factors of every layer."""
+        for total in (*self.inputs, *self.units):
+            total /= n_inputs
+        return [{(layer, layer): symmetric(one) for layer, one in enumerate(each)} for each in (self.inputs, self.units)]
+
+
+def _add_panel(total: Array, flat: list[Array], start: int) -> None:
+    for rows in flat:
+        total[start : start + _PANEL, start:] += rows[:, start : start + _PANEL].T @ rows[:, start:]
+
+
+def _products(rows: Array) -> Array:
+    products: Array = np.matmul(rows.transpose(0, 2, 1), rows)
+    return products
+
+
+def pair_sums(rows: Array, inputs: Array, A: Array, G: Array, first: int, count: int) -> Array:
+    r"""Return what a group of inputs adds to :math:`n^2\lVert B-G\otimes A\rVert_F^2` and :math:`n^2\lVert B\rVert_F^2`, (2,).
+
+    The group is the `count` inputs from `first` on, paired with itself and twice with all later ones: summed over groups that is
+    every pair. `rows` (n, R, units) and `inputs` (n, n_l + 1) hold all inputs, A and G are the mean factors. The sums are in
+    units of the squared traces of A and G, because the squares of a small information would underflow.
+
+    As the means vanish, :math:`B-G\otimes A=\frac1n\sum_i(M_i-G)\otimes(A_i-A)`, so that
+    :math:`n^2\lVert B-G\otimes A\rVert_F^2=\sum_{ij}\langle M_i-G,M_j-G\rangle\langle A_i-A,A_j-A\rangle`. With
+    :math:`\bar h_i=\mu+c_i`, :math:`s=c_i^\top c_j` and :math:`m_i=\mu^\top c_i` the second product is
+    :math:`2s(\lVert\mu\rVert^2+m_i+m_j)+2m_im_j+s^2`, up to terms in i or in j alone: these vanish in the sum, since the first
+    product has mean zero in either index. So the two norms are never subtracted from each other.
+    """
+    unit_size, input_size = float(np.trace(G)), float(np.trace(A))
+    if unit_size == 0:
+        return np.zeros(2)
+    G, mean = G / unit_size, A[:, -1] / np.sqrt(input_size)
+
+    def group(start: int) -> tuple[Array, Array, Array, Array]:
+        part = slice(start, start + count)
+        h_bar = np.asarray(inputs[part], dtype=np.float64) / np.sqrt(input_size)
+        deviations = h_bar - mean
+        return np.asarray(rows[part], dtype=np.float64) / np.sqrt(unit_size), h_bar, deviations, deviations @ mean
+
+    left_rows, left, left_deviations, left_along = group(first)
+    sums = np.zeros(2)
+    for start in range(first, len(inputs), count):
+        right_rows, right, right_deviations, right_along = group(start)
+        units, unit_deviations = _inner_products(left_rows, right_rows, G)
+        s = left_deviations @ right_deviations.T
+        along = left_along[:, None] + right_along
+        kernel = 2 * s * (mean @ mean + along) + 2 * np.outer(left_along, right_along) + np.square(s)
+        part = np.array([np.vdot(unit_deviations, kernel), np.vdot(units, np.square(left @ right.T))])
+        sums += part if start == first else 2 * part
+    return sums
+
+
+def _inner_products(left: Array, right: Array, G: Array) -> tuple[Array, Array]:
+    r"""Return :math:`\langle M_i,M_j\rangle` and :math:`\langle M_i-G,M_j-G\rangle` of all pairs, by tiles of units."""
+    plain, centred = np.zeros((2, len(left), len(right)))
+    n_units = len(G)
+    step = max(1, _TILE // (max(len(left), len(right)) * n_units))
+    for start in range(0, n_units, step):
+        part = slice(start, start + step)
+        M_i, M_j = (np.matmul(rows[:, :, part].transpose(0, 2, 1), rows) for rows in (left, right))
+        plain += M_i.reshape(len(left), -1) @ M_j.reshape(len(right), -1).T
+        M_i -= G[part]
+        M_j -= G[part]
+        centred += M_i.reshape(len(left), -1) @ M_j.reshape(len(right), -1).T
+    return plain, centred
+
+
+def block_distances(sums: Array, A: Sequence[Array], G: Sequence[Array], n: int) -> tuple[Array, Array]:
+    r"""Return :math:`\lVert B-G\otimes A\rVert_F` and :math:`\lVert B\rVert_F` per layer from the sums over pairs, (L, 2)."""
+    sizes = np.array([np.trace(G_l) * np.trace(A_l) for G_l, A_l in zip(G, A, strict=True)])
+    # A sum that is zero in theory may round to less.
+    error, norm = sizes * np.sqrt(np.maximum(sums, 0)).T / n
+    return error, norm
