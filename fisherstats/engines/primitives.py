@@ -1,8 +1,8 @@
 """The contractions over classes and heads that the moments need, as plain array functions.
 
-``p`` and ``w`` are (n, C) weights over classes, ``u`` and ``s`` (n, C, k) columns of directions, or their differences from the last
-class, (n, C - 1, k), ``q`` their centred form. Weighted sums over classes are matrix products, so that no further (n, C, k) array
-is reduced by hand.
+``p`` and ``w`` are (n, C) weights over classes, ``u`` and ``s`` (n, C, k) columns of directions, or their differences from the
+last class, (n, C - 1, k), ``q`` their centred form. Weighted sums over classes are matrix products, so that no further (n, C, k)
+array is reduced by hand.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ _SMALL_PRODUCT = 10**6
 def _rows_times(rows: Array, kernel: Array) -> Array:
     """Return rows @ kernel for a matrix shared by all inputs; the rows of all inputs and outputs are stacked, in pieces."""
     n, n_rows, n_units = rows.shape
-    pieces = n_rows if n * n_rows * kernel.size > _SMALL_PRODUCT else 1
+    pieces = n_rows if n * kernel.size <= _SMALL_PRODUCT < n * n_rows * kernel.size else 1
     product: Array = np.matmul(np.ascontiguousarray(rows).reshape(pieces, -1, n_units), kernel)
     return product.reshape(n, n_rows, -1)
 
@@ -142,6 +142,31 @@ def curvatures(model: MLP, passed: Forward, G: list[Array], r: Array | None = No
     every layer.
     """
     rows = G if r is None else [contracted(r, G_l) for G_l in G]
+    n_hidden = model.n_layers - 1
+    if r is not None and n_hidden > _FEW_LAYERS:
+        S = _recursive_curvatures(model, passed, rows)
+    else:
+        S = _chained_curvatures(model, passed, rows)
+    if passed.link_slope is None:
+        return S
+    return [_plus(one, _link_curvature(passed, G_l, r)) for one, G_l in zip(S, G, strict=True)]
+
+
+_FEW_LAYERS = 5
+"""Hidden layers up to which the chains of all pairs of layers take fewer products than one Hessian, 2 per layer."""
+
+
+def _recursive_curvatures(model: MLP, passed: Forward, rows: list[Array]) -> list[Array | None]:
+    """Return the diagonals of the units' Hessian of one combination of the outputs, formed layer by layer from the top."""
+    S: list[Array | None] = [None]
+    below: Array | None = None
+    for layer in range(model.n_layers - 2, -1, -1):
+        below = _unit_hessian(model, passed, rows, layer, below)
+        S.append(None if below is None else np.diagonal(below, axis1=2, axis2=3).copy())
+    return S[::-1]
+
+
+def _chained_curvatures(model: MLP, passed: Forward, rows: list[Array]) -> list[Array | None]:
     n_hidden = model.n_layers - 1
     bent: list[Array | None] = [
         None if model.activations[k].piecewise_linear else pull_back(model, rows[k + 1], k + 1) * passed.bends[k][:, None, :]
@@ -164,9 +189,7 @@ def curvatures(model: MLP, passed: Forward, G: list[Array], r: Array | None = No
         own = bent[layer]
         S.append(later if own is None else own if later is None else np.add(own, later, out=later))
     S.append(None)
-    if passed.link_slope is None:
-        return S
-    return [_plus(one, _link_curvature(passed, G_l, r)) for one, G_l in zip(S, G, strict=True)]
+    return S
 
 
 def contracted(r: Array, G_l: Array) -> Array:

@@ -1,8 +1,8 @@
 """Blocks of inputs over threads, and their results combined in block order.
 
-Whoever is free takes the next step: a task of the reduction that is due, or else the next block. A group of consecutive blocks goes
-to the reduction as soon as all of them and all groups before it are done, so what is combined, and in which order, does not depend
-on the threads; and no more than a few groups are under way, so memory does not grow with the inputs.
+Whoever is free takes the next step: a task of the reduction that is due, or else the next block. A group of consecutive blocks
+goes to the reduction as soon as all of them and all groups before it are done, so what is combined, and in which order, does not
+depend on the threads; and no more than a few groups are under way, so memory does not grow with the inputs.
 """
 
 from __future__ import annotations
