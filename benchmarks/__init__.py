@@ -1,0 +1,1 @@
+"""Times of the public calls beside their peers and the arithmetic; see README.md."""
