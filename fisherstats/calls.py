@@ -23,7 +23,6 @@ __all__ = ["Call", "prepare"]
 
 Array = NDArray[np.floating]
 
-_CHECKED_ROWS = 4096
 _GROUPED_ROWS = 128
 _DENSE_ROWS = 256
 _DENSE_GROUP = 2048
@@ -87,21 +86,18 @@ class Call:
         Second-order blocks are small, so that few inputs still occupy every thread; their products are formed for many together.
         """
         total = assembly.DiagonalSum([matrix.shape for matrix in self.model.weights])
-        small = second_order and self.model.n_layers > 2
-        rows = streaming.STREAM_ROWS if small else self.block_rows(preferred)
-        with _overflowing():
-            streaming.reduce(
-                block,
-                self.rows,
-                rows,
-                total,
-                group=_GROUPED_ROWS // rows if small else 1,
-                num_threads=self.num_threads,
-                progress=self.progress,
-            )
-            results = [(one / self.n_inputs) for one in total.totals]
-        inputs.finite_results(results, self.rows.dtype, infinite)
+        if second_order and self.model.n_layers > 2:
+            rows = 2 * streaming.STREAM_ROWS
+            self._reduce(block, total, rows, _GROUPED_ROWS // rows)
+            results = [np.divide(one, self.n_inputs, out=one) for one in total.totals]
+            inputs.finite_results(results, self.rows.dtype, infinite)
+        else:
+            results = self.mean(lambda x, first: total.of_block(*block(x, first)), self.block_rows(preferred), infinite=infinite)
         return [result.astype(self.rows.dtype, copy=False) for result in results]
+
+    def _reduce(self, block: BlockFunction, total: streaming.Reduction, rows: int, group: int) -> None:
+        with _overflowing():
+            streaming.reduce(block, self.rows, rows, total, group=group, num_threads=self.num_threads, progress=self.progress)
 
     def pair_mean(self, block: BlockFunction, cross_layers: bool, n_quantities: int = 1) -> list[dict[tuple[int, int], Array]]:
         """Return the mean over inputs of matrices given by rows of unit factors, see `pairs.PairSum`."""
@@ -123,9 +119,7 @@ class Call:
 
     def _dense(self, block: BlockFunction, total: streaming.Reduction) -> None:
         rows = self.block_rows(_DENSE_ROWS)
-        group = _DENSE_GROUP // rows
-        with _overflowing():
-            streaming.reduce(block, self.rows, rows, total, group=group, num_threads=self.num_threads, progress=self.progress)
+        self._reduce(block, total, rows, _DENSE_GROUP // rows)
 
     def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> list[Array]:
         """Return the mean over inputs, or one row per input; in the precision of the call."""
@@ -204,8 +198,5 @@ def prepare(model: Any, x: Any, *, engine: str | None = None, num_threads: int |
     arguments.boolean("progress", progress)
     source = source.astype(source.dtype.newbyteorder("="), copy=False)
     dtype = common_dtype(model.weights[0], source)
-    if not lazy:
-        for first in range(0, source.shape[0], _CHECKED_ROWS):
-            inputs.finite_block(source[first : first + _CHECKED_ROWS], first)
-    rows = Rows(source, dtype, known_finite=not lazy)
+    rows = Rows(source, dtype)
     return Call(model.as_dtype(dtype), rows, input_labels, chosen, num_threads, progress)

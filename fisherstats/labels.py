@@ -107,21 +107,34 @@ def _index(values: int | tuple[str, ...]) -> NDArray[Any]:
     return index
 
 
-_built: OrderedDict[tuple[Any, ...], tuple[xr.Coordinates, list[NDArray[Any]]]] = OrderedDict()
-_building = threading.Lock()
-_MOST_BUILT = 16
+_templates: OrderedDict[tuple[Any, ...], tuple[xr.Dataset, list[NDArray[Any]]]] = OrderedDict()
+_making = threading.Lock()
+_MOST_TEMPLATES = 16
 
 
-def _coordinates_of(coords: Mapping[str, Any]) -> xr.Coordinates:
-    """Return coordinates with their indexes, the same ones for the same arrays: making them takes longer than all the rest."""
-    key = tuple((name, one[0], id(one[1])) for name, one in coords.items())
-    with _building:
-        if key not in _built:
+def _template(shapes: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]], coords: Mapping[str, Any]) -> xr.Dataset:
+    """Return a Dataset of these variables and coordinates to be filled, the same one again for the same arrays.
+
+    Making the coordinates takes ten times as long as filling in values.
+    """
+    key = tuple(shapes.items()), tuple((name, one[0], id(one[1])) for name, one in coords.items())
+    with _making:
+        if key not in _templates:
+            empty = {name: (dims, np.broadcast_to(0.0, shape)) for name, (dims, shape) in shapes.items()}
             # The arrays are kept, so that no other array can have the identity of one of them.
-            _built[key] = xr.Coordinates(dict(coords)), [one[1] for one in coords.values()]
-            if len(_built) > _MOST_BUILT:
-                _built.popitem(last=False)
-        return _built[key][0]
+            _templates[key] = xr.Dataset(empty, coords=dict(coords)), [one[1] for one in coords.values()]
+            if len(_templates) > _MOST_TEMPLATES:
+                _templates.popitem(last=False)
+        return _templates[key][0]
+
+
+def _filled(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: Mapping[str, Any]) -> xr.Dataset:
+    values = {VARIABLES[key].name: array for key, _, array in entries}
+    shapes = {VARIABLES[key].name: (tuple(dims), array.shape) for key, dims, array in entries}
+    filled = _template(shapes, coords).copy(deep=False, data=values)
+    for key, _, _ in entries:
+        filled[VARIABLES[key].name].attrs = attributes(key, provenance)
+    return filled
 
 
 def attributes(key: str, provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -142,8 +155,9 @@ def attributes(key: str, provenance: Mapping[str, Any]) -> dict[str, str]:
 
 def dataset(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: Mapping[str, Any]) -> xr.Dataset:
     """Return a Dataset of schema variables that share coordinates."""
-    variables = {VARIABLES[key].name: (tuple(dims), values, attributes(key, provenance)) for key, dims, values in entries}
-    return xr.Dataset(variables, coords=_coordinates_of(coords), attrs={"provenance": json.dumps(provenance, sort_keys=True)})
+    filled = _filled(entries, coords, provenance)
+    filled.attrs = {"provenance": json.dumps(provenance, sort_keys=True)}
+    return filled
 
 
 def array(
@@ -155,11 +169,8 @@ def array(
     companions: Sequence[Entry] = (),
 ) -> xr.DataArray:
     """Return one labelled quantity; `companions` (its standard error, say) become coordinates beside it."""
-    beside = {VARIABLES[name].name: (tuple(d), v, attributes(name, provenance)) for name, d, v in companions}
-    name = VARIABLES[key].name
-    # Through a Dataset: the DataArray constructor would deep-copy the coordinates and lose their read-only flag.
-    built = xr.Dataset({name: (tuple(dims), values, attributes(key, provenance)), **beside}, coords=_coordinates_of(coords))
-    return built.set_coords(list(beside))[name]
+    filled = _filled([(key, dims, values), *companions], coords, provenance)
+    return filled.set_coords([VARIABLES[name].name for name, _, _ in companions])[VARIABLES[key].name]
 
 
 def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> xr.DataTree:

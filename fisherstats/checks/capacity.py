@@ -10,6 +10,10 @@ from fisherstats.errors import EngineUnavailable, SizeError
 __all__ = ["available_bytes", "engine_unavailable", "fits", "readable_bytes", "within"]
 
 
+_ALWAYS_THERE = 2**23
+"""Bytes for which the memory left is not looked up, as that takes longer than most calls on a small network."""
+
+
 def available_bytes() -> int:
     """Return the bytes of memory that this machine can still give out."""
     try:
@@ -34,6 +38,8 @@ def readable_bytes(count: int) -> str:
 
 def fits(what: str, result_bytes: int, working_bytes: int, remedy: str) -> None:
     """Require a result and its working copies to fit in the memory that is left."""
+    if result_bytes + working_bytes < _ALWAYS_THERE:
+        return
     limit = available_bytes()
     if result_bytes + working_bytes > limit:
         raise SizeError(

@@ -6,9 +6,8 @@ layer; the array over inputs, outputs and parameters never exists.  Sums over in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,13 +47,16 @@ def power_of(h_bar: Array, exponent: int) -> Array:
     return square if exponent == 2 else np.square(square)
 
 
+Quantity = tuple[Sequence[Array | None], int]
+"""Factors per layer, None for zero, and the power of the layer input that they are multiplied by."""
+
+
 class DiagonalSum:
     r"""Sums over inputs of :math:`f_l[o]\,\bar h_l[d]^k`, (P,) for each of several quantities, from blocks of factors.
 
     Each block is ([(factors per layer, exponent k) of each quantity], layer inputs). The blocks of a group are joined, and the
-    factors of all quantities with the same exponent share one matrix product per layer; where there are several blocks in a
-    group, it is cut into stripes of columns that may run at the same time. Products are in the precision of the factors, over the
-    inputs of one group; groups are added in float64.
+    factors of all quantities with the same exponent share one matrix product per layer, in stripes of columns that may run at the
+    same time. Products are in the precision of the factors, over the inputs of one group; groups are added in float64.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
@@ -62,27 +64,38 @@ class DiagonalSum:
         self._shapes = shapes
         self._ends = np.cumsum([n_out * n_in for n_out, n_in in shapes])
 
-    def tasks(self, parts: list[tuple[list[tuple[list[Array | None], int]], list[Array]]]) -> list[Callable[[], None]]:
+    def of_block(self, quantities: list[Quantity], inputs: list[Array]) -> list[Array]:
+        """Return the sums over one block, for work in which a block is a group of its own."""
+        sums = [np.zeros(self._ends[-1]) for _ in quantities]
+        for layer in range(len(self._shapes)):
+            for number, piece in self._products([(quantities, inputs)], layer, slice(None)):
+                sums[number][self._own(layer)] = piece.ravel()
+        return sums
+
+    def tasks(self, parts: list[tuple[list[Quantity], list[Array]]]) -> list[Callable[[], None]]:
         """Return the products of a group of blocks, each to be added to its own part of the totals."""
         if not self.totals:
             self.totals = [np.zeros(self._ends[-1]) for _ in parts[0][0]]
-        if len(parts) == 1:
-            return [partial(self._add_block, parts)]
         return [
             partial(self._add, parts, layer, slice(start, start + _STRIPE))
             for layer, (_, n_in) in enumerate(self._shapes)
             for start in range(0, n_in, _STRIPE)
         ]
 
-    def _add_block(self, parts: list[Any]) -> None:
-        for layer in range(len(self._shapes)):
-            self._add(parts, layer, slice(None))
+    def _add(self, parts: list[tuple[list[Quantity], list[Array]]], layer: int, columns: slice) -> None:
+        for number, piece in self._products(parts, layer, columns):
+            self.totals[number][self._own(layer)].reshape(self._shapes[layer])[:, columns] += piece
 
-    def _add(self, parts: list[Any], layer: int, columns: slice) -> None:
+    def _own(self, layer: int) -> slice:
+        n_out, n_in = self._shapes[layer]
+        return slice(self._ends[layer] - n_out * n_in, self._ends[layer])
+
+    def _products(
+        self, parts: list[tuple[list[Quantity], list[Array]]], layer: int, columns: slice
+    ) -> Iterator[tuple[int, Array]]:
+        """Yield (number of the quantity, its sum over the inputs of the parts), for quantities that are not zero."""
         quantities = parts[0][0]
         h_bar = _joined([inputs[layer][:, columns] for _, inputs in parts], 0)
-        n_out, n_in = self._shapes[layer]
-        own = slice(self._ends[layer] - n_out * n_in, self._ends[layer])
         for exponent in sorted({exponent for _, exponent in quantities}):
             chosen = [number for number, (factors, k) in enumerate(quantities) if k == exponent and factors[layer] is not None]
             if not chosen:
@@ -92,8 +105,9 @@ class DiagonalSum:
             if product.dtype != np.float64 and not np.isfinite(product).all():
                 # A power past the range of float32, whose product with a small factor may well be within it.
                 product = _double(factor).T @ power_of(_double(h_bar), exponent)
-            for number, piece in zip(chosen, np.split(product, len(chosen)), strict=True):
-                self.totals[number][own].reshape(n_out, n_in)[:, columns] += piece
+            n_out = self._shapes[layer][0]
+            for place, number in enumerate(chosen):
+                yield number, product[place * n_out : (place + 1) * n_out]
 
 
 def _joined(arrays: Sequence[Array], axis: int) -> Array:

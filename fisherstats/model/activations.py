@@ -378,9 +378,12 @@ def _mish(a: Array) -> Iterator[Array]:
 def _tanh(a: Array) -> Iterator[Array]:
     value = np.tanh(a)
     yield value
+    # 1 - value^2 would lose the digits of a small slope.
     decay = np.exp(-np.abs(a))
-    sech = 2 * decay / (1 + decay * decay)
-    first = sech * sech
+    decay *= decay
+    first = 1 + decay
+    first *= first
+    first = 4 * decay / first
     yield first
     yield -2 * value * first
 

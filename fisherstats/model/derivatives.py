@@ -127,7 +127,11 @@ _SMALL_PRODUCT = 10**6
 def _rows_times(rows: Array, kernel: Array) -> Array:
     """Return rows @ kernel for a matrix shared by all inputs; the rows of all inputs and outputs are stacked, in pieces."""
     n, n_rows, n_units = rows.shape
-    pieces = n_rows if n * kernel.size <= _SMALL_PRODUCT < n * n_rows * kernel.size else 1
+    smallest = -(-n * kernel.size // _SMALL_PRODUCT)
+    divisors = (
+        [pieces for pieces in range(smallest, 4 * smallest) if n % pieces == 0] if kernel.size <= _SMALL_PRODUCT // 32 else []
+    )
+    pieces = n_rows * divisors[0] if divisors else 1
     product: Array = np.matmul(np.ascontiguousarray(rows).reshape(pieces, -1, n_units), kernel)
     return product.reshape(n, n_rows, -1)
 
@@ -181,7 +185,8 @@ def _chained_curvatures(model: MLP, passed: Forward, rows: list[Array]) -> list[
             chain = _next_chain(model, passed, k, chain)
             above = bent[k]
             if above is not None:
-                square = np.square(chain)
+                # In place where the chain ends here: at this size another array is another trip to memory.
+                square = np.square(chain, out=chain if k == last_bent and chain.ndim == 3 else None)
                 term = _rows_times(above, square) if square.ndim == 2 else np.matmul(above, square)
                 later = term if later is None else np.add(later, term, out=later)
         if later is not None:
@@ -224,6 +229,8 @@ def _next_chain(model: MLP, passed: Forward, k: int, chain: Array | None) -> Arr
     kernel = model.weights[k][:, :-1]
     if chain is None:
         return kernel
+    if chain.ndim == 2:
+        return _rows_times(kernel * passed.slopes[k - 1][:, None, :], chain)
     link: Array = np.matmul(kernel, passed.slopes[k - 1][:, :, None] * chain)
     return link
 
