@@ -11,13 +11,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels
+from fisherstats import calls, labels, streaming
 from fisherstats.checks import arguments, training
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
 from fisherstats.training.batches import batches, stream
 from fisherstats.training.history import Callback, History
-from fisherstats.training.likelihood import Labelled, measures_accuracy
+from fisherstats.training.likelihood import Labelled, Workers, measures_accuracy
 from fisherstats.training.network import Trainee, layer_views
 from fisherstats.training.optimizers import Batch, Optimizer
 from fisherstats.training.penalties import Penalty, Restraint
@@ -143,9 +143,9 @@ def fit(
     descent = _Descent(trainee, data, optimizer, [one.start(call.model) for one in penalties])
     finished = call.model
     try:
-        with _progress_bar(epochs * -(-len(data) // size), progress) as bar:
+        with Workers(num_threads) as workers, _progress_bar(epochs * -(-len(data) // size), progress) as bar:
             for epoch in range(1, epochs + 1):
-                numbers = descent.epoch(epoch, batches(len(data), size, rng=seed, epoch=epoch), seed, bar)
+                numbers = descent.epoch(epoch, batches(len(data), size, rng=seed, epoch=epoch), seed, workers, bar)
                 if held_out is not None:
                     fit_there = held_out.fit(trainee)
                     numbers["validation_loss"] = fit_there.loss
@@ -171,16 +171,18 @@ class _Descent:
         self.restraints = restraints
         self.taken = 0
 
-    def epoch(self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, bar: Any) -> dict[str, Any]:
+    def epoch(
+        self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, workers: Workers, bar: Any
+    ) -> dict[str, Any]:
         """Take the steps of an epoch and return its numbers."""
         rng = stream(seed, epoch, _OPTIMISING)
         sums = np.zeros(4)
-        for step, rows in enumerate(order, start=1):
-            # What overflows is infinite or nan, and stops the training.
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                loss, accuracy, penalised, length = self._step(epoch, step, rows, rng)
-            sums += loss * len(rows), accuracy * len(rows), penalised, length
-            bar.update()
+        # One BLAS thread per block, the same for every number of cores; callbacks have the threads that they are used to.
+        with streaming._one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for step, rows in enumerate(order, start=1):
+                loss, accuracy, penalised, length = self._step(epoch, step, rows, rng, workers)
+                sums += loss * len(rows), accuracy * len(rows), penalised, length
+                bar.update()
         for restraint in self.restraints:
             restraint.project(self.trainee.weights, exact=True)
         if not np.isfinite(self.trainee.parameters).all():
@@ -198,12 +200,12 @@ class _Descent:
         }
 
     def _step(
-        self, epoch: int, step: int, rows: NDArray[np.int64], rng: np.random.Generator
+        self, epoch: int, step: int, rows: NDArray[np.int64], rng: np.random.Generator, workers: Workers
     ) -> tuple[float, float, float, float]:
         """Take a step; return loss, accuracy, penalty and the norm of the gradient before it."""
         trainee = self.trainee
         try:
-            there, gradient = self.data.gradient(trainee, rows)
+            there, gradient = self.data.gradient(trainee, rows, workers)
         except ValueError as error:  # the families refuse what they have no law for
             training.diverged(epoch, step, f"the outputs of the network have left the domain of the family ({error})")
         penalised = 0.0

@@ -7,6 +7,9 @@ layer.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +22,74 @@ from fisherstats.model.families import Bernoulli, Categorical, Family
 from fisherstats.model.network import MLP
 from fisherstats.training.network import layer_views
 
-__all__ = ["BLOCK_ROWS", "Fit", "Labelled", "measures_accuracy"]
+__all__ = ["Fit", "Labelled", "Workers", "measures_accuracy"]
 
 Array = NDArray[np.floating]
 
-BLOCK_ROWS = 512
-"""Inputs in a block: a minibatch is mostly one, and a large one is shared by the threads without changing a bit."""
+_SMALLEST_BLOCK = 256
+_BLOCKS = 16
+"""A minibatch is cut into blocks by its own size alone, so that the number of threads changes no bit; a small one is a block."""
+
+_EVALUATED_ROWS = 512
+
+# What overflows is infinite or nan, and stops the training.
+_OVERFLOWING = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+class Workers:
+    """The threads of one training, which live as long as it does: making them costs as much as a step.
+
+    Parameters
+    ----------
+    num_threads : int or None
+        Threads over blocks of a minibatch; None for the cores given to the process.
+    """
+
+    def __init__(self, num_threads: int | None) -> None:
+        self.threads = streaming._thread_count(num_threads)
+
+    def __enter__(self) -> Workers:
+        self._pool = ThreadPoolExecutor(max_workers=self.threads)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def total(self, block: Callable[[NDArray[np.int64]], tuple[Array, ...]], rows: NDArray[np.int64]) -> tuple[Array, ...]:
+        """Return the sums over blocks of rows of what `block` returns, added in the order of the blocks.
+
+        Parameters
+        ----------
+        block : callable
+            Takes row numbers; returns arrays that are its own.
+        rows : ndarray of int
+            Row numbers of a minibatch.
+
+        Returns
+        -------
+        tuple of ndarray
+            The sums.
+        """
+        size = max(_SMALLEST_BLOCK, -(-len(rows) // _BLOCKS))
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        total: tuple[Array, ...] = ()
+        for part in map(block, parts) if len(parts) == 1 or self.threads == 1 else self._ahead(block, parts):
+            if not total:
+                total = part
+                continue
+            for into, array in zip(total, part, strict=True):
+                np.add(into, array, out=into)
+        return total
+
+    def _ahead(self, block: Callable[..., tuple[Array, ...]], parts: list[NDArray[np.int64]]) -> Iterator[tuple[Array, ...]]:
+        """Yield the results in order, a few blocks ahead at most, so that few gradients are held."""
+        running: deque[Future[tuple[Array, ...]]] = deque()
+        for part in parts:
+            running.append(self._pool.submit(block, part))
+            if len(running) > self.threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 @dataclass(frozen=True)
@@ -50,21 +115,22 @@ class Labelled:
         """Return the number of inputs."""
         return len(self.y)
 
-    def gradient(self, model: MLP, rows: NDArray[np.int64]) -> tuple[Fit, Array]:
+    def gradient(self, model: MLP, rows: NDArray[np.int64], workers: Workers) -> tuple[Fit, Array]:
         """Return the fit to the given rows and the gradient of their mean negative log-likelihood, (P,)."""
 
-        def block(x: Array, first: int) -> list[Array]:
-            y = self.y[rows[first : first + len(x)]]
+        @_OVERFLOWING
+        def block(part: NDArray[np.int64]) -> tuple[Array, ...]:
+            x, y = self.x[part].astype(self.dtype, copy=False), self.y[part]
             passed = derivatives.forward(model, x)
             scores = derivatives.gradients(model, passed, -model.family.at(passed.natural).residual(y))
-            total = np.empty(model.n_params, dtype=x.dtype)
-            for score, h_bar, into in zip(scores, passed.inputs, layer_views(model, total), strict=True):
+            gradient = np.empty_like(x, shape=(model.n_params,))
+            for score, h_bar, into in zip(scores, passed.inputs, layer_views(model, gradient), strict=True):
                 np.matmul(score.T, h_bar, out=into)
-            return [total, _sums(model.family, passed.natural, y)]
+            return gradient, _sums(model.family, passed.natural, y)
 
-        source = streaming.Rows(_Chosen(self.x, rows), self.dtype, known_finite=True)
-        gradient, sums = streaming.mean(block, source, BLOCK_ROWS, num_threads=self.num_threads)
-        return Fit(*sums.tolist()), gradient
+        gradient, sums = workers.total(block, rows)
+        np.divide(gradient, len(rows), out=gradient)
+        return Fit(*(sums / len(rows)).tolist()), gradient
 
     def fit(self, model: MLP) -> Fit:
         """Return the fit to all rows."""
@@ -74,20 +140,8 @@ class Labelled:
             return [_sums(model.family, natural, self.y[first : first + len(x)])]
 
         source = streaming.Rows(self.x, self.dtype)
-        (sums,) = streaming.mean(block, source, BLOCK_ROWS, num_threads=self.num_threads)
+        (sums,) = streaming.mean(block, source, _EVALUATED_ROWS, num_threads=self.num_threads)
         return Fit(*sums.tolist())
-
-
-class _Chosen:
-    """Rows of x in a given order, gathered a block at a time."""
-
-    def __init__(self, x: Any, rows: NDArray[np.int64]) -> None:
-        self.x = x
-        self.rows = rows
-        self.shape = (len(rows), *x.shape[1:])
-
-    def __getitem__(self, part: slice) -> Any:
-        return self.x[self.rows[part]]
 
 
 def measures_accuracy(family: Family) -> bool:

@@ -223,7 +223,7 @@ class _AdamSteps(Steps):
         np.multiply(gradient, gradient, out=work)
         np.add(v, np.multiply(work, 1 - beta_2, out=work), out=v)
         np.sqrt(v, out=work)
-        np.divide(work, math.sqrt(1 - beta_2**taken), out=work)
+        np.multiply(work, 1 / math.sqrt(1 - beta_2**taken), out=work)
         np.add(work, self.settings.epsilon, out=work)
         np.divide(m, work, out=self.change)
         return np.multiply(self.change, -self.settings.learning_rate / (1 - beta_1**taken), out=self.change)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import fisherstats as fs
-from fisherstats.training import likelihood
-from fisherstats.training.likelihood import Labelled
+from fisherstats.training.likelihood import Labelled, Workers
 from fisherstats.training.network import Trainee, layer_views
 from tests.training import peers
 
@@ -38,7 +37,8 @@ def test_it_is_the_derivative_of_the_mean_negative_log_likelihood(name, activati
     x = np.random.default_rng(0).normal(size=(5, 3))
     data = Labelled(x, family.check_labels(y, 5), np.dtype(float), 1)
     rows = np.array([4, 0, 2])
-    fit, gradient = data.gradient(model, rows)
+    with Workers(1) as workers:
+        fit, gradient = data.gradient(model, rows, workers)
     theta = np.concatenate([weight.ravel() for weight in model.weights])
 
     def loss(vector):
@@ -54,15 +54,20 @@ def test_it_is_the_derivative_of_the_mean_negative_log_likelihood(name, activati
     np.testing.assert_allclose(fit.loss, loss(theta), rtol=1e-14)
 
 
-def test_threads_and_blocks_change_no_bit(monkeypatch):
+@pytest.mark.parametrize("size", [1, 256, 257, 600, 5000])
+def test_blocks_add_up_and_threads_change_no_bit(size):
     model = fs.MLP.random([6, 5, 3], activation="sigmoid", family=fs.families.Categorical(3), rng=0)
     rng = np.random.default_rng(0)
-    x, y, rows = rng.normal(size=(300, 6)), rng.integers(0, 3, 300), rng.permutation(300)
-    whole = Labelled(x, y, np.dtype(float), 1).gradient(model, rows)[1]
-    monkeypatch.setattr(likelihood, "BLOCK_ROWS", 64)
-    one, two = (Labelled(x, y, np.dtype(float), threads).gradient(model, rows)[1] for threads in (1, 2))
-    assert np.array_equal(one, two)
-    np.testing.assert_allclose(one, whole, rtol=1e-12, atol=1e-15)
+    x, y, rows = rng.normal(size=(300, 6)), rng.integers(0, 3, 300), rng.integers(0, 300, size)
+    data = Labelled(x, y, np.dtype(float), 1)
+    found = []
+    for threads in (1, 2, 5):
+        with Workers(threads) as workers:
+            found.append(data.gradient(model, rows, workers))
+    assert all(fit == found[0][0] and np.array_equal(gradient, found[0][1]) for fit, gradient in found)
+    with Workers(1) as workers:
+        single = np.mean([data.gradient(model, np.array([row]), workers)[1] for row in rows], axis=0)
+    np.testing.assert_allclose(found[0][1], single, rtol=1e-11, atol=1e-15)
 
 
 def test_accuracy_counts_right_classes_and_binary_outputs():
