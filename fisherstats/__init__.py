@@ -21,7 +21,7 @@ from fisherstats.covariances import (
 )
 from fisherstats.curvature import amari_chentsov, efron_curvature
 from fisherstats.empirical import bias_signature, empirical_variance
-from fisherstats.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError
+from fisherstats.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError, TrainingDiverged
 from fisherstats.estimators import empirical_fisher, estimate_fisher
 from fisherstats.explanation import explain
 from fisherstats.information import (
@@ -57,6 +57,7 @@ __all__ = [
     "MissingExtra",
     "SizeError",
     "SolveWith",
+    "TrainingDiverged",
     "__version__",
     "activations",
     "amari_chentsov",
@@ -95,11 +96,12 @@ __all__ = [
     "propagate",
     "study",
     "trace_bounds",
+    "training",
     "variance_bounds",
     "weight_norms",
 ]
 
-_ON_FIRST_USE = ("interop", "plotting", "study", "testing")
+_ON_FIRST_USE = ("interop", "plotting", "study", "testing", "training")
 
 
 def __getattr__(name: str) -> ModuleType:

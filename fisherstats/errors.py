@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["AssumptionError", "EngineUnavailable", "MissingExtra", "SizeError"]
+from typing import Any
+
+__all__ = ["AssumptionError", "EngineUnavailable", "MissingExtra", "SizeError", "TrainingDiverged"]
 
 
 class AssumptionError(ValueError):
@@ -19,3 +21,9 @@ class EngineUnavailable(ImportError):
 
 class MissingExtra(ImportError):
     """An optional library is not installed; the message names the extra that brings it."""
+
+
+class TrainingDiverged(ArithmeticError):
+    """A loss, gradient or weight is no longer finite; `fitted` holds the network and history of the last whole epoch."""
+
+    fitted: Any

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fisherstats.schema_base import Variable
 from fisherstats.schema_bounds import BOUNDS
 from fisherstats.schema_decisions import DECISIONS
+from fisherstats.schema_training import TRAINING
 from fisherstats.schema_weights import WEIGHTS
 
 __all__ = ["COORDINATES", "DIAGONAL_ESTIMATORS", "ESTIMATORS", "VARIABLES", "Variable"]
@@ -439,11 +440,13 @@ VARIABLES = {
     **BOUNDS,
     **DECISIONS,
     **WEIGHTS,
+    **TRAINING,
 }
 
 COORDINATES = {
     "kink": "unit and input on a kink",
     "direction": "direction in the parameter space, a row of `directions`",
+    "epoch": "passes over the training inputs so far",
     "eigenvalue": "position of the eigenvalue, the largest first",
     "norm": "norm: frobenius, spectral (largest singular value of the matrix form) or trace",
     "param": "index in the parameter vector: layer by layer, row-major, bias last in each row",

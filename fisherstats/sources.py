@@ -278,6 +278,12 @@ SOURCES = {
         "m = min(max p, 1 - |p|^2); unit Gaussian: 1 and 2",
         "exponential family in canonical coordinates",
     ),
+    "weight-penalties": Source(
+        "soen-sun-2021",
+        "conclusion",
+        "norms of the weights bound the derivatives, and so the covariance of the estimators",
+        _TWICE,
+    ),
     "coordinates": Source("soen-sun-2021", "Section 2", "row-major parameters, bias last in each row", "none"),
     "combination": Source(
         "soen-sun-2024",

@@ -14,6 +14,7 @@ from benchmarks import (
     nets,
     peers,
     table,
+    training,
     w1_exact_diagonal,
     w3_hessian_diagonal,
     w4_dense,
@@ -103,3 +104,9 @@ def test_dense_blocks_count_each_symmetric_pair_once():
     within = (3 * 6) + (1 * 6)
     assert w8_blocks.flops(widths, 5) == 10 * within
     assert w4_dense.flops(widths, 5) == 10 * (within + 2 * 1 * 3 * 3)
+
+
+def test_every_optimiser_has_a_row_per_batch_size_and_precision():
+    lines = training.table(n=8, widths=(3, 4, 2), batch_sizes=(4, 8), repeats=1).splitlines()
+    assert len(lines) == 2 + 2 * 2 * len(training.SETTINGS)
+    assert lines[2].startswith("| SGD, batch 4, float64 | ")

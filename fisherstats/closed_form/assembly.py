@@ -97,10 +97,11 @@ class DiagonalSum:
         quantities = parts[0][0]
         h_bar = _joined([inputs[layer][:, columns] for _, inputs in parts], 0)
         for exponent in sorted({exponent for _, exponent in quantities}):
-            chosen = [number for number, (factors, k) in enumerate(quantities) if k == exponent and factors[layer] is not None]
+            chosen = [number for number, (own, k) in enumerate(quantities) if k == exponent and own[layer] is not None]
             if not chosen:
                 continue
-            factor = _joined([_joined([of[number][0][layer] for number in chosen], 1) for of, _ in parts], 0)
+            factors: list[list[Any]] = [[of[number][0][layer] for number in chosen] for of, _ in parts]
+            factor = _joined([_joined(one, 1) for one in factors], 0)
             product = factor.T @ power_of(h_bar, exponent)
             if product.dtype != np.float64 and not np.isfinite(product).all():
                 # A power past the range of float32, whose product with a small factor may well be within it.

@@ -14,6 +14,7 @@ G and S may hold the rows a < T of differences from the last output: one row les
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,6 +135,13 @@ def _rows_times(rows: Array, kernel: Array) -> Array:
     pieces = n_rows * divisors[0] if divisors else 1
     product: Array = np.matmul(np.ascontiguousarray(rows).reshape(pieces, -1, n_units), kernel)
     return product.reshape(n, n_rows, -1)
+
+
+@functools.cache
+def _pieces(n: int, size: int) -> int:
+    """Return a divisor of n inputs that makes the products with a matrix of this size small enough, 0 if there is none near."""
+    smallest = -(-n * size // _SMALL_PRODUCT)
+    return next((pieces for pieces in range(smallest, min(4 * smallest, n // 16) + 1) if n % pieces == 0), 0)
 
 
 def curvatures(model: MLP, passed: Forward, G: list[Array], r: Array | None = None) -> list[Array | None]:

@@ -17,8 +17,21 @@ from fisherstats.checks import arguments
 from fisherstats.streaming import threads
 from fisherstats.streaming.pipeline import BlockFunction, Pipeline, Reduction, Task
 from fisherstats.streaming.rows import STREAM_ROWS, Rows, block_rows
+from fisherstats.streaming.threads import one_blas_thread, thread_count
 
-__all__ = ["STREAM_ROWS", "BlockFunction", "Reduction", "Rows", "Task", "block_rows", "mean", "reduce", "stack"]
+__all__ = [
+    "STREAM_ROWS",
+    "BlockFunction",
+    "Reduction",
+    "Rows",
+    "Task",
+    "block_rows",
+    "mean",
+    "one_blas_thread",
+    "reduce",
+    "stack",
+    "thread_count",
+]
 
 Array = NDArray[np.floating]
 Combine = Callable[[list[Array], list[Array]], None]
@@ -35,9 +48,9 @@ def reduce(
     progress: bool = False,
 ) -> None:
     """Hand what `function(block, first input)` returns to `reduction`, in order, `group` blocks at a time."""
-    n_threads = threads.thread_count(num_threads)
+    n_threads = thread_count(num_threads)
     n_blocks = -(-rows_of.n_inputs // rows)
-    with threads.one_blas_thread(), _progress_bar(n_blocks, progress) as bar:
+    with one_blas_thread(), _progress_bar(n_blocks, progress) as bar:
         pipeline = Pipeline(function, rows_of, rows, group, reduction, n_threads, bar)
         # One block that is simply added up leaves nothing for a second thread.
         threads.run_together(pipeline.work, 1 if n_blocks == group == 1 else n_threads)

@@ -1,0 +1,183 @@
+"""Checks of what a network is trained with, and the errors that stop a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fisherstats.checks.arguments import shown
+from fisherstats.errors import TrainingDiverged
+
+__all__ = [
+    "callback_coordinates",
+    "callback_name",
+    "callback_result",
+    "callbacks",
+    "decay",
+    "diverged",
+    "function_of_model",
+    "in_memory",
+    "limits",
+    "nesterov_momentum",
+    "optimizer_object",
+    "penalties",
+    "per_layer",
+    "prefix_text",
+    "strengths",
+    "two_decays",
+    "validation_pair",
+]
+
+
+def decay(name: str, value: Any) -> float:
+    """Return `value` as a float in [0, 1)."""
+    try:
+        number = float(value) if not isinstance(value, bool | np.bool_ | str) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number < 1:
+        raise ValueError(f"`{name}` must be a number of at least 0 and below 1, got {shown(value)}.")
+    return number
+
+
+def two_decays(name: str, value: Any) -> tuple[float, float]:
+    """Return two floats in [0, 1)."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
+        raise ValueError(f"`{name}` must be two numbers of at least 0 and below 1, got {shown(value)}.")
+    return decay(f"{name}[0]", value[0]), decay(f"{name}[1]", value[1])
+
+
+def nesterov_momentum(nesterov: bool, momentum: float) -> None:
+    """Require momentum where Nesterov's form of it is asked for."""
+    if nesterov and not momentum:
+        raise ValueError("`nesterov` must be False without momentum, got True with momentum=0.0; set momentum=0.9, say.")
+
+
+def strengths(name: str, value: Any) -> float | tuple[float, ...]:
+    """Return one finite number of at least 0, or a tuple of them, one per layer."""
+    return _numbers(name, value, lambda number: 0 <= number < math.inf, "a finite number of at least 0")
+
+
+def limits(name: str, value: Any) -> float | tuple[float, ...]:
+    """Return one number above 0, or a tuple of them, one per layer; inf is no limit."""
+    return _numbers(name, value, lambda number: number > 0, "a number above 0")
+
+
+def _numbers(name: str, value: Any, accepted: Callable[[float], bool], required: str) -> float | tuple[float, ...]:
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) and np.ndim(value) == 1:
+        if len(value) == 0:
+            raise ValueError(f"`{name}` must be {required}, or one per layer, got an empty list.")
+        return tuple(_number(f"{name}[{layer}]", one, accepted, required) for layer, one in enumerate(value))
+    return _number(name, value, accepted, f"{required}, or one per layer")
+
+
+def _number(name: str, value: Any, accepted: Callable[[float], bool], required: str) -> float:
+    try:
+        number = float(value) if not isinstance(value, bool | np.bool_ | str) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not accepted(number):
+        raise ValueError(f"`{name}` must be {required}, got {shown(value)}.")
+    return number
+
+
+def per_layer(name: str, value: Any, n_layers: int) -> list[float]:
+    """Return one number for each layer of a network."""
+    if not isinstance(value, tuple):
+        return [value] * n_layers
+    if len(value) != n_layers:
+        raise ValueError(f"`{name}` must be one number, or one for each of the {n_layers} layers, got {len(value)}.")
+    return list(value)
+
+
+def optimizer_object(optimizer: Any, kind: type) -> None:
+    """Require an optimiser."""
+    if not isinstance(optimizer, kind):
+        called = "; call it, as in fisherstats.training.Adam()" if isinstance(optimizer, type) else ""
+        raise TypeError(
+            "`optimizer` must be an optimiser such as fisherstats.training.Adam() or fisherstats.training.SGD(0.1), got "
+            f"{shown(optimizer)}{called}."
+        )
+
+
+def penalties(penalty: Any, kind: type) -> list[Any]:
+    """Return no penalty, one or several as a list."""
+    given = [] if penalty is None else list(penalty) if isinstance(penalty, list | tuple) else [penalty]
+    for one in given:
+        if not isinstance(one, kind):
+            raise TypeError(
+                "`penalty` must be None, a penalty such as fisherstats.training.Frobenius(1e-4), or a list of penalties, got "
+                f"{shown(one)}."
+            )
+    return given
+
+
+def callbacks(value: Any) -> list[Callable[..., Any]]:
+    """Return the callbacks as a list of functions."""
+    if callable(value) or not isinstance(value, Iterable) or isinstance(value, str | Mapping):
+        raise TypeError(f"`callbacks` must be a list of functions of (epoch, model), got {shown(value)}; put one into a list.")
+    given = list(value)
+    for position, one in enumerate(given):
+        if not callable(one):
+            raise TypeError(f"`callbacks[{position}]` must be a function of (epoch, model), got {shown(one)}.")
+    return given
+
+
+def function_of_model(value: Any) -> None:
+    """Require a function."""
+    if not callable(value):
+        raise TypeError(f"`function` must be a function of a model, got {shown(value)}.")
+
+
+def prefix_text(value: Any) -> None:
+    """Require text."""
+    if not isinstance(value, str):
+        raise TypeError(f"`prefix` must be text, got {shown(value)}.")
+
+
+def callback_coordinates(position: int, why: str) -> NoReturn:
+    """Refuse coordinates that contradict those of the history."""
+    raise ValueError(
+        f"`callbacks[{position}]` must return coordinates that agree with what else is recorded, got a contradiction ({why}); "
+        "rename them, or leave them out."
+    )
+
+
+def callback_result(what: str, value: Any) -> NoReturn:
+    """Refuse what a callback returned and no history can hold."""
+    raise TypeError(
+        f"`{what}` must return a named DataArray, a Dataset, a dict of numbers and DataArrays, or None, got {shown(value)}."
+    )
+
+
+def callback_name(position: int, name: str, why: str) -> NoReturn:
+    """Refuse a name that the history cannot hold a second time."""
+    raise ValueError(
+        f"`callbacks[{position}]` must return names of its own, got {name!r}, which {why}; rename it, or use "
+        "fisherstats.training.record(function, prefix=...)."
+    )
+
+
+def validation_pair(value: Any) -> tuple[Any, Any]:
+    """Return inputs and labels to validate with."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise TypeError(f"`validation` must be a pair (x, y) of inputs and labels, got {shown(value)}.")
+    return value[0], value[1]
+
+
+def in_memory(x: Any) -> None:
+    """Refuse a lazy x: minibatches read single rows in random order."""
+    if hasattr(x, "__dask_graph__"):
+        raise TypeError(
+            f"`x` must be an array in memory to train on, got {shown(x)}; load it with `x.compute()`, or pass a numpy memory map."
+        )
+
+
+def diverged(epoch: int, step: int, what: str) -> NoReturn:
+    """Stop a training whose numbers have left the float range."""
+    raise TrainingDiverged(
+        f"Training stopped in epoch {epoch}, step {step}: {what}. Lower the `learning_rate`, or scale the inputs to order one."
+    )

@@ -1,0 +1,31 @@
+"""Training by maximum likelihood, with penalties on the weights and a record of any labelled quantity along the way.
+
+`fit` is the loop; `SGD` and `Adam` decide the steps, `Frobenius`, `Spectral`, `GroupWise` and `SpectralProjection` restrain the
+weights. `Optimizer` and `Penalty` are what to subclass for others.
+"""
+
+from __future__ import annotations
+
+from fisherstats.training.batches import batches
+from fisherstats.training.fitting import Fitted, fit
+from fisherstats.training.history import record
+from fisherstats.training.optimizers import SGD, Adam, Batch, Optimizer, Steps
+from fisherstats.training.penalties import Frobenius, GroupWise, Penalty, Restraint, Spectral, SpectralProjection
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Batch",
+    "Fitted",
+    "Frobenius",
+    "GroupWise",
+    "Optimizer",
+    "Penalty",
+    "Restraint",
+    "Spectral",
+    "SpectralProjection",
+    "Steps",
+    "batches",
+    "fit",
+    "record",
+]

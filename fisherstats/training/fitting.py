@@ -1,0 +1,247 @@
+"""Maximum likelihood by minibatches: the loop over epochs and steps."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats import calls, labels, streaming
+from fisherstats.checks import arguments, training
+from fisherstats.model.network import MLP
+from fisherstats.monte_carlo import seed_record
+from fisherstats.training.batches import batches, stream
+from fisherstats.training.history import Callback, History
+from fisherstats.training.likelihood import Labelled, Workers, measures_accuracy
+from fisherstats.training.network import Trainee, layer_views
+from fisherstats.training.optimizers import Batch, Optimizer
+from fisherstats.training.penalties import Penalty, Restraint
+
+__all__ = ["Fitted", "fit"]
+
+Array = NDArray[np.floating]
+
+_OPTIMISING = 1
+
+
+class Fitted(NamedTuple):
+    """A trained network and how it came about.
+
+    Parameters
+    ----------
+    model : MLP
+        The network after the last whole epoch.
+    history : Dataset
+        What was recorded, over `epoch`.
+    """
+
+    model: MLP
+    history: xr.Dataset
+
+
+def fit(
+    model: MLP,
+    x: Any,
+    y: Any,
+    *,
+    optimizer: Optimizer,
+    penalty: Penalty | Sequence[Penalty] | None = None,
+    epochs: int,
+    batch_size: int,
+    rng: int | np.random.SeedSequence | np.random.Generator,
+    callbacks: Iterable[Callback] = (),
+    validation: tuple[Any, Any] | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> Fitted:
+    r"""Train a network by minibatches on :math:`-\frac1m\sum_i\log p(y_i|x_i,\theta)+\sum\mathrm{penalties}`, for any family.
+
+    Parameters
+    ----------
+    model : MLP
+        The network to start from; it is not changed.
+    x : array_like or DataArray (dims ``input``, ``feature``), shape (n, n_features)
+        Inputs, at least one row, finite and real; integers are converted batch by batch.
+    y : array_like, shape (n,) or (n, T)
+        Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
+    optimizer : Optimizer
+        How to step: `SGD`, `Adam`, or one of your own.
+    penalty : Penalty, sequence of Penalty or None, optional
+        What is added to the loss, or constrains the weights: `Frobenius`, `Spectral`, `GroupWise`, `SpectralProjection`.
+    epochs : int
+        Passes over the inputs.
+    batch_size : int
+        Inputs per step. The last batch of an epoch is smaller where it does not divide their number; a size of n or more is
+        full-batch descent.
+    rng : int, SeedSequence or Generator
+        Source of the shuffling; the same int gives the same batches (`batches` shows them) and the same network.
+    callbacks : iterable of callables, default ()
+        Each is called with (epoch, model) at the end of every epoch; what it returns (a named DataArray, a Dataset, a dict of
+        numbers and DataArrays, or None) is joined along ``epoch``. See `record`.
+    validation : (x, y), optional
+        Further inputs and labels to compute loss and accuracy on at the end of every epoch.
+    num_threads : int, optional
+        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the steps (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    Fitted
+        ``model``, and ``history``, a Dataset over ``epoch`` = 1, 2, ...: ``loss``, ``penalty``, ``gradient_norm`` (means over the
+        inputs or steps of the epoch, while the weights change), ``accuracy`` for classes and binary outputs, ``validation_loss``,
+        ``validation_accuracy``, and ``weight_norm``, ``spectral_norm`` (epoch, layer) of the kernels after the epoch; then what
+        the callbacks recorded. Units of nat or 1, source keys ``model``, ``weight-penalties``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    TrainingDiverged
+        If loss, gradient or weights are no longer finite, or the outputs leave the family's domain.
+
+    Notes
+    -----
+    Whatever ends a training early, `TrainingDiverged`, an error in a callback or an interrupt from the keyboard, is raised again
+    with a `Fitted` as its attribute ``fitted``: the network after the last whole epoch and the history up to there.
+
+    Cost per step: three matrix products per layer and, for Adam, a dozen passes over the parameters; no network is made.
+    float32 is kept only if weights and x are both float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> model = fs.MLP.random([1, 8, 1], activation="tanh", family=fs.families.Poisson(), rng=0)
+    >>> y = np.floor(np.exp(1 + x))
+    >>> fitted = fs.training.fit(model, x, y, optimizer=fs.training.Adam(0.01), epochs=30, batch_size=16, rng=0)
+    >>> bool(fitted.history.loss[-1] < fitted.history.loss[0])
+    True
+    """
+    call = calls.prepare(model, x, num_threads=num_threads, progress=progress)
+    training.in_memory(call.rows.source)
+    given = model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
+    training.optimizer_object(optimizer, Optimizer)
+    penalties = training.penalties(penalty, Penalty)
+    epochs = arguments.positive_integer("epochs", epochs)
+    size = arguments.positive_integer("batch_size", batch_size)
+    seed = arguments.seed_sequence(rng)
+    chosen = training.callbacks(callbacks)
+    data = Labelled(call.rows.source, given, call.rows.dtype, num_threads)
+    held_out = None if validation is None else _validation(call, *training.validation_pair(validation))
+
+    made = {key: value for key, value in call.provenance().items() if key != "engine"}
+    made |= {"optimizer": repr(optimizer), "penalties": [repr(one) for one in penalties], "batch_size": size}
+    history = History(made | {"rng": seed_record(seed)}, chosen)
+    trainee = Trainee(call.model)
+    descent = _Descent(trainee, data, optimizer, [one.start(call.model) for one in penalties])
+    finished = call.model
+    try:
+        with Workers(num_threads) as workers, _progress_bar(epochs * -(-len(data) // size), progress) as bar:
+            for epoch in range(1, epochs + 1):
+                numbers = descent.epoch(epoch, batches(len(data), size, rng=seed, epoch=epoch), seed, workers, bar)
+                if held_out is not None:
+                    fit_there = held_out.fit(trainee)
+                    numbers["validation_loss"] = fit_there.loss
+                    if measures_accuracy(model.family):
+                        numbers["validation_accuracy"] = fit_there.accuracy
+                finished = trainee.frozen()
+                history.append(numbers)
+                history.call(epoch, finished)
+    except BaseException as error:
+        error.fitted = Fitted(finished, history.dataset())  # type: ignore[attr-defined]
+        error.add_note("The network after the last whole epoch and the history are in the attribute `fitted` of this exception.")
+        raise
+    return Fitted(finished, history.dataset())
+
+
+class _Descent:
+    """The steps of a training: one network, one optimiser, and what restrains the weights."""
+
+    def __init__(self, trainee: Trainee, data: Labelled, optimizer: Optimizer, restraints: list[Restraint]) -> None:
+        self.trainee = trainee
+        self.data = data
+        self.steps = optimizer.start(trainee)
+        self.restraints = restraints
+        self.taken = 0
+
+    def epoch(
+        self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, workers: Workers, bar: Any
+    ) -> dict[str, Any]:
+        """Take the steps of an epoch and return its numbers."""
+        rng = stream(seed, epoch, _OPTIMISING)
+        sums = np.zeros(4)
+        # One BLAS thread per block, the same for every number of cores; callbacks have the threads that they are used to.
+        with streaming.one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for step, rows in enumerate(order, start=1):
+                loss, accuracy, penalised, length = self._step(epoch, step, rows, rng, workers)
+                sums += loss * len(rows), accuracy * len(rows), penalised, length
+                bar.update()
+        for restraint in self.restraints:
+            restraint.project(self.trainee.weights, exact=True)
+        if not np.isfinite(self.trainee.parameters).all():
+            training.diverged(epoch, len(order), "a weight is no longer finite after it")
+        numbers = {"training_loss": sums[0] / len(self.data), "training_penalty": sums[2] / len(order)}
+        if measures_accuracy(self.trainee.family):
+            numbers["training_accuracy"] = sums[1] / len(self.data)
+        kernels = [kernel.astype(np.float64) for kernel in self.trainee.kernels]
+        with np.errstate(over="ignore"):  # a norm may be past the range of the weights
+            norms = [[np.linalg.norm(kernel, kind) for kernel in kernels] for kind in ("fro", 2)]
+        return numbers | {
+            "training_gradient_norm": sums[3] / len(order),
+            "training_weight_norm": norms[0],
+            "training_spectral_norm": norms[1],
+        }
+
+    def _step(
+        self, epoch: int, step: int, rows: NDArray[np.int64], rng: np.random.Generator, workers: Workers
+    ) -> tuple[float, float, float, float]:
+        """Take a step; return loss, accuracy, penalty and the norm of the gradient before it."""
+        trainee = self.trainee
+        try:
+            there, gradient = self.data.gradient(trainee, rows, workers)
+        except ValueError as error:  # the families refuse what they have no law for
+            training.diverged(epoch, step, f"the outputs of the network have left the domain of the family ({error})")
+        penalised = 0.0
+        if self.restraints:
+            gradients = layer_views(trainee, gradient)
+            penalised = sum(restraint.penalise(trainee.weights, gradients) for restraint in self.restraints)
+        length = math.sqrt(gradient @ gradient)
+        if not math.isfinite(there.loss + penalised):
+            training.diverged(epoch, step, f"the loss is {there.loss + penalised}")
+        if not math.isfinite(length):
+            training.diverged(epoch, step, f"the gradient has the norm {length}")
+        change = self.steps.step(gradient, Batch(trainee, self.data, rows, self.taken, rng))
+        np.add(trainee.parameters, change, out=trainee.parameters)
+        self.taken += 1
+        for restraint in self.restraints:
+            restraint.project(trainee.weights, exact=False)
+        return there.loss, there.accuracy, penalised, length
+
+
+def _validation(call: calls.Call, x: Any, y: Any) -> Labelled:
+    """Return the labelled inputs to validate with, in the precision of the training."""
+    other = calls.prepare(call.model, x, num_threads=call.num_threads)
+    given = call.model.family.check_labels(labels.unlabelled_response(y, other.input_labels), other.n_inputs)
+    return Labelled(other.rows.source, given, call.rows.dtype, call.num_threads)
+
+
+@contextlib.contextmanager
+def _progress_bar(n_steps: int, progress: bool) -> Iterator[Any]:
+    if not progress:
+        yield _NoBar()
+        return
+    tqdm = arguments.optional_module("tqdm", "study")
+    with tqdm.tqdm(total=n_steps, unit="step", leave=False) as bar:
+        yield bar
+
+
+class _NoBar:
+    def update(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,51 @@
+"""The network while it is trained: its weights are views of one parameter vector that changes in place."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.model.network import MLP
+
+__all__ = ["Trainee", "layer_views"]
+
+Array = NDArray[np.floating]
+
+
+class Trainee(MLP):
+    """A copy of a network that is made once and then trained in place.
+
+    An `MLP` is frozen: making one copies and checks every weight, and its fingerprint hashes them. Done at every step this would
+    cost more than the step. Here an update of the flat vector `parameters` is an update of the network, and everything that takes
+    an `MLP` (the forward pass, its derivatives, the closed forms) works on it between two updates. It never leaves the training:
+    `frozen` gives what users see.
+
+    Parameters
+    ----------
+    model : MLP
+        The network to copy; it is not changed.
+    """
+
+    parameters: Array
+    """The parameter vector that the weights are views of: layer by layer, row-major, bias last in each row."""
+
+    def __init__(self, model: MLP) -> None:
+        parameters = np.concatenate([matrix.ravel() for matrix in model.weights])
+        self.__dict__["parameters"] = parameters
+        self.__dict__["weights"] = tuple(layer_views(model, parameters))
+        self.__dict__["activations"] = model.activations
+        self.__dict__["family"] = model.family
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights as they are now; never kept, as they change."""
+        return self.frozen().fingerprint
+
+    def frozen(self) -> MLP:
+        """Return the network as it is now."""
+        return MLP(self.weights, activation=self.activations, family=self.family)
+
+
+def layer_views(model: MLP, vector: Array) -> list[Array]:
+    """Return the part of a parameter vector that belongs to each layer, in the shape of its weight matrix, without a copy."""
+    return [vector[part].reshape(matrix.shape) for part, matrix in zip(model.layer_slices(), model.weights, strict=True)]

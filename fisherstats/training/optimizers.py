@@ -1,0 +1,235 @@
+"""What decides a step: the protocol of optimisers, gradient descent and Adam.
+
+An `Optimizer` holds settings only, so one object may serve several fits. Its `start` makes the `Steps` of one fit, with whatever
+they remember; `step` is given the gradient and the `Batch` it comes from (an optimiser that preconditions by the information of
+the batch needs both) and returns the change of the parameter vector.
+
+The steps use ufuncs with `out=` on arrays made like the parameters, and so run where these are.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.checks import arguments, training
+from fisherstats.model.network import MLP
+from fisherstats.training.likelihood import Labelled
+
+__all__ = ["SGD", "Adam", "Batch", "Optimizer", "Steps"]
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step may look at beside the gradient.
+
+    Parameters
+    ----------
+    model : MLP
+        The network at the current parameters. It changes with every step, so keep nothing of it without a copy.
+    data : Labelled
+        All labelled inputs.
+    rows : ndarray of int
+        Row numbers of the batch.
+    number : int
+        Steps before this one.
+    rng : numpy.random.Generator
+        Stream of the optimiser, apart from that of the shuffling.
+    """
+
+    model: MLP
+    data: Labelled
+    rows: NDArray[np.int64]
+    number: int
+    rng: np.random.Generator
+
+    @property
+    def x(self) -> Array:
+        """Inputs of the batch, (m, n_features)."""
+        gathered: Array = self.data.x[self.rows].astype(self.data.dtype, copy=False)
+        return gathered
+
+    @property
+    def y(self) -> NDArray[Any]:
+        """Checked labels of the batch: class numbers (m,), else (m, T)."""
+        return self.data.y[self.rows]
+
+
+class Steps(ABC):
+    """The steps of one fit, with what they remember."""
+
+    @abstractmethod
+    def step(self, gradient: Array, batch: Batch) -> Array:
+        """Return the change of the parameter vector; it may be an array that the next call overwrites.
+
+        Parameters
+        ----------
+        gradient : ndarray, shape (P,)
+            Gradient of the mean negative log-likelihood of the batch plus the penalties; not to be changed.
+        batch : Batch
+            The batch and the network.
+
+        Returns
+        -------
+        ndarray, shape (P,)
+            What is added to the parameters.
+        """
+
+
+class Optimizer(ABC):
+    """Settings of an optimiser."""
+
+    @abstractmethod
+    def start(self, model: MLP) -> Steps:
+        """Return the steps of one fit.
+
+        Parameters
+        ----------
+        model : MLP
+            The network to be trained; the arrays of the steps are made like its parameter vector.
+
+        Returns
+        -------
+        Steps
+            Fresh, remembering nothing of other fits.
+        """
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    r"""Stochastic gradient descent: :math:`v\leftarrow\mu v+g`, :math:`\theta\leftarrow\theta-\eta v`.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Step size eta, above 0.
+    momentum : float, default 0.0
+        Decay mu of the velocity v, in [0, 1). The velocity starts as the first gradient.
+    nesterov : bool, default False
+        Step along g + mu v in place of v; needs momentum.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range.
+
+    Notes
+    -----
+    Equal to ``torch.optim.SGD`` without dampening. Its ``weight_decay`` is the penalty ``Frobenius(strength, biases=True)``.
+
+    Examples
+    --------
+    >>> import fisherstats as fs
+    >>> fs.training.SGD(0.1, momentum=0.9)
+    SGD(learning_rate=0.1, momentum=0.9, nesterov=False)
+    """
+
+    learning_rate: float
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "learning_rate", arguments.positive_number("learning_rate", self.learning_rate))
+        object.__setattr__(self, "momentum", training.decay("momentum", self.momentum))
+        training.nesterov_momentum(arguments.boolean("nesterov", self.nesterov), self.momentum)
+
+    def start(self, model: MLP) -> Steps:
+        """Return the steps of one fit."""
+        return _SGDSteps(self, model)
+
+
+class _SGDSteps(Steps):
+    def __init__(self, settings: SGD, model: MLP) -> None:
+        self.settings = settings
+        self.change = _zeros(model)
+        self.velocity = _zeros(model)
+
+    def step(self, gradient: Array, batch: Batch) -> Array:
+        settings, direction = self.settings, gradient
+        if settings.momentum:
+            np.multiply(self.velocity, settings.momentum, out=self.velocity)
+            np.add(self.velocity, gradient, out=self.velocity)
+            direction = self.velocity
+        if settings.nesterov:
+            np.multiply(self.velocity, settings.momentum, out=self.change)
+            direction = np.add(self.change, gradient, out=self.change)
+        return np.multiply(direction, -settings.learning_rate, out=self.change)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    r"""Adam: :math:`\theta\leftarrow\theta-\eta\,\hat m/(\sqrt{\hat v}+\epsilon)` with bias-corrected running moments.
+
+    :math:`m\leftarrow\beta_1m+(1-\beta_1)g`, :math:`v\leftarrow\beta_2v+(1-\beta_2)g^2`, :math:`\hat m=m/(1-\beta_1^k)`,
+    :math:`\hat v=v/(1-\beta_2^k)` at step k.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+        Step size eta, above 0.
+    betas : tuple of two floats, default (0.9, 0.999)
+        Decays of the two moments, each in [0, 1).
+    epsilon : float, default 1e-8
+        Added to the root of the second moment, above 0.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range.
+
+    Notes
+    -----
+    Equal to ``torch.optim.Adam``. Its ``weight_decay`` is the penalty ``Frobenius(strength, biases=True)``.
+
+    Examples
+    --------
+    >>> import fisherstats as fs
+    >>> fs.training.Adam()
+    Adam(learning_rate=0.001, betas=(0.9, 0.999), epsilon=1e-08)
+    """
+
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "learning_rate", arguments.positive_number("learning_rate", self.learning_rate))
+        object.__setattr__(self, "betas", training.two_decays("betas", self.betas))
+        object.__setattr__(self, "epsilon", arguments.positive_number("epsilon", self.epsilon))
+
+    def start(self, model: MLP) -> Steps:
+        """Return the steps of one fit."""
+        return _AdamSteps(self, model)
+
+
+class _AdamSteps(Steps):
+    def __init__(self, settings: Adam, model: MLP) -> None:
+        self.settings = settings
+        self.first, self.second, self.work, self.change = (_zeros(model) for _ in range(4))
+
+    def step(self, gradient: Array, batch: Batch) -> Array:
+        (beta_1, beta_2), m, v, work = self.settings.betas, self.first, self.second, self.work
+        taken = batch.number + 1
+        np.subtract(gradient, m, out=work)
+        np.add(m, np.multiply(work, 1 - beta_1, out=work), out=m)
+        np.multiply(v, beta_2, out=v)
+        np.multiply(gradient, gradient, out=work)
+        np.add(v, np.multiply(work, 1 - beta_2, out=work), out=v)
+        np.sqrt(v, out=work)
+        np.multiply(work, 1 / math.sqrt(1 - beta_2**taken), out=work)
+        np.add(work, self.settings.epsilon, out=work)
+        np.divide(m, work, out=self.change)
+        return np.multiply(self.change, -self.settings.learning_rate / (1 - beta_1**taken), out=self.change)
+
+
+def _zeros(model: MLP) -> Array:
+    """Return a parameter vector of zeros where the weights are."""
+    zeros: Array = np.zeros_like(model.weights[0], shape=(model.n_params,))
+    return zeros
