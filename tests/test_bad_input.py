@@ -377,7 +377,7 @@ def test_refused_before_any_work(call, error, message, monkeypatch):
 
 @refused(SIZES)
 def test_refused_before_memory_is_taken(call, error, message, monkeypatch):
-    monkeypatch.setattr(capacity, "available_bytes", lambda: 2**33)
+    monkeypatch.setattr(capacity, "available_bytes", lambda *needed: 2**33)
     monkeypatch.setattr(derivatives, "forward", lambda *_: pytest.fail("a forward pass was made before the refusal"))
     with pytest.raises(error, match=pattern(message)):
         call()

@@ -249,7 +249,7 @@ def test_what_is_refused(call, error, message) -> None:
 
 
 def test_second_derivatives_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fisherstats.checks.capacity.available_bytes", lambda: 2000)
+    monkeypatch.setattr("fisherstats.checks.capacity.available_bytes", lambda *needed: 2000)
     with pytest.raises(fs.SizeError, match=r"`derivative_bounds` needs .* use covariance=False or fewer outputs\."):
         fs.derivative_bounds(MODEL, X)
 

@@ -10,12 +10,15 @@ from fisherstats.errors import EngineUnavailable, SizeError
 __all__ = ["available_bytes", "engine_unavailable", "fits", "readable_bytes", "within"]
 
 
-_ALWAYS_THERE = 2**23
-"""Bytes for which the memory left is not looked up, as that takes longer than most calls on a small network."""
-
-
-def available_bytes() -> int:
-    """Return the bytes of memory that this machine can still give out."""
+def available_bytes(needed: int = 0) -> int:
+    """Return the bytes of memory that this machine can still give out, or what lies free if that is as much as `needed`."""
+    try:
+        # Reading the file takes longer than most calls on a small network.
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if 0 < needed <= free:
+            return free
+    except (OSError, ValueError):
+        pass
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             for line in lines:
@@ -38,9 +41,7 @@ def readable_bytes(count: int) -> str:
 
 def fits(what: str, result_bytes: int, working_bytes: int, remedy: str) -> None:
     """Require a result and its working copies to fit in the memory that is left."""
-    if result_bytes + working_bytes < _ALWAYS_THERE:
-        return
-    limit = available_bytes()
+    limit = available_bytes(result_bytes + working_bytes)
     if result_bytes + working_bytes > limit:
         raise SizeError(
             f"{what} needs {result_bytes:,} bytes ({readable_bytes(result_bytes)}) and {readable_bytes(working_bytes)} "

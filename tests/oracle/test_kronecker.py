@@ -250,6 +250,6 @@ def test_the_error_checks_its_arguments(arguments, words, message):
     ids=["factors", "error"],
 )
 def test_what_does_not_fit(call, message, monkeypatch):
-    monkeypatch.setattr(capacity, "available_bytes", lambda: 2**17)
+    monkeypatch.setattr(capacity, "available_bytes", lambda *needed: 2**17)
     with pytest.raises(fs.SizeError, match=pattern(message)):
         call(np.zeros((600, 3)))
