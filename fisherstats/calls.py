@@ -23,6 +23,7 @@ __all__ = ["Call", "prepare"]
 
 Array = NDArray[np.floating]
 
+_CHECKED_ROWS = 4096
 _GROUPED_ROWS = 128
 _DENSE_ROWS = 256
 _DENSE_GROUP = 2048
@@ -198,5 +199,8 @@ def prepare(model: Any, x: Any, *, engine: str | None = None, num_threads: int |
     arguments.boolean("progress", progress)
     source = source.astype(source.dtype.newbyteorder("="), copy=False)
     dtype = common_dtype(model.weights[0], source)
-    rows = Rows(source, dtype)
+    if not lazy:
+        for first in range(0, source.shape[0], _CHECKED_ROWS):
+            inputs.finite_block(source[first : first + _CHECKED_ROWS], first)
+    rows = Rows(source, dtype, known_finite=not lazy)
     return Call(model.as_dtype(dtype), rows, input_labels, chosen, num_threads, progress)
