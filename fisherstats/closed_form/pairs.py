@@ -19,7 +19,7 @@ Array = NDArray[np.floating]
 Rows = list[list[Array]]
 """Per quantity and layer, (n, rows, units)."""
 
-_TILE_PAIRS = 384
+_TILE_PAIRS = 768
 """Unit pairs in a tile."""
 
 _CHUNK = 768
@@ -55,22 +55,30 @@ class PairSum:
     def tasks(self, parts: list[tuple[Rows, list[Array]]]) -> list[Callable[[], None]]:
         """Return the tiles of all blocks; the last group of inputs writes them into the matrices."""
         self._seen += sum(len(inputs[0]) for _, inputs in parts)
-        tiles: list[Callable[[], None]] = []
-        for quantity in range(len(self.matrices)):
-            for left, (n_out, _) in enumerate(self._shapes):
-                for right in range(left, len(self._shapes) if self._cross_layers else left + 1):
-                    step = max(1, _TILE_PAIRS // self._shapes[right][0])
-                    tiles += [
-                        partial(self._tile, parts, self._seen == self._n_inputs, quantity, left, right, start)
-                        for start in range(0, n_out, step)
-                    ]
-        return tiles
+        last = self._seen == self._n_inputs
+        layers = range(len(self._shapes))
+        blocks = [(left, right) for left in layers for right in (layers[left:] if self._cross_layers else (left,))]
+        # The largest first, so that the threads end at about the same time.
+        blocks.sort(key=lambda block: -self._cost(*block))
+        return [
+            partial(self._tile, parts, last, quantity, left, right, start)
+            for left, right in blocks
+            for quantity in range(len(self.matrices))
+            for start in range(0, self._shapes[left][0], self._step(right))
+        ]
+
+    def _cost(self, left: int, right: int) -> int:
+        sizes = [n_out * n_in for n_out, n_in in (self._shapes[left], self._shapes[right])]
+        return sizes[0] * sizes[1] // (4 if left == right else 1)
+
+    def _step(self, right: int) -> int:
+        """Return how many units of layer l a tile of block (l, m) takes."""
+        return max(1, _TILE_PAIRS // self._shapes[right][0])
 
     def _tile(self, parts: list[tuple[Rows, list[Array]]], last: bool, quantity: int, left: int, right: int, start: int) -> None:
         rows = [(of[quantity][left], of[quantity][right]) for of, _ in parts]
         inputs = [(own[left], own[right]) for _, own in parts]
-        step = max(1, _TILE_PAIRS // self._shapes[right][0])
-        chosen = slice(start, min(start + step, self._shapes[left][0]))
+        chosen = slice(start, min(start + self._step(right), self._shapes[left][0]))
         same = left == right
         units = _unit_pairs(rows, chosen, same)
         keep = _upper(chosen, units.shape[2]) if same else None
@@ -142,6 +150,8 @@ def _upper(chosen: slice, n_right: int) -> NDArray[np.bool_]:
 
 def _products(factor: Array, inputs: list[tuple[Array, Array]], same: bool) -> Array:
     """Return factor' (pairs of inputs), chunk by chunk; within a layer the pairs d <= q only."""
+    # Inputs last: the products are then formed along rows of many inputs.
+    columns = [(left.T.copy(), right.T.copy()) for left, right in inputs]
     n_left, n_right = inputs[0][0].shape[1], inputs[0][1].shape[1]
     widths = [n_right - column if same else n_right for column in range(n_left)]
     sums = np.empty((factor.shape[1], sum(widths)), factor.dtype)
@@ -151,24 +161,21 @@ def _products(factor: Array, inputs: list[tuple[Array, Array]], same: bool) -> A
         while stop < n_left and width + widths[stop] <= _CHUNK:
             width += widths[stop]
             stop += 1
-        pairs = np.empty((len(factor), width), factor.dtype)
-        _fill(pairs, inputs, range(column, stop), same)
-        np.matmul(factor.T, pairs, out=sums[:, done : done + width])
+        pairs = np.empty((width, len(factor)), factor.dtype)
+        _fill(pairs, columns, range(column, stop), same)
+        np.matmul(factor.T, pairs.T, out=sums[:, done : done + width])
         column, done = stop, done + width
     return sums
 
 
 def _fill(pairs: Array, inputs: list[tuple[Array, Array]], columns: range, same: bool) -> None:
+    """Write the products of the given columns of the left inputs with (the later ones of) the right inputs, (pairs, n)."""
     start = 0
     for left, right in inputs:
-        stop = start + len(left)
-        if same:
-            done = 0
-            for column in columns:
-                width = right.shape[1] - column
-                np.multiply(left[:, column : column + 1], right[:, column:], out=pairs[start:stop, done : done + width])
-                done += width
-        else:
-            chosen = left[:, columns.start : columns.stop, None]
-            np.multiply(chosen, right[:, None, :], out=pairs[start:stop].reshape(stop - start, len(columns), -1))
+        stop = start + left.shape[1]
+        done = 0
+        for column in columns:
+            later = right[column:] if same else right
+            np.multiply(left[column], later, out=pairs[done : done + len(later), start:stop])
+            done += len(later)
         start = stop
