@@ -49,11 +49,10 @@ def reduce(
 ) -> None:
     """Hand what `function(block, first input)` returns to `reduction`, in order, `group` blocks at a time."""
     n_threads = thread_count(num_threads)
-    n_blocks = -(-rows_of.n_inputs // rows)
-    with one_blas_thread(), _progress_bar(n_blocks, progress) as bar:
-        pipeline = Pipeline(function, rows_of, rows, group, reduction, n_threads, bar)
+    pipeline = Pipeline(function, rows_of, rows, group, reduction, n_threads)
+    with one_blas_thread(), _progress_bar(pipeline.n_blocks, progress) as pipeline.bar:
         # One block that is simply added up leaves nothing for a second thread.
-        threads.run_together(pipeline.work, 1 if n_blocks == group == 1 else n_threads)
+        threads.run_together(pipeline.work, 1 if pipeline.n_blocks == group == 1 else n_threads)
         pipeline.finish()
 
 

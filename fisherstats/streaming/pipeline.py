@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.streaming.rows import Rows
+from fisherstats.streaming.rows import Rows, block_sizes
 
 __all__ = ["BlockFunction", "Pipeline", "Reduction", "Task"]
 
@@ -35,17 +35,16 @@ class Reduction(Protocol):
 class Pipeline:
     """One pass over the inputs: `work` is what every thread runs."""
 
-    def __init__(
-        self, function: BlockFunction, rows_of: Rows, rows: int, group: int, reduction: Reduction, threads: int, bar: Any
-    ) -> None:
-        self.n_blocks = -(-rows_of.n_inputs // rows)
+    def __init__(self, function: BlockFunction, rows_of: Rows, rows: int, group: int, reduction: Reduction, threads: int) -> None:
+        sizes = block_sizes(rows_of.n_inputs, rows, halves=group > 1)
+        self.n_blocks = len(sizes)
         self._function = function
         self._rows_of = rows_of
-        self._group = group
+        self._ends = _group_ends(sizes, rows * group)
         self._reduction = reduction
-        self._bar = bar
+        self.bar: Any = None
         self._ahead = 2 * max(threads, group)
-        self._pieces: Iterator[tuple[Array, int]] = rows_of.pieces(rows)
+        self._pieces: Iterator[tuple[Array, int]] = rows_of.pieces(sizes)
         self._state = threading.Condition()
         self._reading = False
         self._started = 0
@@ -110,7 +109,7 @@ class Pipeline:
             result = self._function(self._rows_of.block(piece, first), first)
             with self._state:
                 self._results[number] = result
-                self._bar.update()
+                self.bar.update()
                 self._release()
 
         return step
@@ -121,7 +120,7 @@ class Pipeline:
             with self._state:
                 self._open_tasks -= 1
                 if self._open_tasks == 0:
-                    self._reduced = min(self._reduced + self._group, self.n_blocks)
+                    self._reduced = self._ends.popleft()
                     self._release()
                     self._state.notify_all()
 
@@ -129,8 +128,15 @@ class Pipeline:
 
     def _release(self) -> None:
         """Make the tasks of the next group, if it is complete and the one before it is done."""
-        due = range(self._reduced, min(self._reduced + self._group, self.n_blocks))
+        due = range(self._reduced, self._ends[0]) if self._ends else ()
         if due and self._open_tasks == 0 and all(number in self._results for number in due):
             self._tasks.extend(self._reduction.tasks([self._results.pop(number) for number in due]))
             self._open_tasks = len(self._tasks)
             self._state.notify_all()
+
+
+def _group_ends(sizes: list[int], rows: int) -> deque[int]:
+    """Return the numbers of the blocks with which the groups of so many rows end, plus one."""
+    read = np.cumsum(sizes)
+    ends = np.flatnonzero((read % rows == 0) | (read == read[-1])) + 1
+    return deque(ends.tolist())

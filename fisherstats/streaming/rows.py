@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fisherstats.checks import inputs
 
-__all__ = ["STREAM_ROWS", "Rows", "block_rows"]
+__all__ = ["STREAM_ROWS", "Rows", "block_rows", "block_sizes"]
 
 Array = NDArray[np.floating]
 
@@ -37,6 +37,17 @@ def block_rows(numbers_per_input: int, preferred: int = 128) -> int:
     return rows
 
 
+def block_sizes(n_inputs: int, rows: int, halves: bool = False) -> list[int]:
+    """Return the sizes of the blocks: `rows` each; with `halves`, half of it for what the last two would hold.
+
+    Heavy blocks are halved at the end so that threads end at about the same time.
+    """
+    whole = max(0, n_inputs // rows - 1) if halves else n_inputs // rows
+    last = max(rows // 2, STREAM_ROWS) if halves else rows
+    count, rest = divmod(n_inputs - whole * rows, last)
+    return [rows] * whole + [last] * count + [rest] * bool(rest)
+
+
 class Rows:
     """Reads a matrix in C-ordered, finite blocks of one dtype, whatever its memory layout or chunks."""
 
@@ -48,7 +59,7 @@ class Rows:
 
     def blocks(self, rows: int) -> Iterator[tuple[Array, int]]:
         """Yield (block, index of its first input)."""
-        for piece, first in self.pieces(rows):
+        for piece, first in self.pieces(block_sizes(self.n_inputs, rows)):
             yield self.block(piece, first), first
 
     def block(self, piece: Array, first: int) -> Array:
@@ -58,26 +69,25 @@ class Rows:
             inputs.finite_block(block, first)
         return block
 
-    def pieces(self, rows: int) -> Iterator[tuple[Array, int]]:
+    def pieces(self, sizes: Sequence[int]) -> Iterator[tuple[Array, int]]:
         """Yield (rows of x as they lie in memory, index of the first one)."""
+        parts = self._parts(sizes)
         held: list[Array] = []
         n_held, first = 0, 0
-        for part in self._parts(rows):
-            held.append(part)
-            n_held += len(part)
-            while n_held >= rows or (n_held and first + n_held == self.n_inputs):
-                joined = held[0] if len(held) == 1 else np.concatenate(held)
-                piece = joined[:rows]
-                yield piece, first
-                first += len(piece)
-                n_held -= len(piece)
-                held = [joined[rows:]] if n_held else []
+        for size in sizes:
+            while n_held < size:
+                held.append(next(parts))
+                n_held += len(held[-1])
+            joined = held[0] if len(held) == 1 else np.concatenate(held)
+            yield joined[:size], first
+            first += size
+            n_held -= size
+            held = [joined[size:]] if n_held else []
 
-    def _parts(self, rows: int) -> Iterator[Array]:
+    def _parts(self, sizes: Sequence[int]) -> Iterator[Array]:
         """Yield consecutive pieces: a chunk at a time for a chunked source, else a block at a time."""
         chunks = getattr(self.source, "chunks", None)
-        sizes: Iterable[int] = chunks[0] if chunks else [rows] * (-(-self.n_inputs // rows))
         start = 0
-        for size in sizes:
+        for size in chunks[0] if chunks else sizes:
             yield np.asarray(self.source[start : start + size])
             start += size
