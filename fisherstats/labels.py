@@ -37,55 +37,68 @@ Entry = tuple[str, Sequence[str], NDArray[Any]]
 """(schema key, dims, values)."""
 
 
-@functools.lru_cache(maxsize=32)
-def _param_arrays(widths: tuple[int, ...]) -> dict[str, NDArray[Any]]:
-    layers, rows, columns = [], [], []
-    for layer, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
-        layers.append(np.full(n_out * (n_in + 1), layer))
-        rows.append(np.repeat(np.arange(n_out), n_in + 1))
-        columns.append(np.tile(np.append(np.arange(n_in), -1), n_out))
-    unit_in = np.concatenate(columns)
-    arrays = {
-        "": np.arange(unit_in.size),
-        "_layer": np.concatenate(layers),
-        "_unit_out": np.concatenate(rows),
-        "_unit_in": unit_in,
-        "_kind": np.where(unit_in < 0, "bias", "weight"),
-    }
+def _frozen(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     for values in arrays.values():
         values.flags.writeable = False
     return arrays
 
 
+@functools.lru_cache(maxsize=128)
+def _param_arrays(widths: tuple[int, ...], layer: int | None) -> dict[str, NDArray[Any]]:
+    if layer is not None:
+        every = _param_arrays(widths, None)
+        kept = every["_layer"] == layer
+        return _frozen({suffix: values[kept] for suffix, values in every.items()})
+    layers, rows, columns = [], [], []
+    for number, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
+        layers.append(np.full(n_out * (n_in + 1), number))
+        rows.append(np.repeat(np.arange(n_out), n_in + 1))
+        columns.append(np.tile(np.append(np.arange(n_in), -1), n_out))
+    unit_in = np.concatenate(columns)
+    return _frozen(
+        {
+            "": np.arange(unit_in.size),
+            "_layer": np.concatenate(layers),
+            "_unit_out": np.concatenate(rows),
+            "_unit_in": unit_in,
+            "_kind": np.where(unit_in < 0, "bias", "weight"),
+        }
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _unit_arrays(widths: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+    layers = np.repeat(np.arange(len(widths) - 1), widths[1:])
+    rows = np.concatenate([np.arange(width) for width in widths[1:]])
+    return _frozen({"unit": np.arange(layers.size), "unit_layer": layers, "unit_out": rows})
+
+
+@functools.lru_cache(maxsize=32)
+def _index(values: int | tuple[str, ...], bias: bool = False) -> NDArray[Any]:
+    index = np.arange(values) if isinstance(values, int) else np.asarray(values)
+    return _frozen({"": np.append(index, -1) if bias else index})[""]
+
+
 def param_coordinates(widths: tuple[int, ...], dim: str = "param", layer: int | None = None) -> dict[str, Any]:
     """Return the coordinates of a parameter dim (of one layer's parameters where `layer` is given)."""
-    arrays = _param_arrays(widths)
-    if layer is not None:
-        kept = arrays["_layer"] == layer
-        arrays = {suffix: values[kept] for suffix, values in arrays.items()}
+    arrays = _param_arrays(widths, layer)
     return {dim + suffix: (dim, values, {"long_name": COORDINATES["param" + suffix]}) for suffix, values in arrays.items()}
 
 
 def unit_coordinates(widths: tuple[int, ...]) -> dict[str, Any]:
     """Return the coordinates of the dim that runs over all rows of all weight matrices."""
-    layers = np.repeat(np.arange(len(widths) - 1), widths[1:])
-    rows = np.concatenate([np.arange(width) for width in widths[1:]])
-    return {
-        "unit": ("unit", np.arange(layers.size), {"long_name": COORDINATES["unit"]}),
-        "unit_layer": ("unit", layers, {"long_name": COORDINATES["unit_layer"]}),
-        "unit_out": ("unit", rows, {"long_name": COORDINATES["unit_out"]}),
-    }
+    return {name: ("unit", values, {"long_name": COORDINATES[name]}) for name, values in _unit_arrays(widths).items()}
 
 
 def factor_coordinates(widths: tuple[int, ...], layer: int) -> dict[str, Any]:
     """Return the coordinates of the Kronecker factors of a layer: its inputs with the bias last, and its units."""
-    features, units = np.append(np.arange(widths[layer]), -1), np.arange(widths[layer + 1])
+    features, units = _index(widths[layer], bias=True), _index(widths[layer + 1])
     return coordinates(feature=features, feature2=features, unit=units, unit2=units)
 
 
 def layer_coordinates(n_layers: int) -> dict[str, Any]:
     """Return the coordinate of the layers."""
-    return {"layer": ("layer", np.arange(n_layers), {"long_name": COORDINATES["layer"]})}
+    return coordinates(layer=n_layers)
 
 
 def coordinates(**dims: int | Sequence[str] | NDArray[Any]) -> dict[str, Any]:
@@ -100,16 +113,9 @@ def coordinates(**dims: int | Sequence[str] | NDArray[Any]) -> dict[str, Any]:
     }
 
 
-@functools.lru_cache(maxsize=32)
-def _index(values: int | tuple[str, ...]) -> NDArray[Any]:
-    index = np.arange(values) if isinstance(values, int) else np.asarray(values)
-    index.flags.writeable = False
-    return index
-
-
 _templates: OrderedDict[tuple[Any, ...], tuple[xr.Dataset, list[NDArray[Any]]]] = OrderedDict()
 _making = threading.Lock()
-_MOST_TEMPLATES = 16
+_MOST_TEMPLATES = 64
 
 
 def _template(shapes: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]], coords: Mapping[str, Any]) -> xr.Dataset:

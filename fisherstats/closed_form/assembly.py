@@ -34,6 +34,9 @@ Array = NDArray[np.floating]
 _TILE = 2**21
 """Numbers in a temporary over (inputs, parameters)."""
 
+_PANEL = 64
+"""Rows mirrored at a time: within the cache both ways."""
+
 _STRIPE = 200
 """Columns of a layer's input in one task of a sum."""
 
@@ -218,8 +221,12 @@ def _double(array: Array) -> NDArray[np.float64]:
 
 def symmetric(block: Array) -> Array:
     """Copy the upper triangle of the last two axes onto the lower one, in place, and return the array."""
-    for row in range(block.shape[-1] - 1):
-        block[..., row + 1 :, row] = block[..., row, row + 1 :]
+    size = block.shape[-1]
+    for start in range(0, size, _PANEL):
+        stop = min(start + _PANEL, size)
+        block[..., stop:, start:stop] = np.swapaxes(block[..., start:stop, stop:], -1, -2)
+        for row in range(start, stop):
+            block[..., row + 1 : stop, row] = block[..., row, row + 1 : stop]
     return block
 
 
