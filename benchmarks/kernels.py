@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fisherstats.engines import numba_kernels, primitives
+from fisherstats.streaming import one_blas_thread
 
 SHAPES = ((128, 10, 80), (128, 4, 48), (16, 100, 80))
 """(inputs, classes, units) of a block."""
@@ -35,6 +36,10 @@ def rows(shapes: tuple[tuple[int, int, int], ...] = SHAPES, repeats: int = 200) 
             "w": rng.dirichlet(np.ones(classes), n),
             "u": rng.normal(size=(n, classes, units)),
             "s": rng.normal(size=(n, classes, units)),
+            "kernel": rng.normal(size=(units, units)),
+            "slopes": rng.random((n, units)),
+            "chain": rng.normal(size=(1, units, units)),
+            "above": rng.normal(size=(n, classes, units)),
         }
         for name in numba_kernels.__all__:
             definition, kernel = getattr(primitives, name), getattr(numba_kernels, name)
@@ -43,7 +48,8 @@ def rows(shapes: tuple[tuple[int, int, int], ...] = SHAPES, repeats: int = 200) 
             def call(function: Callable[..., Any], arguments: list[np.ndarray] = arguments) -> Callable[[], Any]:
                 return lambda: function(*arguments)
 
-            microseconds = [1e6 * best_seconds(call(one), repeats) for one in (definition, kernel)]
+            with one_blas_thread():
+                microseconds = [1e6 * best_seconds(call(one), repeats) for one in (definition, kernel)]
             yield name, f"{n} x {classes} x {units}", *microseconds  # type: ignore[misc]
 
 

@@ -136,11 +136,20 @@ class Call:
         law.contractions = self.engine.contractions
         return passed, law
 
-    def jacobians(self, passed: Forward) -> list[Array]:
-        """Return G for use in moments of the law, which need no more than differences of outputs where the family says so."""
-        if not self.model.family.shift_invariant:
-            return derivatives.jacobians(self.model, passed)
-        return derivatives.jacobians(self.model, passed, derivatives.differences(passed.natural.shape[1], self.rows.dtype))
+    def jacobians(self, passed: Forward, differences: bool = True) -> list[Array]:
+        """Return G; for use in moments of the law, `differences` of outputs are enough where the family says so."""
+        return derivatives.jacobians(self.model, passed, self._rows(passed, differences))
+
+    def jacobians_and_curvatures(self, passed: Forward, differences: bool = True) -> tuple[list[Array], list[Array | None]]:
+        """Return G and S, as `jacobians`."""
+        return derivatives.jacobians_and_curvatures(
+            self.model, passed, self._rows(passed, differences), contractions=self.engine.contractions
+        )
+
+    def _rows(self, passed: Forward, differences: bool) -> Array | None:
+        if differences and self.model.family.shift_invariant:
+            return derivatives.differences(passed.natural.shape[1], self.rows.dtype)
+        return None
 
     def of(self, model: MLP, name: str) -> Call:
         """Return this call for another network, in the same precision."""

@@ -134,24 +134,23 @@ def estimate_fisher(
         passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
         if with_hessian:
             call.refuse_kinks(passed, on_kink, first_input)
-        # The dense Hessian is of each output; everything else is in moments of the law.
-        dense_hessian = with_hessian and view != "diagonal"
-        G = derivatives.jacobians(call.model, passed) if dense_hessian else call.jacobians(passed)
         draw = monte_carlo.draw(model.family, law, seed, first_input, n_draws, with_score) if from_labels else None
-        return passed, law, G, draw
+        return passed, law, draw
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
-        passed, law, G, draw = drawn(x, first_input)
+        passed, law, draw = drawn(x, first_input)
+        G, S = call.jacobians_and_curvatures(passed) if with_hessian and standard_error else (call.jacobians(passed), [])
         estimates: dict[str, Any] = {}
         variances: dict[str, Any] = {}
         if with_score:
             estimates["score"] = fisher.unit_factors(draw.second, G)
             variances["score"] = covariance.score_variance_factors(law, G) if standard_error else []
         if with_hessian:
-            S = derivatives.curvatures(call.model, passed, G, None if standard_error else draw.mean)
             if standard_error:
                 variances["hessian"] = covariance.hessian_variance_factors(law, S)
                 S = [None if S_l is None else derivatives.contracted(draw.mean, S_l) for S_l in S]
+            else:
+                S = derivatives.curvatures(call.model, passed, G, draw.mean, call.engine.contractions)
             estimates["hessian"] = fisher.hessian_factors(law, G, S)
         for one in probing:
             estimates[one] = fisher.unit_factors(monte_carlo.draw_probes(law, seed, first_input, n_draws, one), G)
@@ -162,7 +161,9 @@ def estimate_fisher(
         return [*quantities, passed.inputs]
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
-        passed, law, G, draw = drawn(x, first_input)
+        passed, law, draw = drawn(x, first_input)
+        # The dense Hessian is of each output; everything else is in moments of the law.
+        G = call.jacobians(passed, differences=not with_hessian)
         full = view == "full"
         blocks = {}
         if with_score:

@@ -14,7 +14,6 @@ from fisherstats import calls, labels, views
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.closed_form import assembly, covariance, fisher, probes
-from fisherstats.model import derivatives
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import PROBES
@@ -164,12 +163,13 @@ class _Asked:
     def derivatives(self, x: Array, first_input: int) -> tuple[Any, ...]:
         with_hessian = "hessian" in self.chosen
         passed, law = self.call.pass_through(x, first_input, order=2 if with_hessian else 1)
-        grouped = self.group_by in ("layer", "model")
-        G = derivatives.jacobians(self.call.model, passed) if grouped else self.call.jacobians(passed)
+        # Sums over groups of parameters need every output.
+        differences = self.group_by not in ("layer", "model")
         if not with_hessian:
+            G = self.call.jacobians(passed, differences)
             return passed, law, G, [None] * len(G)
         self.call.refuse_kinks(passed, self.on_kink, first_input)
-        return passed, law, G, derivatives.curvatures(self.call.model, passed, G)
+        return passed, law, *self.call.jacobians_and_curvatures(passed, differences)
 
     def of_entries(self) -> dict[str, Array]:
         """Return the variances of single diagonal entries, and their covariance."""

@@ -13,7 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["class_moments", "class_second_moment", "class_square_variance", "class_third_moment"]
+__all__ = ["class_moments", "class_second_moment", "class_square_variance", "class_third_moment", "squared_chain"]
 
 
 def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,6 +141,23 @@ def _moments(  # pragma: no cover
                 score[i, j] += p[i, k] * (excess * excess)
 
 
+@_compiled
+def _squared_chain(  # pragma: no cover
+    kernel: np.ndarray, slopes: np.ndarray, chain: np.ndarray, above: np.ndarray, link: np.ndarray, out: np.ndarray
+) -> None:
+    scaled = np.empty_like(kernel)
+    square = np.empty(link.shape[1:], link.dtype)
+    for i in range(slopes.shape[0]):
+        for r in range(kernel.shape[0]):
+            for j in range(kernel.shape[1]):
+                scaled[r, j] = kernel[r, j] * slopes[i, j]
+        np.dot(scaled, chain[i if chain.shape[0] > 1 else 0], link[i])
+        for r in range(square.shape[0]):
+            for k in range(square.shape[1]):
+                square[r, k] = link[i, r, k] * link[i, r, k]
+        np.dot(above[i], square, out[i])
+
+
 def class_second_moment(p: np.ndarray, w: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Return sum_k w_k (u_k - sum_l p_l u_l)^2, shape (n, k)."""
     out = np.empty((u.shape[0], u.shape[2]), dtype=u.dtype)
@@ -167,3 +184,13 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
     score, hessian, third = (np.empty((u.shape[0], u.shape[2]), dtype=u.dtype) for _ in range(3))
     _moments(p, np.ascontiguousarray(u), np.ascontiguousarray(s), score, hessian, third)
     return score, hessian, third
+
+
+def squared_chain(kernel: np.ndarray, slopes: np.ndarray, chain: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return J = W D J' and sum_r a_r J_r^2, input by input, so that nothing leaves the cache between the two products."""
+    n, outputs = above.shape[:2]
+    link = np.empty((n, kernel.shape[0], chain.shape[2]), dtype=chain.dtype)
+    out = np.empty((n, outputs, chain.shape[2]), dtype=chain.dtype)
+    arrays = (np.ascontiguousarray(one) for one in (kernel, slopes, chain, above))
+    _squared_chain(*arrays, link, out)
+    return link, out

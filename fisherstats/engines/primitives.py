@@ -17,6 +17,7 @@ __all__ = [
     "class_third_moment",
     "every_class",
     "pair_sum",
+    "squared_chain",
     "weighted_fourth_power",
     "weighted_mean",
     "weighted_square",
@@ -107,3 +108,12 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
     """Return Var_p of the squared centred u, Var_p of s, and the third moment of both, (n, k) each."""
     q, r = centred(p, u), centred(p, s)
     return weighted_square_variance(p, q), weighted_square(p, r), weighted_square_product(p, q, r)
+
+
+def squared_chain(kernel: np.ndarray, slopes: np.ndarray, chain: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return J = W D J' and sum_r a_r J_r^2 for W (m, j), the diagonals D (n, j), J' (n, j, k) or (1, j, k), and a (n, T, m).
+
+    Shapes (n, m, k) and (n, T, k).
+    """
+    link: np.ndarray = np.matmul(kernel * slopes[:, None, :], chain)
+    return link, np.matmul(above, np.square(link))

@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.engines import primitives
 from fisherstats.model.network import MLP
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "gradients",
     "hessian_blocks",
     "jacobians",
+    "jacobians_and_curvatures",
     "pull_back",
     "push_forward",
     "second_directional",
@@ -92,16 +95,33 @@ def jacobians(model: MLP, passed: Forward, rows: Array | None = None) -> list[Ar
 
     With `rows` (R, T), the same for all inputs, or (n, R, T), return their products with G_l, (n, R, n_{l+1}).
     """
+    return _carried_back(model, passed, rows, second_order=False)[0]
+
+
+def jacobians_and_curvatures(
+    model: MLP, passed: Forward, rows: Array | None = None, contractions: Any = primitives
+) -> tuple[list[Array], list[Array | None]]:
+    """Return what `jacobians` and `curvatures` do, with what they share computed once; needs a pass of order 2."""
+    G, bent = _carried_back(model, passed, rows, second_order=True)
+    return G, _with_link(passed, G, _chained_curvatures(model, passed, bent, contractions))
+
+
+def _carried_back(model: MLP, passed: Forward, rows: Array | None, second_order: bool) -> tuple[list[Array], list[Array | None]]:
+    r"""Return :math:`B_{l+1}D_l` and, if asked for, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where it is zero."""
     n, n_outputs = passed.natural.shape
     top = np.eye(n_outputs, dtype=passed.natural.dtype) if rows is None else rows
     if passed.link_slope is not None:
         top = top * passed.link_slope[:, None, :]
     G = [np.broadcast_to(top, (n, *top.shape[-2:]))]
+    bent: list[Array | None] = []
     for layer in range(model.n_layers - 2, -1, -1):
         B, slope = pull_back(model, G[-1], layer + 1), passed.slopes[layer][:, None, :]
-        # In place where B is ours: a fresh array of this size costs more in page faults than the product itself.
+        if second_order:
+            linear = model.activations[layer].piecewise_linear
+            bent.append(None if linear else B * passed.bends[layer][:, None, :])
+        # In place where B is ours: another array of this size is another trip to memory.
         G.append(np.multiply(B, slope, out=B) if B.flags.writeable else B * slope)
-    return G[::-1]
+    return G[::-1], bent[::-1]
 
 
 def differences(n_outputs: int, dtype: np.dtype[np.floating]) -> Array:
@@ -144,21 +164,29 @@ def _pieces(n: int, size: int) -> int:
     return next((pieces for pieces in range(smallest, min(4 * smallest, n // 16) + 1) if n % pieces == 0), 0)
 
 
-def curvatures(model: MLP, passed: Forward, G: list[Array], r: Array | None = None) -> list[Array | None]:
+def curvatures(
+    model: MLP, passed: Forward, G: list[Array], r: Array | None = None, contractions: Any = primitives
+) -> list[Array | None]:
     r"""Return :math:`S_l[a,o]=\sum_{k\ge l}\sum_r B_{k+1}[a,r]\sigma''(a_{k+1,r})A_{k,l}[r,o]^2`, (n, T, n_{l+1}).
 
     With one T-vector `r` per input, return :math:`r\cdot S_l`, (n, 1, n_{l+1}), at the cost of a single output. `None` stands
     for a layer where the theory says zero: the last (canonical) layer and every layer that only piecewise linear activations
     follow. One chain :math:`A_{k,l}=\partial a_{k+1}/\partial a_{l+1}=J_{k,l}D_l` per input serves all outputs, and
     :math:`J_{l+1,l}=W_{l+1}^-` is the same for all inputs. A link g adds :math:`g''(z_a)(\partial z_a/\partial a_{l+1,o})^2` in
-    every layer.
+    every layer. `contractions` holds `squared_chain` (see `engines`).
     """
     rows = G if r is None else [contracted(r, G_l) for G_l in G]
     n_hidden = model.n_layers - 1
     if r is not None and n_hidden > _FEW_LAYERS:
-        S = _recursive_curvatures(model, passed, rows)
-    else:
-        S = _chained_curvatures(model, passed, rows)
+        return _with_link(passed, G, _recursive_curvatures(model, passed, rows), r)
+    bent: list[Array | None] = [
+        None if model.activations[k].piecewise_linear else pull_back(model, rows[k + 1], k + 1) * passed.bends[k][:, None, :]
+        for k in range(n_hidden)
+    ]
+    return _with_link(passed, G, _chained_curvatures(model, passed, bent, contractions), r)
+
+
+def _with_link(passed: Forward, G: list[Array], S: list[Array | None], r: Array | None = None) -> list[Array | None]:
     if passed.link_slope is None:
         return S
     return [_plus(one, _link_curvature(passed, G_l, r)) for one, G_l in zip(S, G, strict=True)]
@@ -178,24 +206,24 @@ def _recursive_curvatures(model: MLP, passed: Forward, rows: list[Array]) -> lis
     return S[::-1]
 
 
-def _chained_curvatures(model: MLP, passed: Forward, rows: list[Array]) -> list[Array | None]:
+def _chained_curvatures(model: MLP, passed: Forward, bent: list[Array | None], contractions: Any) -> list[Array | None]:
+    r"""Return S without the link's part from :math:`B_{l+1}\circ\sigma''(a_{l+1})` of every hidden layer."""
     n_hidden = model.n_layers - 1
-    bent: list[Array | None] = [
-        None if model.activations[k].piecewise_linear else pull_back(model, rows[k + 1], k + 1) * passed.bends[k][:, None, :]
-        for k in range(n_hidden)
-    ]
     last_bent = max((k for k in range(n_hidden) if bent[k] is not None), default=-1)
     S: list[Array | None] = []
     for layer in range(n_hidden):
         later: Array | None = None
-        chain: Array | None = None
+        # J_{k,l} starts as the kernel of the next layer, the same for all inputs.
+        chain = np.zeros(0) if layer >= last_bent else model.weights[layer + 1][None, :, :-1]
         for k in range(layer + 1, last_bent + 1):
-            chain = _next_chain(model, passed, k, chain)
             above = bent[k]
-            if above is not None:
-                # In place where the chain ends here: at this size another array is another trip to memory.
-                square = np.square(chain, out=chain if k == last_bent and chain.ndim == 3 else None)
-                term = _rows_times(above, square) if square.ndim == 2 else np.matmul(above, square)
+            if k == layer + 1:
+                term = None if above is None else _rows_times(above, np.square(chain[0]))
+            elif above is None:
+                chain, term = np.matmul(model.weights[k][:, :-1] * passed.slopes[k - 1][:, None, :], chain), None
+            else:
+                chain, term = contractions.squared_chain(model.weights[k][:, :-1], passed.slopes[k - 1], chain, above)
+            if term is not None:
                 later = term if later is None else np.add(later, term, out=later)
         if later is not None:
             later *= np.square(passed.slopes[layer])[:, None, :]
@@ -227,20 +255,6 @@ def _link_curvature(passed: Forward, G_l: Array, r: Array | None) -> Array:
     if r is None:
         return weights[:, :, None] * np.square(G_l)
     return contracted(r * weights, np.square(G_l))
-
-
-def _next_chain(model: MLP, passed: Forward, k: int, chain: Array | None) -> Array:
-    r"""Return :math:`J_{k,l}=W_k^-D_{k-1}J_{k-1,l}`, (n, n_{k+1}, n_{l+1}), from `chain`, which is None for k = l + 1.
-
-    :math:`J_{l+1,l}=W_{l+1}^-` is the same for all inputs, (n_{k+1}, n_{l+1}).
-    """
-    kernel = model.weights[k][:, :-1]
-    if chain is None:
-        return kernel
-    if chain.ndim == 2:
-        return _rows_times(kernel * passed.slopes[k - 1][:, None, :], chain)
-    link: Array = np.matmul(kernel, passed.slopes[k - 1][:, :, None] * chain)
-    return link
 
 
 def _next_link(model: MLP, passed: Forward, k: int, chain: Array | None) -> Array:
