@@ -157,8 +157,8 @@ SUBSYSTEM = "`subsystem` must be one of 'neuron', 'layer', 'two_layers', 'system
 RESPONSE = "`response` must be one of 'paper', 'gaussian', got "
 METRIC = "`metric` must be a square matrix, or several of them, (..., m, m), got shape "
 JACOBIAN = (
-    "`jacobian` must have shape (..., 2, k), a row for each of the 2 coordinates of the metric and a column for each new one, got "
-    "shape "
+    "`jacobian` must have shape (..., 2, k), a row for each of the 2 coordinates of the metric and a column for each new one, "
+    "got shape "
 )
 
 
@@ -207,8 +207,8 @@ def test_what_is_refused(call, error, message) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (relative(), r"`relative_fisher` needs 2,048 bytes .* use layers with fewer units or inputs\."),
-        (relative(per_input=True), r"`relative_fisher` with `per_input=True` needs 12,288 bytes .* use per_input=False"),
+        (relative(), r"`relative_fisher` needs 2,088 bytes .* use layers with fewer units or inputs\."),
+        (relative(per_input=True), r"`relative_fisher` with `per_input=True` needs 12,528 bytes .* use per_input=False"),
         (relative(subsystem="layer"), r"`subsystem='layer'` needs 8,200 bytes .* use subsystem='neuron'"),
         (alone("tanh"), r"`subsystem_metric` needs 2,048 bytes .* use per_input=False"),
         (lambda: fs.learning_zone(MODEL, X), r"`learning_zone` needs 1,056 bytes .* use fewer inputs\."),
