@@ -227,8 +227,8 @@ def subsystem_metric(
     Notes
     -----
     Cost: one pass through the subsystem and back, and one Khatri-Rao product of all pairs of units with all pairs of inputs.
-    The units between the first matrix and the last layer are deterministic. `relative_fisher` gives the metrics of all layers
-    of a network at once.
+    At a kink the slope is the left one. The units between the first matrix and the last layer are deterministic.
+    `relative_fisher` gives the metrics of all layers of a network at once.
 
     Examples
     --------
