@@ -42,6 +42,7 @@ from fisherstats.planning import plan_draws
 from fisherstats.positivity import definiteness
 from fisherstats.probes import information_envelopes
 from fisherstats.propagation import EffectiveDimension, LeadingEigenvalues, LogDet, SolveWith, propagate
+from fisherstats.relative import learning_zone, pullback, relative_fisher, subsystem_metric
 from fisherstats.sweeps import norm_sweep
 from fisherstats.tensor_bounds import covariance_bounds, off_diagonal_bounds, trace_bounds
 from fisherstats.variances import estimator_variance
@@ -88,13 +89,17 @@ __all__ = [
     "interop",
     "kfac_error",
     "kink_report",
+    "learning_zone",
     "norm_sweep",
     "observed_information",
     "off_diagonal_bounds",
     "output_information",
     "plan_draws",
     "propagate",
+    "pullback",
+    "relative_fisher",
     "study",
+    "subsystem_metric",
     "trace_bounds",
     "training",
     "variance_bounds",

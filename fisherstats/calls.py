@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fisherstats import __version__, engines, labels, streaming
 from fisherstats.arrays import common_dtype
 from fisherstats.checks import arguments, capacity, inputs, networks
-from fisherstats.closed_form import assembly, kronecker, pairs
+from fisherstats.closed_form import assembly, kronecker, pairs, relative
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
@@ -117,6 +117,14 @@ class Call:
         for factors in found:
             inputs.finite_results(list(factors.values()), self.rows.dtype, False)
         return found
+
+    def neuron_mean(self, block: BlockFunction) -> list[Array]:
+        """Return the mean metric of every neuron of every layer, see `relative.NeuronSum`."""
+        total = relative.NeuronSum([matrix.shape for matrix in self.model.weights])
+        self._dense(block, total)
+        found = total.means(self.n_inputs)
+        inputs.finite_results(found, self.rows.dtype, False)
+        return [one.astype(self.rows.dtype, copy=False) for one in found]
 
     def _dense(self, block: BlockFunction, total: streaming.Reduction) -> None:
         rows = self.block_rows(_DENSE_ROWS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fisherstats.schema_base import Variable
 from fisherstats.schema_bounds import BOUNDS
 from fisherstats.schema_decisions import DECISIONS
+from fisherstats.schema_relative import RELATIVE
 from fisherstats.schema_training import TRAINING
 from fisherstats.schema_weights import WEIGHTS
 
@@ -441,6 +442,7 @@ VARIABLES = {
     **DECISIONS,
     **WEIGHTS,
     **TRAINING,
+    **RELATIVE,
 }
 
 COORDINATES = {

@@ -336,6 +336,31 @@ SOURCES = {
         "Var = (1/n) (Var_x I_q(theta|x) + E_x V(theta|x) / N)",
         "inputs are independent draws, their variance estimated from the given inputs (ddof 1); labels from given distributions",
     ),
+    "relative-fisher": Source(
+        "sun-nielsen-2017",
+        "table of subsystems, neurons",
+        "g(w|h) = nu_f(w, h) hbar hbar'; nu_f = sech^2(a) (tanh), sigm(a) sigm(-a) (sigmoid), f'(a)^2 / s^2 (Gaussian response)",
+        "the layer's input is given; a neuron responds with a binary variable (tanh, sigmoid) or a Gaussian one about its value",
+    ),
+    "relative-layer": Source(
+        "sun-nielsen-2017",
+        "table of subsystems, layers",
+        "g(W|h) = (R'R) (x) hbar hbar'; R'R = diag(nu_f) (layer), diag(p) - pp' (softmax), "
+        "[sum_k nu(c_k) c_ki c_kj] f'(a_i) f'(a_j) (two layers)",
+        "the layer's input is given; units between the weights and the response are deterministic",
+    ),
+    "learning-zone": Source(
+        "sun-nielsen-2017",
+        "effective learning zone",
+        "nu_f(w, h) is largest where the activation is steepest, and vanishes in its flat tails",
+        "as for the metric of a neuron",
+    ),
+    "pullback": Source(
+        "sun-nielsen-2017",
+        "change of parameters",
+        "g_Theta = J' g_Lambda J with J = dLambda / dTheta, so dTheta' g_Theta dTheta = dLambda' g_Lambda dLambda",
+        "Lambda is a differentiable function of Theta",
+    ),
     "definiteness": Source(
         "soen-sun-2021",
         "section 3.4",

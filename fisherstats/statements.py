@@ -28,7 +28,6 @@ class Statement:
 
 
 _2021, _2024, _2017 = "soen-sun-2021", "soen-sun-2024", "sun-nielsen-2017"
-_LATER = "relative Fisher information and its uses are not in this version"
 
 STATEMENTS = (
     Statement(
@@ -277,8 +276,90 @@ STATEMENTS = (
         ("estimate_fisher", "information_envelopes"),
         ("tests/test_probes.py",),
     ),
-    Statement(_2017, "definition", "the relative Fisher information metric of a subsystem", reason=_LATER),
-    Statement(_2017, "table of subsystems", "closed forms for neurons and layers", reason=_LATER),
+    Statement(
+        _2017,
+        "definition",
+        "the relative Fisher information metric of a subsystem; that of the whole system is the Fisher information",
+        ("relative_fisher", "subsystem_metric"),
+        ("tests/oracle/test_relative.py",),
+    ),
+    Statement(
+        _2017,
+        "table: tanh neuron",
+        "sech^2(a) x x'",
+        ("subsystem_metric", "closed_form.relative.Responses"),
+        ("tests/oracle/test_relative.py",),
+    ),
+    Statement(
+        _2017,
+        "table: sigmoid neuron",
+        "sigm(a) (1 - sigm(a)) x x'",
+        ("subsystem_metric", "closed_form.relative.Responses"),
+        ("tests/oracle/test_relative.py",),
+    ),
+    Statement(
+        _2017,
+        "table: (parametric, smoothed) ReLU",
+        "[iota + (1 - iota) sigm((1 - iota) a / omega)]^2 x x' / s^2",
+        ("subsystem_metric", "model.activations.SmoothedReLU", "model.activations.LeakyReLU"),
+        ("tests/oracle/test_relative.py", "tests/model/test_activations.py"),
+    ),
+    Statement(
+        _2017,
+        "table: ELU",
+        "x x' for a > 0, (alpha e^a)^2 x x' below",
+        ("subsystem_metric", "model.activations.ELU"),
+        ("tests/oracle/test_relative.py",),
+    ),
+    Statement(
+        _2017,
+        "table: any smooth activation",
+        "f'(a)^2 x x' / s^2 for a Gaussian response",
+        ("subsystem_metric", "closed_form.relative.Responses"),
+        ("tests/oracle/test_relative.py",),
+    ),
+    Statement(
+        _2017,
+        "table: linear layer, non-linear layer",
+        "diag[nu_f(w_1) x x', ..., nu_f(w_m) x x'], nu = 1 / s^2 if linear",
+        ("relative_fisher", "subsystem_metric", "closed_form.relative.rows"),
+        ("tests/oracle/test_relative.py",),
+    ),
+    Statement(
+        _2017,
+        "table: softmax layer",
+        "(diag(p) - p p') (x) x x'",
+        ("relative_fisher", "subsystem_metric", "closed_form.relative.rows"),
+        ("tests/oracle/test_relative.py",),
+    ),
+    Statement(
+        _2017,
+        "table: two layers",
+        "[sum_l nu(c_l, h) c_il c_jl] f'(a_i) f'(a_j) x x' in block (i, j)",
+        ("relative_fisher", "subsystem_metric", "closed_form.relative.rows"),
+        ("tests/oracle/test_relative.py",),
+    ),
+    Statement(
+        _2017,
+        "joint metric of a stochastic network",
+        "block-diagonal with the expected metrics of the layers; the response alone says less",
+        ("subsystem_metric",),
+        ("tests/oracle/test_relative.py",),
+    ),
+    Statement(
+        _2017,
+        "change of parameters",
+        "g_Theta = J' g_Lambda J leaves lengths as they are",
+        ("pullback",),
+        ("tests/oracle/test_relative.py",),
+    ),
+    Statement(
+        _2017,
+        "effective learning zone",
+        "nu_f is largest where the activation is steepest",
+        ("learning_zone", "plotting.learning_zone"),
+        ("tests/test_relative.py",),
+    ),
     Statement(
         "tutorial",
         "definition",

@@ -31,6 +31,9 @@ CALLS = {
     "information": lambda model, x, **more: fs.fisher_information(model, x, **more),
     "full": lambda model, x, **more: fs.fisher_information(model, x, view="full", **more),
     "kfac": lambda model, x, **more: fs.fisher_information(model, x, view="kfac", **more),
+    "relative": lambda model, x, **more: fs.relative_fisher(model, x, **more),
+    "relative layers": lambda model, x, **more: fs.relative_fisher(model, x, subsystem="two_layers", **more),
+    "learning zone": lambda model, x, **more: fs.learning_zone(model, x, **more),
     "kfac error": lambda model, x, **more: fs.kfac_error(model, x, **more),
     "estimate": lambda model, x, **more: fs.estimate_fisher(model, x, estimator=("score", "hessian"), n_draws=5, rng=1, **more),
     "full estimate": lambda model, x, **more: fs.estimate_fisher(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fisherstats.checks.arguments import choice, shown
+from fisherstats.checks.arguments import choice, non_negative_number, shown
 
-__all__ = ["activation_name", "consistent_description", "derivative_order", "pre_activation_dtype"]
+__all__ = ["activation_name", "consistent_description", "derivative_order", "leak", "pre_activation_dtype"]
 
 _SMOOTHNESS = ("C0", "C1", "C2", "smooth")
 
@@ -58,3 +58,11 @@ def consistent_description(
             )
     if piecewise_linear and sup_second != 0:
         raise ValueError(f"`sup_second` must be 0 for a piecewise linear activation, got {shown(sup_second)}.")
+
+
+def leak(name: str, value: Any) -> float:
+    """Return a slope on the left of 0 that is smaller than the slope 1 on the right."""
+    number = non_negative_number(name, value)
+    if number >= 1:
+        raise ValueError(f"`{name}` must be at least 0 and below 1, the slope on the right, got {shown(value)}.")
+    return number

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from fisherstats.model.activations import ELU, NAMES, Activation, LeakyReLU, get
+from fisherstats.model.activations import ELU, NAMES, Activation, LeakyReLU, SmoothedReLU, get
 from fisherstats.model.families import Gaussian
 from fisherstats.model.network import MLP
 
@@ -202,6 +202,34 @@ def test_parametrised(activation, slope_left, oracle, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("iota", "omega"), [(0.0, 1.0), (0.25, 0.125), (0.5, 4.0)])
+def test_smoothed_rectifier(iota, omega, dtype):
+    activation = SmoothedReLU(iota, omega)
+
+    def value(a):
+        return max(a, iota * a) + omega * mp.log1p(mp.exp(-abs((1 - mpf(iota)) * a / omega)))
+
+    def weight(a):
+        return 1 / (1 + mp.exp(-(1 - mpf(iota)) * a / omega))
+
+    oracle = (
+        value,
+        lambda a: iota + (1 - iota) * weight(a),
+        lambda a: (1 - mpf(iota)) ** 2 / omega * weight(a) * weight(-a),
+    )
+    a = grid("softplus", dtype)
+    for order, computed in enumerate(activation.evaluate(a, 2)):
+        assert computed.dtype == dtype
+        assert errors_in_tolerances(oracle, order, a, computed).max() <= 1
+    gap = activation.value(a) - np.maximum(a, iota * a)
+    assert gap.min() >= 0
+    assert gap.max() == pytest.approx(omega * np.log(2), rel=1e-6)
+    assert activation.second(np.zeros(1)) == activation.sup_second
+    with np.errstate(all="raise"):
+        assert np.isfinite(SmoothedReLU(iota, 1e-3).value(np.array([-1e306, 1e306]))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_finite_and_silent_at_the_largest_and_smallest_numbers(name, dtype):
     numbers = np.finfo(dtype)
@@ -334,7 +362,7 @@ def test_names_are_complete():
     assert all(get(name).name == name for name in NAMES)
 
 
-@pytest.mark.parametrize("activation", [*map(get, NAMES), LeakyReLU(0.2), ELU(0.5)], ids=repr)
+@pytest.mark.parametrize("activation", [*map(get, NAMES), LeakyReLU(0.2), ELU(0.5), SmoothedReLU(0.1, 2.0)], ids=repr)
 def test_survives_pickling(activation):
     copy = pickle.loads(pickle.dumps(activation))
     assert copy == activation
@@ -403,6 +431,13 @@ def test_scalar_arrays_keep_their_dtype():
         (lambda: get("relu").value([0.0]), TypeError, r"`a` must be an array of float32 or float64, got \[0\.0\]"),
         (lambda: LeakyReLU(0), ValueError, r"`slope` must be a finite number above 0, got 0\."),
         (lambda: ELU(-1.0), ValueError, r"`alpha` must be a finite number above 0, got -1\.0\."),
+        (
+            lambda: SmoothedReLU(1.0),
+            ValueError,
+            r"`iota` must be at least 0 and below 1, the slope on the right, got 1\.0\.",
+        ),
+        (lambda: SmoothedReLU(-0.1), ValueError, r"`iota` must be a finite number of at least 0, got -0\.1\."),
+        (lambda: SmoothedReLU(0.1, 0), ValueError, r"`omega` must be a finite number above 0, got 0\."),
         (lambda: own(smoothness="C3"), ValueError, r"`smoothness` must be one of .* got 'C3'\."),
         (lambda: own(smoothness="C1"), ValueError, r"`kinks` must hold .* got kinks=\(\) with smoothness='C1'\."),
         (lambda: own(kinks=(0.0,)), ValueError, r"`kinks` must hold .* got kinks=\(0\.0,\) with smoothness='smooth'\."),

@@ -1,0 +1,221 @@
+"""The formulas of the activations: generators of the value, the first and the second derivative.
+
+Each takes pre-activations of any shape, and its parameters by keyword. All are written for relative accuracy: a derivative that
+decays is never a difference of numbers that do not. At a kink they give the slope and the curvature from the left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+__all__ = [
+    "arctan",
+    "elu",
+    "erf",
+    "gelu",
+    "hard_tanh",
+    "identity",
+    "leaky_relu",
+    "log_sigmoid",
+    "mish",
+    "relu",
+    "sigmoid",
+    "silu",
+    "sin",
+    "smoothed_relu",
+    "softplus",
+    "softsign",
+    "tanh",
+]
+
+Array = NDArray[np.floating[Any]]
+
+
+# Piecewise linear
+
+
+def identity(a: Array) -> Iterator[Array]:
+    """The identity: a."""
+    yield a.copy()
+    yield np.ones_like(a)
+    yield np.zeros_like(a)
+
+
+def relu(a: Array) -> Iterator[Array]:
+    """The rectifier: max(a, 0)."""
+    yield np.maximum(a, 0)
+    yield (a > 0).astype(a.dtype)
+    yield np.zeros_like(a)
+
+
+def leaky_relu(a: Array, slope: float) -> Iterator[Array]:
+    """The leaky rectifier: a above 0, slope * a below."""
+    yield np.where(a > 0, a, slope * a)
+    yield np.where(a > 0, 1, np.full_like(a, slope))
+    yield np.zeros_like(a)
+
+
+def smoothed_relu(a: Array, iota: float, omega: float) -> Iterator[Array]:
+    """The smoothed leaky rectifier: omega * log(e^(iota a / omega) + e^(a / omega))."""
+    with np.errstate(over="ignore"):
+        distance = (1 - iota) / omega * a
+    p, q = _exponential_odds(distance)
+    yield np.where(a > 0, a, iota * a) + omega * np.log1p(p * q)
+    total = p + q
+    yield iota + (1 - iota) * (p / total)
+    yield ((1 - iota) ** 2 / omega) * (p / total) * (q / total)
+
+
+def hard_tanh(a: Array) -> Iterator[Array]:
+    """The identity between -1 and 1, constant beyond."""
+    yield np.clip(a, -1, 1)
+    yield ((a > -1) & (a <= 1)).astype(a.dtype)
+    yield np.zeros_like(a)
+
+
+# Exponentials
+
+
+def elu(a: Array, alpha: float, scale: float = 1.0) -> Iterator[Array]:
+    """The exponential linear unit: scale * a above 0, scale * alpha * (e^a - 1) below."""
+    negative = np.minimum(a, 0)
+    # expm1 keeps the value near 0, exp the derivatives in the tail: neither follows from the other.
+    yield scale * np.maximum(a, 0) + scale * alpha * np.expm1(negative)
+    curvature = scale * alpha * np.exp(negative)
+    yield np.where(a > 0, scale, curvature)
+    yield np.where(a > 0, 0, curvature)
+
+
+def _exponential_odds(a: Array) -> tuple[Array, Array]:
+    """Return p = min(e^a, 1) and q = min(e^-a, 1), so that p / q = e^a and nothing overflows."""
+    decay = np.exp(-np.abs(a))
+    return np.maximum(decay, a >= 0), np.maximum(decay, a <= 0)
+
+
+def sigmoid(a: Array) -> Iterator[Array]:
+    """The logistic function: 1 / (1 + e^-a)."""
+    p, q = _exponential_odds(a)
+    total = p + q
+    value = p / total
+    yield value
+    first = value * (q / total)
+    yield first
+    # 1 - 2 sigma = -tanh(a / 2), which keeps its relative accuracy near 0.
+    yield -first * np.tanh(a / 2)
+
+
+def softplus(a: Array) -> Iterator[Array]:
+    """The soft rectifier: log(1 + e^a)."""
+    p, q = _exponential_odds(a)
+    yield np.maximum(a, 0) + np.log1p(p * q)
+    total = p + q
+    first = p / total
+    yield first
+    yield first * (q / total)
+
+
+def log_sigmoid(a: Array) -> Iterator[Array]:
+    """The logarithm of the logistic function: -log(1 + e^-a)."""
+    for sign, derivative in zip((-1, 1, -1), softplus(-a), strict=True):
+        yield sign * derivative
+
+
+def silu(a: Array) -> Iterator[Array]:
+    """The sigmoid linear unit: a / (1 + e^-a)."""
+    p, q = _exponential_odds(a)
+    total = p + q
+    sigmoid, complement = p / total, q / total
+    yield a * sigmoid
+    yield sigmoid * (1 + a * complement)
+    yield sigmoid * complement * (2 + a * (complement - sigmoid))
+
+
+def mish(a: Array) -> Iterator[Array]:
+    """Mish: a tanh(log(1 + e^a))."""
+    # The gate tanh(log(1 + e^a)) and its derivatives are homogeneous rational functions of p and q, as p / q = e^a.
+    p, q = _exponential_odds(a)
+    numerator = p * (p + 2 * q)
+    denominator = numerator + 2 * q * q
+    gate = numerator / denominator
+    yield a * gate
+    kernel = 4 * p * q * q / (denominator * denominator)
+    gate_first = kernel * (p + q)
+    yield gate + a * gate_first
+    cubic = 2 * q * q * (p + q) - p * p * (3 * q + 2 * p)
+    yield 2 * gate_first + a * kernel * (cubic / denominator)
+
+
+def tanh(a: Array) -> Iterator[Array]:
+    """The hyperbolic tangent."""
+    value = np.tanh(a)
+    yield value
+    # 1 - value^2 would lose the digits of a small slope.
+    decay = np.exp(-np.abs(a))
+    decay *= decay
+    first = 1 + decay
+    first *= first
+    first = 4 * decay / first
+    yield first
+    yield -2 * value * first
+
+
+# The normal distribution
+
+
+def erf(a: Array) -> Iterator[Array]:
+    """The error function."""
+    yield special.erf(a)
+    # Beyond 30 the density is 0 in either precision; squares of huge numbers would overflow.
+    bounded = np.clip(a, -30, 30)
+    first = 2 / math.sqrt(math.pi) * np.exp(-bounded * bounded)
+    yield first
+    yield -2 * bounded * first
+
+
+def gelu(a: Array) -> Iterator[Array]:
+    """The Gaussian error linear unit: a times the normal distribution function."""
+    distribution = special.ndtr(a)
+    yield a * distribution
+    # Beyond 40 the density is 0 in either precision; squares of huge numbers would overflow.
+    bounded = np.clip(a, -40, 40)
+    square = bounded * bounded
+    density = np.exp(-square / 2) / math.sqrt(2 * math.pi)
+    yield distribution + bounded * density
+    yield density * (2 - square)
+
+
+# Algebraic and trigonometric
+
+
+def arctan(a: Array) -> Iterator[Array]:
+    """The inverse tangent."""
+    yield np.arctan(a)
+    # A square that overflows is only divided by, and the slope has then underflown to 0.
+    with np.errstate(over="ignore"):
+        first = 1 / (1 + a * a)
+    yield first
+    yield -2 * first * (a * first)
+
+
+def softsign(a: Array) -> Iterator[Array]:
+    """The soft sign: a / (1 + |a|)."""
+    shrinkage = 1 / (1 + np.abs(a))
+    yield a * shrinkage
+    first = shrinkage * shrinkage
+    yield first
+    curvature = 2 * first * shrinkage
+    yield np.where(a > 0, -curvature, curvature)
+
+
+def sin(a: Array) -> Iterator[Array]:
+    """The sine."""
+    value = np.sin(a)
+    yield value
+    yield np.cos(a)
+    yield -value
