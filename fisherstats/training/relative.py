@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.checks import arguments
+from fisherstats.checks import arguments, capacity
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
@@ -21,6 +21,9 @@ from fisherstats.training.solvers import Place, inverses
 __all__ = ["RelativeNaturalGradient"]
 
 Array = NDArray[np.floating]
+
+_TILE = 2**22
+"""Numbers in a temporary over (units, inputs, weights)."""
 
 _BERNOULLI = ("tanh", "sigmoid")
 """Activations that are the mean of a binary response, whose slope is its variance."""
@@ -46,6 +49,8 @@ class RelativeNaturalGradient(Preconditioner):
     ------
     ValueError
         If a setting is out of its range.
+    SizeError
+        In a fit, if the inverses of a layer would not fit in memory.
     AssumptionError
         In a fit, if the metric of a neuron plus the damping is not positive definite: a batch smaller than the inputs of a layer,
         or a dead unit, needs a damping.
@@ -107,9 +112,19 @@ def _learning_zones(model: MLP, passed: Forward, law: Law) -> list[Array]:
         for activation, slope in zip(model.activations, passed.slopes, strict=True)
     ]
     n, outputs = passed.natural.shape
-    own = np.broadcast_to(np.eye(outputs, dtype=passed.natural.dtype), (n, outputs, outputs))
-    variance = law.diagonal(own)
+    variance = np.empty_like(passed.natural)
+    identity = np.eye(outputs, dtype=passed.natural.dtype)
+    step = max(1, _TILE // variance.size)
+    for start in range(0, outputs, step):
+        own = identity[:, start : start + step]
+        variance[:, start : start + step] = law.diagonal(np.broadcast_to(own, (n, *own.shape)))
     return [*hidden, variance if passed.link_slope is None else variance * np.square(passed.link_slope)]
+
+
+def _fits(units: int, size: int) -> None:
+    """Require the inverses of a layer, and as much again three times, to fit in memory."""
+    needed = 8 * units * size**2
+    capacity.fits("`RelativeNaturalGradient`", needed, 3 * needed, "use batches smaller than the layers, with a damping above 0.")
 
 
 def _neuron_solver(X: Array, nu: Array, damping: float, place: Place, dtype: np.dtype[np.floating]) -> Callable[[Array], Array]:
@@ -121,9 +136,15 @@ def _neuron_solver(X: Array, nu: Array, damping: float, place: Place, dtype: np.
     precision = float(np.finfo(dtype).eps)
     roots = np.sqrt(nu.T / n)
     if n >= n_in or damping == 0:
-        scaled = roots[:, :, None] * X
-        inverse = inverses(np.matmul(scaled.transpose(0, 2, 1), scaled), damping, place, precision)
+        _fits(len(roots), n_in)
+        metrics = np.empty((len(roots), n_in, n_in))
+        step = max(1, _TILE // X.size)
+        for start in range(0, len(roots), step):
+            scaled = roots[start : start + step, :, None] * X
+            np.matmul(scaled.transpose(0, 2, 1), scaled, out=metrics[start : start + step])
+        inverse = inverses(metrics, damping, place, precision)
         return lambda rows: np.matmul(inverse, rows[:, :, None])[:, :, 0]
+    _fits(len(roots), n)
     middle = inverses(roots[:, :, None] * (X @ X.T) * roots[:, None, :], damping, place, precision)
 
     def solve(rows: Array) -> Array:

@@ -132,6 +132,19 @@ def middle_matrices(plain, name, params, model, y, information, n_draws):
     return middles
 
 
+@pytest.mark.parametrize(("information", "n_draws"), KINDS)
+def test_batches_of_many_blocks_see_the_same_labels(information, n_draws):
+    """The products pass through all inputs at once, the matrices block by block."""
+    model, _, _ = network("categorical")
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(700, 3)), rng.integers(0, 3, 700)
+    gradient = rng.normal(size=model.n_params)
+    settings = {"information": information, "n_draws": n_draws, "damping": 1.0}
+    dense = step(training.NaturalGradient(0.2, **settings), model, y, gradient, x=x)
+    cg = step(training.NaturalGradient(0.2, **settings, solver="cg", tolerance=1e-13), model, y, gradient, x=x)
+    np.testing.assert_allclose(cg, dense, rtol=1e-9, atol=1e-11)
+
+
 def test_one_full_step_solves_a_linear_gaussian_model():
     y = RNG.normal(size=(N, 2))
     covariance = np.array([[1.0, 0.6], [0.6, 2.0]])

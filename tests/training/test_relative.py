@@ -9,6 +9,7 @@ import pytest
 
 import fisherstats as fs
 from fisherstats import training
+from fisherstats.errors import SizeError
 from tests.training.test_natural import batch_of, step
 
 F = fs.families
@@ -105,6 +106,23 @@ def test_a_neuron_alone_is_its_own_natural_gradient():
     relative = step(training.RelativeNaturalGradient(0.3, damping=0), model, y, gradient, x=X)
     natural = step(training.NaturalGradient(0.3, damping=0), model, y, gradient, x=X)
     np.testing.assert_allclose(relative, natural, rtol=1e-11)
+
+
+def test_many_outputs_and_inputs_are_taken_in_pieces(monkeypatch):
+    model = fs.MLP.random([3, 4, 3], activation="tanh", family=F.Categorical(3), rng=1)
+    gradient, y = RNG.normal(size=model.n_params), RNG.integers(0, 3, 6)
+    whole = step(training.RelativeNaturalGradient(0.3, damping=0.1), model, y, gradient, x=X)
+    monkeypatch.setattr("fisherstats.training.relative._TILE", 1)
+    np.testing.assert_allclose(
+        step(training.RelativeNaturalGradient(0.3, damping=0.1), model, y, gradient, x=X), whole, rtol=1e-14
+    )
+
+
+def test_inverses_that_do_not_fit_are_refused(monkeypatch):
+    monkeypatch.setattr("fisherstats.checks.capacity.available_bytes", lambda needed=0: 1000)
+    model = fs.MLP.random([3, 4, 1], activation="tanh", family=F.Bernoulli(), rng=1)
+    with pytest.raises(SizeError, match=r"`RelativeNaturalGradient` needs .* use batches smaller than the layers"):
+        step(training.RelativeNaturalGradient(0.3), model, RNG.integers(0, 2, 6), np.ones(model.n_params), x=X)
 
 
 def test_inverses_serve_for_as_many_steps_as_asked():

@@ -38,9 +38,9 @@ def test_the_hessian_estimator_varies_less(descents):
 
 
 def test_the_score_estimator_is_unstable(descents):
-    _, runs = descents
+    task, runs = descents
     longest = {one: np.array([descent.lengths.max() for descent in runs[one]]) for one in run.ESTIMATORS}
-    assert longest["score"].max() > 10 * longest["hessian"].max()
+    assert longest["score"].max() > {"regression": 30, "classification": 5}[task] * longest["hessian"].max()
     assert np.median(longest["score"]) > 2 * np.median(longest["hessian"])
 
 
