@@ -280,6 +280,13 @@ STATEMENTS = (
     Statement(_2017, "definition", "the relative Fisher information metric of a subsystem", reason=_LATER),
     Statement(_2017, "table of subsystems", "closed forms for neurons and layers", reason=_LATER),
     Statement(
+        _2017,
+        "algorithm",
+        "relative natural gradient descent",
+        ("training.RelativeNaturalGradient",),
+        ("tests/training/test_relative.py",),
+    ),
+    Statement(
         "tutorial",
         "definition",
         "I = E[score score'] = -E[Hessian]",
@@ -289,7 +296,7 @@ STATEMENTS = (
     Statement(
         "tutorial", "theorem", "asymptotic variance of the maximum likelihood estimate", reason="a use of the matrix: later part"
     ),
-    Statement("tutorial", "theorem", "natural gradient", reason="a use of the matrix: later part"),
+    Statement("tutorial", "theorem", "natural gradient", ("training.NaturalGradient",), ("tests/training/test_natural.py",)),
     Statement("tutorial", "theorem", "elastic weight consolidation", reason="a use of the matrix: later part"),
     Statement("tutorial", "definition", "expected gradient length", reason="a use of the matrix: later part"),
 )

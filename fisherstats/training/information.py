@@ -95,6 +95,17 @@ class BatchInformation:
         A, G = self._call.kronecker_mean(self._rows_and_inputs)
         return list(A.values()), list(G.values())
 
+    def rows(self) -> tuple[list[Array], list[Array]]:
+        r"""Return rows of a root by units, (n, R, units), and inputs, (n, n_l + 1), of every layer: :math:`I=\frac1nR^\top R`."""
+        call = self._call
+
+        def block(x: Array, first: int) -> list[Array]:
+            (rows,), inputs = self._rows_and_inputs(x, first)
+            return [*rows, *inputs]
+
+        held: list[Array] = [array.astype(np.float64, copy=False) for array in call.stack(block, call.block_rows())]
+        return held[: call.model.n_layers], held[call.model.n_layers :]
+
     def product(self) -> Product:
         """Return the function v -> I v, (P,) to (P,), at the weights as they are now; in float64."""
         model = MLP([weight.astype(np.float64) for weight in self.batch.model.weights], **_kept(self.batch.model))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.checks import arguments, capacity, training
-from fisherstats.model.network import MLP
 from fisherstats.training.information import INFORMATION, BatchInformation
 from fisherstats.training.network import layer_views
-from fisherstats.training.optimizers import Batch, Steps
+from fisherstats.training.optimizers import Batch
 from fisherstats.training.preconditioning import Preconditioner, Solve
-from fisherstats.training.solvers import Place, cholesky_solver, conjugate_gradients
+from fisherstats.training.solvers import Place, cholesky_solver, conjugate_gradients, span_solver
 
 __all__ = ["DiagonalNaturalGradient", "KroneckerNaturalGradient", "NaturalGradient"]
 
@@ -40,7 +40,7 @@ class NaturalGradient(Preconditioner):
     damping : float, default 1e-3
         lambda, at least 0.
     solver : {"dense", "cg"}, default "dense"
-        ``dense``: Cholesky factor of the P x P matrix. ``cg``: conjugate gradients by products with vectors.
+        ``dense``: Cholesky factor of the matrix. ``cg``: conjugate gradients by products with vectors.
     update_every : int, default 1
         Steps for which an information serves; it is that of the first of them.
     tolerance : float, default 1e-8
@@ -51,7 +51,7 @@ class NaturalGradient(Preconditioner):
     ValueError
         If a setting is out of its range.
     SizeError
-        When a fit starts, if the matrix would not fit in memory.
+        In a fit, if the matrix would not fit in memory.
     AssumptionError
         In a fit, if information and damping together are not positive definite; the message names an eigenvalue or, for ``cg``,
         the curvature of a direction. Nothing is clipped.
@@ -59,7 +59,9 @@ class NaturalGradient(Preconditioner):
     Notes
     -----
     Cost: ``dense`` n P^2 operations for the matrix of n inputs, beside one Jacobian pass (T backward passes), P^3 / 3 for its
-    factor, and 2 P^2 per step that it serves; memory of 2 P^2 numbers. ``cg`` takes about one gradient of the minibatch per
+    factor, and 2 P^2 per step that it serves; memory of 2 P^2 numbers. Where n T < P and the damping is above 0 (not for
+    ``hessian``) the same step is found in the span of n T rows: (n T)^2 (units + inputs) for their products, (n T)^3 / 3 for a
+    factor, 2 T n P per step at most, memory of 2 (n T)^2 numbers. ``cg`` takes about one gradient of the minibatch per
     iteration, two for ``hessian``, in each step; P iterations at most in theory, fewer where eigenvalues cluster; memory of a
     forward pass. It is the solution of least norm where there is no damping, the information is exact and has no full rank.
 
@@ -95,22 +97,25 @@ class NaturalGradient(Preconditioner):
         arguments.choice("solver", self.solver, ("dense", "cg"))
         object.__setattr__(self, "tolerance", arguments.fraction("tolerance", self.tolerance))
 
-    def start(self, model: MLP) -> Steps:
-        """Return the steps of one fit."""
-        if self.solver == "dense":
-            size = 8 * model.n_params**2
-            remedy = "use solver='cg', KroneckerNaturalGradient or RelativeNaturalGradient."
-            capacity.fits("`NaturalGradient` with solver='dense'", size, size, remedy)
-        return super().start(model)
-
     def inverse(self, batch: Batch) -> Solve:
         """Return the function that solves with the damped information of a batch."""
         information = BatchInformation(batch, self.information, self.n_draws)
         place = _place(self, batch)
         if self.solver == "dense":
-            return cholesky_solver(information.matrix(), self.damping, place, _precision(batch))
+            return self._dense(information, batch, place)
         product = information.product()
         return lambda gradient: conjugate_gradients(product, gradient, self.damping, place, self.tolerance)
+
+    def _dense(self, information: BatchInformation, batch: Batch, place: Place) -> Solve:
+        model = batch.model
+        n_rows = len(batch.rows) * model.family.n_outputs
+        in_span = self.information != "hessian" and self.damping > 0 and n_rows < model.n_params
+        size = 8 * min(n_rows, model.n_params) ** 2 if in_span else 8 * model.n_params**2
+        remedy = "use solver='cg', smaller batches with a damping, KroneckerNaturalGradient or RelativeNaturalGradient."
+        capacity.fits("`NaturalGradient` with solver='dense'", size, size, remedy)
+        if in_span:
+            return span_solver(*information.rows(), partial(layer_views, model), self.damping, place)
+        return cholesky_solver(information.matrix(), self.damping, place, _precision(batch))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fisherstats.training.information import call_on
 from fisherstats.training.network import layer_views
 from fisherstats.training.optimizers import Batch
 from fisherstats.training.preconditioning import Preconditioner, Solve
-from fisherstats.training.solvers import Place, inverses
+from fisherstats.training.solvers import Place, above_rounding, inverses
 
 __all__ = ["RelativeNaturalGradient"]
 
@@ -145,7 +145,9 @@ def _neuron_solver(X: Array, nu: Array, damping: float, place: Place, dtype: np.
         inverse = inverses(metrics, damping, place, precision)
         return lambda rows: np.matmul(inverse, rows[:, :, None])[:, :, 0]
     _fits(len(roots), n)
-    middle = inverses(roots[:, :, None] * (X @ X.T) * roots[:, None, :], damping, place, precision)
+    products = roots[:, :, None] * (X @ X.T) * roots[:, None, :]
+    above_rounding(damping, products, n_in, place)
+    middle = inverses(products, damping, place, 0.0)
 
     def solve(rows: Array) -> Array:
         along = np.matmul(middle, (roots * (rows @ X.T))[:, :, None])[:, :, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 from fisherstats.checks import training
 from fisherstats.training.information import Product
 
-__all__ = ["Place", "cholesky_solver", "conjugate_gradients", "damped", "inverses"]
+__all__ = ["Place", "above_rounding", "cholesky_solver", "conjugate_gradients", "damped", "inverses", "span_solver"]
 
 Array = NDArray[np.floating]
 
@@ -52,6 +53,37 @@ def cholesky_solver(matrix: Array, damping: float, place: Place, precision: floa
     return solve
 
 
+def span_solver(
+    rows: Sequence[Array], inputs: Sequence[Array], views: Callable[[Array], list[Array]], damping: float, place: Place
+) -> Product:
+    r"""Return the function that solves with :math:`\frac1nR^\top R+\lambda1`, in the span of the rows.
+
+    The inverse is :math:`\frac1\lambda(1-\frac1nR^\top(\frac1nRR^\top+\lambda1)^{-1}R)`. The rows are factored over units and
+    inputs of each layer, so :math:`RR^\top` is a sum over layers of products of two small Gram matrices; R is never built.
+    """
+    n, count, _ = rows[0].shape
+    gram = np.zeros((n, count, n, count))
+    for R, h_bar in zip(rows, inputs, strict=True):
+        flat = R.reshape(n * count, -1)
+        gram += (flat @ flat.T).reshape(gram.shape) * (h_bar @ h_bar.T)[:, None, :, None]
+    gram /= n
+    middle = gram.reshape(n * count, -1)
+    above_rounding(damping, middle, sum(R.shape[2] * h_bar.shape[1] for R, h_bar in zip(rows, inputs, strict=True)), place)
+    solve_span = cholesky_solver(middle, damping, place, 0.0)
+
+    def solve(b: Array) -> Array:
+        along = np.zeros((n, count))
+        for R, h_bar, part in zip(rows, inputs, views(b), strict=True):
+            along += np.matmul(R, (h_bar @ part.T)[:, :, None])[:, :, 0]
+        weights = solve_span(along.ravel()).reshape(n, 1, count) / n
+        solution = np.array(b)
+        for R, h_bar, part in zip(rows, inputs, views(solution), strict=True):
+            part -= np.matmul(weights, R)[:, 0].T @ h_bar
+        return np.divide(solution, damping, out=solution)
+
+    return solve
+
+
 def inverses(matrices: Array, damping: float, place: Place, precision: float) -> NDArray[np.float64]:
     """Return the inverses of (matrix + damping identity), one for each of the leading axis, by Cholesky factors.
 
@@ -68,6 +100,13 @@ def inverses(matrices: Array, damping: float, place: Place, precision: float) ->
     roots = np.linalg.inv(factors)
     found: NDArray[np.float64] = np.matmul(np.swapaxes(roots, -1, -2), roots)
     return found
+
+
+def above_rounding(damping: float, matrices: Array, size: int, place: Place) -> None:
+    """Require a damping above the rounding of size x size matrices that have these positive eigenvalues, and else 0."""
+    largest = float(np.diagonal(matrices, axis1=-2, axis2=-1).max())
+    if damping <= size * np.finfo(np.float64).eps * largest:
+        training.indefinite(*place, 0.0)
 
 
 def _definite(factors: Array, size: Array, precision: float) -> bool:

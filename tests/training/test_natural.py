@@ -49,41 +49,44 @@ def step(optimizer, model, y, gradient, **settings):
     return optimizer.start(batch.model).step(gradient, batch)
 
 
-def expected_matrix(name, model, y, information, n_draws):
+def expected_matrix(name, model, y, information, n_draws, x=X):
     """The whole matrix: index loops for exact and empirical, the public estimators with the seed that the step draws."""
     _, _, activations, _, params = CASES[name]
     if information in ("score", "hessian"):
         seed = np.random.SeedSequence(int(np.random.Generator(np.random.Philox(key=5)).integers(2**63)))
-        found = fs.estimate_fisher(model, X, estimator=information, n_draws=n_draws, rng=seed, view="full")
+        found = fs.estimate_fisher(model, x, estimator=information, n_draws=n_draws, rng=seed, view="full")
         return found.values
     if params is None:
         if information == "exact":
-            return fs.fisher_information(model, X, view="full").values
-        return fs.empirical_fisher(model, X, y, view="full").empirical.values
+            return fs.fisher_information(model, x, view="full").values
+        return fs.empirical_fisher(model, x, y, view="full").empirical.values
     plain = naive.Network.named(model.weights, activations)
     if information == "empirical":
-        return naive.empirical_fisher(plain, name, params, X, y)[0]
-    laws = naive.input_laws(plain, name, params, X)
+        return naive.empirical_fisher(plain, name, params, x, y)[0]
+    laws = naive.input_laws(plain, name, params, x)
     return np.mean([np.einsum("k,kpq->pq", law.probabilities, law.score) for law in laws], axis=0)
 
 
 KINDS = [("exact", None), ("score", 3), ("hessian", 40), ("empirical", None)]
 
 
+@pytest.mark.parametrize("copies", [1, 4], ids=["in the span of the rows", "whole matrix"])
 @pytest.mark.parametrize(("information", "n_draws"), KINDS)
 @pytest.mark.parametrize("name", CASES)
-def test_steps_are_those_of_dense_linear_algebra(name, information, n_draws):
+def test_steps_are_those_of_dense_linear_algebra(name, information, n_draws, copies):
     model, y, _ = network(name)
+    x, y = np.tile(X, (copies, 1)), np.concatenate([y] * copies)
+    assert (len(x) * model.family.n_outputs < model.n_params) == (copies == 1)
     gradient = np.random.default_rng(1).normal(size=model.n_params)
-    matrix = expected_matrix(name, model, y, information, n_draws)
+    matrix = expected_matrix(name, model, y, information, n_draws, x)
     damping = 0.3 + max(0.0, -float(np.linalg.eigvalsh(matrix)[0]))
     settings = {"information": information, "n_draws": n_draws, "damping": damping}
     expected = -0.2 * np.linalg.solve(matrix + damping * np.eye(len(matrix)), gradient)
-    dense = step(training.NaturalGradient(0.2, **settings), model, y, gradient)
+    dense = step(training.NaturalGradient(0.2, **settings), model, y, gradient, x=x)
     np.testing.assert_allclose(dense, expected, rtol=1e-10, atol=1e-11)
-    cg = step(training.NaturalGradient(0.2, **settings, solver="cg", tolerance=1e-12), model, y, gradient)
+    cg = step(training.NaturalGradient(0.2, **settings, solver="cg", tolerance=1e-12), model, y, gradient, x=x)
     np.testing.assert_allclose(cg, expected, rtol=1e-9, atol=1e-10)
-    diagonal = step(training.DiagonalNaturalGradient(0.2, **settings), model, y, gradient)
+    diagonal = step(training.DiagonalNaturalGradient(0.2, **settings), model, y, gradient, x=x)
     np.testing.assert_allclose(diagonal, -0.2 * gradient / (np.diag(matrix) + damping), rtol=1e-10)
 
 
@@ -297,14 +300,16 @@ def test_an_indefinite_information_is_refused(solver):
     "optimizer",
     [
         training.NaturalGradient(1.0, damping=0),
+        training.NaturalGradient(1.0, damping=1e-16),
         training.KroneckerNaturalGradient(1.0, damping=0),
         training.RelativeNaturalGradient(1.0, damping=0),
+        training.RelativeNaturalGradient(1.0, damping=1e-17),
     ],
     ids=repr,
 )
 def test_a_singular_information_is_refused(optimizer):
     model, y, _ = network("gaussian")
-    with pytest.raises(AssumptionError, match=r"positive definite, got 0 where its smallest eigenvalue is .* in step 1"):
+    with pytest.raises(AssumptionError, match=r"positive definite, got \S+ where its smallest eigenvalue is .* in step 1"):
         training.fit(model, X[:2], y[:2], optimizer=optimizer, epochs=1, batch_size=2, rng=0)
 
 
@@ -324,11 +329,28 @@ def test_a_diagonal_that_is_not_positive_is_refused():
         step(optimizer, model, y[:1], np.ones(model.n_params), x=X[:1])
 
 
-def test_a_matrix_that_does_not_fit_is_refused_before_the_first_step():
+def test_a_matrix_that_does_not_fit_is_refused():
     model = fs.MLP([np.zeros((1000, 2001))], activation=[], family=F.Gaussian(1000))
-    with pytest.raises(SizeError, match=r"`NaturalGradient` with solver='dense' needs .* use solver='cg', Kronecker"):
-        training.NaturalGradient(1.0).start(model)
-    training.NaturalGradient(1.0, solver="cg").start(model)
+    x, y, gradient = np.ones((1, 2000)), np.zeros((1, 1000)), np.ones(model.n_params)
+    with pytest.raises(SizeError, match=r"`NaturalGradient` with solver='dense' needs .* use solver='cg', smaller batches"):
+        step(training.NaturalGradient(1.0, damping=0), model, y, gradient, x=x)
+    # One input's information has a rank of 1000 for two million parameters.
+    step(training.NaturalGradient(1.0, damping=0.1), model, y, gradient, x=x)
+
+
+@pytest.mark.parametrize(("information", "n_draws"), [kind for kind in KINDS if kind[0] != "hessian"])
+@pytest.mark.parametrize("name", CASES)
+def test_fewer_rows_than_parameters_give_the_same_step(name, information, n_draws, monkeypatch):
+    model, y, _ = network(name)
+    assert 2 * model.family.n_outputs < model.n_params
+    gradient = np.random.default_rng(1).normal(size=model.n_params)
+    optimizer = training.NaturalGradient(0.2, information, n_draws, damping=0.01)
+    in_span = step(optimizer, model, y[:2], gradient, x=X[:2])
+    monkeypatch.setattr("fisherstats.training.natural.span_solver", None)
+    with pytest.raises(TypeError, match="not callable"):
+        step(optimizer, model, y[:2], gradient, x=X[:2])
+    cg = training.NaturalGradient(0.2, information, n_draws, damping=0.01, solver="cg", tolerance=1e-13)
+    np.testing.assert_allclose(in_span, step(cg, model, y[:2], gradient, x=X[:2]), rtol=1e-9, atol=1e-9)
 
 
 def test_conjugate_gradients_that_do_not_end_are_refused():
