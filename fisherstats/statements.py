@@ -361,6 +361,13 @@ STATEMENTS = (
         ("tests/test_relative.py",),
     ),
     Statement(
+        _2017,
+        "algorithm",
+        "relative natural gradient descent",
+        ("training.RelativeNaturalGradient",),
+        ("tests/training/test_relative.py",),
+    ),
+    Statement(
         "tutorial",
         "definition",
         "I = E[score score'] = -E[Hessian]",
@@ -370,7 +377,7 @@ STATEMENTS = (
     Statement(
         "tutorial", "theorem", "asymptotic variance of the maximum likelihood estimate", reason="a use of the matrix: later part"
     ),
-    Statement("tutorial", "theorem", "natural gradient", reason="a use of the matrix: later part"),
+    Statement("tutorial", "theorem", "natural gradient", ("training.NaturalGradient",), ("tests/training/test_natural.py",)),
     Statement("tutorial", "theorem", "elastic weight consolidation", reason="a use of the matrix: later part"),
     Statement("tutorial", "definition", "expected gradient length", reason="a use of the matrix: later part"),
 )

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fisherstats.checks.arguments import shown
-from fisherstats.errors import TrainingDiverged
+from fisherstats.checks.arguments import positive_integer, shown
+from fisherstats.errors import AssumptionError, TrainingDiverged
 
 __all__ = [
     "callback_coordinates",
@@ -18,8 +18,10 @@ __all__ = [
     "callbacks",
     "decay",
     "diverged",
+    "draws_of",
     "function_of_model",
     "in_memory",
+    "indefinite",
     "limits",
     "nesterov_momentum",
     "optimizer_object",
@@ -28,6 +30,7 @@ __all__ = [
     "prefix_text",
     "strengths",
     "two_decays",
+    "unsolved",
     "validation_pair",
 ]
 
@@ -180,4 +183,33 @@ def diverged(epoch: int, step: int, what: str) -> NoReturn:
     """Stop a training whose numbers have left the float range."""
     raise TrainingDiverged(
         f"Training stopped in epoch {epoch}, step {step}: {what}. Lower the `learning_rate`, or scale the inputs to order one."
+    )
+
+
+def draws_of(information: str, n_draws: Any) -> int | None:
+    """Return the labels per input where the information is estimated from drawn labels; refuse them elsewhere."""
+    drawn = information in ("score", "hessian")
+    if drawn and n_draws is None:
+        raise ValueError(f"`n_draws` must be given with information={information!r}, got None; n_draws=1 is one label per input.")
+    if not drawn and n_draws is not None:
+        raise ValueError(
+            f"`n_draws` goes with information='score' or 'hessian' only, got n_draws={shown(n_draws)} with "
+            f"information={information!r}; leave `n_draws` out."
+        )
+    return None if n_draws is None else positive_integer("n_draws", n_draws)
+
+
+def indefinite(what: str, damping: float, step: int, curvature: float) -> NoReturn:
+    """Refuse a damped information that is not positive definite; `curvature` is at least an eigenvalue without the damping."""
+    raise AssumptionError(
+        f"`damping` must make the {what} of every minibatch positive definite, got {damping:g} where its smallest eigenvalue is "
+        f"{curvature:.2g} or less, in step {step}; raise `damping`, or use larger batches, more draws or information='exact'."
+    )
+
+
+def unsolved(what: str, step: int, tolerance: float) -> NoReturn:
+    """Stop where conjugate gradients do not come to an end."""
+    raise AssumptionError(
+        f"`tolerance` must be within reach of conjugate gradients, got {tolerance:g} with the {what} of step {step}; raise "
+        "`tolerance` or `damping`, or use solver='dense'."
     )

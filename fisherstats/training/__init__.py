@@ -1,7 +1,8 @@
 """Training by maximum likelihood, with penalties on the weights and a record of any labelled quantity along the way.
 
-`fit` is the loop; `SGD` and `Adam` decide the steps, `Frobenius`, `Spectral`, `GroupWise` and `SpectralProjection` restrain the
-weights. `Optimizer` and `Penalty` are what to subclass for others.
+`fit` is the loop; `SGD`, `Adam` and the natural gradients (`NaturalGradient`, `DiagonalNaturalGradient`,
+`KroneckerNaturalGradient`, `RelativeNaturalGradient`) decide the steps, `Frobenius`, `Spectral`, `GroupWise` and
+`SpectralProjection` restrain the weights. `Optimizer` and `Penalty` are what to subclass for others.
 """
 
 from __future__ import annotations
@@ -9,18 +10,24 @@ from __future__ import annotations
 from fisherstats.training.batches import batches
 from fisherstats.training.fitting import Fitted, fit
 from fisherstats.training.history import record
+from fisherstats.training.natural import DiagonalNaturalGradient, KroneckerNaturalGradient, NaturalGradient
 from fisherstats.training.optimizers import SGD, Adam, Batch, Optimizer, Steps
 from fisherstats.training.penalties import Frobenius, GroupWise, Penalty, Restraint, Spectral, SpectralProjection
+from fisherstats.training.relative import RelativeNaturalGradient
 
 __all__ = [
     "SGD",
     "Adam",
     "Batch",
+    "DiagonalNaturalGradient",
     "Fitted",
     "Frobenius",
     "GroupWise",
+    "KroneckerNaturalGradient",
+    "NaturalGradient",
     "Optimizer",
     "Penalty",
+    "RelativeNaturalGradient",
     "Restraint",
     "Spectral",
     "SpectralProjection",

@@ -1,0 +1,198 @@
+r"""The information of a minibatch, as an optimiser needs it: a matrix, products with vectors, a diagonal, Kronecker factors.
+
+The closed forms are those of the public functions: exact, score and empirical information differ in the matrix between two
+Jacobians only, and all are sums of squared rows :math:`R^\top R`. The Hessian estimate adds a term linear in the mean residual.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats import engines, monte_carlo
+from fisherstats.calls import Call
+from fisherstats.closed_form import assembly, fisher
+from fisherstats.model import derivatives
+from fisherstats.model.derivatives import Forward
+from fisherstats.model.families import Draw, Law, SecondMoment
+from fisherstats.model.network import MLP
+from fisherstats.streaming import Rows
+from fisherstats.training.network import layer_views
+from fisherstats.training.optimizers import Batch
+
+__all__ = ["INFORMATION", "BatchInformation", "Product", "call_on"]
+
+Array = NDArray[np.floating]
+Product = Callable[[Array], Array]
+
+INFORMATION = ("exact", "score", "hessian", "empirical")
+
+
+def call_on(batch: Batch) -> Call:
+    """Return what runs block functions over the inputs of a batch."""
+    model = batch.model
+    rows = Rows(batch.x, batch.data.dtype, known_finite=True)
+    engine = engines.resolve(None, model.family.labels_are_classes)
+    return Call(model, rows, None, engine, batch.data.num_threads, False)
+
+
+@dataclass(frozen=True)
+class BatchInformation:
+    """The information of the network at the inputs of a batch.
+
+    Parameters
+    ----------
+    batch : Batch
+        The batch and the network. The seed of the labels is the next number of its stream.
+    kind : {"exact", "score", "hessian", "empirical"}
+        What stands for the information.
+    n_draws : int or None
+        Labels per input for score and hessian.
+    """
+
+    batch: Batch
+    kind: str
+    n_draws: int | None
+
+    @cached_property
+    def _call(self) -> Call:
+        return call_on(self.batch)
+
+    @cached_property
+    def _seed(self) -> np.random.SeedSequence:
+        return np.random.SeedSequence(int(self.batch.rng.integers(2**63)))
+
+    def matrix(self) -> Array:
+        """Return the symmetric matrix, (P, P)."""
+        if self.kind == "hessian":
+            return self._hessian_matrix()
+        (found,) = self._call.pair_mean(self._rows_and_inputs, cross_layers=True)
+        return found[0, 0]
+
+    def diagonal(self) -> Array:
+        """Return the diagonal, (P,)."""
+        call, second_order = self._call, self.kind == "hessian"
+
+        def block(x: Array, first: int) -> tuple[list[Any], list[Array]]:
+            passed, law = call.pass_through(x, first, 1 + second_order)
+            G = call.jacobians(passed)
+            if second_order:
+                S = derivatives.curvatures(call.model, passed, G, self._draw(law, first).mean)
+                return [(fisher.hessian_factors(law, G, S), 2)], passed.inputs
+            return [(fisher.unit_factors(self._middle(law, first, len(x)), G), 2)], passed.inputs
+
+        (found,) = call.diagonal_mean(block, second_order)
+        return found
+
+    def kronecker_factors(self) -> tuple[list[Array], list[Array]]:
+        r"""Return the means of :math:`\bar h_l\bar h_l^\top` and of :math:`G_l^\top SG_l` per layer, in float64."""
+        A, G = self._call.kronecker_mean(self._rows_and_inputs)
+        return list(A.values()), list(G.values())
+
+    def rows(self) -> tuple[list[Array], list[Array]]:
+        r"""Return rows of a root by units, (n, R, units), and inputs, (n, n_l + 1), of every layer: :math:`I=\frac1nR^\top R`."""
+        call = self._call
+
+        def block(x: Array, first: int) -> list[Array]:
+            (rows,), inputs = self._rows_and_inputs(x, first)
+            return [*rows, *inputs]
+
+        held: list[Array] = [array.astype(np.float64, copy=False) for array in call.stack(block, call.block_rows())]
+        return held[: call.model.n_layers], held[call.model.n_layers :]
+
+    def product(self) -> Product:
+        """Return the function v -> I v, (P,) to (P,), at the weights as they are now; in float64."""
+        model = MLP([weight.astype(np.float64) for weight in self.batch.model.weights], **_kept(self.batch.model))
+        x = self.batch.x.astype(np.float64)
+        passed, law = dataclasses.replace(self._call, model=model).pass_through(x, 0, 1 + (self.kind == "hessian"))
+        if self.kind in ("exact", "hessian"):
+            middle = law.product
+        else:
+            n, outputs = passed.natural.shape
+            root = self._middle(law, 0, n).rows(np.broadcast_to(np.eye(outputs), (n, outputs, outputs)))
+            middle = lambda z: np.matmul(root.transpose(0, 2, 1), np.matmul(root, z))  # noqa: E731
+        residual = self._draw(law, 0).mean if self.kind == "hessian" else None
+
+        def times(v: Array) -> Array:
+            weighted = middle(derivatives.push_forward(model, passed, v)[:, :, None])[:, :, 0]
+            result = np.empty(model.n_params)
+            into = layer_views(model, result)
+            for own, back, h_bar in zip(into, derivatives.gradients(model, passed, weighted), passed.inputs, strict=True):
+                np.matmul(back.T, h_bar, out=own)
+            if residual is not None:
+                _subtract_curvature(model, passed, residual, v, into)
+            return np.divide(result, len(x), out=result)
+
+        return times
+
+    def _middle(self, law: Law, first: int, count: int) -> SecondMoment:
+        """Return the matrix between two Jacobians: Cov t, the mean of r r' over draws, or r r' at the data labels."""
+        if self.kind == "exact":
+            return law
+        if self.kind == "empirical":
+            return fisher.at_labels(law, self.batch.y[first : first + count])
+        drawn = self._draw(law, first).second
+        assert drawn is not None
+        return drawn
+
+    def _draw(self, law: Law, first: int) -> Draw:
+        assert self.n_draws is not None
+        return monte_carlo.draw(self._call.model.family, law, self._seed, first, self.n_draws, self.kind == "score")
+
+    def _rows_and_inputs(self, x: Array, first: int) -> tuple[list[list[Array]], list[Array]]:
+        passed, law = self._call.pass_through(x, first)
+        return [fisher.root_rows(self._call.model, passed, self._middle(law, first, len(x)))], passed.inputs
+
+    def _hessian_matrix(self) -> Array:
+        call = self._call
+        layers = range(call.model.n_layers)
+        pairs = [(left, right) for left in layers for right in layers[left:]]
+
+        def block(x: Array, first: int) -> list[Array]:
+            passed, law = call.pass_through(x, first, 2)
+            G = derivatives.jacobians(call.model, passed)
+            hessian = derivatives.hessian_blocks(call.model, passed, G, self._draw(law, first).mean[:, None, :])
+            found = fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, True, False)
+            return [found[pair] for pair in pairs]
+
+        means = call.mean(block, call.block_rows(second_order=True))
+        return assembly.full_matrix(dict(zip(pairs, means, strict=True)), call.model.layer_slices())
+
+
+def _kept(model: MLP) -> dict[str, Any]:
+    return {"activation": model.activations, "family": model.family}
+
+
+def _subtract_curvature(model: MLP, passed: Forward, residual: Array, v: Array, into: list[Array]) -> None:
+    r"""Subtract :math:`\sum_i\sum_a r_aH^av` from the parts of a parameter vector, by one pass each way.
+
+    The derivative along v of the gradient :math:`g_l\bar h_l^\top` of :math:`r^\top h_L`, with dots for derivatives along v:
+    :math:`\dot g_l\bar h_l^\top+g_l\dot{\bar h}_l^\top`, where
+    :math:`\dot g_l=\sigma'\circ(W^{-\top}\dot g_{l+1}+V^{-\top}g_{l+1})+\sigma''\circ W^{-\top}g_{l+1}\circ\dot a_{l+1}`.
+    """
+    directions = layer_views(model, v)
+    tangents: list[Array] = []
+    moved: list[Array] = [np.zeros_like(passed.inputs[0][:, :-1])]
+    for layer, (weight, direction) in enumerate(zip(model.weights, directions, strict=True)):
+        tangents.append(passed.inputs[layer] @ direction.T + moved[-1] @ weight[:, :-1].T)
+        if layer < model.n_layers - 1:
+            moved.append(passed.slopes[layer] * tangents[-1])
+    g, g_dot = residual, np.zeros_like(residual)
+    if passed.link_slope is not None and passed.link_bend is not None:
+        g, g_dot = residual * passed.link_slope, residual * passed.link_bend * tangents[-1]
+    for layer in range(model.n_layers - 1, -1, -1):
+        into[layer] -= g_dot.T @ passed.inputs[layer]
+        into[layer][:, :-1] -= g.T @ moved[layer]
+        if layer > 0:
+            kernel, slope = model.weights[layer][:, :-1], passed.slopes[layer - 1]
+            back = g @ kernel
+            g_dot = (
+                slope * (g_dot @ kernel + g @ directions[layer][:, :-1]) + passed.bends[layer - 1] * back * tangents[layer - 1]
+            )
+            g = slope * back

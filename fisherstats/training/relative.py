@@ -1,0 +1,157 @@
+"""Relative natural gradient: every neuron is a subsystem with a metric of its own, given the layer below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.checks import arguments, capacity
+from fisherstats.model.derivatives import Forward
+from fisherstats.model.families import Law
+from fisherstats.model.network import MLP
+from fisherstats.training.information import call_on
+from fisherstats.training.network import layer_views
+from fisherstats.training.optimizers import Batch
+from fisherstats.training.preconditioning import Preconditioner, Solve
+from fisherstats.training.solvers import Place, above_rounding, inverses
+
+__all__ = ["RelativeNaturalGradient"]
+
+Array = NDArray[np.floating]
+
+_TILE = 2**22
+"""Numbers in a temporary over (units, inputs, weights)."""
+
+_BERNOULLI = ("tanh", "sigmoid")
+"""Activations that are the mean of a binary response, whose slope is its variance."""
+
+
+@dataclass(frozen=True)
+class RelativeNaturalGradient(Preconditioner):
+    r"""Relative natural gradient: :math:`w\leftarrow w-\eta\,(\bar g+\lambda\,1)^{-1}\partial L/\partial w` for each neuron.
+
+    :math:`\bar g=\frac1nX^\top\mathrm{diag}(\nu)X` is the relative Fisher information of the neuron's weights w (Sun & Nielsen
+    2017), X the n inputs :math:`\bar h_l` of its layer over the minibatch and :math:`\nu` its effective learning zone there.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Step size eta, above 0.
+    damping : float, default 1e-3
+        lambda, at least 0.
+    update_every : int, default 100
+        Minibatches for which the inverses serve; they are those of the first of them.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range.
+    SizeError
+        In a fit, if the inverses of a layer would not fit in memory.
+    AssumptionError
+        In a fit, if the metric of a neuron plus the damping is not positive definite: a batch smaller than the inputs of a layer,
+        or a dead unit, needs a damping.
+
+    Notes
+    -----
+    A hidden unit answers with :math:`\nu=\sigma'(a)` for tanh and sigmoid, whose response is binary, and with
+    :math:`\nu=\sigma'(a)^2` for all others, whose response is Gaussian of unit variance. An output answers by the family:
+    :math:`\nu=I(h)_{aa}`, times the square of the link's slope; for softmax that is :math:`\eta_a(1-\eta_a)`, the block of the
+    neuron in the metric of the layer. Nothing is carried back through the network.
+
+    Cost for a layer of a neurons and b inputs: a n b^2 + a b^3 for the metrics of n inputs and their inverses by batched
+    Cholesky factors, a b^2 per step and in memory. Where n < b and the damping is above 0 they are solved in the span of the
+    inputs: a n^2 (b + n) once, 2 a n b per step, a n^2 + n b numbers in memory, and the same result.
+
+    Examples
+    --------
+    >>> import fisherstats as fs
+    >>> fs.training.RelativeNaturalGradient(0.01, damping=0.1)
+    RelativeNaturalGradient(learning_rate=0.01, damping=0.1, update_every=100)
+    """
+
+    learning_rate: float
+    damping: float = 1e-3
+    update_every: int = 100
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "learning_rate", arguments.positive_number("learning_rate", self.learning_rate))
+        object.__setattr__(self, "damping", arguments.non_negative_number("damping", self.damping))
+        object.__setattr__(self, "update_every", arguments.positive_integer("update_every", self.update_every))
+
+    def inverse(self, batch: Batch) -> Solve:
+        """Return the function that solves with the damped metrics of a batch, neuron by neuron."""
+        model = batch.model
+        passed, law = call_on(batch).pass_through(batch.x, 0)
+        solvers = []
+        for layer, (X, nu) in enumerate(zip(passed.inputs, _learning_zones(model, passed, law), strict=True)):
+            place = Place(f"relative information of layer {layer}", self.damping, batch.number + 1)
+            solvers.append(_neuron_solver(X.astype(np.float64), nu.astype(np.float64), self.damping, place, X.dtype))
+
+        def solve(gradient: Array) -> Array:
+            direction = np.empty_like(gradient)
+            into = layer_views(model, direction)
+            for solver, own, part in zip(solvers, layer_views(model, gradient), into, strict=True):
+                part[...] = solver(own)
+            return direction
+
+        return solve
+
+
+def _learning_zones(model: MLP, passed: Forward, law: Law) -> list[Array]:
+    r"""Return :math:`\nu_f` of every unit and input per layer, (n, units): the table of Sun & Nielsen 2017.
+
+    tanh neuron :math:`\mathrm{sech}^2(a)`, sigmoid neuron :math:`\mathrm{sigm}(a)(1-\mathrm{sigm}(a))`, any other f with a
+    Gaussian response of unit variance :math:`f'(a)^2`, softmax :math:`\eta_a-\eta_a^2`, any family :math:`I(h)_{aa}`.
+    """
+    hidden = [
+        slope if activation.name in _BERNOULLI else np.square(slope)
+        for activation, slope in zip(model.activations, passed.slopes, strict=True)
+    ]
+    n, outputs = passed.natural.shape
+    variance = np.empty_like(passed.natural)
+    identity = np.eye(outputs, dtype=passed.natural.dtype)
+    step = max(1, _TILE // variance.size)
+    for start in range(0, outputs, step):
+        own = identity[:, start : start + step]
+        variance[:, start : start + step] = law.diagonal(np.broadcast_to(own, (n, *own.shape)))
+    return [*hidden, variance if passed.link_slope is None else variance * np.square(passed.link_slope)]
+
+
+def _fits(units: int, size: int) -> None:
+    """Require the inverses of a layer, and as much again three times, to fit in memory."""
+    needed = 8 * units * size**2
+    capacity.fits("`RelativeNaturalGradient`", needed, 3 * needed, "use batches smaller than the layers, with a damping above 0.")
+
+
+def _neuron_solver(X: Array, nu: Array, damping: float, place: Place, dtype: np.dtype[np.floating]) -> Callable[[Array], Array]:
+    r"""Return the function that solves with :math:`\frac1nX^\top\mathrm{diag}(\nu_o)X+\lambda1` for the row o of a matrix.
+
+    With :math:`S=\mathrm{diag}(\sqrt{\nu/n})X` the inverse is also :math:`\frac1\lambda(1-S^\top(SS^\top+\lambda1)^{-1}S)`.
+    """
+    n, n_in = X.shape
+    precision = float(np.finfo(dtype).eps)
+    roots = np.sqrt(nu.T / n)
+    if n >= n_in or damping == 0:
+        _fits(len(roots), n_in)
+        metrics = np.empty((len(roots), n_in, n_in))
+        step = max(1, _TILE // X.size)
+        for start in range(0, len(roots), step):
+            scaled = roots[start : start + step, :, None] * X
+            np.matmul(scaled.transpose(0, 2, 1), scaled, out=metrics[start : start + step])
+        inverse = inverses(metrics, damping, place, precision)
+        return lambda rows: np.matmul(inverse, rows[:, :, None])[:, :, 0]
+    _fits(len(roots), n)
+    products = roots[:, :, None] * (X @ X.T) * roots[:, None, :]
+    above_rounding(damping, products, n_in, place)
+    middle = inverses(products, damping, place, 0.0)
+
+    def solve(rows: Array) -> Array:
+        along = np.matmul(middle, (roots * (rows @ X.T))[:, :, None])[:, :, 0]
+        solution: Array = (rows - (roots * along) @ X) / damping
+        return solution
+
+    return solve
