@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.checks import arguments, capacity
-from fisherstats.model.derivatives import Forward
-from fisherstats.model.families import Law
-from fisherstats.model.network import MLP
+from fisherstats.closed_form.relative import Responses, coefficients
 from fisherstats.training.information import call_on
 from fisherstats.training.network import layer_views
 from fisherstats.training.optimizers import Batch
@@ -24,9 +22,6 @@ Array = NDArray[np.floating]
 
 _TILE = 2**22
 """Numbers in a temporary over (units, inputs, weights)."""
-
-_BERNOULLI = ("tanh", "sigmoid")
-"""Activations that are the mean of a binary response, whose slope is its variance."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,7 @@ class RelativeNaturalGradient(Preconditioner):
         model = batch.model
         passed, law = call_on(batch).pass_through(batch.x, 0)
         solvers = []
-        for layer, (X, nu) in enumerate(zip(passed.inputs, _learning_zones(model, passed, law), strict=True)):
+        for layer, (X, nu) in enumerate(zip(passed.inputs, coefficients(model, passed, law, Responses()), strict=True)):
             place = Place(f"relative information of layer {layer}", self.damping, batch.number + 1)
             solvers.append(_neuron_solver(X.astype(np.float64), nu.astype(np.float64), self.damping, place, X.dtype))
 
@@ -99,26 +94,6 @@ class RelativeNaturalGradient(Preconditioner):
             return direction
 
         return solve
-
-
-def _learning_zones(model: MLP, passed: Forward, law: Law) -> list[Array]:
-    r"""Return :math:`\nu_f` of every unit and input per layer, (n, units): the table of Sun & Nielsen 2017.
-
-    tanh neuron :math:`\mathrm{sech}^2(a)`, sigmoid neuron :math:`\mathrm{sigm}(a)(1-\mathrm{sigm}(a))`, any other f with a
-    Gaussian response of unit variance :math:`f'(a)^2`, softmax :math:`\eta_a-\eta_a^2`, any family :math:`I(h)_{aa}`.
-    """
-    hidden = [
-        slope if activation.name in _BERNOULLI else np.square(slope)
-        for activation, slope in zip(model.activations, passed.slopes, strict=True)
-    ]
-    n, outputs = passed.natural.shape
-    variance = np.empty_like(passed.natural)
-    identity = np.eye(outputs, dtype=passed.natural.dtype)
-    step = max(1, _TILE // variance.size)
-    for start in range(0, outputs, step):
-        own = identity[:, start : start + step]
-        variance[:, start : start + step] = law.diagonal(np.broadcast_to(own, (n, *own.shape)))
-    return [*hidden, variance if passed.link_slope is None else variance * np.square(passed.link_slope)]
 
 
 def _fits(units: int, size: int) -> None:
