@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import dask.array
 import numpy as np
@@ -13,6 +16,7 @@ from threadpoolctl import threadpool_info
 
 import fisherstats as fs
 from fisherstats import streaming
+from fisherstats.streaming import rows as rows_of
 
 N_INPUTS = 2500
 
@@ -158,3 +162,113 @@ def test_number_of_threads_from_the_environment(model, x, monkeypatch):
     monkeypatch.setenv("FISHERSTATS_NUM_THREADS", "many")
     with pytest.raises(ValueError, match="FISHERSTATS_NUM_THREADS"):
         fs.fisher_information(model, x)
+
+
+@pytest.mark.parametrize("rows", [16, 32, 128, 256])
+@pytest.mark.parametrize("halves", [False, True])
+def test_sizes_of_blocks(rows, halves):
+    for n in (1, 15, 16, 17, 31, 32, 33, 100, 128, 129, 1000, 2048, 5000):
+        sizes = rows_of.block_sizes(n, rows, halves)
+        firsts = np.cumsum([0, *sizes[:-1]])
+        assert sum(sizes) == n
+        assert min(sizes) > 0
+        assert max(sizes) <= rows
+        assert not (firsts % streaming.STREAM_ROWS).any()
+        # A border that is a multiple of the block stays where it is when inputs are added.
+        borders = set(range(rows, n, rows))
+        assert borders <= set(firsts.tolist())
+
+
+class Recorded:
+    """A reduction that notes which blocks come together."""
+
+    def __init__(self):
+        self.groups = []
+
+    def tasks(self, parts):
+        return [lambda: self.groups.append(parts)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("group", [1, 3, 8])
+@pytest.mark.parametrize("n", [1, 16, 100, 331])
+def test_groups_come_in_order_and_whole(threads, group, n):
+    def block(part, first):
+        time.sleep(0.002 * (first % 3 == 0))
+        return first, first + len(part)
+
+    reduction = Recorded()
+    x = np.zeros((n, 1))
+    streaming.reduce(block, streaming.Rows(x, np.dtype(np.float64)), 32, reduction, group=group, num_threads=threads)
+    flat = [one for parts in reduction.groups for one in parts]
+    assert [first for first, _ in flat] == [0, *[stop for _, stop in flat[:-1]]]
+    assert flat[-1][1] == n
+    assert all(parts[-1][1] % (32 * group) == 0 for parts in reduction.groups[:-1])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_first_failing_block_is_the_one_that_is_reported(threads):
+    def block(part, first):
+        if first >= 320:
+            # Later blocks fail sooner.
+            time.sleep(0.02 * (first == 320))
+            raise RuntimeError(f"block at {first}")
+        return [part.sum(axis=0)]
+
+    rows = streaming.Rows(np.zeros((2000, 2)), np.dtype(np.float64))
+    with pytest.raises(RuntimeError, match=r"block at 320$"):
+        streaming.mean(block, rows, 32, num_threads=threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_interrupt_ends_the_call_and_the_next_one_works(threads, model, x):
+    def block(part, first):
+        if first == 96:
+            raise KeyboardInterrupt
+        return [part.sum(axis=0)]
+
+    rows = streaming.Rows(x, np.dtype(np.float64))
+    before = [library["num_threads"] for library in threadpool_info()]
+    with pytest.raises(KeyboardInterrupt):
+        streaming.mean(block, rows, 32, num_threads=threads)
+    assert [library["num_threads"] for library in threadpool_info()] == before
+    np.testing.assert_allclose(fs.fisher_information(model, x, num_threads=threads).sum(), fs.fisher_information(model, x).sum())
+
+
+def test_a_failing_reduction_is_reported():
+    class Failing:
+        def tasks(self, parts):
+            def fail():
+                raise MemoryError("no room")
+
+            return [fail]
+
+    rows = streaming.Rows(np.zeros((100, 2)), np.dtype(np.float64))
+    with pytest.raises(MemoryError, match="no room"):
+        streaming.reduce(lambda part, first: first, rows, 16, Failing(), group=2, num_threads=3)
+
+
+def test_calls_from_several_threads_at_once(model, x):
+    expected = fs.fisher_information(model, x)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: fs.fisher_information(model, x, num_threads=3), range(8)):
+            xr.testing.assert_identical(found, expected)
+
+
+FORKED = """
+import os, sys
+import numpy as np
+import fisherstats as fs
+model = fs.MLP.random([6, 9, 4], activation="tanh", family=fs.families.Gaussian(4), rng=3)
+x = np.random.default_rng(7).normal(size=(600, 6))
+expected = fs.fisher_information(model, x, num_threads=2)
+child = os.fork()
+if child == 0:
+    os._exit(0 if fs.fisher_information(model, x, num_threads=2).identical(expected) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_makes_its_own_threads():
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
