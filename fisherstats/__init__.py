@@ -42,6 +42,7 @@ from fisherstats.planning import plan_draws
 from fisherstats.positivity import definiteness
 from fisherstats.probes import information_envelopes
 from fisherstats.propagation import EffectiveDimension, LeadingEigenvalues, LogDet, SolveWith, propagate
+from fisherstats.regularization import layer_errors, regularization_path
 from fisherstats.sweeps import norm_sweep
 from fisherstats.tensor_bounds import covariance_bounds, off_diagonal_bounds, trace_bounds
 from fisherstats.variances import estimator_variance
@@ -88,12 +89,14 @@ __all__ = [
     "interop",
     "kfac_error",
     "kink_report",
+    "layer_errors",
     "norm_sweep",
     "observed_information",
     "off_diagonal_bounds",
     "output_information",
     "plan_draws",
     "propagate",
+    "regularization_path",
     "study",
     "trace_bounds",
     "training",

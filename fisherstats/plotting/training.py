@@ -1,0 +1,132 @@
+"""The figures of what training and penalties do to information and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats.plotting.style import COLOUR, LAYER_STYLES, TITLE, log_axis, name_zero, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["regularization_path", "training_errors"]
+
+_PANEL = 2.5
+
+
+@styled
+def training_errors(history: xr.Dataset) -> Figure:
+    """Draw information, standard deviations and their bounds by layer along a training, as Figure 2 of 2024 does.
+
+    Parameters
+    ----------
+    history : Dataset
+        A history of `training.fit` with what `layer_errors` returns recorded in it: ``information (epoch, layer)``, ``variance``,
+        ``lower`` and ``upper (epoch, estimator, layer)``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The mean information; a panel per estimator with the root of the mean variance and that of its certified bounds (dotted,
+        lower bounds of 0 left out); and a panel per estimator with upper bound over exact variance. A layer whose variance is
+        exactly zero is named.
+    """
+    epochs = history["epoch"].values
+    names = [str(name) for name in history["estimator"].values]
+    figure, panels = new_figure(_PANEL * (1 + 2 * len(names)), rows=1 + 2 * len(names), sharex=True)
+    handles = _lines(panels[0], epochs, {"": history["information"]})
+    panels[0].set_ylabel("mean information")
+    for position, name in enumerate(names, start=1):
+        one = history.sel(estimator=name)
+        handles |= _lines(panels[position], epochs, {side: one[side] ** 0.5 for side in ("variance", "lower", "upper")})
+        exact = one["variance"].where(one["variance"] > 0)
+        handles |= _lines(panels[len(names) + position], epochs, {"": (one["upper"] / exact).where(exact > 0, 0.0)})
+        panels[position].set_ylabel("standard deviation")
+        panels[len(names) + position].set_ylabel("bound / variance")
+        for panel in (panels[position], panels[len(names) + position]):
+            panel.set_title(f"{TITLE[name]} estimator", loc="left", color=COLOUR[name])
+    panels[-1].set_xlabel("epoch")
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 4))
+    return figure
+
+
+@styled
+def regularization_path(path: xr.Dataset) -> Figure:
+    """Draw fit, absolute and relative errors by layer against the strength of a penalty.
+
+    Parameters
+    ----------
+    path : Dataset
+        What `regularization_path` returns.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Accuracy (or log-likelihood) of the training and validation labels; a panel per estimator with the root of the mean
+        variance and of its upper bound (dotted); and a panel per estimator with the relative error. Strengths stand at equal
+        distances, the smallest on the left, so that 0 and inf have a place.
+    """
+    path = path.sortby("strength")
+    strengths = path["strength"].values
+    places = np.arange(len(strengths))
+    names = [str(name) for name in path["estimator"].values]
+    figure, panels = new_figure(_PANEL * (1 + 2 * len(names)), rows=1 + 2 * len(names), sharex=True)
+    measure = "accuracy" if "accuracy" in path else "log_likelihood"
+    for label, name, line in (("training", measure, "o-"), ("validation", f"validation_{measure}", "s--")):
+        if name in path:
+            panels[0].plot(places, path[name].values, line, color="black", markersize=5, linewidth=1.4, label=label)
+    panels[0].set_ylabel(measure.replace("_", "-"))
+    panels[0].legend()
+    handles: dict[str, Any] = {}
+    for position, name in enumerate(names, start=1):
+        one = path.sel(estimator=name)
+        handles |= _lines(panels[position], places, {side: one[side] ** 0.5 for side in ("variance", "upper")})
+        handles |= _lines(panels[len(names) + position], places, {"": one["relative_error"]}, percent=True)
+        panels[position].set_ylabel("standard deviation")
+        panels[len(names) + position].set_ylabel("relative error")
+        for panel in (panels[position], panels[len(names) + position]):
+            panel.set_title(f"{TITLE[name]} estimator", loc="left", color=COLOUR[name])
+    panels[-1].set_xticks(places, [f"{strength:g}" for strength in strengths])
+    panels[-1].set_xlabel("strength of the penalty")
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 4))
+    return figure
+
+
+def _lines(panel: Axes, places: NDArray[Any], quantities: dict[str, xr.DataArray], percent: bool = False) -> dict[str, Any]:
+    """Draw a line per layer on a log axis, the first quantity with marks and the others dotted; return the lines by layer."""
+    handles: dict[str, Any] = {}
+    exact: list[str] = []
+    drawn: list[float] = []
+    for layer in next(iter(quantities.values()))["layer"].values:
+        colour, marker, line = LAYER_STYLES[int(layer) % len(LAYER_STYLES)]
+        for position, quantity in enumerate(quantities.values()):
+            values = quantity.sel(layer=layer).values
+            shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+            if np.isnan(shown).all():
+                if position == 0:
+                    exact.append(str(layer))
+                    break
+                continue
+            if position == 0:
+                (handles[f"layer {layer}"],) = panel.plot(
+                    places, shown, line, marker=marker, color=colour, linewidth=1.4, markersize=4
+                )
+            else:
+                panel.plot(places, shown, ":", color=colour, linewidth=0.9)
+            drawn += _finite(shown)
+    if drawn:
+        panel.set_yscale("log")
+        log_axis(panel.yaxis, min(drawn), max(drawn), percent)
+    name_zero(panel, exact, 0.05)
+    return handles
+
+
+def _finite(values: NDArray[Any]) -> Sequence[float]:
+    finite: list[float] = values[np.isfinite(values)].tolist()
+    return finite
