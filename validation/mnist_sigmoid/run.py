@@ -42,6 +42,8 @@ class Setting(NamedTuple):
 FIGURE = Setting()
 DEEP = Setting(hidden=(128, 96, 64, 32), activation="log_sigmoid", seeds=(0, 1, 2))
 
+PARTS = ("figure_2", "log_sigmoid", "paths")
+
 PATHS = {
     "Frobenius": (fs.training.Frobenius, (0.0, 1e-5, 1e-4, 3e-4, 1e-3)),
     "Spectral": (fs.training.Spectral, (0.0, 1e-4, 1e-3, 3e-3, 1e-2)),
@@ -126,8 +128,21 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fashion", type=Path, default=data.FASHION, help="folder of the Fashion-MNIST files")
     parser.add_argument("--seeds", type=int, help="number of seeds, instead of 5 and 3")
     parser.add_argument("--epochs", type=int, help="number of epochs, instead of 20")
+    parser.add_argument("--batch-size", type=int, default=FIGURE.batch_size, help="images per step (default: %(default)s)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to do (default: all)")
     parser.add_argument("--out", type=Path, help="where to write")
     return parser.parse_args(arguments)
+
+
+def _as_asked(setting: Setting, asked: argparse.Namespace) -> Setting:
+    """Return the setting with what the command line changes."""
+    setting = setting._replace(batch_size=asked.batch_size)
+    if asked.seeds is not None:
+        setting = setting._replace(seeds=tuple(range(asked.seeds)))
+    if asked.epochs is not None:
+        kept = tuple(epoch for epoch in setting.sampled_epochs if epoch <= asked.epochs)
+        setting = setting._replace(epochs=asked.epochs, sampled_epochs=kept)
+    return setting
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -136,24 +151,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = asked.out or (HERE if asked.data == "mnist-5k" else BUILD / asked.data)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     images = data.load(asked.data, seed=0, fashion=asked.fashion)
-    lines = [f"Data: {images.name}, {len(images.x)} images to train on, {len(images.x_held_out)} held out.", ""]
+    lines = [f"Data: {images.name}, {len(images.x)} images to train on, {len(images.x_held_out)} held out; "]
+    lines[0] += f"Adam, learning rate {FIGURE.learning_rate:g}, {asked.batch_size} images per step."
+    lines += [""]
     figures = {}
     for name, setting in (("figure_2", FIGURE), ("log_sigmoid", DEEP)):
-        setting = setting if asked.seeds is None else setting._replace(seeds=tuple(range(asked.seeds)))
-        if asked.epochs is not None:
-            sampled = tuple(epoch for epoch in setting.sampled_epochs if epoch <= asked.epochs)
-            setting = setting._replace(epochs=asked.epochs, sampled_epochs=sampled)
+        if name not in asked.parts:
+            continue
+        setting = _as_asked(setting, asked)
         histories = [training_of(images, setting, seed) for seed in setting.seeds]
-        found = (
-            claims.of_figure(histories, setting.n_evaluated)
-            if setting.activation == "sigmoid"
-            else claims.of_log_sigmoid(histories)
-        )
+        shallow = setting.activation == "sigmoid"
+        found = claims.of_figure(histories, setting.n_evaluated) if shallow else claims.of_log_sigmoid(histories)
         lines += claims.markdown(setting, images.x.shape[1], histories, found)
         figures[name] = fs.plotting.training_errors(histories[0])
         print(*[f"{'holds' if one.holds else 'DOES NOT HOLD'}: {one.says} ({one.number})" for one in found], sep="\n", flush=True)
-    setting = FIGURE if asked.epochs is None else FIGURE._replace(epochs=asked.epochs)
-    for name, path in paths(images, setting).items():
+    for name, path in (paths(images, _as_asked(FIGURE, asked)) if "paths" in asked.parts else {}).items():
         lines += claims.path_table(name, path)
         figures[f"path_{name.lower()}"] = fs.plotting.regularization_path(path)
     (out / "table.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
