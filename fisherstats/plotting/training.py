@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats.plotting.style import COLOUR, LAYER_STYLES, TITLE, log_axis, name_zero, new_figure, styled
+from fisherstats.plotting.style import COLOUR, LAYER_STYLES, TITLE, log_axis, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +34,7 @@ def training_errors(history: xr.Dataset) -> Figure:
     matplotlib.figure.Figure
         The mean information; a panel per estimator with the root of the mean variance and that of its certified bounds (dotted,
         lower bounds of 0 left out); and a panel per estimator with upper bound over exact variance. A layer whose variance is
-        exactly zero is named.
+        exactly zero is named in the titles.
     """
     epochs = history["epoch"].values
     names = [str(name) for name in history["estimator"].values]
@@ -50,7 +49,8 @@ def training_errors(history: xr.Dataset) -> Figure:
         panels[position].set_ylabel("standard deviation")
         panels[len(names) + position].set_ylabel("bound / variance")
         for panel in (panels[position], panels[len(names) + position]):
-            panel.set_title(f"{TITLE[name]} estimator", loc="left", color=COLOUR[name])
+            _title(panel, name, one)
+    panels[-1].set_xticks(_whole_numbers(epochs))
     panels[-1].set_xlabel("epoch")
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 4))
     return figure
@@ -91,7 +91,7 @@ def regularization_path(path: xr.Dataset) -> Figure:
         panels[position].set_ylabel("standard deviation")
         panels[len(names) + position].set_ylabel("relative error")
         for panel in (panels[position], panels[len(names) + position]):
-            panel.set_title(f"{TITLE[name]} estimator", loc="left", color=COLOUR[name])
+            _title(panel, name, one)
     panels[-1].set_xticks(places, [f"{strength:g}" for strength in strengths])
     panels[-1].set_xlabel("strength of the penalty")
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 4))
@@ -101,32 +101,39 @@ def regularization_path(path: xr.Dataset) -> Figure:
 def _lines(panel: Axes, places: NDArray[Any], quantities: dict[str, xr.DataArray], percent: bool = False) -> dict[str, Any]:
     """Draw a line per layer on a log axis, the first quantity with marks and the others dotted; return the lines by layer."""
     handles: dict[str, Any] = {}
-    exact: list[str] = []
     drawn: list[float] = []
-    for layer in next(iter(quantities.values()))["layer"].values:
+    first, *others = quantities.values()
+    for layer in first["layer"].values:
         colour, marker, line = LAYER_STYLES[int(layer) % len(LAYER_STYLES)]
-        for position, quantity in enumerate(quantities.values()):
-            values = quantity.sel(layer=layer).values
-            shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
-            if np.isnan(shown).all():
-                if position == 0:
-                    exact.append(str(layer))
-                    break
-                continue
-            if position == 0:
-                (handles[f"layer {layer}"],) = panel.plot(
-                    places, shown, line, marker=marker, color=colour, linewidth=1.4, markersize=4
-                )
-            else:
-                panel.plot(places, shown, ":", color=colour, linewidth=0.9)
-            drawn += _finite(shown)
+        values = _positive(first, layer)
+        if np.isnan(values).all():  # exactly 0, as the title says; no bound of it is drawn either
+            continue
+        (handles[f"layer {layer}"],) = panel.plot(places, values, line, marker=marker, color=colour, linewidth=1.4, markersize=4)
+        for bound in (_positive(one, layer) for one in others):
+            panel.plot(places, bound, ":", color=colour, linewidth=0.9)
+            values = np.append(values, bound)
+        drawn += values[~np.isnan(values)].tolist()
     if drawn:
         panel.set_yscale("log")
         log_axis(panel.yaxis, min(drawn), max(drawn), percent)
-    name_zero(panel, exact, 0.05)
     return handles
 
 
-def _finite(values: NDArray[Any]) -> Sequence[float]:
-    finite: list[float] = values[np.isfinite(values)].tolist()
-    return finite
+def _positive(quantity: xr.DataArray, layer: int) -> NDArray[Any]:
+    """Return the values of a layer that have a place on a log axis, NaN elsewhere."""
+    values = quantity.sel(layer=layer).values
+    shown: NDArray[Any] = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    return shown
+
+
+def _title(panel: Axes, name: str, errors: xr.Dataset) -> None:
+    """Name the estimator and the layers that it knows without any error."""
+    exact = [str(layer) for layer in errors["layer"].values if not errors["variance"].sel(layer=layer).values.any()]
+    named = f" (exact in layer{'s' if len(exact) > 1 else ''} {', '.join(exact)})" if exact else ""
+    panel.set_title(f"{TITLE[name]} estimator{named}", loc="left", color=COLOUR[name])
+
+
+def _whole_numbers(epochs: NDArray[Any]) -> NDArray[Any]:
+    """Return at most a dozen epochs to be named."""
+    whole: NDArray[Any] = epochs[:: -(-len(epochs) // 12)]
+    return whole

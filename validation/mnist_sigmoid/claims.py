@@ -81,7 +81,7 @@ def of_figure(histories: Sequence[xr.Dataset], n_evaluated: int) -> list[Claim]:
     found.append(Claim(says, f"lower bound / variance is {below.max():.2g} at most", bool(below.max() < 1e-3)))
     tighter = _all(histories, _upper_is_tighter)
     says = "the same for the best certified bounds (no claim of the paper)"
-    number = f"|log(bound / V)| is the smaller one above in {tighter.mean():.0%} of hidden layers and epochs"
+    number = f"the upper one is the nearer in logarithm in {tighter.mean():.0%} of hidden layers and epochs"
     found.append(Claim(says, number, bool(tighter.all())))
     return [*found, *_changes(histories), _sampling(histories)]
 

@@ -2,6 +2,7 @@
 
 ``python -m validation.mnist_sigmoid`` from the top of the repository writes ``table.md`` and ``figures/`` beside this file; with
 ``--data mnist-70k`` or ``--data fashion`` the same into ``build/mnist_sigmoid/``.
+All numbers go there as netCDF.
 """
 
 from __future__ import annotations
@@ -149,7 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the tables and figures, and print which claims hold."""
     asked = parsed(arguments)
     out = asked.out or (HERE if asked.data == "mnist-5k" else BUILD / asked.data)
-    (out / "figures").mkdir(parents=True, exist_ok=True)
+    numbers = BUILD / asked.data
+    for folder in (out / "figures", numbers):
+        folder.mkdir(parents=True, exist_ok=True)
     images = data.load(asked.data, seed=0, fashion=asked.fashion)
     lines = [f"Data: {images.name}, {len(images.x)} images to train on, {len(images.x_held_out)} held out; "]
     lines[0] += f"Adam, learning rate {FIGURE.learning_rate:g}, {asked.batch_size} images per step."
@@ -164,11 +167,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = claims.of_figure(histories, setting.n_evaluated) if shallow else claims.of_log_sigmoid(histories)
         lines += claims.markdown(setting, images.x.shape[1], histories, found)
         figures[name] = fs.plotting.training_errors(histories[0])
+        for seed, history in zip(setting.seeds, histories, strict=True):
+            history.to_netcdf(numbers / f"{name}_{seed}.nc")
         print(*[f"{'holds' if one.holds else 'DOES NOT HOLD'}: {one.says} ({one.number})" for one in found], sep="\n", flush=True)
     for name, path in (paths(images, _as_asked(FIGURE, asked)) if "paths" in asked.parts else {}).items():
         lines += claims.path_table(name, path)
+        path.to_netcdf(numbers / f"path_{name.lower()}.nc")
         figures[f"path_{name.lower()}"] = fs.plotting.regularization_path(path)
     (out / "table.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     for name, figure in figures.items():
         (out / "figures" / f"{name}.svg").write_text(fs.plotting.as_svg(figure), encoding="utf-8")
-    print(f"tables and figures in {out}")
+    print(f"tables and figures in {out}, numbers in {numbers}")
