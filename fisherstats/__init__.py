@@ -42,6 +42,7 @@ from fisherstats.planning import plan_draws
 from fisherstats.positivity import definiteness
 from fisherstats.probes import information_envelopes
 from fisherstats.propagation import EffectiveDimension, LeadingEigenvalues, LogDet, SolveWith, propagate
+from fisherstats.regularization import layer_errors, regularization_path
 from fisherstats.relative import learning_zone, pullback, relative_fisher, subsystem_metric
 from fisherstats.sweeps import norm_sweep
 from fisherstats.tensor_bounds import covariance_bounds, off_diagonal_bounds, trace_bounds
@@ -89,6 +90,7 @@ __all__ = [
     "interop",
     "kfac_error",
     "kink_report",
+    "layer_errors",
     "learning_zone",
     "norm_sweep",
     "observed_information",
@@ -97,6 +99,7 @@ __all__ = [
     "plan_draws",
     "propagate",
     "pullback",
+    "regularization_path",
     "relative_fisher",
     "study",
     "subsystem_metric",

@@ -45,6 +45,12 @@ _FIGURES = {
         "Lower bounds that are 0 say nothing and have no place on a log axis: the boxes leave them out, the table does "
         "not.",
     ),
+    "sweep": (
+        "What if the weights were larger or smaller?",
+        "All kernels times a scale, biases as they are: mean variance of a layer's parameters at one draw per input with its "
+        "certified upper bound (dotted), and the same over the squared mean information, the square of a relative error. Small "
+        "weights make the variance small; whether the relative error falls too is another question.",
+    ),
 }
 
 
@@ -56,7 +62,7 @@ def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
     tree : DataTree
         What `study.run` returns.
     figures : mapping of str to str
-        SVG text of the figures "information", "standard_error", "relative_error" and "bounds".
+        SVG text of the figures "information", "standard_error", "relative_error", "bounds" and "sweep".
 
     Returns
     -------
@@ -83,7 +89,7 @@ def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
         headline=_headline(rows),
         agreement=_agreement(layers),
         layers=rows,
-        figures=_embedded(layers, rows, figures),
+        figures=_embedded(layers, rows, tree["sweep"].to_dataset(), figures),
         sources=_sources(tree),
         provenance=provenance,
         score_name="accuracy" if provenance["settings"]["data"]["task"] == "classification" else "R²",
@@ -206,9 +212,11 @@ def _agreement(layers: xr.Dataset) -> dict[str, str]:
     }
 
 
-def _embedded(layers: xr.Dataset, rows: list[dict[str, Any]], figures: Mapping[str, str]) -> list[dict[str, str]]:
+def _embedded(
+    layers: xr.Dataset, rows: list[dict[str, Any]], sweep: xr.Dataset, figures: Mapping[str, str]
+) -> list[dict[str, str]]:
     """Return the figures in their order, each as a data address with title, caption and a text in its place."""
-    texts = _alternatives(layers, rows)
+    texts = _alternatives(layers, rows, sweep)
     embedded = []
     for name, (title, caption) in _FIGURES.items():
         if name not in figures:
@@ -226,7 +234,7 @@ def _embedded(layers: xr.Dataset, rows: list[dict[str, Any]], figures: Mapping[s
     return embedded
 
 
-def _alternatives(layers: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, str]:
+def _alternatives(layers: xr.Dataset, rows: list[dict[str, Any]], sweep: xr.Dataset) -> dict[str, str]:
     """Return what each figure shows, for readers who do not see it."""
     draws = layers["n_draws"].values
     ratio = _agreement(layers)
@@ -239,6 +247,12 @@ def _alternatives(layers: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, s
         for row in rows
         for side in row["tightness"]
     )
+    powers = "; ".join(
+        f"layer {layer}, {estimator}: {power:.2g}"
+        for layer in sweep["layer"].values
+        for estimator in sweep["estimator"].values
+        if np.isfinite(power := float(sweep["exponent"].sel(scale=1.0, layer=layer, estimator=estimator)))
+    )
     return {
         "standard_error": (
             f"Log-log plot for both estimators from {draws[0]} to {draws[-1]} draws per input: observed standard errors "
@@ -250,6 +264,10 @@ def _alternatives(layers: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, s
         + "; ".join(f"layer {row['layer']}: {row['information']}" for row in rows)
         + ".",
         "bounds": f"Box plots of bounds over exact variance on a log scale; medians lower to upper are {tight}.",
+        "sweep": (
+            f"Log-log plots for both estimators, scales {sweep.scale.values.min():g} to {sweep.scale.values.max():g}; at scale 1 "
+            f"variances grow with these powers of the scale: {powers}."
+        ),
     }
 
 
@@ -258,7 +276,7 @@ def _sources(tree: xr.DataTree) -> dict[str, Any]:
     papers: dict[str, dict[str, list[str]]] = {}
     assumptions: dict[str, None] = {}
     errata: dict[str, None] = {}
-    for child in ("exact", "estimates", "variance", "bounds", "layers"):
+    for child in ("exact", "estimates", "variance", "bounds", "sweep", "layers"):
         for name, variable in tree[child].to_dataset().data_vars.items():
             statement, paper = variable.attrs["source"].removesuffix("]").rsplit(" [", 1)
             quantities = papers.setdefault(paper, {}).setdefault(statement, [])

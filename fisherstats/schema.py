@@ -464,6 +464,7 @@ COORDINATES = {
     "layer": "weight matrix",
     "weight_layer": "weight matrix by whose norm a bound is differentiated",
     "scale": "factor of the weight norms",
+    "strength": "strength of the penalty, or limit of a constraint",
     "estimator": "score (I-hat-1), hessian (I-hat-2), hutchinson_gaussian, hutchinson_rademacher or empirical",
     "bound": "form of a bound",
     "side": "lower or upper",

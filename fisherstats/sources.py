@@ -259,6 +259,12 @@ SOURCES = {
         "d log V_j / d log s; V_1 ~ s^4 and V_2 ~ s^2 below the last layer if its kernel alone is scaled and I(h) is constant",
         _TWICE + "; " + _FIXED,
     ),
+    "layer-errors": Source(
+        "soen-sun-2024",
+        "Lemma 3.1, by layer",
+        "sqrt(V_j) / I of a layer's mean variance and mean information; N >= V_j / (target^2 I^2)",
+        _TWICE + "; " + _FIXED,
+    ),
     "off-diagonal-bounds": Source(
         "soen-sun-2024",
         "Theorem C.1, Lemma C.2, Corollary C.3",

@@ -27,12 +27,16 @@ from fisherstats.estimators import estimate_fisher
 from fisherstats.experiment import Experiment, Settings, prepare, read_settings
 from fisherstats.information import fisher_information
 from fisherstats.schema import ESTIMATORS
+from fisherstats.sweeps import norm_sweep
 from fisherstats.variances import estimator_variance
 
 __all__ = ["run"]
 
 #: steps of a study that are not replicates, for the progress bar
-_STEPS = ("training the network", "exact information", "variances", "bounds", "figures", "writing")
+_STEPS = ("training the network", "exact information", "variances", "bounds", "weight norms", "figures", "writing")
+
+#: factors of all weight norms in the sweep
+_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 Advance = Callable[[str], None]
 
@@ -48,8 +52,8 @@ def run(
 
     With no `config`: the handwritten digits of scikit-learn, an `MLPClassifier` fitted by scikit-learn and read through
     `from_sklearn`. Computes the exact information, both estimators at several numbers of draws, their closed-form and
-    observed standard errors over replicates, and the bounds of Theorem 4.1; writes ``study.nc``, ``study.zarr`` and
-    ``report.html`` to `out`.
+    observed standard errors over replicates, the bounds of Theorem 4.1, and all of it along a scale of the weight norms;
+    writes ``study.nc``, ``study.zarr`` and ``report.html`` to `out`.
 
     Parameters
     ----------
@@ -67,8 +71,8 @@ def run(
     Returns
     -------
     DataTree
-        Children ``data``, ``network``, ``exact``, ``estimates``, ``variance``, ``bounds``, ``layers``; equal settings
-        give `identical` trees.
+        Children ``data``, ``network``, ``exact``, ``estimates``, ``variance``, ``bounds``, ``sweep``, ``layers``; equal
+        settings give `identical` trees.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def run(
     >>> small = {"model": {"hidden": [4], "epochs": 2}, "analysis": {"inputs": 4, "n_draws": [2], "replicates": 2}}
     >>> tree = study.run(small, out=None)
     >>> sorted(tree.children)
-    ['bounds', 'data', 'estimates', 'exact', 'layers', 'network', 'variance']
+    ['bounds', 'data', 'estimates', 'exact', 'layers', 'network', 'sweep', 'variance']
     """
     settings = read_settings(config, seed)
     arguments.boolean("progress", progress)
@@ -142,8 +146,10 @@ def _measure(settings: Settings, advance: Advance) -> xr.DataTree:
     layer_variance = estimator_variance(model, x, group_by="layer")
     advance("bounds")
     bounds = variance_bounds(model, x)
+    advance("weight norms")
+    sweep = norm_sweep(model, x, scales=_SCALES)
     repeated = _replicate(settings, experiment, information.values, advance)
-    return _labelled(settings, experiment, _Results(information, variance, layer_variance, bounds, *repeated))
+    return _labelled(settings, experiment, _Results(information, variance, layer_variance, bounds, sweep, *repeated))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +160,7 @@ class _Results:
     variance: xr.Dataset
     layer_variance: xr.Dataset
     bounds: xr.Dataset
+    sweep: xr.Dataset
     first: NDArray[np.float64]
     observed: NDArray[np.float64]
     layer_observed: NDArray[np.float64]
@@ -235,6 +242,7 @@ def _labelled(settings: Settings, experiment: Experiment, results: _Results) -> 
             "variance": results.variance.assign(labels.dataset(errors, pairs | params, provenance)),
             "estimates": labels.dataset(estimates, pairs | counts | params, provenance),
             "bounds": results.bounds,
+            "sweep": results.sweep,
             "layers": layers,
         },
         provenance,
@@ -271,6 +279,7 @@ def _figures(tree: xr.DataTree) -> dict[str, str]:
         "standard_error": plotting.standard_error_by_draws(tree["layers"].to_dataset()),
         "relative_error": plotting.relative_error_by_layer(tree["variance"].to_dataset()["relative_error"]),
         "bounds": plotting.bound_tightness(tree["bounds"].to_dataset()),
+        "sweep": plotting.norm_sweep(tree["sweep"].to_dataset()),
     }
     return {name: plotting.as_svg(figure) for name, figure in drawn.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from fisherstats import calls, labels
 from fisherstats.bounds import variance_bounds
 from fisherstats.checks import arguments
 from fisherstats.checks import weights as checks
+from fisherstats.closed_form import assembly
 from fisherstats.closed_form import weight_norms as closed
 from fisherstats.information import fisher_information
 from fisherstats.model.families import Gaussian
@@ -118,7 +119,9 @@ def norm_sweep(
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     known: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     double = model.as_dtype(np.dtype(np.float64))
-    layer_mean = _layer_means(double)
+
+    def layer_mean(values: Array) -> Array:
+        return assembly.layer_means(values, double.layer_slices())
 
     def scaled(scale: float) -> MLP:
         return _scaled(double, scale, chosen, by, mode)
@@ -175,16 +178,6 @@ def _scaled(model: MLP, scale: float, layers: Sequence[int], by: str, mode: str)
             left, values, right = np.linalg.svd(kernel, full_matrices=False)
             kernel[:] = (left * np.minimum(values, scale * values[0])) @ right
     return MLP(weights, activation=model.activations, family=model.family)
-
-
-def _layer_means(model: MLP) -> Callable[[Array], Array]:
-    """Return a function that takes the mean of (..., P) over each layer's entries, (..., L)."""
-    slices = model.layer_slices()
-
-    def mean(values: Array) -> Array:
-        return np.stack([values[..., part].mean(axis=-1) for part in slices], axis=-1)
-
-    return mean
 
 
 def _logarithm(values: Array) -> Array:

@@ -60,6 +60,7 @@ RESULTS = {
     "weight_norms": lambda: fs.weight_norms(MODEL),
     "derivative_bounds": lambda: fs.derivative_bounds(MODEL, X, per_input=True),
     "norm_sweep": lambda: fs.norm_sweep(MODEL, X, scales=[0.5, 2.0]),
+    "layer_errors": lambda: fs.layer_errors(MODEL, X),
     "propagate": lambda: fs.propagate(fs.LogDet(0.1), MODEL, X, estimator=("score", "hessian"), n_draws=3),
     "propagate solve": lambda: fs.propagate(fs.SolveWith(np.ones(MODEL.n_params), 0.1), MODEL, X, estimator="score", n_draws=3),
     "propagate eigenvalues": lambda: fs.propagate(fs.LeadingEigenvalues(2), MODEL, X, estimator="hessian", n_draws=3),

@@ -115,7 +115,7 @@ def requirements(extra: str) -> set[str]:
 
 def test_all_is_every_extra_except_the_gpu_ones_and_the_peers() -> None:
     extras = set(PROJECT["optional-dependencies"])
-    assert extras == {"study", "test", "io", "distributed", "gpu-cuda12", "gpu-cuda13", "docs", "benchmarks", "all"}
+    assert extras == {"study", "test", "io", "distributed", "gpu-cuda12", "gpu-cuda13", "docs", "benchmarks", "validation", "all"}
     promised = set().union(*map(requirements, extras - {"all", "gpu-cuda12", "gpu-cuda13", "benchmarks"}))
     assert requirements("all") == promised
 

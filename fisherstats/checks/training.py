@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fisherstats.checks.arguments import positive_integer, shown
+from fisherstats.checks.arguments import array_like, positive_integer, real_dtype, shown
 from fisherstats.errors import AssumptionError, TrainingDiverged
 
 __all__ = [
@@ -20,12 +21,14 @@ __all__ = [
     "diverged",
     "draws_of",
     "function_of_model",
+    "grid",
     "in_memory",
     "indefinite",
     "limits",
     "nesterov_momentum",
     "optimizer_object",
     "penalties",
+    "penalties_of",
     "per_layer",
     "prefix_text",
     "strengths",
@@ -116,6 +119,37 @@ def penalties(penalty: Any, kind: type) -> list[Any]:
                 f"{shown(one)}."
             )
     return given
+
+
+def grid(name: str, value: Any) -> NDArray[np.float64]:
+    """Return different numbers of at least 0, in the given order; inf is one of them."""
+    array = array_like(name, value)
+    real_dtype(name, array.dtype)
+    numbers = array.astype(np.float64)
+    if numbers.ndim != 1 or not numbers.size:
+        raise ValueError(f"`{name}` must be a list of at least one number, got shape {numbers.shape}; use [0.1] for one.")
+    refused = ~(numbers >= 0)
+    if refused.any():
+        position = int(np.argmax(refused))
+        raise ValueError(f"`{name}` must be at least 0, got {numbers[position]} at index {position}.")
+    if np.unique(numbers).size < numbers.size:
+        raise ValueError(f"`{name}` must not repeat a number, got {shown(value)}.")
+    return numbers
+
+
+def penalties_of(factory: Any, numbers: NDArray[np.float64], kind: type) -> list[Any]:
+    """Return what a function makes of each strength, each one a penalty or a list of them."""
+    if isinstance(factory, kind) or not callable(factory):
+        raise TypeError(
+            "`penalty` must make the penalty of a strength, such as the class fisherstats.training.Frobenius or "
+            f"`lambda strength: ...`, got {shown(factory)}."
+        )
+    made = [factory(strength) for strength in numbers.tolist()]
+    for strength, one in zip(numbers.tolist(), made, strict=True):
+        several = one if isinstance(one, list | tuple) and one else [one]
+        if not all(isinstance(each, kind) for each in several):
+            raise TypeError(f"`penalty` must return a penalty or a list of them for the strength {strength}, got {shown(one)}.")
+    return made
 
 
 def callbacks(value: Any) -> list[Callable[..., Any]]:

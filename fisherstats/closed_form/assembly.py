@@ -17,6 +17,7 @@ __all__ = [
     "DiagonalSum",
     "diagonal",
     "full_matrix",
+    "layer_means",
     "merge_moments",
     "moments_of_values",
     "moments_over_inputs",
@@ -217,6 +218,11 @@ def reach_per_input(reach: Array, left: Array, score: Array) -> Array:
 
 def _double(array: Array) -> NDArray[np.float64]:
     return np.asarray(array, dtype=np.float64)
+
+
+def layer_means(values: Array, slices: Sequence[slice]) -> NDArray[np.float64]:
+    """Return the means of (..., P) over each layer's entries, (..., L)."""
+    return np.stack([values[..., part].mean(axis=-1, dtype=np.float64) for part in slices], axis=-1)
 
 
 def symmetric(block: Array) -> Array:

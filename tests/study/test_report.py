@@ -80,7 +80,7 @@ def parsed(page) -> Page:
 class TestStandsAlone:
     def test_every_address_is_inside_the_file(self, parsed):
         addresses = [attrs[key] for _, attrs in parsed.tags for key in ("src", "href", "srcset", "data") if key in attrs]
-        assert len(addresses) == 5
+        assert len(addresses) == 6
         assert all(address.startswith("data:") for address in addresses)
 
     def test_nothing_is_fetched_by_style_or_script(self, page, parsed):
@@ -108,7 +108,7 @@ class TestAccessible:
 
     def test_every_figure_says_in_words_what_it_shows(self, parsed):
         texts = [image["alt"] for image in parsed.all("img")]
-        assert len(texts) == 4
+        assert len(texts) == 5
         assert all(len(text) > 60 and re.search(r"\d", text) for text in texts)
 
     def test_tables_have_captions_and_headers_with_a_scope(self, parsed):
@@ -268,7 +268,7 @@ class TestBrowser:
     @pytest.mark.parametrize("width", [500, 1200])
     def test_the_report_is_shown(self, chromium, page, width):
         seen, console = self.look(chromium, page.replace("<head>", f"<head>{POLICY}{PROBE}", 1), width)
-        assert len(seen["shown"]) == 4
+        assert len(seen["shown"]) == 5
         assert all(complete and natural > 100 and shown > 100 for complete, natural, shown in seen["shown"])
         assert seen["fetched"] == []
         assert seen["problems"] == []

@@ -1,0 +1,22 @@
+"""The figures: one function per figure, each takes one labelled result and nothing else."""
+
+from __future__ import annotations
+
+from fisherstats.plotting.relative import learning_zone
+from fisherstats.plotting.study import bound_tightness, information_by_layer, relative_error_by_layer, standard_error_by_draws
+from fisherstats.plotting.style import as_svg
+from fisherstats.plotting.training import regularization_path, training_errors
+from fisherstats.plotting.weights import derivative_bounds, norm_sweep
+
+__all__ = [
+    "as_svg",
+    "bound_tightness",
+    "derivative_bounds",
+    "information_by_layer",
+    "learning_zone",
+    "norm_sweep",
+    "regularization_path",
+    "relative_error_by_layer",
+    "standard_error_by_draws",
+    "training_errors",
+]

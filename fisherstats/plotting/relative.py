@@ -1,0 +1,53 @@
+"""The figure of where units learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from fisherstats.plotting.style import LAYER_STYLES, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["learning_zone"]
+
+_MOST_POINTS = 4000
+
+
+@styled
+def learning_zone(zone: xr.Dataset) -> Figure:
+    """Draw where the pre-activations of each layer lie, and how much its units learn there.
+
+    Parameters
+    ----------
+    zone : Dataset
+        What `learning_zone` returns.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel per layer: coefficients against pre-activations, thinned evenly along them to 4,000 points, over the histogram of
+        all pre-activations, whose height has no scale. The title gives the mean coefficient and, where it is known, what part of
+        the largest one that is.
+    """
+    layers = zone["unit_layer"].values
+    figure, panels = new_figure(1.0 + 2.1 * (layers.max() + 1), rows=int(layers.max()) + 1)
+    for layer, panel in enumerate(panels):
+        one = zone.isel(unit=layers == layer)
+        values, coefficients = one["pre_activation"].values.ravel(), one["coefficient"].values.ravel()
+        colour, marker, _ = LAYER_STYLES[layer % len(LAYER_STYLES)]
+        shown = np.argsort(values)[:: -(-values.size // _MOST_POINTS)]
+        counts, edges = np.histogram(values, bins=40)
+        top = max(float(coefficients.max()), float(one["largest"].fillna(0).max())) or 1.0
+        panel.stairs(top * counts / counts.max(), edges, fill=True, color="#dddddd")
+        panel.plot(values[shown], coefficients[shown], marker, color=colour, markersize=3)
+        panel.set_ylim(-0.03 * top, 1.05 * top)
+        mean, largest = float(coefficients.mean()), float(one["largest"][0])
+        part = "" if np.isnan(largest) else f", {100 * mean / largest:.3g} % of the largest"
+        panel.set_title(f"layer {layer}: mean {mean:.3g}{part}", loc="left")
+        panel.set_ylabel("coefficient")
+    panels[-1].set_xlabel("pre-activation")
+    return figure

@@ -1,0 +1,147 @@
+"""What the figures share: style, panels, axes, lines and boxes by layer.
+
+Figures are narrow with large type, so that they can be read on a telephone; layers differ in colour, marker and line,
+so that they can be told apart on grey paper.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats.checks.arguments import optional_module
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "COLOUR",
+    "LAYER_STYLES",
+    "NOTE_BOX",
+    "TITLE",
+    "as_svg",
+    "boxes",
+    "by_layer",
+    "log_axis",
+    "name_zero",
+    "new_figure",
+    "styled",
+]
+
+Result = TypeVar("Result", xr.DataArray, xr.Dataset)
+
+#: colour of each estimator (Okabe and Ito's palette, which colour-blind readers can tell apart)
+COLOUR = {"score": "#0072B2", "hessian": "#D55E00"}
+TITLE = {"score": "Score", "hessian": "Hessian"}
+#: colour, marker and line of each layer
+LAYER_STYLES = [
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", "--"),
+    ("#009E73", "^", "-."),
+    ("#CC79A7", "D", ":"),
+    ("#555555", "v", "-"),
+    ("#E69F00", "P", "--"),
+    ("#56B4E9", "X", "-."),
+]
+NOTE_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+_STYLE = {
+    "font.size": 11.0,
+    "axes.titlesize": 11.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.hashsalt": "fisherstats",
+}
+
+
+def new_figure(height: float, rows: int = 1, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure that belongs to no window system and its panels, one below the other."""
+    figure = optional_module("matplotlib.figure", extra="study").Figure(figsize=(5.4, height), layout="constrained")
+    panels = figure.subplots(rows, 1, squeeze=False, **shared)
+    return figure, list(panels[:, 0])
+
+
+def styled(draw: Callable[[Result], Figure]) -> Callable[[Result], Figure]:
+    """Draw in the style of the report, and leave the caller's settings as they were."""
+
+    @functools.wraps(draw)
+    def drawn(result: Result) -> Figure:
+        with optional_module("matplotlib", extra="study").rc_context(_STYLE):
+            return draw(result)
+
+    return drawn
+
+
+def as_svg(figure: Figure) -> str:
+    """Return the figure as an SVG document without a date, so that equal figures give equal text."""
+    text = io.StringIO()
+    with optional_module("matplotlib", extra="study").rc_context(_STYLE):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
+
+
+def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None:
+    """Use a log scale with ticks a reader can name: several per decade where the range is short."""
+    ticker = optional_module("matplotlib.ticker", extra="study")
+    decades = np.log10(high / low) if 0 < low < high else 1.0
+    if decades < 0.02:
+        axis.set_view_interval(low / 1.1, high * 1.1, ignore=True)
+    if decades < 0.4:
+        axis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))
+    else:
+        subs = (1, 1.5, 2, 3, 5, 7) if decades < 0.8 else (1, 2, 5) if decades < 1.7 else (1, 3) if decades < 3.5 else (1,)
+        axis.set_major_locator(ticker.LogLocator(subs=subs))
+    axis.set_minor_locator(ticker.NullLocator())
+    # Powers of ten are named as they are: seven figures and a per cent sign would run into each other.
+    if percent and decades < 3.5:
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:,.4g} %"))
+    elif decades < 5:
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.4g}"))
+
+
+def boxes(panel: Axes, groups: Sequence[NDArray[Any]], heights: Sequence[float], width: float, colour: str) -> None:
+    """Draw a horizontal box per group: middle half, median, and whiskers over the middle 90 %."""
+    drawn = [(group, height) for group, height in zip(groups, heights, strict=True) if group.size]
+    if not drawn:
+        return
+    parts = panel.boxplot(
+        [group for group, _ in drawn],
+        positions=[height for _, height in drawn],
+        widths=width,
+        orientation="horizontal",
+        whis=(5, 95),
+        showfliers=False,
+        patch_artist=True,
+        manage_ticks=False,
+    )
+    for box in parts["boxes"]:
+        box.set(facecolor=colour, alpha=0.45, edgecolor=colour)
+    for line in parts["whiskers"] + parts["caps"]:
+        line.set(color=colour)
+    for line in parts["medians"]:
+        line.set(color="black", linewidth=1.6)
+
+
+def by_layer(panel: Axes, n_layers: int) -> None:
+    """Give every layer a row, the first on top."""
+    panel.set_yticks(range(n_layers), [f"layer {layer}" for layer in range(n_layers)])
+    panel.set_ylim(n_layers - 0.5, -0.5)
+    panel.grid(axis="y", visible=False)
+
+
+def name_zero(panel: Axes, layers: Sequence[str], height: float) -> None:
+    """Name in the panel the layers whose values are all exactly zero, which have no place on a log axis."""
+    if layers:
+        named = f"layer{'s' if len(layers) > 1 else ''} {', '.join(layers)}: exactly 0"
+        panel.annotate(named, (0.97, height), xycoords="axes fraction", ha="right", size=10, bbox=NOTE_BOX)

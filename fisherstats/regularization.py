@@ -1,0 +1,308 @@
+"""How far a penalty on the weights reduces the errors of the estimators: what holds per layer, along a grid of strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats import calls, labels
+from fisherstats.bounds import variance_bounds
+from fisherstats.calls import Call
+from fisherstats.checks import arguments, training
+from fisherstats.closed_form import assembly, planning, weight_norms
+from fisherstats.model.network import MLP
+from fisherstats.monte_carlo import seed_record
+from fisherstats.schema import ESTIMATORS
+from fisherstats.training import Optimizer, Penalty, fit
+from fisherstats.training.likelihood import Labelled, measures_accuracy
+
+__all__ = ["layer_errors", "regularization_path"]
+
+Array = NDArray[np.floating]
+
+_PER_LAYER = {
+    "layers_information": ["layer"],
+    "layers_variance": ["estimator", "layer"],
+    "layers_lower": ["estimator", "layer"],
+    "layers_upper": ["estimator", "layer"],
+    "layers_relative_error": ["estimator", "layer"],
+    "layers_draws": ["estimator", "layer"],
+}
+_NORMS = {"path_frobenius": ["layer"], "path_spectral": ["layer"]}
+_FIT = {"path_log_likelihood": "path_accuracy", "path_validation_log_likelihood": "path_validation_accuracy"}
+
+
+def layer_errors(
+    model: MLP,
+    x: Any,
+    *,
+    n_draws: int = 1,
+    target_cv: float = 0.1,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Information, variances, their bounds and relative errors by layer: means over its diagonal entries (2024, Figure 2).
+
+    :math:`\bar I_l,\bar V_{j,l}` are the means over a layer's entries; the relative error is :math:`\sqrt{\bar V_{j,l}}/\bar I_l`
+    and :math:`N\ge\bar V_{j,l}^{(1)}/(\mathrm{target}^2\bar I_l^2)` draws per input bring it to the target.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real; a fixed design.
+    n_draws : int, default 1
+        Labels per input, N.
+    target_cv : float, default 0.1
+        Wanted relative error, for the draws.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``information (layer)``; ``variance``, ``lower``, ``upper``, ``relative_error``, ``draws (estimator, layer)``: variances
+        and their certified bounds at `n_draws` labels per input; draws as whole floats, inf where no number is enough. A relative
+        error is 0 without a variance, and inf where only the information is 0. Units of 1, source keys ``information``,
+        ``estimator-variance``, ``bounds``, ``layer-errors``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    SizeError
+        If the bounds of the variances do not fit in memory.
+
+    See Also
+    --------
+    plan_draws : The draws for each parameter, for the mean entry of a layer, or for the trace.
+
+    Notes
+    -----
+    The variance of an entry, averaged, is not the variance of the average entry, which `estimator_variance` with
+    group_by="layer" gives. With ``training.record(lambda model: layer_errors(model, x))`` as a callback of `training.fit` it
+    becomes a history over epochs, which `plotting.training_errors` draws. Cost: that of `variance_bounds`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, 0.5]], [[2.0, 0.0]]], activation="tanh", family=fs.families.Gaussian())
+    >>> fs.layer_errors(model, np.array([[1.0]])).relative_error.round(3).values
+    array([[1.414, 1.421],
+           [5.009, 0.   ]])
+    """
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    target = arguments.positive_number("target_cv", target_cv)
+    found = _errors(model, x, call, n_draws, target, on_kink)
+    entries: list[labels.Entry] = [(key, dims, found[key].astype(call.rows.dtype)) for key, dims in _PER_LAYER.items()]
+    coords = labels.layer_coordinates(model.n_layers) | labels.coordinates(estimator=list(ESTIMATORS))
+    return labels.dataset(entries, coords, call.provenance(n_draws=n_draws, target_cv=target, on_kink=on_kink))
+
+
+def _errors(model: MLP, x: Any, call: Call, n_draws: int, target: float, on_kink: str) -> dict[str, Array]:
+    """Return the means over each layer's entries and what follows from them."""
+    running: dict[str, Any] = {"engine": call.engine.name, "num_threads": call.num_threads, "progress": call.progress}
+    bounds = variance_bounds(model, x, n_draws=n_draws, on_kink=on_kink, **running)
+    names = ("information_exact", "exact", "lower", "upper")
+    information, variance, lower, upper = (assembly.layer_means(bounds[name].to_numpy(), model.layer_slices()) for name in names)
+    return {
+        "layers_information": information,
+        "layers_variance": variance,
+        "layers_lower": lower,
+        "layers_upper": upper,
+        "layers_relative_error": planning.relative_error(variance, np.broadcast_to(information, variance.shape)),
+        "layers_draws": planning.draws_needed(variance * n_draws, np.zeros_like(variance), (target * information) ** 2),
+    }
+
+
+def regularization_path(
+    model: MLP,
+    x: Any,
+    y: Any,
+    *,
+    penalty: Callable[[float], Penalty | Sequence[Penalty]],
+    strengths: Sequence[float],
+    optimizer: Optimizer,
+    epochs: int,
+    batch_size: int,
+    rng: int | np.random.SeedSequence | np.random.Generator,
+    warm_start: bool = False,
+    x_eval: Any = None,
+    validation: tuple[Any, Any] | None = None,
+    n_draws: int = 1,
+    target_cv: float = 0.1,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Train along a grid of penalties; say how well each network fits, and how well its information can be estimated.
+
+    Bounded weights bound the derivatives and with them the covariance of the estimators (2021, conclusion). That is the absolute
+    error; the information falls as well, so the relative error :math:`\sqrt{V_j}/I` may go either way.
+
+    Parameters
+    ----------
+    model : MLP
+        The network to start from; it is not changed.
+    x : array_like or DataArray (dims ``input``, ``feature``), shape (n, n_features)
+        Inputs to train on, at least one row, finite and real.
+    y : array_like, shape (n,) or (n, T)
+        Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
+    penalty : callable
+        Makes the penalty of a strength: a class such as `training.Frobenius`, `training.Spectral`, `training.GroupWise` or
+        `training.SpectralProjection` (whose strengths are limits), or a function of one number, which may return several.
+    strengths : sequence of float
+        The grid, in the order of training, each strength once.
+    optimizer : Optimizer
+        How to step: `training.SGD`, `training.Adam`, or one of your own.
+    epochs : int
+        Passes over the inputs, for every strength.
+    batch_size : int
+        Inputs per step.
+    rng : int, SeedSequence or Generator
+        Source of the shuffling; every strength sees the same batches.
+    warm_start : bool, default False
+        Start each training from the network of the strength before, instead of from `model`.
+    x_eval : array_like, DataArray or dask array, optional
+        Inputs of the Fisher information and of its estimators' errors, a fixed design; by default those of the training.
+    validation : (x, y), optional
+        Further inputs and labels to compute likelihood and accuracy on.
+    n_draws : int, default 1
+        Labels per input, N, of the variances, bounds and relative errors.
+    target_cv : float, default 0.1
+        Wanted relative error, for the draws.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        Over ``strength``: ``log_likelihood`` (mean over the inputs, in nat) and, for classes and binary outputs, ``accuracy`` of
+        the trained network, ``validation_log_likelihood`` and ``validation_accuracy``; ``frobenius`` and ``spectral (strength,
+        layer)``, norms of the kernels; ``information``, ``variance``, ``lower``, ``upper``, ``relative_error`` and ``draws`` as
+        `layer_errors` has them. Source keys ``model``, ``weight-norms``, ``information``, ``estimator-variance``, ``bounds``,
+        ``layer-errors``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    TrainingDiverged
+        If the training with a strength diverges; the message of `training.fit`.
+    AssumptionError
+        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    SizeError
+        If the bounds of the variances do not fit in memory.
+
+    Notes
+    -----
+    Whatever ends it early, `TrainingDiverged`, a kink or an interrupt from the keyboard, is raised again with the Dataset of the
+    strengths that are done as its attribute ``path``. Without warm starts the network of a strength is the one that
+    `training.fit` gives with that penalty and the same settings, so only the chosen one need be trained again. Cost per strength:
+    one `training.fit` and one `variance_bounds`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> model = fs.MLP.random([1, 8, 2], activation="tanh", family=fs.families.Categorical(2), rng=0)
+    >>> settings = {"optimizer": fs.training.Adam(0.05), "epochs": 20, "batch_size": 16, "rng": 0}
+    >>> y = (x[:, 0] > 0).astype(int)
+    >>> path = fs.regularization_path(model, x, y, penalty=fs.training.Frobenius, strengths=[0.0, 0.1], **settings)
+    >>> norm = path.frobenius.sel(layer=0).values
+    >>> bool(norm[1] < norm[0])
+    True
+    """
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    training.in_memory(call.rows.source)
+    where = call if x_eval is None else calls.prepare(model, x_eval, engine=engine, num_threads=num_threads, progress=progress)
+    grid = training.grid("strengths", strengths)
+    penalties = training.penalties_of(penalty, grid, Penalty)
+    arguments.boolean("warm_start", warm_start)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    target = arguments.positive_number("target_cv", target_cv)
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    seed = arguments.seed_sequence(rng)
+    pairs = [(x, y)] if validation is None else [(x, y), training.validation_pair(validation)]
+    data = [_labelled(call, *pair) for pair in pairs]
+    settings: dict[str, Any] = {"optimizer": optimizer, "epochs": epochs, "batch_size": batch_size, "rng": seed}
+    settings |= {"num_threads": num_threads, "progress": progress}
+    more: dict[str, Any] = {"penalties": [repr(one) for one in penalties], "warm_start": bool(warm_start), "n_draws": n_draws}
+    more |= {"optimizer": repr(optimizer), "epochs": epochs, "batch_size": batch_size, "seed": seed_record(seed)}
+    path = _Path(call, grid, call.provenance(**more, n_evaluated=where.n_inputs, target_cv=target, on_kink=on_kink))
+    start = model
+    try:
+        for one in penalties:
+            trained = fit(start, x, y, penalty=one, **settings).model
+            found = _errors(trained, x if x_eval is None else x_eval, where, n_draws, target, on_kink)
+            path.append(found | _norms(trained) | _fits(trained.as_dtype(call.rows.dtype), data))
+            start = trained if warm_start else model
+    except BaseException as error:
+        error.path = path.dataset()  # type: ignore[attr-defined]
+        error.add_note("The strengths that are done are in the attribute `path` of this exception.")
+        raise
+    return path.dataset()
+
+
+def _labelled(call: Call, x: Any, y: Any) -> Labelled:
+    """Return labelled inputs, checked, in the precision of the training."""
+    here = calls.prepare(call.model, x)
+    given = call.model.family.check_labels(labels.unlabelled_response(y, here.input_labels), here.n_inputs)
+    return Labelled(here.rows.source, given, call.rows.dtype, call.num_threads)
+
+
+def _norms(model: MLP) -> dict[str, Array]:
+    return dict(zip(_NORMS, weight_norms.kernel_norms(model.kernels), strict=False))
+
+
+def _fits(model: MLP, data: Sequence[Labelled]) -> dict[str, Array]:
+    """Return the likelihood of each set of labelled inputs and, where labels are right or wrong, the accuracy."""
+    found: dict[str, Array] = {}
+    for (likelihood, accuracy), one in zip(_FIT.items(), data, strict=False):
+        there = one.fit(model)
+        found[likelihood] = np.array(-there.loss)
+        if measures_accuracy(model.family):
+            found[accuracy] = np.array(there.accuracy)
+    return found
+
+
+class _Path:
+    """The numbers of a path, strength by strength."""
+
+    def __init__(self, call: Call, grid: NDArray[np.float64], provenance: dict[str, Any]) -> None:
+        self.call = call
+        self.grid = grid
+        self.provenance = provenance
+        self.rows: list[dict[str, Array]] = []
+
+    def append(self, row: dict[str, Array]) -> None:
+        """Add the numbers of the next strength."""
+        self.rows.append(row)
+
+    def dataset(self) -> xr.Dataset:
+        """Return what is there so far; without a row, the coordinates alone."""
+        dims = _PER_LAYER | _NORMS
+        entries: list[labels.Entry] = [
+            (key, ["strength", *dims.get(key, [])], np.stack([row[key] for row in self.rows]).astype(self.call.rows.dtype))
+            for key in (self.rows[0] if self.rows else ())
+        ]
+        coords = labels.layer_coordinates(self.call.model.n_layers)
+        coords |= labels.coordinates(strength=self.grid[: len(self.rows)], estimator=list(ESTIMATORS))
+        return labels.dataset(entries, coords, self.provenance)
