@@ -266,7 +266,7 @@ def test_the_figure_of_a_sweep_shows_its_numbers() -> None:
     expected = sweep.sel(estimator="score", layer=0, scale=[0.5, 2.0])
     np.testing.assert_array_equal(lines[0].get_ydata(), expected.variance)
     np.testing.assert_array_equal(lines[1].get_ydata(), expected.upper)
-    assert [text.get_text() for text in figure.axes[1].texts] == ["layer 2: exactly 0"]
+    assert figure.axes[1].get_title("right") == "layer 2: exactly 0"
     np.testing.assert_array_equal(figure.axes[2].lines[0].get_ydata(), expected.relative_variance)
     assert "<svg" in fs.plotting.as_svg(figure)
 

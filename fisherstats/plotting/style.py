@@ -140,8 +140,7 @@ def by_layer(panel: Axes, n_layers: int) -> None:
     panel.grid(axis="y", visible=False)
 
 
-def name_zero(panel: Axes, layers: Sequence[str], height: float) -> None:
-    """Name in the panel the layers whose values are all exactly zero, which have no place on a log axis."""
+def name_zero(panel: Axes, layers: Sequence[str]) -> None:
+    """Name above the panel the layers whose values are all exactly zero, which have no place on a log axis."""
     if layers:
-        named = f"layer{'s' if len(layers) > 1 else ''} {', '.join(layers)}: exactly 0"
-        panel.annotate(named, (0.97, height), xycoords="axes fraction", ha="right", size=10, bbox=NOTE_BOX)
+        panel.set_title(f"layer{'s' if len(layers) > 1 else ''} {', '.join(layers)}: exactly 0", loc="right", size=10)

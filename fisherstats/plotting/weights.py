@@ -62,7 +62,7 @@ def norm_sweep(sweep: xr.Dataset) -> Figure:
                 panel.set_xscale("log")
                 panel.set_yscale("log")
                 log_axis(panel.yaxis, min(drawn), max(drawn))
-            name_zero(panel, exact, 0.05 if quantity == "variance" else 0.88)
+            name_zero(panel, exact)
     log_axis(panels[-1].xaxis, scales.min(), scales.max())
     panels[-1].set_xlabel("scale of the weight norms")
     if handles:
