@@ -5,6 +5,7 @@ Dims in brackets appear when asked for (`per_input`, a pair of estimators); `gro
 
 from __future__ import annotations
 
+from fisherstats.schema_applications import APPLICATIONS
 from fisherstats.schema_base import Variable
 from fisherstats.schema_bounds import BOUNDS
 from fisherstats.schema_decisions import DECISIONS
@@ -441,6 +442,7 @@ VARIABLES = {
     **DECISIONS,
     **WEIGHTS,
     **TRAINING,
+    **APPLICATIONS,
 }
 
 COORDINATES = {

@@ -27,6 +27,7 @@ PAPERS = {
     "efron-1975": "Efron, Defining the Curvature of a Statistical Problem, Ann. Statist. 3 (1975)",
     "amari-nagaoka-2000": "Amari & Nagaoka, Methods of Information Geometry, AMS and Oxford University Press (2000)",
     "van-der-vaart-1998": "van der Vaart, Asymptotic Statistics, Cambridge University Press (1998)",
+    "white-1982": "White, Maximum Likelihood Estimation of Misspecified Models, Econometrica 50 (1982)",
     "pearson-1916": "Pearson, Mathematical Contributions to the Theory of Evolution XIX, Phil. Trans. R. Soc. A 216 (1916)",
 }
 
@@ -341,6 +342,37 @@ SOURCES = {
         "section 3.4",
         "N >= S / (n delta lambda_min^2) gives P(I-hat-2 > 0) >= 1 - delta, S the mean over inputs of the sum of all V2",
         _TWICE + "; " + _FIXED,
+    ),
+    "asymptotic-covariance": Source(
+        "van-der-vaart-1998",
+        "Theorem 5.39 and Section 5.5",
+        "sqrt(n) (theta-hat - theta) -> N(0, I^-1), so Cov is about phi (n I)^+",
+        _MODEL + "; independent labels, many for each parameter; the network is at the maximum of the likelihood",
+    ),
+    "sandwich": Source(
+        "white-1982",
+        "Theorem 3.2",
+        "Cov is about H^-1 (sum_i s_i s_i') H^-1",
+        "independent labels of any law, many for each parameter; the network is at the maximum of the likelihood",
+    ),
+    "cramer-rao": Source(
+        "van-der-vaart-1998",
+        "Section 8.1, Cramer-Rao bound",
+        "Var >= phi v' (n I)^+ v for unbiased estimates of a functional with gradient v in the range of I, none has finite "
+        "variance outside it",
+        _MODEL + "; the network is at the true parameters",
+    ),
+    "wald-interval": Source(
+        "van-der-vaart-1998",
+        "Section 5.6 and Chapter 15, Wald intervals",
+        "theta-hat +- z se",
+        _MODEL + "; independent labels, many for each parameter; the network is at the maximum of the likelihood",
+    ),
+    "prediction-interval": Source(
+        "van-der-vaart-1998",
+        "Theorem 3.1",
+        "Var(z) = J_z Cov J_z', Var(E[t]) = I(h) J_h Cov J_h' I(h)",
+        _MODEL + "; independent labels, many for each parameter; the network is at the maximum of the likelihood",
     ),
 }
 
