@@ -446,6 +446,7 @@ VARIABLES = {
 }
 
 COORDINATES = {
+    "choice": "chosen input, the largest score first",
     "kink": "unit and input on a kink",
     "direction": "direction in the parameter space, a row of `directions`",
     "epoch": "passes over the training inputs so far",

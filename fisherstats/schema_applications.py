@@ -80,4 +80,39 @@ APPLICATIONS = {
     "predicted_mean_upper": Variable(
         "mean_upper", "input output", "", "upper end of the interval of the mean", "prediction-interval"
     ),
+    "consolidation_penalty": Variable(
+        "penalty", "", "lambda/2 sum F delta^2", "penalty with the chosen importances", "consolidation", "nat"
+    ),
+    "consolidation_exact": Variable(
+        "exact", "", "lambda/2 sum F delta^2", "penalty with the exact information", "consolidation", "nat"
+    ),
+    "consolidation_error": Variable(
+        "standard_error", "", "se", "standard error that the importances put on the penalty", "consolidation", "nat"
+    ),
+    "gradient_squared_norm": Variable(
+        "squared_norm",
+        "input",
+        "tr I(theta|x)",
+        "expected squared length of the gradient over labels of the model",
+        "expected-gradient-length",
+    ),
+    "gradient_squared_norm_deviation": Variable(
+        "squared_norm_deviation",
+        "input",
+        "sd |dl|^2",
+        "standard deviation of the squared length of the gradient over labels of the model",
+        "expected-gradient-length",
+    ),
+    "gradient_norm": Variable(
+        "norm", "input", "E|dl|", "expected length of the gradient over labels of the model", "expected-gradient-length"
+    ),
+    "gradient_norm_standard_error": Variable(
+        "norm_standard_error",
+        "input",
+        "se",
+        "standard error of the expected length, 0 where it is exact",
+        "expected-gradient-length",
+    ),
+    "chosen_position": Variable("position", "choice", "", "row of the pool", "expected-gradient-length"),
+    "chosen_score": Variable("score", "choice", "", "score of the chosen input", "expected-gradient-length"),
 }

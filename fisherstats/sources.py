@@ -28,6 +28,8 @@ PAPERS = {
     "amari-nagaoka-2000": "Amari & Nagaoka, Methods of Information Geometry, AMS and Oxford University Press (2000)",
     "van-der-vaart-1998": "van der Vaart, Asymptotic Statistics, Cambridge University Press (1998)",
     "white-1982": "White, Maximum Likelihood Estimation of Misspecified Models, Econometrica 50 (1982)",
+    "kirkpatrick-2017": "Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 114 (2017)",
+    "settles-craven-2008": "Settles & Craven, An Analysis of Active Learning Strategies for Sequence Labeling Tasks, EMNLP 2008",
     "pearson-1916": "Pearson, Mathematical Contributions to the Theory of Evolution XIX, Phil. Trans. R. Soc. A 216 (1916)",
 }
 
@@ -373,6 +375,18 @@ SOURCES = {
         "Theorem 3.1",
         "Var(z) = J_z Cov J_z', Var(E[t]) = I(h) J_h Cov J_h' I(h)",
         _MODEL + "; independent labels, many for each parameter; the network is at the maximum of the likelihood",
+    ),
+    "consolidation": Source(
+        "kirkpatrick-2017",
+        "eq (3), with Theorems 4 and 6 of Soen & Sun 2021 for its variance",
+        "lambda/2 sum_i F_i (theta_i - theta*_i)^2, Var = lambda^2/4 (delta^2)' Cov(F-hat) delta^2",
+        _TWICE + "; diagonal Laplace approximation at the anchor; the Hessian estimate needs the second derivatives",
+    ),
+    "expected-gradient-length": Source(
+        "settles-craven-2008",
+        "expected gradient length",
+        "E_y |dl(x, y)|; E_y |dl|^2 = tr I(theta|x), Var_y |dl|^2 = Var(r' J J' r)",
+        _MODEL,
     ),
 }
 

@@ -38,7 +38,7 @@ def asymptotic_covariance(
 
     The sandwich is :math:`H^{-1}\bigl(\sum_is_is_i^\top\bigr)H^{-1}`, with the score :math:`s_i` at each data label; it holds
     where the family is wrong and the labels are independent. Nothing is inverted: W with covariance W W' comes from the QR
-    factorisation of :math:`A=I^{1/2}J`, :math:`A^\top A=nI`, block by block, and the SVD of its triangle with columns of norm one.
+    factorisation of :math:`A=I^{1/2}J`, :math:`A^\top A=nI`, block by block, and the SVD of its triangle, columns scaled to one.
 
     Parameters
     ----------

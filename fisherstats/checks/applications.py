@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from fisherstats.checks.arguments import positive_number, shown
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.checks.arguments import only_with, positive_integer, positive_number, shown
 from fisherstats.errors import AssumptionError
 
-__all__ = ["dispersion", "labels_needed", "maximum", "residual_degrees"]
+__all__ = [
+    "batch_size",
+    "dispersion",
+    "draws_for_norm",
+    "exact_norm",
+    "few_labels",
+    "labels_needed",
+    "maximum",
+    "only_for",
+    "random_labels",
+    "residual_degrees",
+    "same_network",
+    "share",
+]
 
 
 def dispersion(value: Any) -> float | str | None:
@@ -43,3 +60,71 @@ def maximum(smallest: float, tolerance: float) -> None:
             "The observed information must be positive semi-definite, as it is at a maximum of the likelihood, but its smallest "
             f"eigenvalue, scaled to a unit diagonal, is {smallest:.3g}; fit the network further, or use hessian='expected'."
         )
+
+
+def only_for(name: str, value: Any, other: str, other_value: Any, required: Sequence[str]) -> None:
+    """Require `value` where `other` has one of the `required` values, and refuse it elsewhere."""
+    if other_value in required:
+        only_with(name, value, other, other_value, other_value)
+    elif value is not None:
+        listed = " or ".join(f"{other}={one!r}" for one in required)
+        raise ValueError(
+            f"`{name}` goes with {listed} only, got {name}={shown(value)} with {other}={other_value!r}; leave `{name}` out."
+        )
+
+
+def same_network(name: str, widths: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Require two networks with the same parameters."""
+    if widths != wanted:
+        raise ValueError(f"`{name}` must have the widths {list(wanted)} of the other network, got {list(widths)}.")
+
+
+def share(name: str, value: Any) -> float:
+    """Return a float above 0 and at most 1."""
+    number = positive_number(name, value)
+    if number > 1:
+        raise ValueError(f"`{name}` must be a number above 0 and at most 1, got {shown(value)}.")
+    return number
+
+
+def random_labels(information: str, design: str) -> None:
+    """Refuse a standard error over labels that are given, not drawn."""
+    if information == "empirical" and design == "fixed":
+        raise ValueError(
+            "`design` must be 'random' with information='empirical', got 'fixed': its labels are data, so that nothing varies at "
+            "given inputs."
+        )
+
+
+def draws_for_norm(scores: Sequence[str]) -> None:
+    """Refuse draws where nothing is estimated from them."""
+    if "norm" not in scores:
+        raise ValueError(
+            f"`n_draws` and `rng` go with score='norm' only, got score={shown(scores[0])}, which is exact; leave them out."
+        )
+
+
+def exact_norm(value: NDArray[np.floating] | None, family: str) -> NDArray[np.floating]:
+    """Return a closed form, or ask for draws where there is none."""
+    if value is None:
+        raise ValueError(
+            f"`n_draws` and `rng` must be given for score='norm' with the family {family}, which has no closed form here; use "
+            "n_draws=100 and rng=0, say, or score='squared_norm', which is exact."
+        )
+    return value
+
+
+def few_labels(family: str, few: bool) -> None:
+    """Require a family whose labels can be enumerated."""
+    if not few:
+        raise ValueError(
+            f"`score='entropy'` needs classes or up to eight binary outputs, got the family {family}; use score='squared_norm'."
+        )
+
+
+def batch_size(value: Any, n_inputs: int) -> int:
+    """Return how many inputs of a pool to choose."""
+    size = positive_integer("size", value)
+    if size > n_inputs:
+        raise ValueError(f"`size` must be at most {n_inputs}, the inputs of the pool, got {size}.")
+    return size
