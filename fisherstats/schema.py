@@ -451,6 +451,7 @@ COORDINATES = {
     "direction": "direction in the parameter space, a row of `directions`",
     "epoch": "passes over the training inputs so far",
     "eigenvalue": "position of the eigenvalue, the largest first",
+    "network": "one of the networks that are merged",
     "norm": "norm: frobenius, spectral (largest singular value of the matrix form) or trace",
     "param": "index in the parameter vector: layer by layer, row-major, bias last in each row",
     "param_layer": "weight matrix of the parameter",

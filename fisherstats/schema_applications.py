@@ -115,4 +115,63 @@ APPLICATIONS = {
     ),
     "chosen_position": Variable("position", "choice", "", "row of the pool", "expected-gradient-length"),
     "chosen_score": Variable("score", "choice", "", "score of the chosen input", "expected-gradient-length"),
+    "squared_length": Variable(
+        "squared_length", "layer", "d' I d", "squared length of the layer's part of the step", "length-element"
+    ),
+    "total_squared_length": Variable("total_squared_length", "", "d' I d", "squared length of the step", "length-element"),
+    "divergence": Variable("divergence", "layer", "KL", "exact divergence when the layer moves alone", "bregman", "nat"),
+    "total_divergence": Variable("total_divergence", "", "KL", "exact divergence of the whole step", "bregman", "nat"),
+    "length_error": Variable(
+        "standard_error", "layer", "se", "standard error of the score estimate of the squared length", "length-element"
+    ),
+    "total_length_error": Variable(
+        "total_standard_error", "", "se", "standard error of the score estimate of the squared length", "length-element"
+    ),
+    "output_divergence": Variable(
+        "divergence", "[input]", "KL[p|p']", "exact divergence of the other network's law from the first", "bregman", "nat"
+    ),
+    "output_reverse": Variable(
+        "reverse", "[input]", "KL[p'|p]", "exact divergence of the first network's law from the other", "bregman", "nat"
+    ),
+    "output_jeffreys": Variable("jeffreys", "[input]", "(h'-h)'(eta'-eta)", "sum of both divergences", "bregman", "nat"),
+    "output_quadratic": Variable(
+        "quadratic", "[input]", "(h'-h)' I(h) (h'-h) / 2", "quadratic approximation of the divergence", "bregman", "nat"
+    ),
+    "fisher_rao_norm": Variable("norm", "", "sqrt(theta' I theta)", "Fisher-Rao norm of the parameters", "fisher-rao-norm"),
+    "fisher_rao_squared": Variable("squared", "", "theta' I theta", "squared Fisher-Rao norm", "fisher-rao-norm"),
+    "fisher_rao_error": Variable(
+        "standard_error", "", "se", "standard error of the score estimate of the squared norm", "fisher-rao-norm"
+    ),
+    "volume_eigenvalues": Variable("eigenvalues", "eigenvalue", "lambda", "eigenvalues of the information", "information-volume"),
+    "volume_rank": Variable("rank", "", "", "rank of the information", "information-volume"),
+    "volume_log_volume": Variable(
+        "log_volume", "", "log det(I) / 2", "log of the volume element over the rank", "information-volume"
+    ),
+    "volume_effective_rank": Variable("effective_rank", "", "(tr I)^2 / tr I^2", "effective rank", "information-volume"),
+    "volume_effective_dimension": Variable(
+        "effective_dimension", "", "tr I (I + tau)^-1", "effective dimension", "information-volume"
+    ),
+    "volume_log_det": Variable(
+        "log_det", "", "log det(1 + I/tau) / 2", "log of the regularised volume element", "information-volume"
+    ),
+    "leading_eigenvalues": Variable(
+        "eigenvalues", "eigenvalue", "lambda", "largest eigenvalues of the information", "eigenpairs"
+    ),
+    "leading_eigenvectors": Variable("eigenvectors", "eigenvalue param", "q", "their eigenvectors, of length one", "eigenpairs"),
+    "eigenpair_residual": Variable(
+        "residual", "eigenvalue", "|I q - lambda q|", "distance to an exact eigenvalue, at most", "eigenpairs"
+    ),
+    "eigenvalue_error": Variable(
+        "standard_error", "eigenvalue", "se", "standard error of q' I-hat q for the score estimate", "eigenpairs"
+    ),
+    "pruning_score": Variable(
+        "score", "param", "theta^2 F / 2", "rise of the loss without the parameter, to second order", "pruning", "nat"
+    ),
+    "pruning_error": Variable("standard_error", "param", "se", "standard error of the score", "pruning", "nat"),
+    "pruning_rank": Variable("rank", "param", "", "position of the parameter in the order of the scores", "pruning"),
+    "merged_parameters": Variable("merged", "param", "theta-bar", "parameter of the merged network", "fisher-merging"),
+    "merged_error": Variable(
+        "standard_error", "param", "se", "standard error that the importances put on the parameter", "fisher-merging"
+    ),
+    "merged_share": Variable("share", "network param", "F_k / sum F", "share of each network in the parameter", "fisher-merging"),
 }

@@ -28,7 +28,7 @@ class Statement:
 
 
 _2021, _2024, _2017 = "soen-sun-2021", "soen-sun-2024", "sun-nielsen-2017"
-_LATER = "relative Fisher information and its uses are not in this version"
+_LATER = "relative Fisher information is not in this version"
 
 STATEMENTS = (
     Statement(
@@ -287,9 +287,27 @@ STATEMENTS = (
         ("tests/test_monte_carlo.py",),
     ),
     Statement(
-        "tutorial", "theorem", "asymptotic variance of the maximum likelihood estimate", reason="a use of the matrix: later part"
+        "tutorial",
+        "theorem",
+        "asymptotic variance of the maximum likelihood estimate",
+        ("applications.asymptotic_covariance", "applications.cramer_rao_bound", "closed_form.likelihood.inverse_of_triangle"),
+        ("tests/applications/test_maximum_likelihood.py", "tests/applications/test_statsmodels.py"),
     ),
     Statement("tutorial", "theorem", "natural gradient", reason="a use of the matrix: later part"),
-    Statement("tutorial", "theorem", "elastic weight consolidation", reason="a use of the matrix: later part"),
-    Statement("tutorial", "definition", "expected gradient length", reason="a use of the matrix: later part"),
+    Statement(
+        "tutorial",
+        "theorem",
+        "elastic weight consolidation",
+        ("applications.Consolidation", "applications.consolidation_penalty", "closed_form.uses.weighted_diagonal"),
+        ("tests/applications/test_consolidation.py",),
+        note="printed as (theta - theta*_A,i)^2; each parameter is compared with its own anchor, (theta_i - theta*_A,i)^2",
+    ),
+    Statement(
+        "tutorial",
+        "definition",
+        "expected gradient length",
+        ("applications.expected_gradient_length", "closed_form.uses.mean_square_length"),
+        ("tests/applications/test_acquisition.py",),
+        note="printed once with the norm and once with its square: both are given, the square is tr I(theta|x)",
+    ),
 )

@@ -19,7 +19,7 @@ from fisherstats.model.families import Gaussian
 from fisherstats.model.network import MLP
 from fisherstats.observed import observed_information
 
-__all__ = ["Asymptotics", "double_call", "inverse_information"]
+__all__ = ["Asymptotics", "double_call", "inverse_information", "triangle_rows"]
 
 Array = NDArray[np.floating]
 
@@ -85,7 +85,7 @@ def inverse_information(
     return Asymptotics(replace(inverse, root=root), factor, degrees, statistic, provenance)
 
 
-def _rows(call: Call) -> int:
+def triangle_rows(call: Call) -> int:
     """Return rows of a block: enough for the factorisation to be tall, few enough for its dense rows to be small."""
     outputs = call.model.widths[-1] + 1
     rows = max(16, _BLOCK_NUMBERS // (outputs * call.model.n_params))
@@ -105,7 +105,7 @@ def _sums(call: Call, data_labels: Any) -> list[Array]:
         squares = likelihood.pearson(law, residual, call.model.family.shift_invariant)
         return [R, score, squares.sum(keepdims=True)]
 
-    return call.mean(block, _rows(call), combine=likelihood.merge_triangles)
+    return call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
 
 
 def _score_rows(call: Call, passed: derivatives.Forward, residual: Array) -> list[Array]:
@@ -121,6 +121,6 @@ def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Array:
         scores = tensors.dense_jacobian(_score_rows(call, passed, residual), passed.inputs)[:, 0]
         return [likelihood.triangle_of(scores @ inverse.root)]
 
-    (R,) = call.mean(block, _rows(call), combine=likelihood.merge_triangles)
+    (R,) = call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
     root: Array = inverse.root @ R.T
     return root

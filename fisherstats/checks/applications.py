@@ -8,21 +8,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.checks.arguments import only_with, positive_integer, positive_number, shown
+from fisherstats.checks.arguments import only_with, parameter_vector, positive_integer, positive_number, shown
 from fisherstats.errors import AssumptionError
 
 __all__ = [
+    "alike",
     "batch_size",
     "dispersion",
     "draws_for_norm",
     "exact_norm",
     "few_labels",
+    "importances",
     "labels_needed",
     "maximum",
+    "one_each",
     "only_for",
     "random_labels",
     "residual_degrees",
+    "same_family",
     "same_network",
+    "several_networks",
     "share",
 ]
 
@@ -128,3 +133,45 @@ def batch_size(value: Any, n_inputs: int) -> int:
     if size > n_inputs:
         raise ValueError(f"`size` must be at most {n_inputs}, the inputs of the pool, got {size}.")
     return size
+
+
+def same_family(one: Any, other: Any, n_features: int, other_features: int) -> None:
+    """Require two networks that give laws of one family to the same inputs."""
+    if one != other or n_features != other_features:
+        raise ValueError(
+            f"`other` must take {n_features} features and have the family of `model`, {one}, got {other_features} features and "
+            f"{other}."
+        )
+
+
+def several_networks(models: Any, kind: type) -> None:
+    """Require at least two networks."""
+    if not isinstance(models, list | tuple) or len(models) < 2 or not all(isinstance(one, kind) for one in models):
+        raise TypeError(f"`models` must be a list of at least two networks, got {shown(models)}.")
+
+
+def alike(descriptions: Sequence[Any]) -> None:
+    """Require networks of one make."""
+    for position, one in enumerate(descriptions):
+        if one != descriptions[0]:
+            raise ValueError(
+                f"`models[{position}]` must have the widths, activations and family of `models[0]`, {descriptions[0]}, got {one}."
+            )
+
+
+def one_each(n_importances: int, n_models: int) -> None:
+    """Require one importance for each network."""
+    if n_importances != n_models:
+        raise ValueError(f"`importances` must be one for each of the {n_models} networks, got {n_importances}.")
+
+
+def importances(name: str, value: Any, n_params: int) -> NDArray[np.float64]:
+    """Return weights of a mean: one number of at least 0 per parameter."""
+    weights = parameter_vector(name, value, n_params).astype(np.float64)
+    if weights.min() < 0:
+        position = int(np.argmin(weights))
+        raise ValueError(
+            f"`{name}` must have no negative entries, got {weights[position]:.6g} at index {position}; a Hessian estimate may be "
+            "negative: use the exact information, or the score."
+        )
+    return weights
