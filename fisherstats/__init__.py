@@ -63,6 +63,7 @@ __all__ = [
     "__version__",
     "activations",
     "amari_chentsov",
+    "applications",
     "bias_signature",
     "combine_estimators",
     "confidence_intervals",
@@ -109,7 +110,7 @@ __all__ = [
     "weight_norms",
 ]
 
-_ON_FIRST_USE = ("interop", "plotting", "study", "testing", "training")
+_ON_FIRST_USE = ("applications", "interop", "plotting", "study", "testing", "training")
 
 
 def __getattr__(name: str) -> ModuleType:

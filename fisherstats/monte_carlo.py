@@ -17,7 +17,7 @@ from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.draws import class_counts
 from fisherstats.streaming import STREAM_ROWS
 
-__all__ = ["PROBES", "draw", "draw_probes", "seed_record"]
+__all__ = ["PROBES", "draw", "draw_probes", "residuals", "seed_record"]
 
 Array = NDArray[np.floating]
 
@@ -64,6 +64,20 @@ def _groups(
         own = rows[start : start + STREAM_ROWS]
         missing = STREAM_ROWS - len(own)
         yield generator, np.concatenate([own, np.repeat(own[-1:], missing, axis=0)]) if missing else own, first_input + start
+
+
+def residuals(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int) -> Array:
+    """Return r = t(y) - E[t] of N labels of each input of a block, (n, N, T), from streams apart from those of the estimators.
+
+    `first_input` must be a multiple of `STREAM_ROWS`.
+    """
+    drawn = []
+    for generator, h, _ in _groups(law.h, seed, first_input, 1 + len(PROBES)):
+        y = np.moveaxis(family.sample(h, generator, n_draws), 0, 1)
+        repeated = np.repeat(h, n_draws, axis=0)
+        y = family.check_labels(y.reshape(len(repeated), *y.shape[2:]), len(repeated))
+        drawn.append(family.at(repeated).residual(y).reshape(len(h), n_draws, -1))
+    return np.concatenate(drawn)[: len(law.h)]
 
 
 def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, estimator: str) -> SecondMoment:

@@ -5,6 +5,7 @@ Dims in brackets appear when asked for (`per_input`, a pair of estimators); `gro
 
 from __future__ import annotations
 
+from fisherstats.schema_applications import APPLICATIONS
 from fisherstats.schema_base import Variable
 from fisherstats.schema_bounds import BOUNDS
 from fisherstats.schema_decisions import DECISIONS
@@ -443,13 +444,16 @@ VARIABLES = {
     **WEIGHTS,
     **TRAINING,
     **RELATIVE,
+    **APPLICATIONS,
 }
 
 COORDINATES = {
+    "choice": "chosen input, the largest score first",
     "kink": "unit and input on a kink",
     "direction": "direction in the parameter space, a row of `directions`",
     "epoch": "passes over the training inputs so far",
     "eigenvalue": "position of the eigenvalue, the largest first",
+    "network": "one of the networks that are merged",
     "norm": "norm: frobenius, spectral (largest singular value of the matrix form) or trace",
     "param": "index in the parameter vector: layer by layer, row-major, bias last in each row",
     "param_layer": "weight matrix of the parameter",

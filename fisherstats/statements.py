@@ -375,9 +375,27 @@ STATEMENTS = (
         ("tests/test_monte_carlo.py",),
     ),
     Statement(
-        "tutorial", "theorem", "asymptotic variance of the maximum likelihood estimate", reason="a use of the matrix: later part"
+        "tutorial",
+        "theorem",
+        "asymptotic variance of the maximum likelihood estimate",
+        ("applications.asymptotic_covariance", "applications.cramer_rao_bound", "closed_form.likelihood.inverse_of_triangle"),
+        ("tests/applications/test_maximum_likelihood.py", "tests/applications/test_statsmodels.py"),
     ),
     Statement("tutorial", "theorem", "natural gradient", ("training.NaturalGradient",), ("tests/training/test_natural.py",)),
-    Statement("tutorial", "theorem", "elastic weight consolidation", reason="a use of the matrix: later part"),
-    Statement("tutorial", "definition", "expected gradient length", reason="a use of the matrix: later part"),
+    Statement(
+        "tutorial",
+        "theorem",
+        "elastic weight consolidation",
+        ("applications.Consolidation", "applications.consolidation_penalty", "closed_form.uses.weighted_diagonal"),
+        ("tests/applications/test_consolidation.py",),
+        note="printed as (theta - theta*_A,i)^2; each parameter is compared with its own anchor, (theta_i - theta*_A,i)^2",
+    ),
+    Statement(
+        "tutorial",
+        "definition",
+        "expected gradient length",
+        ("applications.expected_gradient_length", "closed_form.uses.mean_square_length"),
+        ("tests/applications/test_acquisition.py",),
+        note="printed once with the norm and once with its square: both are given, the square is tr I(theta|x)",
+    ),
 )

@@ -1,0 +1,47 @@
+"""What Fisher information is used for, each use with its uncertainty.
+
+Maximum likelihood: `asymptotic_covariance`, `cramer_rao_bound`, `parameter_intervals`, `prediction_intervals`.
+Elastic weight consolidation: `importance`, the penalty `Consolidation`, `consolidation_penalty` with its standard error.
+Active learning: `expected_gradient_length`, `select_batch`.
+Geometry: `length_element`, `output_divergence`, `fisher_rao_norm`, `information_volume`, `leading_eigenpairs`.
+Compression: `pruning_scores`, `merge_networks`.
+"""
+
+from __future__ import annotations
+
+from fisherstats.applications.acquisition import expected_gradient_length, select_batch
+from fisherstats.applications.compression import Merged, merge_networks, pruning_scores
+from fisherstats.applications.consolidation import Consolidation, consolidation_penalty, importance
+from fisherstats.applications.geometry import (
+    fisher_rao_norm,
+    information_volume,
+    leading_eigenpairs,
+    length_element,
+    output_divergence,
+)
+from fisherstats.applications.maximum_likelihood import (
+    asymptotic_covariance,
+    cramer_rao_bound,
+    parameter_intervals,
+    prediction_intervals,
+)
+
+__all__ = [
+    "Consolidation",
+    "Merged",
+    "asymptotic_covariance",
+    "consolidation_penalty",
+    "cramer_rao_bound",
+    "expected_gradient_length",
+    "fisher_rao_norm",
+    "importance",
+    "information_volume",
+    "leading_eigenpairs",
+    "length_element",
+    "merge_networks",
+    "output_divergence",
+    "parameter_intervals",
+    "prediction_intervals",
+    "pruning_scores",
+    "select_batch",
+]

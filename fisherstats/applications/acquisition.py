@@ -1,0 +1,221 @@
+"""Expected gradient length: which inputs of a pool to have labelled, because their labels would move the parameters most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats import calls, labels, monte_carlo, streaming
+from fisherstats.calls import Call
+from fisherstats.checks import applications as checks
+from fisherstats.checks import arguments
+from fisherstats.closed_form import label_support, uses
+from fisherstats.model import derivatives
+from fisherstats.model.network import MLP
+
+__all__ = ["expected_gradient_length", "select_batch"]
+
+Array = NDArray[np.floating]
+Seed = int | np.random.SeedSequence | np.random.Generator
+
+SCORES = ("squared_norm", "norm")
+
+
+def expected_gradient_length(
+    model: MLP,
+    x: Any,
+    *,
+    score: str | Sequence[str] = "squared_norm",
+    n_draws: int | None = None,
+    rng: Seed | None = None,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Expected length of the gradient over the model's own labels, :math:`\mathrm E_y\|\partial\ell(x,y)\|` or its square.
+
+    The square is :math:`\mathrm{tr}\,I(\theta|x)=\mathrm{tr}(I(h)JJ^\top)`, exact for every family; the norm is the score of
+    Settles and Craven (2008).
+
+    Parameters
+    ----------
+    model : MLP
+        The network as trained so far.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        The pool.
+    score : {"squared_norm", "norm"} or a sequence of both, default "squared_norm"
+        Which lengths to give.
+    n_draws : int, optional
+        Labels per input for an estimate of the norm. Not needed for classes, up to eight binary outputs, and one Gaussian or
+        Poisson output, where it is exact.
+    rng : int, SeedSequence or Generator, optional
+        Source of these labels; goes with `n_draws`.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset, dims (input,)
+        ``squared_norm`` with ``squared_norm_deviation``, the standard deviation of :math:`\|\partial\ell\|^2` over labels: what
+        one label may bring instead; ``norm`` with ``norm_standard_error``, 0 where exact. Units of 1, source key
+        ``expected-gradient-length``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused, such as a missing `n_draws` where the norm has no closed form.
+
+    Notes
+    -----
+    Cost: linear in the pool, one backward pass for T outputs per input; nothing of size pool x P. No labels are drawn for the
+    square.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> pool = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> found = fs.applications.expected_gradient_length(model, pool, score=("squared_norm", "norm"))
+    >>> found.squared_norm.values, found.norm.values
+    (array([0.75, 2.25]), array([0.8660254, 1.5      ]))
+    """
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    chosen = arguments.words("score", score, SCORES)
+    drawing = n_draws is not None or rng is not None
+    seed = None
+    if drawing:
+        checks.draws_for_norm(chosen)
+        n_draws, seed = arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng)
+    values = _lengths(call, chosen, n_draws or 0, seed)
+    entries: list[labels.Entry] = [(f"gradient_{key}", ["input"], one) for key, one in values.items()]
+    record = None if seed is None else monte_carlo.seed_record(seed)
+    return labels.dataset(entries, call.input_coordinate(), call.provenance(n_draws=n_draws, seed=record))
+
+
+def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.SeedSequence | None) -> dict[str, Array]:
+    family = call.model.family
+    keys = [key for one in SCORES if one in chosen for key in _PARTS[one]]
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        G = derivatives.jacobians(call.model, passed)
+        found: list[Array] = []
+        if "squared_norm" in chosen:
+            found.append(uses.mean_square_length(law, G, passed.inputs))
+            found.append(np.sqrt(uses.square_length_variance(law, G, passed.inputs)))
+        if "norm" not in chosen:
+            return found
+        if seed is not None:
+            lengths = uses.gradient_lengths(monte_carlo.residuals(family, law, seed, first_input, n_draws), G, passed.inputs)
+            error = lengths.std(axis=1, ddof=1) / np.sqrt(n_draws) if n_draws > 1 else np.full(len(x), np.inf)
+            return [*found, lengths.mean(axis=1), error]
+        support, absolute = label_support.enumerated(family, law), label_support.mean_absolute_residual(family, law)
+        if support is not None:
+            residuals, log_prob = support
+            mean = np.einsum("nk,nk->n", np.exp(log_prob), uses.gradient_lengths(residuals, G, passed.inputs))
+        else:
+            absolute = checks.exact_norm(absolute, family.name)
+            mean = absolute * uses.gradient_lengths(np.ones((len(x), 1, 1), x.dtype), G, passed.inputs)[:, 0]
+        return [*found, mean, np.zeros(len(x))]
+
+    widest = max(call.model.widths)
+    rows = streaming.block_rows(max(n_draws, call.model.widths[-1] + 1) * widest)
+    arrays = call.stack(block, rows, infinite=n_draws == 1)
+    return {key: array.astype(call.rows.dtype, copy=False) for key, array in zip(keys, arrays, strict=True)}
+
+
+_PARTS = {"squared_norm": ("squared_norm", "squared_norm_deviation"), "norm": ("norm", "norm_standard_error")}
+
+
+def select_batch(
+    model: MLP,
+    x: Any,
+    size: int,
+    *,
+    score: str = "squared_norm",
+    n_draws: int | None = None,
+    rng: Seed | None = None,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Choose the inputs of a pool with the largest expected gradient length, or by a rule to compare it with.
+
+    Parameters
+    ----------
+    model : MLP
+        The network as trained so far.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        The pool.
+    size : int
+        Inputs to choose, at most n.
+    score : {"squared_norm", "norm", "entropy", "random"}, default "squared_norm"
+        A length, the entropy of the predicted label (classes and up to eight binary outputs), or chance.
+    n_draws : int, optional
+        Labels per input for an estimated norm.
+    rng : int, SeedSequence or Generator, optional
+        Source of these labels, or of chance.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset, dims (choice,)
+        ``position``, the row in the pool, and ``score``, the largest first; ties go to the earlier row. Units of 1, source key
+        ``expected-gradient-length``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+
+    Notes
+    -----
+    Cost: that of the scores, and sorting. Inputs are scored one by one: near twins of one good input are all chosen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> pool = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    >>> fs.applications.select_batch(model, pool, 2).position.values
+    array([2, 1])
+    """
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    size = checks.batch_size(size, call.n_inputs)
+    arguments.choice("score", score, (*SCORES, "entropy", "random"))
+    seed = None if rng is None and score != "random" else arguments.seed_sequence(rng)
+    if n_draws is not None or (seed is not None and score != "random"):
+        checks.draws_for_norm([score])
+        n_draws = arguments.positive_integer("n_draws", n_draws)
+    values: Array
+    if score == "random":
+        values = np.random.default_rng(seed).random(call.n_inputs)
+    elif score == "entropy":
+        values = _entropies(call)
+    else:
+        values = _lengths(call, [score], n_draws or 0, seed)[score]
+    order = np.argsort(-values, kind="stable")[:size]
+    entries: list[labels.Entry] = [("chosen_position", ["choice"], order), ("chosen_score", ["choice"], values[order])]
+    record = None if seed is None else monte_carlo.seed_record(seed)
+    provenance = call.provenance(score=score, n_draws=n_draws, seed=record)
+    return labels.dataset(entries, labels.coordinates(choice=size), provenance)
+
+
+def _entropies(call: Call) -> Array:
+    checks.few_labels(call.model.family.name, label_support.few(call.model.family))
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        _, law = call.pass_through(x, first_input)
+        support = label_support.enumerated(call.model.family, law)
+        assert support is not None
+        return [label_support.entropy(support[1])]
+
+    (values,) = call.stack(block, call.block_rows())
+    return values

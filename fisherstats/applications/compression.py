@@ -1,0 +1,194 @@
+"""Which parameters could go, and how several networks become one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats import __version__, labels
+from fisherstats.applications.consolidation import Seed, importance
+from fisherstats.checks import applications as checks
+from fisherstats.checks import arguments
+from fisherstats.closed_form import merging
+from fisherstats.model.network import MLP
+
+__all__ = ["Merged", "merge_networks", "pruning_scores"]
+
+Array = NDArray[np.floating]
+
+
+def pruning_scores(
+    model: MLP,
+    x: Any,
+    y: Any = None,
+    *,
+    information: str = "exact",
+    n_draws: int | None = None,
+    rng: Seed | None = None,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Rise of the loss when a parameter is set to zero, to second order: :math:`\tfrac12\theta_i^2F_{ii}`.
+
+    Optimal brain damage (LeCun et al. 1990) with the Fisher information for the Hessian of the loss at a minimum.
+
+    Parameters
+    ----------
+    model : MLP
+        The trained network.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    y : array_like, shape (n,) or (n, T), optional
+        Data labels, for the empirical information.
+    information, n_draws, rng, on_kink : optional
+        As for `importance`.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset, dims (param,)
+        ``score``, ``standard_error`` (:math:`\tfrac12\theta_i^2` times that of the information; 0 where it is exact, nan for the
+        empirical one) and ``rank``, 0 for what is pruned first. In nat, source key ``pruning``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink and `on_kink` is "raise", for the Hessian estimate.
+
+    Notes
+    -----
+    Cost: that of the information. Two scores whose difference is small beside their standard errors are in no certain order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[3.0, 1.0]]], activation=[], family=fs.families.Gaussian())
+    >>> found = fs.applications.pruning_scores(model, np.array([[2.0], [-2.0]]))
+    >>> found.score.values, found["rank"].values
+    (array([18. ,  0.5]), array([1, 0]))
+    """
+    common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    seed = None if rng is None else arguments.seed_sequence(rng)
+    weights = importance(model, x, y, information=information, n_draws=n_draws, rng=seed, on_kink=on_kink, **common)
+    half = np.square(_flat(model)) / 2
+    error = _errors(weights, 0.0 if information == "exact" else np.nan)
+    score = half * weights.values.astype(np.float64)
+    order = np.empty(len(score), np.int64)
+    order[np.argsort(score, kind="stable")] = np.arange(len(score))
+    entries: list[labels.Entry] = [
+        ("pruning_score", ["param"], score),
+        ("pruning_error", ["param"], half * error),
+        ("pruning_rank", ["param"], order),
+    ]
+    provenance = json.loads(weights.attrs["provenance"]) | {"information": information}
+    return labels.dataset(entries, labels.param_coordinates(model.widths), provenance)
+
+
+def _flat(model: MLP) -> Array:
+    return np.concatenate([matrix.ravel() for matrix in model.weights]).astype(np.float64)
+
+
+def _errors(weights: Any, otherwise: float) -> Array:
+    """Return the standard errors that a labelled importance carries."""
+    carried = getattr(weights, "coords", {})
+    if "standard_error" in carried:
+        return np.asarray(carried["standard_error"].values, np.float64)
+    return np.full(np.shape(weights), otherwise)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A network merged from several.
+
+    Parameters
+    ----------
+    model : MLP
+        The network.
+    parameters : Dataset
+        ``merged (param)``, ``standard_error (param)`` and ``share (network, param)``.
+    """
+
+    model: MLP
+    parameters: xr.Dataset
+
+
+def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink: bool = False) -> Merged:
+    r"""Merge networks parameter by parameter, :math:`\bar\theta_i=\sum_kF_{k,i}\theta_{k,i}/\sum_kF_{k,i}`.
+
+    This is Fisher merging (Matena & Raffel 2022). Estimated importances make the mean uncertain: by the delta method
+    :math:`\mathrm{Var}(\bar\theta_i)=\sum_k\bigl((\theta_{k,i}-\bar\theta_i)/\sum_jF_{j,i}\bigr)^2V_{k,i}`.
+
+    Parameters
+    ----------
+    models : sequence of MLP
+        At least two networks of the same widths, activations and family; they should have been trained from one start.
+    importances : sequence of DataArray or array_like, shape (P,)
+        One for each network, see `importance`; times a number of inputs, say, to weigh the networks. No entry may be negative.
+        A coordinate ``standard_error`` is used.
+    shrink : bool, default False
+        Replace each F by :math:`F\cdot F^2/(F^2+V)`, with the variance V that it carries, so that what is not known to be
+        important counts for less.
+
+    Returns
+    -------
+    Merged
+        ``model`` and ``parameters``, a Dataset of ``merged (param)``, ``standard_error (param)`` and ``share (network, param)``.
+        Units of 1, source key ``fisher-merging``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+
+    Notes
+    -----
+    Where all importances of a parameter are 0, the networks count alike. The standard error is that of the labels that the
+    importances were estimated from; it is 0 for exact ones.
+
+    Examples
+    --------
+    >>> import fisherstats as fs
+    >>> one = fs.MLP([[[3.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> two = fs.MLP([[[1.0, 2.0]]], activation=[], family=fs.families.Gaussian())
+    >>> found = fs.applications.merge_networks([one, two], [[3.0, 1.0], [1.0, 1.0]])
+    >>> found.model.weights[0]
+    array([[2.5, 1. ]])
+    """
+    checks.several_networks(models, MLP)
+    first = models[0]
+    alike = [(one.widths, [a.name for a in one.activations], one.family.parameters()) for one in models]
+    checks.alike(alike)
+    arguments.boolean("shrink", shrink)
+    checks.one_each(len(importances), len(models))
+    weights: Array = np.stack(
+        [
+            checks.importances(f"importances[{position}]", getattr(one, "values", one), first.n_params)
+            for position, one in enumerate(importances)
+        ]
+    )
+    variance = np.square(np.stack([_errors(one, 0.0) for one in importances]))
+    theta = np.stack([_flat(one) for one in models])
+    weights, slopes = merging.shrunk(weights, variance) if shrink else (weights, np.ones_like(weights))
+    mean, shares, spread = merging.merged(theta, weights, slopes, variance)
+    parts = [mean[piece].reshape(w.shape) for piece, w in zip(first.layer_slices(), first.weights, strict=True)]
+    model = MLP([part.astype(first.dtype) for part in parts], activation=first.activations, family=first.family)
+    entries: list[labels.Entry] = [
+        ("merged_parameters", ["param"], mean),
+        ("merged_error", ["param"], np.sqrt(spread)),
+        ("merged_share", ["network", "param"], shares),
+    ]
+    coords = labels.param_coordinates(first.widths) | labels.coordinates(network=len(models))
+    record = {"package": f"fisherstats {__version__}", "models": [one.fingerprint for one in models], "shrink": shrink}
+    return Merged(model, labels.dataset(entries, coords, record | {"model": model.fingerprint}))

@@ -1,0 +1,367 @@
+"""Elastic weight consolidation: what was learnt before is held by a quadratic penalty, weighted by Fisher information."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from fisherstats import calls, labels
+from fisherstats.checks import applications as checks
+from fisherstats.checks import arguments, inputs, networks
+from fisherstats.closed_form import uses
+from fisherstats.estimators import empirical_fisher, estimate_fisher
+from fisherstats.information import fisher_information
+from fisherstats.model import derivatives
+from fisherstats.model.network import MLP
+from fisherstats.training import Penalty, Restraint
+
+__all__ = ["Consolidation", "consolidation_penalty", "importance"]
+
+Array = NDArray[np.floating]
+Seed = int | np.random.SeedSequence | np.random.Generator
+
+INFORMATION = ("exact", "score", "hessian", "empirical")
+
+
+def importance(
+    model: MLP,
+    x: Any,
+    y: Any = None,
+    *,
+    information: str = "exact",
+    n_draws: int | None = None,
+    rng: Seed | None = None,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.DataArray:
+    """Diagonal information of a learnt task, the weights of elastic weight consolidation.
+
+    Parameters
+    ----------
+    model : MLP
+        The network that has learnt the task.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs of the task.
+    y : array_like, shape (n,) or (n, T), optional
+        Data labels, for the empirical information.
+    information : {"exact", "score", "hessian", "empirical"}, default "exact"
+        Closed form, an estimate from labels of the model, or the squared scores at the data labels.
+    n_draws : int, optional
+        Labels per input, for the two estimates.
+    rng : int, SeedSequence or Generator, optional
+        Source of these labels.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What the Hessian estimate does where it does not exist.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    DataArray, dims (param,)
+        Mean over inputs, with the coordinate ``standard_error`` where it is an estimate. Units of 1, source keys ``information``,
+        ``score-estimator``, ``hessian-estimator``, ``empirical-fisher``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink and `on_kink` is "raise", for the Hessian estimate.
+
+    Notes
+    -----
+    Cost: that of `fisher_information`, `estimate_fisher` or `empirical_fisher`. Hessian estimates may be negative, and a penalty
+    with negative weights has no minimum; nothing is clipped.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> fs.applications.importance(model, np.array([[1.0, 1.0], [2.0, 2.0]])).values
+    array([0.625, 0.625, 0.25 ])
+    """
+    common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    _importance_arguments(information, y, n_draws, rng)
+    found: Any
+    if information == "exact":
+        found = fisher_information(model, x, **common)
+    elif information == "empirical":
+        found = empirical_fisher(model, x, y, **common).empirical
+    else:
+        found = estimate_fisher(model, x, estimator=information, n_draws=n_draws or 0, rng=_seed(rng), on_kink=on_kink, **common)
+    result: xr.DataArray = found
+    return result
+
+
+def _importance_arguments(information: str, y: Any, n_draws: Any, rng: Any) -> None:
+    arguments.choice("information", information, INFORMATION)
+    checks.only_for("y", y, "information", information, ("empirical",))
+    checks.only_for("n_draws", n_draws, "information", information, ("score", "hessian"))
+    checks.only_for("rng", rng, "information", information, ("score", "hessian"))
+
+
+def _seed(rng: Seed | None) -> Seed:
+    return arguments.seed_sequence(rng)
+
+
+@dataclass(frozen=True, eq=False)
+class Consolidation(Penalty):
+    r"""Elastic weight consolidation: :math:`\frac\lambda2\sum_iF_i(\theta_i-\theta_i^*)^2` (Kirkpatrick et al. 2017).
+
+    A penalty of `training.fit`; several tasks are a list of them, or one that is carried on by `online`.
+
+    Parameters
+    ----------
+    anchor : MLP
+        The network that has learnt the earlier task.
+    importance : array_like or DataArray, shape (P,)
+        F, one number per parameter, see `importance`.
+    strength : float, default 1.0
+        lambda, at least 0. The loss of a fit is a mean over inputs, so the Laplace approximation of the earlier task has the
+        strength (inputs of that task) / (inputs of the new one).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+
+    Notes
+    -----
+    The gradient is :math:`\lambda F_i(\theta_i-\theta_i^*)`. Cost: O(P) per step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> old = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> new = fs.MLP([[[1.0, 0.0, 2.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> held = fs.applications.Consolidation(old, [0.5, 2.0, 1.0], strength=3.0)
+    >>> held.value(new), held.gradient(new)
+    (9.0, array([0., 6., 6.]))
+    """
+
+    anchor: MLP
+    importance: ArrayLike
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        networks.model_object(self.anchor, MLP)
+        given = getattr(self.importance, "values", self.importance)
+        weights = arguments.parameter_vector("importance", given, self.anchor.n_params).astype(np.float64)
+        weights.flags.writeable = False
+        object.__setattr__(self, "importance", weights)
+        object.__setattr__(self, "strength", arguments.non_negative_number("strength", self.strength))
+
+    def start(self, model: MLP) -> Restraint:
+        """Return what it does in one fit."""
+        checks.same_network("model", model.widths, self.anchor.widths)
+        return _Held(self)
+
+    def value(self, model: MLP) -> float:
+        """Return the penalty at the weights of a network.
+
+        Parameters
+        ----------
+        model : MLP
+            A network of the same widths.
+
+        Returns
+        -------
+        float
+            The penalty.
+        """
+        return self.start(model).penalise(model.weights, [np.zeros(w.shape) for w in model.weights])
+
+    def gradient(self, model: MLP) -> Array:
+        """Return the gradient of the penalty at the weights of a network.
+
+        Parameters
+        ----------
+        model : MLP
+            A network of the same widths.
+
+        Returns
+        -------
+        ndarray, shape (P,)
+            The gradient.
+        """
+        gradients = [np.zeros(w.shape) for w in model.weights]
+        self.start(model).penalise(model.weights, gradients)
+        return np.concatenate([one.ravel() for one in gradients])
+
+    def online(self, anchor: MLP, importance: ArrayLike, *, decay: float = 1.0) -> Consolidation:
+        r"""Return the penalty after one more task, :math:`F\leftarrow\gamma F+F_{new}` about the newest weights.
+
+        The online form of Schwarz et al. (2018): memory and cost do not grow with the tasks. The sum of the penalties of single
+        tasks keeps every anchor; it is a list of them in `training.fit`.
+
+        Parameters
+        ----------
+        anchor : MLP
+            The network that has learnt the new task as well.
+        importance : array_like or DataArray, shape (P,)
+            Information of the new task there.
+        decay : float, default 1.0
+            gamma, above 0 and at most 1: how much of the earlier tasks is kept.
+
+        Returns
+        -------
+        Consolidation
+            With the same strength.
+        """
+        kept = checks.share("decay", decay)
+        checks.same_network("anchor", anchor.widths, self.anchor.widths)
+        added = Consolidation(anchor, importance, self.strength)
+        return Consolidation(anchor, kept * np.asarray(self.importance) + np.asarray(added.importance), self.strength)
+
+
+class _Held(Restraint):
+    def __init__(self, penalty: Consolidation) -> None:
+        shapes = [matrix.shape for matrix in penalty.anchor.weights]
+        self.anchor = penalty.anchor.weights
+        self.factors = [penalty.strength * part for part in _per_layer(np.asarray(penalty.importance), shapes)]
+
+    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> float:
+        value = 0.0
+        for factor, anchor, weight, gradient in zip(self.factors, self.anchor, weights, gradients, strict=True):
+            moved = weight - anchor
+            slope = factor * moved
+            value += 0.5 * float((slope * moved).sum(dtype=np.float64))
+            np.add(gradient, slope, out=gradient, casting="same_kind")
+        return value
+
+
+def _per_layer(vector: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    return [part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]), shapes, strict=True)]
+
+
+def consolidation_penalty(
+    model: MLP,
+    anchor: MLP,
+    x: Any,
+    y: Any = None,
+    *,
+    strength: float = 1.0,
+    information: str = "exact",
+    n_draws: int | None = None,
+    rng: Seed | None = None,
+    design: str = "fixed",
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Penalty of elastic weight consolidation with the standard error that its importances put on it.
+
+    With :math:`\delta=\theta-\theta^*` its variance is :math:`\frac{\lambda^2}4(\delta^2)^\top\mathrm{Cov}(\hat F)\,\delta^2`:
+    the entries of an estimate covary, as they come from the same labels: per input :math:`\mathrm{Var}(r^\top Ar)` with
+    :math:`A=J\,\mathrm{diag}(\delta^2)J^\top` for the score and :math:`\mathrm{Var}(s\cdot r)` with
+    :math:`s=\sum_i\delta_i^2\,\partial_i^2h` for the Hessian estimate (2021, Theorems 4 and 6).
+
+    Parameters
+    ----------
+    model : MLP
+        The network at which the penalty is taken.
+    anchor : MLP
+        The network that has learnt the earlier task, of the same widths.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs of the earlier task.
+    y : array_like, shape (n,) or (n, T), optional
+        Data labels, for the empirical information.
+    strength : float, default 1.0
+        lambda, at least 0.
+    information, n_draws, rng : optional
+        As for `importance`.
+    design : {"fixed", "random"}, default "fixed"
+        What varies: the drawn labels at the given inputs, or the inputs as well. The empirical information draws no labels, so it
+        has a standard error for random inputs only.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What the Hessian estimate does where it does not exist.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``penalty`` with the chosen importances, ``exact`` with the exact ones, and ``standard_error``. Units of nat, source key
+        ``consolidation``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink and `on_kink` is "raise", for the Hessian estimate.
+
+    Notes
+    -----
+    Cost: two or three times that of the importances; nothing of size P^2. Variances of several tasks add where their labels are
+    drawn independently.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> old = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> new = fs.MLP([[[3.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> x = np.array([[1.0], [-1.0]])
+    >>> found = fs.applications.consolidation_penalty(new, old, x, information="score", n_draws=100, rng=0)
+    >>> float(found.exact), round(float(found.standard_error), 4)
+    (2.0, 0.2)
+    """
+    networks.model_object(model, MLP)
+    common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    call = calls.prepare(anchor, x, **common)
+    checks.same_network("model", model.widths, anchor.widths)
+    strength = arguments.non_negative_number("strength", strength)
+    _importance_arguments(information, y, n_draws, rng)
+    arguments.choice("design", design, ("fixed", "random"))
+    checks.random_labels(information, design)
+    if design == "random":
+        inputs.at_least_two_inputs(call.n_inputs, design)
+    seed = None if rng is None else arguments.seed_sequence(rng)
+    chosen = importance(anchor, x, y, information=information, n_draws=n_draws, rng=seed, on_kink=on_kink, **common)
+    delta = [(w - a).astype(np.float64) for w, a in zip(model.weights, anchor.weights, strict=True)]
+    squares = [np.square(one).astype(call.rows.dtype) for one in delta]
+    data_labels = None
+    if y is not None:
+        data_labels = anchor.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
+    curved = information == "hessian"
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input, order=2 if curved else 1)
+        if curved:
+            call.refuse_kinks(passed, on_kink, first_input)
+        G = derivatives.jacobians(call.model, passed)
+        S = derivatives.curvatures(call.model, passed, G) if curved else [None] * len(G)
+        A, s = uses.weighted_diagonal(G, S, passed.inputs, squares)
+        exact = law.quadratic_mean(A)
+        if curved:
+            return [exact, exact, law.diagonal(s[:, :, None])[:, 0]]
+        if information == "score":
+            return [exact, exact, law.quadratic_variance(A)]
+        if data_labels is None:
+            return [exact, exact, np.zeros_like(exact)]
+        r = law.residual(data_labels[first_input : first_input + len(x)])
+        return [exact, np.einsum("nt,nts,ns->n", r, A, r), np.zeros_like(exact)]
+
+    stacked = call.stack(block, call.block_rows(second_order=curved))
+    exact, spread, noise = (one.astype(np.float64) for one in stacked)
+    variance = noise.mean() / (n_draws or 1) + (spread.var(ddof=1) if design == "random" else 0.0)
+    value = float(np.concatenate([one.ravel() for one in delta]) ** 2 @ chosen.values.astype(np.float64))
+    entries: list[labels.Entry] = [
+        ("consolidation_penalty", [], np.asarray(strength / 2 * value)),
+        ("consolidation_exact", [], np.asarray(strength / 2 * exact.mean())),
+        ("consolidation_error", [], np.asarray(strength / 2 * np.sqrt(variance / call.n_inputs))),
+    ]
+    more = {"strength": strength, "information": information, "n_draws": n_draws, "design": design, "moved": model.fingerprint}
+    return labels.dataset(entries, {}, call.provenance(**more))

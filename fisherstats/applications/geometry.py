@@ -1,0 +1,419 @@
+"""Lengths, divergences and volumes: how far a step moves the law of the response, and how much room there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import eigsh
+
+from fisherstats import labels
+from fisherstats.applications.asymptotics import double_call, triangle_rows
+from fisherstats.calls import Call
+from fisherstats.checks import applications as checks
+from fisherstats.checks import arguments, functionals, networks
+from fisherstats.closed_form import divergence, fisher, likelihood
+from fisherstats.information import fisher_information, fisher_operator
+from fisherstats.model import derivatives
+from fisherstats.model.network import MLP
+
+__all__ = ["fisher_rao_norm", "information_volume", "leading_eigenpairs", "length_element", "output_divergence"]
+
+Array = NDArray[np.floating]
+
+
+def length_element(
+    model: MLP,
+    x: Any,
+    delta: ArrayLike,
+    *,
+    n_draws: int = 1,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Squared length of a step, :math:`\delta^\top I(\theta)\,\delta`, per layer, beside the exact divergence of the laws.
+
+    Half of it is the Kullback-Leibler divergence :math:`\mathrm{KL}[p_\theta\|p_{\theta+\delta}]` up to the third order. The
+    divergence given here is exact: that of the outputs, when a layer moves alone and when all move.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    delta : array_like, shape (P,)
+        The step.
+    n_draws : int, default 1
+        Labels per input of a score estimate, for the standard error.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``squared_length (layer)``, ``divergence (layer)``, and ``standard_error (layer)`` that the score estimate of the squared
+        length would have at these inputs; ``total_squared_length``, ``total_divergence``, ``total_standard_error`` of the whole
+        step. Means over inputs; divergences in nat, else units of 1, source keys ``length-element`` and ``bregman``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+
+    Notes
+    -----
+    Always in float64. Cost: two forward passes per layer, nothing of size P^2. The length does not depend on how the network is
+    parametrised, to which the step is carried along.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> found = fs.applications.length_element(model, np.array([[2.0]]), [0.1, 0.0])
+    >>> found.squared_length.values.round(6), found.divergence.values.round(6)
+    (array([0.04]), array([0.02]))
+    """
+    call = double_call(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    step = arguments.parameter_vector("delta", delta, model.n_params).astype(np.float64)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    slices = call.model.layer_slices()
+    steps = [np.zeros_like(step) for _ in slices]
+    for one, piece in zip(steps, slices, strict=True):
+        one[piece] = step[piece]
+    steps.append(step)
+    moved = [_moved(call.model, one) for one in steps]
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        u = np.stack([derivatives.push_forward(call.model, passed, one) for one in steps], axis=2)
+        others = [call.of(one, "model + delta").pass_through(x, first_input)[0].natural for one in moved]
+        apart = np.stack([divergence.bregman(model.family, law, other) for other in others], axis=1)
+        return [law.diagonal(u).sum(axis=0), apart.sum(axis=0), law.square_variance(u).sum(axis=0)]
+
+    length, apart, variance = call.mean(block, call.block_rows())
+    error = np.sqrt(variance / (call.n_inputs * n_draws))
+    entries: list[labels.Entry] = []
+    for key, values in (("squared_length", length), ("divergence", apart), ("length_error", error)):
+        entries += [(key, ["layer"], values[:-1]), (f"total_{key}", [], values[-1])]
+    return labels.dataset(entries, labels.layer_coordinates(model.n_layers), call.provenance(n_draws=n_draws))
+
+
+def _moved(model: MLP, step: Array) -> MLP:
+    parts = [step[piece].reshape(matrix.shape) for piece, matrix in zip(model.layer_slices(), model.weights, strict=True)]
+    weights = [matrix + part for matrix, part in zip(model.weights, parts, strict=True)]
+    return MLP(weights, activation=model.activations, family=model.family)
+
+
+def output_divergence(
+    model: MLP,
+    other: MLP,
+    x: Any,
+    *,
+    per_input: bool = False,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Exact divergences between the laws that two networks give to the response, beside their quadratic approximation.
+
+    :math:`\mathrm{KL}[p_h\|p_{h'}]=F(h')-F(h)-(h'-h)^\top\eta(h)`, a Bregman divergence; the sum of both directions is
+    :math:`(h'-h)^\top(\eta'-\eta)`, and the approximation :math:`\tfrac12(h'-h)^\top I(h)(h'-h)`.
+
+    Parameters
+    ----------
+    model, other : MLP
+        Two networks of the same family; their hidden layers may differ.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    per_input : bool, default False
+        Give each input's own divergences instead of the mean over inputs.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset, dims ([input])
+        ``divergence`` (from `model` to `other`), ``reverse``, ``jeffreys`` (their sum), ``quadratic``, in nat, source key
+        ``bregman``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+
+    Notes
+    -----
+    Always in float64. Cost: two forward passes; where a divergence is below 1e-4 of the terms that it is the difference of, 40
+    more evaluations of the law, so that divergences near zero keep their digits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Poisson())
+    >>> other = fs.MLP([[[0.0, 0.0]]], activation=[], family=fs.families.Poisson())
+    >>> float(fs.applications.output_divergence(model, other, np.array([[1.0]])).divergence.round(6))  # 1 - e + e
+    1.0
+    """
+    call = double_call(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    networks.model_object(other, MLP)
+    checks.same_family(model.family.parameters(), other.family.parameters(), model.widths[0], other.widths[0])
+    arguments.boolean("per_input", per_input)
+    second = call.of(other, "other")
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        _, law = call.pass_through(x, first_input)
+        _, away = second.pass_through(x, first_input)
+        step = away.h - law.h
+        apart = divergence.bregman(model.family, law, away.h)
+        back = divergence.bregman(model.family, away, law.h)
+        both = (step * (away.mean - law.mean)).sum(axis=1)
+        return [apart, back, both, law.diagonal(step[:, :, None])[:, 0] / 2]
+
+    arrays = call.stack(block, call.block_rows())
+    keys = ("output_divergence", "output_reverse", "output_jeffreys", "output_quadratic")
+    dims = ["input"] if per_input else []
+    entries: list[labels.Entry] = [
+        (key, dims, one if per_input else np.asarray(one.mean())) for key, one in zip(keys, arrays, strict=True)
+    ]
+    coords = call.input_coordinate() if per_input else {}
+    return labels.dataset(entries, coords, call.provenance(other=other.fingerprint))
+
+
+def fisher_rao_norm(
+    model: MLP,
+    x: Any,
+    *,
+    n_draws: int = 1,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Fisher-Rao norm of the parameters, :math:`\sqrt{\theta^\top I(\theta)\,\theta}` (Liang et al. 2019).
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    n_draws : int, default 1
+        Labels per input of a score estimate, for the standard error.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``norm``, ``squared`` and ``standard_error``, that of the score estimate of the square at these inputs. Units of 1, source
+        key ``fisher-rao-norm``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+
+    Notes
+    -----
+    Cost: one forward pass with a derivative along the parameters, nothing of size P^2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[3.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> float(fs.applications.fisher_rao_norm(model, np.array([[2.0], [-2.0]])).norm)
+    6.0
+    """
+    call = double_call(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    theta = np.concatenate([matrix.ravel() for matrix in call.model.weights])
+    square, variance = _quadratic_forms(call, theta[:, None])
+    entries: list[labels.Entry] = [
+        ("fisher_rao_norm", [], np.sqrt(square[0])),
+        ("fisher_rao_squared", [], square[0]),
+        ("fisher_rao_error", [], np.sqrt(variance[0] / n_draws)),
+    ]
+    return labels.dataset(entries, {}, call.provenance(n_draws=n_draws))
+
+
+def _quadratic_forms(call: Call, vectors: Array) -> list[Array]:
+    """Return v'Iv and the variance of its score estimate with one label per input, for each column v."""
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        u = np.stack([derivatives.push_forward(call.model, passed, one) for one in vectors.T], axis=2)
+        return [law.diagonal(u).sum(axis=0), law.square_variance(u).sum(axis=0)]
+
+    value, variance = call.mean(block, call.block_rows())
+    return [value, variance / call.n_inputs]
+
+
+def information_volume(
+    model: MLP,
+    x: Any,
+    *,
+    tau: float,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Volume element and dimensions of the information: rank, :math:`\tfrac12\log\det`, effective rank and dimension.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    tau : float
+        Scale that eigenvalues are compared with, above 0.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``eigenvalues (eigenvalue)``, the largest first; ``rank``; ``log_volume``, :math:`\tfrac12\sum\log\lambda` over the rank,
+        the log density of Jeffreys' prior where the rank is full; ``effective_rank``, :math:`(\sum\lambda)^2/\sum\lambda^2`;
+        ``effective_dimension``, :math:`\sum\lambda/(\lambda+\tau)`; ``log_det``, :math:`\tfrac12\sum\log(1+\lambda/\tau)`. Units
+        of 1, source key ``information-volume``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If matrices over the parameters would not fit in memory.
+
+    See Also
+    --------
+    propagate : Standard error and bias of the last two when the information is estimated.
+
+    Notes
+    -----
+    The eigenvalues are squared singular values of :math:`I^{1/2}J/\sqrt n`, so small ones keep twice the digits that the matrix
+    itself could give. Cost: n T P^2 operations and P^2 numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[3.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> found = fs.applications.information_volume(model, np.array([[2.0], [-2.0]]), tau=1.0)
+    >>> found.eigenvalues.values.round(6), float(found.effective_dimension.round(6))
+    (array([4., 1.]), 1.3)
+    """
+    call = double_call(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    tau = arguments.positive_number("tau", tau)
+    call.fits("`information_volume`", model.n_params**2, 4, "use leading_eigenpairs, or a network of fewer parameters.")
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        return [likelihood.triangle(fisher.root_rows(call.model, passed, law), passed.inputs)]
+
+    (R,) = call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
+    singular = np.linalg.svd(R, compute_uv=False)
+    rank = int(np.count_nonzero(singular > len(R) * np.finfo(R.dtype).eps * singular[0]))
+    values = np.square(singular) / call.n_inputs
+    total = values.sum()
+    numbers = {
+        "rank": rank,
+        "log_volume": np.log(values[:rank]).sum() / 2,
+        "effective_rank": total**2 / np.square(values).sum() if total else 0.0,
+        "effective_dimension": (values / (values + tau)).sum(),
+        "log_det": np.log1p(values / tau).sum() / 2,
+    }
+    entries: list[labels.Entry] = [("volume_eigenvalues", ["eigenvalue"], values)]
+    entries += [(f"volume_{key}", [], np.asarray(value)) for key, value in numbers.items()]
+    return labels.dataset(entries, labels.coordinates(eigenvalue=len(values)), call.provenance(tau=tau))
+
+
+_DENSE_PARAMETERS = 200
+
+
+def leading_eigenpairs(
+    model: MLP,
+    x: Any,
+    k: int,
+    *,
+    n_draws: int = 1,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Largest eigenvalues of the information and their eigenvectors, by Lanczos iteration on `fisher_operator`.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, at least one row, finite and real.
+    k : int
+        Eigenpairs, at most one per parameter.
+    n_draws : int, default 1
+        Labels per input of a score estimate, for the standard error.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``eigenvalues (eigenvalue)``, the largest first; ``eigenvectors (eigenvalue, param)`` of length one, their largest entry
+        positive; ``residual (eigenvalue)``, :math:`\|I q-\lambda q\|`: an eigenvalue of the exact matrix is as near as that;
+        ``standard_error (eigenvalue)`` of :math:`q^\top\hat Iq`, to first order that of a simple eigenvalue of the score
+        estimate. Units of 1, source key ``eigenpairs``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+
+    See Also
+    --------
+    propagate : Standard error and bias of leading eigenvalues for both estimators, up to 1,000 parameters.
+
+    Notes
+    -----
+    Always in float64. Up to 200 parameters, or for more than half of all pairs, the whole matrix is decomposed; else nothing of
+    size P^2 exists.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[3.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> found = fs.applications.leading_eigenpairs(model, np.array([[2.0], [-2.0]]), 1)
+    >>> found.eigenvalues.values.round(6), found.eigenvectors.values.round(6)
+    (array([4.]), array([[1., 0.]]))
+    """
+    common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    call = double_call(model, x, **common)
+    k = functionals.n_eigenvalues(k, model.n_params)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    operator = fisher_operator(call.model, x, **common)
+    if model.n_params <= _DENSE_PARAMETERS or 2 * k > model.n_params:
+        full: Any = fisher_information(call.model, x, view="full", **common)
+        values, vectors = np.linalg.eigh(full.values)
+    else:
+        start = np.random.default_rng(0).standard_normal(model.n_params)
+        values, vectors = eigsh(operator, k, v0=start)
+    order = np.argsort(-values, kind="stable")[:k]
+    values, vectors = values[order], vectors[:, order]
+    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(k)])
+    residual = np.linalg.norm(operator.matmat(vectors) - vectors * values, axis=0)
+    _, variance = _quadratic_forms(call, vectors)
+    entries: list[labels.Entry] = [
+        ("leading_eigenvalues", ["eigenvalue"], values),
+        ("leading_eigenvectors", ["eigenvalue", "param"], np.ascontiguousarray(vectors.T)),
+        ("eigenpair_residual", ["eigenvalue"], residual),
+        ("eigenvalue_error", ["eigenvalue"], np.sqrt(variance / n_draws)),
+    ]
+    coords = labels.coordinates(eigenvalue=k) | labels.param_coordinates(model.widths)
+    return labels.dataset(entries, coords, call.provenance(n_draws=n_draws))

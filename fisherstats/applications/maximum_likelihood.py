@@ -1,0 +1,377 @@
+"""How well maximum likelihood knows the parameters of a network and its predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from fisherstats import labels
+from fisherstats.applications.asymptotics import Asymptotics, double_call, inverse_information
+from fisherstats.checks import applications as checks
+from fisherstats.checks import arguments, functionals
+from fisherstats.closed_form import tensors
+from fisherstats.model import derivatives
+from fisherstats.model.network import MLP
+
+__all__ = ["asymptotic_covariance", "cramer_rao_bound", "parameter_intervals", "prediction_intervals"]
+
+Array = NDArray[np.floating]
+
+
+def asymptotic_covariance(
+    model: MLP,
+    x: Any,
+    y: Any = None,
+    *,
+    hessian: str = "expected",
+    robust: bool = False,
+    dispersion: float | str | None = None,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Asymptotic covariance of the maximum likelihood estimate, :math:`\phi\,(nI(\theta))^+` or the sandwich.
+
+    The sandwich is :math:`H^{-1}\bigl(\sum_is_is_i^\top\bigr)H^{-1}`, with the score :math:`s_i` at each data label; it holds
+    where the family is wrong and the labels are independent. Nothing is inverted: W with covariance W W' comes from the QR
+    factorisation of :math:`A=I^{1/2}J`, :math:`A^\top A=nI`, block by block, and the SVD of its triangle, columns scaled to one.
+
+    Parameters
+    ----------
+    model : MLP
+        The network at the estimate.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs that it was fitted to.
+    y : array_like, shape (n,) or (n, T), optional
+        Their labels; needed for what depends on them.
+    hessian : {"expected", "observed"}, default "expected"
+        H: n I, or minus the Hessian of the log-likelihood at the labels. They agree for generalised linear models with the
+        canonical link.
+    robust : bool, default False
+        Give the sandwich covariance (HC0).
+    dispersion : float or "pearson", optional
+        Factor phi of the covariance; "pearson" is :math:`\sum_ir_i^\top I(h_i)^+r_i` over its degrees of freedom. By default, as
+        for generalised linear models, that for a Gaussian with labels and 1 otherwise. The sandwich needs none.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``covariance (param, param2)``, the Moore-Penrose inverse where the information is singular; ``standard_error (param)``,
+        infinite where ``estimable (param)`` is False; ``dispersion``, ``rank``, ``degrees_of_freedom``; and ``score_statistic``,
+        :math:`s^\top\mathrm{Cov}\,s` of the sum s of the scores: 0 at a maximum, and nan without labels. Units of 1, source keys
+        ``asymptotic-covariance`` and ``sandwich``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If the observed information has a negative eigenvalue, or nothing is left to estimate a dispersion from.
+    SizeError
+        If matrices over the parameters would not fit in memory.
+
+    Notes
+    -----
+    Always in float64. Cost: n T P^2 operations and P^2 numbers. A parameter is estimable if its unit vector lies in the range of
+    the information up to rounding; that of a softmax layer is singular, and so is that of a network with a unit that is off.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[2.0, 1.0]]], activation=[], family=fs.families.Gaussian())
+    >>> found = fs.applications.asymptotic_covariance(model, np.array([[-1.0], [0.0], [1.0]]))
+    >>> found.covariance.values.round(4)
+    array([[0.5   , 0.    ],
+           [0.    , 0.3333]])
+    """
+    common = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
+    coords = labels.param_coordinates(model.widths) | labels.param_coordinates(model.widths, "param2")
+    suffix = "_robust" if robust else ""
+    covariance = found.inverse.root @ found.inverse.root.T
+    estimable, error = _of_parameters(found)
+    entries: list[labels.Entry] = [
+        (f"asymptotic_covariance{suffix}", ["param", "param2"], (covariance + covariance.T) / 2),
+        (f"asymptotic_error{suffix}", ["param"], error),
+        ("estimable", ["param"], estimable),
+        ("dispersion", [], np.asarray(found.dispersion)),
+        ("information_rank", [], np.asarray(model.n_params - found.inverse.null.shape[1])),
+        ("degrees_of_freedom", [], np.asarray(found.degrees)),
+        ("score_statistic", [], np.asarray(found.score_statistic)),
+    ]
+    return labels.dataset(entries, coords, found.provenance)
+
+
+def _of_parameters(found: Asymptotics) -> tuple[NDArray[np.bool_], Array]:
+    """Return which parameters are estimable, and their standard errors."""
+    inverse = found.inverse
+    # The unit vector of a parameter has the length 1 / scale.
+    outside = np.linalg.norm(inverse.null, axis=1) * inverse.scale
+    estimable: NDArray[np.bool_] = outside <= np.sqrt(np.finfo(np.float64).eps)
+    return estimable, np.where(estimable, np.linalg.norm(inverse.root, axis=1), np.inf)
+
+
+def cramer_rao_bound(
+    model: MLP,
+    x: Any,
+    *,
+    directions: ArrayLike | None = None,
+    dispersion: float = 1.0,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.DataArray:
+    r"""Smallest variance of an unbiased estimate, :math:`v^\top(nI(\theta))^+v`, of each parameter or of linear functionals.
+
+    Parameters
+    ----------
+    model : MLP
+        The network at the true parameters.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs, one label at each.
+    directions : array_like, shape (k, P) or (P,), optional
+        Gradients v of what is estimated; by default each parameter.
+    dispersion : float, default 1.0
+        Factor of the variance.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    DataArray, dims (param,) or (direction,)
+        Variance, infinite where v is not in the range of the information: no unbiased estimate of finite variance exists. Units
+        of 1, source key ``cramer-rao``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If matrices over the parameters would not fit in memory.
+
+    Notes
+    -----
+    Cost: that of `asymptotic_covariance`. A bound for the given inputs and any unbiased estimate, not only for large samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[2.0, 1.0]]], activation=[], family=fs.families.Gaussian())
+    >>> x = np.array([[-1.0], [0.0], [1.0]])
+    >>> fs.applications.cramer_rao_bound(model, x, directions=[[1.0, 0.0], [1.0, 1.0]]).values.round(4)
+    array([0.5   , 0.8333])
+    """
+    factor = arguments.positive_number("dispersion", dispersion)
+    common = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    found = inverse_information(model, x, None, "expected", False, factor, **common)
+    if directions is None:
+        error = _of_parameters(found)[1]
+        return labels.array("cramer_rao", ["param"], error**2, labels.param_coordinates(model.widths), found.provenance)
+    rows = np.asarray(functionals.direction_rows(directions, model.n_params), np.float64)
+    bound = found.inverse.standard_errors(rows) ** 2
+    return labels.array("cramer_rao", ["direction"], bound, labels.coordinates(direction=len(rows)), found.provenance)
+
+
+def parameter_intervals(
+    model: MLP,
+    x: Any,
+    y: Any,
+    *,
+    level: float = 0.95,
+    reference: str = "normal",
+    hessian: str = "expected",
+    robust: bool = False,
+    dispersion: float | str | None = None,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Wald confidence intervals of the parameters, :math:`\hat\theta_i\pm z\,\mathrm{se}_i`.
+
+    Parameters
+    ----------
+    model : MLP
+        The network at the estimate.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs that it was fitted to.
+    y : array_like, shape (n,) or (n, T)
+        Their labels.
+    level : float, default 0.95
+        Nominal coverage.
+    reference : {"normal", "t"}, default "normal"
+        Law of the quantile; t with the degrees of freedom of the residuals is exact for a linear Gaussian model.
+    hessian, robust, dispersion : optional
+        As for `asymptotic_covariance`.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset, dims (param,)
+        ``estimate``, ``standard_error``, ``lower``, ``upper``; infinite where the parameter is not estimable. Units of 1, source
+        key ``wald-interval``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        As for `asymptotic_covariance`.
+    SizeError
+        If matrices over the parameters would not fit in memory.
+
+    Notes
+    -----
+    Cost: that of `asymptotic_covariance`. They hold for many labels per parameter, at a maximum that is identified.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[2.0, 1.0]]], activation=[], family=fs.families.Gaussian())
+    >>> x, y = np.array([[-1.0], [0.0], [1.0]]), [-1.5, 2.0, 2.5]
+    >>> fs.applications.parameter_intervals(model, x, y).lower.values.round(3)
+    array([ 0.303, -0.386])
+    """
+    checks.labels_needed("`parameter_intervals`", y)
+    level, _ = _quantile_arguments(level, reference)
+    common = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
+    estimate = np.concatenate([matrix.ravel() for matrix in model.weights]).astype(np.float64)
+    error = _of_parameters(found)[1]
+    margin = _quantile(level, reference, found.degrees) * error
+    entries: list[labels.Entry] = [
+        ("parameter_estimate", ["param"], estimate),
+        ("asymptotic_error_robust" if robust else "asymptotic_error", ["param"], error),
+        ("parameter_lower", ["param"], estimate - margin),
+        ("parameter_upper", ["param"], estimate + margin),
+    ]
+    provenance = found.provenance | {"level": level, "reference": reference}
+    return labels.dataset(entries, labels.param_coordinates(model.widths), provenance)
+
+
+def _quantile_arguments(level: float, reference: str) -> tuple[float, str]:
+    return arguments.fraction("level", level), arguments.choice("reference", reference, ("normal", "t"))
+
+
+def _quantile(level: float, reference: str, degrees: int) -> float:
+    if reference == "t":
+        checks.residual_degrees(degrees, degrees, 0)
+        return float(stats.t.ppf((1 + level) / 2, degrees))
+    return float(stats.norm.ppf((1 + level) / 2))
+
+
+def prediction_intervals(
+    model: MLP,
+    x: Any,
+    y: Any,
+    at: Any,
+    *,
+    level: float = 0.95,
+    reference: str = "normal",
+    hessian: str = "expected",
+    robust: bool = False,
+    dispersion: float | str | None = None,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Confidence intervals of the network's output and of :math:`\mathrm E[t(y)]` at new inputs, by the delta method.
+
+    :math:`\mathrm{Var}(z)=J_z\Sigma J_z^\top` for the output z and :math:`I(h)J_h\Sigma J_h^\top I(h)` for the mean, with the
+    asymptotic covariance :math:`\Sigma` of the parameters. With one output the interval of the mean is the image of that of the
+    output, with several outputs it is symmetric.
+
+    Parameters
+    ----------
+    model : MLP
+        The network at the estimate.
+    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+        Inputs that it was fitted to.
+    y : array_like, shape (n,) or (n, T)
+        Their labels.
+    at : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (m, n_features)
+        Inputs at which to predict.
+    level : float, default 0.95
+        Nominal coverage.
+    reference : {"normal", "t"}, default "normal"
+        Law of the quantile.
+    hessian, robust, dispersion : optional
+        As for `asymptotic_covariance`.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset, dims (input, output)
+        ``predictor`` (z), ``predictor_standard_error``, ``predictor_lower``, ``predictor_upper``, and the same of ``mean``.
+        Infinite where not estimable; a mean may be estimable where no output is (softmax). Units of 1, source key
+        ``prediction-interval``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        As for `asymptotic_covariance`.
+    SizeError
+        If matrices over the parameters would not fit in memory.
+
+    Notes
+    -----
+    Intervals of the mean response, not of a new label. Cost: that of `asymptotic_covariance`, and m T P^2 operations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[2.0, 1.0]]], activation=[], family=fs.families.Gaussian())
+    >>> x, y = np.array([[-1.0], [0.0], [1.0]]), [-1.5, 2.0, 2.5]
+    >>> found = fs.applications.prediction_intervals(model, x, y, np.array([[0.0]]))
+    >>> found.mean_lower.values.round(3), found.mean_upper.values.round(3)
+    (array([[-0.386]]), array([[2.386]]))
+    """
+    checks.labels_needed("`prediction_intervals`", y)
+    level, _ = _quantile_arguments(level, reference)
+    common = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    call = double_call(model, at, **common)
+    found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
+    quantile = _quantile(level, reference, found.degrees)
+    link = model.family.link
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        J = tensors.dense_jacobian(derivatives.jacobians(call.model, passed), passed.inputs)
+        z = passed.inputs[-1] @ call.model.weights[-1].T
+        J_z = J if passed.link_slope is None else J / passed.link_slope[:, :, None]
+        error, mean_error = found.inverse.standard_errors(J_z), found.inverse.standard_errors(law.product(J))
+        lower, upper = z - quantile * error, z + quantile * error
+        if z.shape[1] > 1:
+            ends = [law.mean - quantile * mean_error, law.mean + quantile * mean_error]
+        else:
+            ends = [_mean(lower), _mean(upper)]
+        return [z, error, lower, upper, law.mean, mean_error, np.minimum(*ends), np.maximum(*ends)]
+
+    def _mean(z: Array) -> Array:
+        finite = np.isfinite(z)
+        h = np.where(finite, z, 0.0)
+        h = h if link is None else link.evaluate(h, 0)[0]
+        return np.where(finite, call.model.family.at(h).mean, z)
+
+    dims = ["input", "output"]
+    arrays = call.stack(block, max(16, _PREDICTED_NUMBERS // (model.widths[-1] * model.n_params)), infinite=True)
+    keys = [f"predicted_{quantity}{part}" for quantity in ("output", "mean") for part in ("", "_error", "_lower", "_upper")]
+    entries: list[labels.Entry] = [(key, dims, values) for key, values in zip(keys, arrays, strict=True)]
+    coords = call.input_coordinate() | labels.coordinates(output=model.widths[-1])
+    return labels.dataset(entries, coords, found.provenance | {"level": level, "reference": reference})
+
+
+_PREDICTED_NUMBERS = 2**20

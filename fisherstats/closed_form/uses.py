@@ -1,0 +1,62 @@
+r"""Contractions of the information over all parameters that its uses need: penalties, lengths of gradients and of steps.
+
+Nothing here has the size inputs x parameters: sums over :math:`W_l[o,d]` split into sums over units and over layer inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.model.families import Law
+
+__all__ = ["gradient_lengths", "mean_square_length", "square_length_variance", "weighted_diagonal"]
+
+Array = NDArray[np.floating]
+
+
+def weighted_diagonal(
+    G: Sequence[Array], S: Sequence[Array | None], inputs: Sequence[Array], weights: Sequence[Array]
+) -> tuple[Array, Array]:
+    r"""Return :math:`A=\sum_iw_iJ_iJ_i^\top`, (n, T, T), and :math:`s=\sum_iw_i\,\partial_i^2h`, (n, T).
+
+    Then :math:`\sum_iw_iI_{ii}=\mathrm{tr}(A\,I(h))`, and the label noise of its estimates is :math:`\mathrm{Var}(r^\top Ar)` for
+    the score and :math:`\mathrm{Var}(s^\top r)` for the Hessian (Theorems 4 and 6 of 2021, contracted with diag(w)).
+    """
+    n, outputs = G[0].shape[:2]
+    A, s = np.zeros((n, outputs, outputs), G[0].dtype), np.zeros((n, outputs), G[0].dtype)
+    for G_l, S_l, h_bar, weight in zip(G, S, inputs, weights, strict=True):
+        per_unit = (np.square(h_bar) @ weight.T)[:, None, :]
+        A += np.matmul(G_l * per_unit, G_l.transpose(0, 2, 1))
+        if S_l is not None:
+            s += (S_l * per_unit).sum(axis=2)
+    return A, s
+
+
+def mean_square_length(law: Law, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
+    r"""Return :math:`\mathrm E\|\partial\ell\|^2=\mathrm{tr}\,I(\theta|x)`, the sum of all :math:`|\bar h|^2g^\top I(h)g`."""
+    parts = [law.diagonal(G_l).sum(axis=1) * _square(h_bar) for G_l, h_bar in zip(G, inputs, strict=True)]
+    total: Array = np.sum(parts, axis=0)
+    return total
+
+
+def square_length_variance(law: Law, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
+    r"""Return :math:`\mathrm{Var}\|\partial\ell\|^2=\mathrm{Var}(r^\top JJ^\top r)` over labels of the model, (n,)."""
+    K = sum(_square(h_bar)[:, None, None] * np.matmul(G_l, G_l.transpose(0, 2, 1)) for G_l, h_bar in zip(G, inputs, strict=True))
+    return law.quadratic_variance(np.asarray(K))
+
+
+def gradient_lengths(residuals: Array, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
+    r"""Return :math:`\|J^\top r_k\|` for K residuals per input, (n, K, T) to (n, K)."""
+    squares = np.zeros(residuals.shape[:2], residuals.dtype)
+    for G_l, h_bar in zip(G, inputs, strict=True):
+        squares += np.square(np.matmul(residuals, G_l)).sum(axis=2) * _square(h_bar)[:, None]
+    length: Array = np.sqrt(squares)
+    return length
+
+
+def _square(h_bar: Array) -> Array:
+    norm: Array = np.einsum("nd,nd->n", h_bar, h_bar)
+    return norm
