@@ -165,10 +165,9 @@ def test_number_of_threads_from_the_environment(model, x, monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [16, 32, 128, 256])
-@pytest.mark.parametrize("halves", [False, True])
-def test_sizes_of_blocks(rows, halves):
+def test_sizes_of_blocks(rows):
     for n in (1, 15, 16, 17, 31, 32, 33, 100, 128, 129, 1000, 2048, 5000):
-        sizes = rows_of.block_sizes(n, rows, halves)
+        sizes = rows_of.block_sizes(n, rows)
         firsts = np.cumsum([0, *sizes[:-1]])
         assert sum(sizes) == n
         assert min(sizes) > 0

@@ -36,7 +36,7 @@ class Pipeline:
     """One pass over the inputs: `work` is what every thread runs."""
 
     def __init__(self, function: BlockFunction, rows_of: Rows, rows: int, group: int, reduction: Reduction, threads: int) -> None:
-        sizes = block_sizes(rows_of.n_inputs, rows, halves=group > 1)
+        sizes = block_sizes(rows_of.n_inputs, rows)
         self.n_blocks = len(sizes)
         self._function = function
         self._rows_of = rows_of

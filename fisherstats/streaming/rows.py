@@ -37,15 +37,10 @@ def block_rows(numbers_per_input: int, preferred: int = 128) -> int:
     return rows
 
 
-def block_sizes(n_inputs: int, rows: int, halves: bool = False) -> list[int]:
-    """Return the sizes of the blocks: `rows` each; with `halves`, half of it for what the last two would hold.
-
-    Heavy blocks are halved at the end so that threads end at about the same time.
-    """
-    whole = max(0, n_inputs // rows - 1) if halves else n_inputs // rows
-    last = max(rows // 2, STREAM_ROWS) if halves else rows
-    count, rest = divmod(n_inputs - whole * rows, last)
-    return [rows] * whole + [last] * count + [rest] * bool(rest)
+def block_sizes(n_inputs: int, rows: int) -> list[int]:
+    """Return the sizes of the blocks: `rows` each, and what is left."""
+    whole, rest = divmod(n_inputs, rows)
+    return [rows] * whole + [rest] * bool(rest)
 
 
 class Rows:
