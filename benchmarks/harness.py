@@ -25,7 +25,7 @@ Contestant = tuple[Callable[[], Any], Callable[[Any], Array]]
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 ROUND_SECONDS = 0.1
 SLOW_SECONDS = 5.0
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.25
 GEMM_SIZE = {"full": 2000, "tiny": 50}
 
 
