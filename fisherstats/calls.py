@@ -19,13 +19,15 @@ from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
 from fisherstats.streaming import BlockFunction, Rows
 
-__all__ = ["Call", "prepare"]
+__all__ = ["DENSE_ROWS", "Call", "prepare"]
 
 Array = NDArray[np.floating]
 
 _CHECKED_ROWS = 4096
 _GROUPED_ROWS = 128
-_DENSE_ROWS = 256
+DENSE_ROWS = 256
+"""Inputs in a block of dense work."""
+
 _DENSE_GROUP = 2048
 
 
@@ -127,7 +129,7 @@ class Call:
         return [one.astype(self.rows.dtype, copy=False) for one in found]
 
     def _dense(self, block: BlockFunction, total: streaming.Reduction) -> None:
-        rows = self.block_rows(_DENSE_ROWS)
+        rows = self.block_rows(DENSE_ROWS)
         self._reduce(block, total, rows, _DENSE_GROUP // rows)
 
     def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> list[Array]:

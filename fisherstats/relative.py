@@ -124,7 +124,7 @@ def relative_fisher(
         ]
 
     if per_input:
-        rows = min(call.block_rows(views.DENSE_ROWS), streaming.block_rows(numbers, views.DENSE_ROWS))
+        rows = min(call.block_rows(calls.DENSE_ROWS), streaming.block_rows(numbers, calls.DENSE_ROWS))
         blocks = {(layer, layer): one for layer, one in enumerate(call.over_inputs(block, rows, True))}
     else:
         (blocks,) = call.pair_mean(roots, cross_layers=False)
@@ -159,7 +159,7 @@ def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict
         return [relative.neuron_metrics(*one) for one in zip(*factors(x, first_input), strict=True)]
 
     if per_input:
-        metrics = call.over_inputs(block, streaming.block_rows(numbers, views.DENSE_ROWS), True)
+        metrics = call.over_inputs(block, streaming.block_rows(numbers, calls.DENSE_ROWS), True)
     else:
         metrics = call.neuron_mean(factors)
     dims = [*(["input"] if per_input else []), "unit", "feature", "feature2"]
@@ -263,9 +263,9 @@ def subsystem_metric(
         R, h_bar = relative.rows(call.model, passed, law, responses, above)[0], passed.inputs[0]
         return [build(_squared(R), h_bar, h_bar)]
 
-    rows = call.block_rows(views.DENSE_ROWS)
+    rows = call.block_rows(calls.DENSE_ROWS)
     if per_input:
-        rows = min(rows, streaming.block_rows(size**2, views.DENSE_ROWS))
+        rows = min(rows, streaming.block_rows(size**2, calls.DENSE_ROWS))
     (metric,) = call.over_inputs(block, rows, per_input)
     coords = labels.param_coordinates(model.widths, layer=0) | labels.param_coordinates(model.widths, "param2", 0)
     dims = ["param", "param2"]

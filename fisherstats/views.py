@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats import labels, streaming
-from fisherstats.calls import Call
+from fisherstats.calls import DENSE_ROWS, Call
 from fisherstats.checks import arguments
 from fisherstats.closed_form import assembly
 
@@ -20,8 +20,6 @@ Array = NDArray[np.floating]
 VIEWS = ("diagonal", "block", "full")
 KRONECKER = {"kronecker_inputs": ("feature", "feature2"), "kronecker_units": ("unit", "unit2")}
 """The two quantities of `view="kfac"`, which `fisher_information` offers besides, and their dims."""
-
-DENSE_ROWS = 256
 
 DiagonalBlock = Callable[[Array, int], list[Any]]
 MatrixBlock = Callable[[Array, int], list[dict[tuple[int, int], Array]]]

@@ -16,7 +16,6 @@ from fisherstats.model.families import Law
 
 __all__ = [
     "Groups",
-    "cross_factors",
     "entry_factors",
     "group_moments",
     "hessian_variance_factors",
@@ -39,13 +38,12 @@ def hessian_variance_factors(law: Law, S: Sequence[Array | None]) -> list[Array 
     return [None if S_l is None else law.diagonal(S_l) for S_l in S]
 
 
-def cross_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> list[Array | None]:
-    r"""Return :math:`-E[(g^\top r)^2\,s^\top r]`: times :math:`\bar h^4` it is Cov of the two estimators."""
-    return [None if S_l is None else 0.0 - law.third_moment(G_l, S_l) for G_l, S_l in zip(G, S, strict=True)]
-
-
 def entry_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> tuple[list[Array], ...]:
-    """Return the factors of both variances and of the covariance (the three functions above) with the moments formed together."""
+    r"""Return the factors of both variances and of the covariance of the two estimators, with the moments formed together.
+
+    The variances are those of the two functions above; the covariance is :math:`-E[(g^\top r)^2\,s^\top r]` times
+    :math:`\bar h^4`.
+    """
     score: list[Any] = []
     hessian: list[Any] = []
     cross: list[Any] = []

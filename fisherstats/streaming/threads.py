@@ -6,7 +6,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -71,9 +71,11 @@ def run_together(work: Callable[[], None], threads: int) -> None:
     try:
         work()
     finally:
-        for one in helping:
-            if not one.cancel():
-                one.result()
+        # All have ended before any of their errors is raised, so that none works on after the call.
+        begun = [one for one in helping if not one.cancel()]
+        wait(begun)
+        for one in begun:
+            one.result()
 
 
 class _BlasGuard:
