@@ -1,14 +1,39 @@
-"""Array namespaces and precision: the only module that names cupy."""
+"""Arrays of the host and of a device, and their precision: the only module that names cupy.
+
+Everything below the public face is written in numpy's functions. On arrays of a device these are carried out by the device's own
+library, through numpy's protocols (NEP 13, 18 and 35); what is made from nothing is made `like` an array at hand.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
+import importlib
 import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
-__all__ = ["common_dtype", "gpu_status", "read_only"]
+__all__ = [
+    "as_array",
+    "common_dtype",
+    "first_failure",
+    "gpu_status",
+    "holds",
+    "identity",
+    "like",
+    "noted_checks",
+    "on_device",
+    "on_host",
+    "read_only",
+    "zeta",
+]
+
+Array = NDArray[np.floating]
 
 
 def common_dtype(*arrays: NDArray[np.floating]) -> np.dtype[np.floating]:
@@ -24,6 +49,74 @@ def read_only(array: NDArray[np.floating]) -> NDArray[np.floating]:
     return copy.view()
 
 
+def on_device(array: Any) -> bool:
+    """Return whether an array lives on a device: it speaks numpy's protocols but has to be asked for its values."""
+    return not isinstance(array, np.ndarray) and hasattr(array, "__array_function__") and hasattr(array, "get")
+
+
+def as_array(values: Any) -> Any:
+    """Return values as an array; one of a device stays where it is."""
+    return values if on_device(values) else np.asarray(values)
+
+
+def on_host(array: Any) -> Any:
+    """Return an array in the memory of the host; one of a device is waited for and copied."""
+    return array.get() if on_device(array) else array
+
+
+def like(array: Any, other: Any) -> Any:
+    """Return a host array where `other` lives; itself on the host."""
+    return array if isinstance(other, np.ndarray) or on_device(array) else np.asarray(array, like=other)
+
+
+def identity(size: int, other: Any) -> Any:
+    """Return the identity matrix where `other` lives, in its precision."""
+    return like(np.eye(size, dtype=other.dtype), other)
+
+
+def zeta(order: int, x: Any) -> Any:
+    """Return Hurwitz' zeta function; scipy's does not look at numpy's protocols, as its other functions do."""
+    library = importlib.import_module("cupyx.scipy.special") if on_device(x) else special
+    return library.zeta(order, x)
+
+
+_notes: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("notes", default=None)
+
+
+def holds(condition: Any) -> bool:
+    """Return whether all of a condition holds, for a check that refuses it otherwise.
+
+    Waiting for the answer would stop a device at every check. Within `noted_checks` the condition is noted instead and taken
+    to hold for now.
+    """
+    noted = _notes.get()
+    if noted is None or isinstance(condition, np.ndarray):
+        return bool(condition.all())
+    noted.append(condition.all())
+    return True
+
+
+@contextlib.contextmanager
+def noted_checks() -> Iterator[list[Any]]:
+    """Note the conditions that `holds` is asked for on a device, each as an array of one truth value, in the list given."""
+    noted: list[Any] = []
+    token = _notes.set(noted)
+    try:
+        yield noted
+    finally:
+        _notes.reset(token)
+
+
+def first_failure(noted: Sequence[Sequence[Any]]) -> int | None:
+    """Return which is the first of several lists of noted conditions that holds one that is false; waits for the device once."""
+    owners = [number for number, conditions in enumerate(noted) for _ in conditions]
+    if not owners:
+        return None
+    together = on_host(np.stack([condition for conditions in noted for condition in conditions]))
+    failed = np.flatnonzero(~together)
+    return owners[int(failed[0])] if len(failed) else None
+
+
 @functools.cache
 def gpu_status() -> tuple[bool, str]:
     """Return whether a CUDA device can be used from cupy, and the device's name or the reason why not."""
@@ -36,4 +129,8 @@ def gpu_status() -> tuple[bool, str]:
     # Importing cupy succeeds on machines without a device, so the device is asked for separately.
     if not cupy.cuda.is_available():
         return False, "cupy is installed but finds no usable CUDA device or driver"
+    try:
+        cupy.arange(2).sum().item()  # compiles a kernel, which a broken installation cannot
+    except Exception as error:  # whatever it is, the device is of no use
+        return False, f"cupy finds a CUDA device that it cannot use ({error})"
     return True, str(cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fisherstats.arrays import holds, on_device, on_host
 from fisherstats.checks.arguments import array_like, positive_integer, positive_number, real_array, shown
 
 __all__ = [
@@ -43,7 +44,7 @@ SAMPLER_LIMIT = 2**63 - 2**35
 
 def natural_parameters(h: Any, n_outputs: int) -> np.ndarray:
     """Return `h` as a finite (n, n_outputs) array of float32 or float64."""
-    array = real_array("h", h)
+    array = h if on_device(h) and holds(np.isfinite(h)) else real_array("h", on_host(h))
     if array.ndim != 2 or array.shape[1] != n_outputs:
         raise ValueError(
             f"`h` must have shape (n, {n_outputs}), one row of natural parameters per input, got shape {array.shape}."
@@ -102,7 +103,8 @@ def _positive_definite(matrix: np.ndarray) -> np.ndarray:
 def poisson_exponent(h: np.ndarray, first_input: int = 0) -> None:
     """Refuse a Poisson log rate whose fourth central moment, 3 e^{2h}, is past the range of the floating-point type."""
     limit = float(np.log(np.finfo(h.dtype).max) / 2 - 1)
-    if h.size and h.max() > limit:
+    if not holds(h <= limit):
+        h = on_host(h)
         row, output = (int(i) for i in np.unravel_index(np.argmax(h), h.shape))
         raise ValueError(
             f"`h` must stay below {limit:.1f} for the Poisson family in {h.dtype}, so that the fourth moment of a rate "
@@ -204,7 +206,8 @@ def link_functions(functions: Any, known: Collection[str]) -> tuple[str, ...]:
 
 def natural_domain(h: np.ndarray, inside: np.ndarray, requirement: str, family: str) -> None:
     """Refuse natural parameters outside the domain of the family; `inside` (n, T) says which are in it."""
-    if not inside.all():
+    if not holds(inside):
+        h, inside = on_host(h), on_host(inside)
         row, output = (int(i) for i in np.argwhere(~inside)[0])
         raise ValueError(
             f"`h` must be {requirement} in output {output} of the {family} family, got {h[row, output]} at input {row}; "
@@ -215,11 +218,12 @@ def natural_domain(h: np.ndarray, inside: np.ndarray, requirement: str, family: 
 def moment_range(h: np.ndarray, moment: np.ndarray, family: str, may_vanish: bool = False) -> None:
     """Refuse natural parameters whose fourth moments `moment` (n, T) are past the range of the floating-point type."""
     limits = np.finfo(h.dtype)
-    outside = ~np.isfinite(moment.astype(h.dtype, copy=False))
+    inside = np.isfinite(moment.astype(h.dtype, copy=False))
     if not may_vanish:
-        outside |= moment < limits.tiny
-    if outside.any():
-        row, output = (int(i) for i in np.argwhere(outside)[0])
+        inside &= moment >= limits.tiny
+    if not holds(inside):
+        h, inside = on_host(h), on_host(inside)
+        row, output = (int(i) for i in np.argwhere(~inside)[0])
         parameters = ", ".join(str(value) for value in h[row])
         raise ValueError(
             f"`h` must give fourth moments within the range of {h.dtype}, {limits.tiny:.3g} to {limits.max:.3g}, for the "

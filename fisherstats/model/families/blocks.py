@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fisherstats.arrays import like
 from fisherstats.engines.primitives import pair_sum
 from fisherstats.model.families.moments import CumulantMoments, Moments
 
@@ -95,7 +96,7 @@ class BlockMoments(ABC):
         half, blocks = self.numbered_rows(groups.transpose(0, 2, 1, 3).reshape(n, size, g * size))
         turned = half.reshape(n, -1, g, size).transpose(0, 3, 2, 1).reshape(n, size, -1)
         white = self.rows(turned).reshape(n, half.shape[1], g, half.shape[1])
-        apart = (blocks[:, None] != blocks).astype(a.dtype)
+        apart = like((blocks[:, None] != blocks).astype(a.dtype), a)
         pairs = np.einsum("nrgs,rs->ng", white * white, apart)
         total: np.ndarray = own + 2 * (pairs[:, 0] if a.ndim == 3 else pairs)
         return total

@@ -120,7 +120,7 @@ class CategoricalLaw(Law):
         n, classes, m = q_v.shape
         weighted = self.p[:, :, None] * q_v
         covariance = np.matmul(q_u.transpose(0, 2, 1), weighted)
-        variance = np.empty((n, u.shape[2], m), dtype=covariance.dtype)
+        variance: np.ndarray = np.empty_like(covariance)
         step = max(1, TILE // (n * classes * m))
         for start in range(0, u.shape[2], step):
             tile = slice(start, start + step)

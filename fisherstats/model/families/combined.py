@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import like
 from fisherstats.engines import primitives
 from fisherstats.model.families.base import Law
 from fisherstats.model.families.blocks import BlockMoments
@@ -86,7 +87,7 @@ def square_regression(law: Any) -> tuple[Array, Array]:
     """
     known: IndependentLaw = law
     variance = known.variance
-    slope = np.divide(known.third_cumulant, variance, out=np.zeros_like(variance), where=variance > 0)
+    slope = np.where(variance > 0, known.third_cumulant / np.where(variance > 0, variance, 1), 0)
     return slope, np.maximum(known.variance_of_square - slope * known.third_cumulant, 0)
 
 
@@ -140,7 +141,7 @@ def _(moments: CumulantMoments, u: Array, s: Array) -> Array:
     joint = np.concatenate(
         [np.concatenate([of_squares, across], axis=2), np.concatenate([across.swapaxes(1, 2), moments.second], axis=2)], axis=1
     )
-    products = u[:, rows] * u[:, columns] * np.where(rows == columns, 1.0, 2.0).astype(u.dtype)[:, None]
+    products = u[:, rows] * u[:, columns] * like(np.where(rows == columns, 1.0, 2.0).astype(u.dtype), u)[:, None]
     along = np.matmul(matrix_root(joint), np.concatenate([products, s], axis=1))
     variance: Array = np.einsum("nrk,nrk->nk", along, along)
     return variance

@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import gammaln, logsumexp, polygamma
+from scipy.special import gammaln, logsumexp
 
+from fisherstats.arrays import identity, like
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer
@@ -21,7 +22,7 @@ from fisherstats.model.families.base import Draw, Family
 from fisherstats.model.families.blocks import EqualBlocks
 from fisherstats.model.families.links import Link
 from fisherstats.model.families.moments import CumulantMoments, MomentLaw
-from fisherstats.model.families.polygamma import leading_power, polygamma_drop, polygamma_remainder
+from fisherstats.model.families.polygamma import leading_power, polygamma, polygamma_drop, polygamma_remainder
 from fisherstats.model.families.slabs import draw_labels
 from fisherstats.model.families.two_parameter import log_gamma_labels, two_index_tensor
 
@@ -70,17 +71,20 @@ class DirichletLaw(MomentLaw):
         large = np.minimum(a, b) > 1
         tensors = []
         for order in (2, 3, 4):
-            tensor = np.empty((a.size, *(2,) * order))
-            for chosen, cumulants in ((large.ravel(), _of_ratio), (~large.ravel(), _of_both)):
-                values = cumulants(order, a.ravel()[chosen], b.ravel()[chosen])
-                tensor[chosen] = two_index_tensor(values, np.dtype(np.float64))
+            # Each form is evaluated where it holds, and at 1 where it does not.
+            of_large = _of_ratio(order, *(np.where(large, one, 1).ravel() for one in (a, b)))
+            of_small = _of_both(order, *(np.where(large, 1, one).ravel() for one in (a, b)))
+            chosen = large.reshape(-1, *(1,) * order)
+            tensor = np.where(chosen, two_index_tensor(of_large, a), two_index_tensor(of_small, a))
             tensors.append(tensor.astype(h.dtype))
         # u log v + U log(1 - v) = [(u b - U a) R + (u + U) S] / (a + b)
         total = a + b
         of_own = np.stack([np.where(large, b / total, 1), np.where(large, 1 / total, 0)], axis=2)
         of_later = np.stack([np.where(large, -a / total, 0), np.where(large, 1 / total, 1)], axis=2)
-        later = np.triu(np.ones((classes - 1, classes)), 1)
-        coordinates = of_own[..., None] * np.eye(classes - 1, classes)[:, None] + of_later[..., None] * later[:, None]
+        own, later = (
+            like(one, h)[:, None] for one in (np.eye(classes - 1, classes), np.triu(np.ones((classes - 1, classes)), 1))
+        )
+        coordinates = of_own[..., None] * own + of_later[..., None] * later
         coordinates = coordinates.reshape(n, 2 * (classes - 1), classes).astype(h.dtype)
         super().__init__(h, EqualBlocks(CumulantMoments(*tensors), classes - 1), coordinates)
 
@@ -88,7 +92,7 @@ class DirichletLaw(MomentLaw):
     def _others(self) -> np.ndarray:
         """Sum of the other concentrations, shape (n, C)."""
         classes = self.alpha.shape[1]
-        others: np.ndarray = self.alpha @ (1 - np.eye(classes))
+        others: np.ndarray = self.alpha @ (1 - identity(classes, self.alpha))
         return others
 
     def _own_cumulant(self, order: int) -> np.ndarray:
@@ -110,7 +114,7 @@ class DirichletLaw(MomentLaw):
         if order == 1:
             return self.mean
         n, classes = self.h.shape
-        tensor = np.empty((n, *(classes,) * order), dtype=self.h.dtype)
+        tensor = np.empty_like(self.h, shape=(n, *(classes,) * order))
         tensor[...] = -polygamma(order - 1, self.alpha.sum(axis=1)).reshape(n, *(1,) * order)
         diagonal: tuple[Any, ...] = (slice(None), *[np.arange(classes)] * order)
         tensor[diagonal] = self._own_cumulant(order)

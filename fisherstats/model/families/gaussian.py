@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from fisherstats.arrays import like
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
 from fisherstats.model.families.base import Draw, Family, Law
@@ -71,7 +72,7 @@ class GaussianLaw(Law):
 
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^2 (s.delta)] = 0, shape (n, k)."""
-        return np.zeros((u.shape[0], u.shape[2]), dtype=self.h.dtype)
+        return np.zeros_like(self.h, shape=(u.shape[0], u.shape[2]))
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return M(u,v,u,v) = (u'Iu)(v'Iv) + (u'Iv)^2, shape (n, k, m)."""
@@ -98,7 +99,7 @@ class GaussianLaw(Law):
 
     def quadratic_third_moment(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(delta' a delta)(s.delta)] = 0, shape (n,) or (n, g)."""
-        return np.zeros(a.shape[:-2], dtype=self.h.dtype)
+        return np.zeros_like(self.h, shape=a.shape[:-2])
 
     def cumulant(self, order: int) -> np.ndarray:
         """Return S^-1 mu, S^-1, or zeros for the orders 3 and 4."""
@@ -108,7 +109,7 @@ class GaussianLaw(Law):
         if order == 2:
             return self.information()
         n, outputs = self.h.shape
-        return np.zeros((n, *(outputs,) * order), dtype=self.h.dtype)
+        return np.zeros_like(self.h, shape=(n, *(outputs,) * order))
 
     def residual(self, y: np.ndarray) -> np.ndarray:
         """Return S^-1 (y - mu), shape (n, T)."""
@@ -188,7 +189,7 @@ class Gaussian(Family):
     def at(self, h: np.ndarray) -> GaussianLaw:
         """Return the law of t at means h (n, T)."""
         h = checks.natural_parameters(h, self.n_outputs)
-        return GaussianLaw(h, self._root.astype(h.dtype))
+        return GaussianLaw(h, like(self._root.astype(h.dtype), h))
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return the log density of y, shape (n,)."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fisherstats.arrays import as_array
 from fisherstats.checks import families as checks
 from fisherstats.model.families.base import Draw, Family
 from fisherstats.model.families.independent import IndependentLaw
@@ -65,7 +66,7 @@ class HeadsFamily(Family):
 
     def statistic(self, y: np.ndarray) -> np.ndarray:
         """Return t(y) = y as floating-point numbers."""
-        y = np.asarray(y)
+        y = as_array(y)
         return y if y.dtype.kind == "f" else y.astype(np.float64)
 
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:

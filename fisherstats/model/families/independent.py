@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import betaln, expit, gammaln, log_expit
 
+from fisherstats.arrays import as_array
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
 from fisherstats.engines.primitives import pair_sum, weighted_mean
@@ -288,7 +289,7 @@ class _IndependentFamily(Family):
 
     def statistic(self, y: np.ndarray) -> np.ndarray:
         """Return t(y) = y as floating-point numbers."""
-        y = np.asarray(y)
+        y = as_array(y)
         return y if y.dtype.kind == "f" else y.astype(np.float64)
 
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
@@ -463,7 +464,7 @@ def _binomial_log_prob(h: np.ndarray, y: np.ndarray, n_trials: int) -> np.ndarra
 def _diagonal_tensor(values: np.ndarray, order: int) -> np.ndarray:
     """Return the (n, T, ..., T) tensor of the given order with `values` (n, T) on its diagonal."""
     n, outputs = values.shape
-    tensor = np.zeros((n, *(outputs,) * order), dtype=values.dtype)
+    tensor = np.zeros_like(values, shape=(n, *(outputs,) * order))
     diagonal: tuple[Any, ...] = (slice(None), *[np.arange(outputs)] * order)
     tensor[diagonal] = values
     return tensor

@@ -98,7 +98,7 @@ class Link:
         # What overflows or underflows leaves the natural domain, and `Family.at` refuses it with its value and input.
         with np.errstate(over="ignore", under="ignore"):
             for function in set(self.functions):
-                columns = np.array([one == function for one in self.functions])
+                columns = [number for number, one in enumerate(self.functions) if one == function]
                 for result, value in zip(results, FUNCTIONS[function](z[:, columns]), strict=False):
                     result[:, columns] = value
         return tuple(results)

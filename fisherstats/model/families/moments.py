@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fisherstats.arrays import identity
 from fisherstats.checks import families as checks
 from fisherstats.model.families.base import Law
 from fisherstats.model.families.draws import _root as matrix_root
@@ -92,7 +93,7 @@ class CumulantMoments:
         mixed = np.einsum("nac,nbd->nabcd", second, second)
         covariance = (self.fourth + mixed + mixed.swapaxes(3, 4))[:, rows, columns][:, :, rows, columns]
         root = matrix_root(covariance)
-        forms = np.empty((*root.shape[:2], size, size), dtype=root.dtype)
+        forms = np.empty_like(root, shape=(*root.shape[:2], size, size))
         # A form e' a e counts each mixed product twice, as a_rc and a_cr, so the root's entry stands in both places.
         forms[:, :, rows, columns] = root
         forms[:, :, columns, rows] = root
@@ -133,7 +134,7 @@ class CumulantMoments:
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return Var((u.e)(v.e)) = sum_r (u' B_r v)^2, shape (n, k, m)."""
-        total = np.zeros((u.shape[0], u.shape[2], v.shape[2]), dtype=u.dtype)
+        total = np.zeros_like(u, shape=(u.shape[0], u.shape[2], v.shape[2]))
         for form in range(self.quartic_forms.shape[1]):
             total += np.matmul(np.matmul(self.quartic_forms[:, form], u).swapaxes(1, 2), v) ** 2
         return total
@@ -188,7 +189,7 @@ class MomentLaw(Law):
     def information(self) -> np.ndarray:
         """Return I(h) = Cov(t), shape (n, T, T)."""
         n, outputs = self.h.shape
-        rows = self.rows(np.broadcast_to(np.eye(outputs, dtype=self.h.dtype), (n, outputs, outputs)))
+        rows = self.rows(np.broadcast_to(identity(outputs, self.h), (n, outputs, outputs)))
         information: np.ndarray = np.matmul(rows.swapaxes(1, 2), rows)
         return information
 

@@ -6,10 +6,14 @@ The cumulants of the logarithm of a Gamma(x) variable are psi_1(x), psi_2(x), ps
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.special import polygamma
+import math
 
-__all__ = ["leading_power", "polygamma_drop", "polygamma_remainder"]
+import numpy as np
+from scipy.special import psi
+
+from fisherstats.arrays import like, zeta
+
+__all__ = ["leading_power", "polygamma", "polygamma_drop", "polygamma_remainder"]
 
 # Coefficients B_2, B_4, ..., B_14 of psi_1(x) - 1/x - 1/(2x^2) = sum_k B_2k / x^(2k+1), an asymptotic series; past x = 16
 # seven terms leave 1e-16.
@@ -17,6 +21,12 @@ BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
 SHIFTS = 16
 # Nodes of the quadrature of psi over [x, 3x/2], whose pole at 0 makes the error 10^(-2 * 8).
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(10)
+
+
+def polygamma(order: int, x: np.ndarray) -> np.ndarray:
+    """Return psi_n(x) for n = 0 to 4 and x > 0, by functions that every array library has."""
+    function: np.ndarray = psi(x) if order == 0 else (-1.0) ** (order + 1) * math.factorial(order) * zeta(order + 1, x)
+    return function
 
 
 def leading_power(order: int, x: np.ndarray) -> np.ndarray:
@@ -35,14 +45,14 @@ def polygamma_remainder(order: int, x: np.ndarray) -> np.ndarray:
     small = x < SHIFTS
     with np.errstate(over="ignore"):  # past the range of floats for x near 0, where the caller refuses infinite moments
         for shift in range(SHIFTS):
-            y = x[small] + shift
+            y = np.where(small, x, 1) + shift
             if order == 1:
                 step = 1 / y / y / (y + 1)
             elif order == 2:
                 step = -(3 * y + 2) / y / y / y / (y + 1) ** 2
             else:
                 step = (12 * y**2 + 16 * y + 6) / y / y / y / y / (y + 1) ** 3
-            total[small] += step
+            total += np.where(small, step, 0)
     inverse = 1 / np.where(small, x + SHIFTS, x)
     square = inverse * inverse
     series = np.zeros_like(x)
@@ -61,8 +71,8 @@ def polygamma_drop(order: int, x: np.ndarray, step: np.ndarray) -> np.ndarray:
     """
     near = step <= x / 2
     width = np.where(near, step, x / 2)
-    points = x[..., None] + width[..., None] * (1 + NODES) / 2
-    integral = -width / 2 * (polygamma(order + 1, points) @ WEIGHTS)
+    points = x[..., None] + width[..., None] * like(1 + NODES, x) / 2
+    integral = -width / 2 * (polygamma(order + 1, points) @ like(WEIGHTS, x))
     far = polygamma(order, x) - polygamma(order, x + step)
     drop: np.ndarray = np.where(near, integral, far)
     return drop

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fisherstats.arrays import as_array
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.model.families.base import Draw, Family, Law
@@ -55,7 +56,7 @@ class ProductLaw(MomentLaw):
         if order == 1:
             return self.mean
         n, outputs = self.h.shape
-        tensor = np.zeros((n, *(outputs,) * order), dtype=self.h.dtype)
+        tensor = np.zeros_like(self.h, shape=(n, *(outputs,) * order))
         for part, piece in zip(self.parts, self.slices, strict=True):
             tensor[(slice(None), *(piece,) * order)] = part.cumulant(order)
         return tensor
@@ -91,7 +92,7 @@ def split_labels(families: Sequence[Family], y: np.ndarray) -> list[np.ndarray]:
     """Return the labels of each part from labels (..., columns) side by side: class numbers as integers (...)."""
     pieces = []
     for family, columns in zip(families, _slices([label_columns(family) for family in families]), strict=True):
-        piece = np.asarray(y)[..., columns]
+        piece = as_array(y)[..., columns]
         pieces.append(piece[..., 0].astype(np.int64) if family.labels_are_classes else piece)
     return pieces
 

@@ -67,5 +67,5 @@ def _(law: GaussianMeanVarianceLaw, truth: GaussianMeanVarianceLaw, u: Array) ->
 @mean_shift.register
 def _(law: ProductLaw, truth: ProductLaw, u: Array) -> Array:
     parts = zip(law.parts, truth.parts, law.slices, strict=True)
-    total: Array = np.sum([mean_shift(part, true_part, u[:, piece]) for part, true_part, piece in parts], axis=0)
+    total: Array = np.stack([mean_shift(part, true_part, u[:, piece]) for part, true_part, piece in parts]).sum(axis=0)
     return total

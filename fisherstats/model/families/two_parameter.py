@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import gammaln, psi
 
+from fisherstats.arrays import like
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer
@@ -27,12 +28,16 @@ from fisherstats.model.families.slabs import draw_labels
 __all__ = ["GammaShapeRate", "GammaShapeRateLaw", "GaussianMeanVariance", "GaussianMeanVarianceLaw", "two_index_tensor"]
 
 
-def two_index_tensor(values: Sequence[Any], dtype: np.dtype) -> np.ndarray:
-    """Return the symmetric tensors (n, 2, ..., 2) whose entry with m indices at 1 is values[m], a number or (n,)."""
+def two_index_tensor(values: Sequence[Any], other: np.ndarray) -> np.ndarray:
+    """Return the symmetric tensors (n, 2, ..., 2) whose entry with m indices at 1 is values[m], a number or (n,).
+
+    They have the precision of `other`, and lie where it does.
+    """
     order = len(values) - 1
     ones = np.indices((2,) * order).sum(axis=0)
-    columns = np.stack(np.broadcast_arrays(*[np.atleast_1d(value) for value in values]), axis=-1)
-    tensor: np.ndarray = columns[:, ones].astype(dtype)
+    arrays = [like(np.array([value]), other) if isinstance(value, float) else value for value in values]
+    columns = np.stack(np.broadcast_arrays(*arrays), axis=-1)
+    tensor: np.ndarray = columns[:, ones].astype(other.dtype)
     return tensor
 
 
@@ -54,10 +59,10 @@ class GaussianMeanVarianceLaw(MomentLaw):
             own = 60 * self.variance**4
             fourth = np.stack([3 * self.variance**2, 3 * slope**4 + 60 * (slope * self.variance) ** 2 + own], axis=1)
         checks.moment_range(h, fourth, "gaussian_mean_variance")
-        coordinates = np.zeros((len(h), 2, 2), dtype=h.dtype)
+        coordinates = np.zeros_like(h, shape=(len(h), 2, 2))
         coordinates[:, 0, 0], coordinates[:, 0, 1], coordinates[:, 1, 1] = deviation, slope, self.variance
         constants = ([1.0, 0.0, 2.0], [0.0, 2.0, 0.0, 8.0], [0.0, 0.0, 8.0, 0.0, 48.0])
-        tensors = [two_index_tensor(values, h.dtype) for values in constants]
+        tensors = [two_index_tensor(values, h) for values in constants]
         moments = CumulantMoments(*(np.broadcast_to(tensor, (len(h), *tensor.shape[1:])) for tensor in tensors))
         super().__init__(h, moments, coordinates)
 
@@ -116,13 +121,13 @@ class GammaShapeRateLaw(MomentLaw):
             of_log = leading_power(3, k) + e4 + 3 * (leading_power(1, k) + e2) ** 2
             checks.moment_range(h, np.stack([of_log, 3 * k * (k + 2) / self.rate**4], axis=1), "gamma_shape_rate")
         deviation = np.sqrt(e2)
-        coordinates = np.zeros((len(h), 2, 2), dtype=h.dtype)
+        coordinates = np.zeros_like(h, shape=(len(h), 2, 2))
         coordinates[:, 0, 0] = deviation
         coordinates[:, 1, 0], coordinates[:, 1, 1] = 1 / np.sqrt(k), np.sqrt(k) / self.rate
         one = np.ones_like(k)
         third = [e3 / deviation**3, 0.0, -1 / (deviation * k), 2 / np.sqrt(k)]
         fourth = [e4 / e2**2, 0.0, 2 / (k * k * e2), -4 / (deviation * k**1.5), 6 / k]
-        moments = CumulantMoments(*(two_index_tensor(values, h.dtype) for values in ([one, 0.0, 1.0], third, fourth)))
+        moments = CumulantMoments(*(two_index_tensor(values, h) for values in ([one, 0.0, 1.0], third, fourth)))
         super().__init__(h, moments, coordinates)
 
     @cached_property
@@ -193,7 +198,7 @@ class GaussianMeanVariance(Family):
     def at(self, h: np.ndarray) -> GaussianMeanVarianceLaw:
         """Return the law of t at natural parameters h (n, 2)."""
         h = checks.natural_parameters(h, 2)
-        checks.natural_domain(h, np.stack([np.ones(len(h), bool), h[:, 1] < 0], axis=1), "below 0", self.name)
+        checks.natural_domain(h, np.stack([np.isfinite(h[:, 0]), h[:, 1] < 0], axis=1), "below 0", self.name)
         return GaussianMeanVarianceLaw(h)
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
@@ -262,7 +267,7 @@ class GammaShapeRate(Family):
 
     def _natural(self, h: np.ndarray) -> np.ndarray:
         h = checks.natural_parameters(h, 2)
-        anything = np.ones(len(h), bool)
+        anything = np.isfinite(h[:, 0])
         checks.natural_domain(h, np.stack([h[:, 0] > 0, anything], axis=1), "above 0", self.name)
         checks.natural_domain(h, np.stack([anything, h[:, 1] < 0], axis=1), "below 0", self.name)
         return h
