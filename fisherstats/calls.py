@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,13 +82,19 @@ class Call:
         return results
 
     def diagonal_mean(
-        self, block: BlockFunction, second_order: bool = False, infinite: bool = False, preferred: int = 128
+        self,
+        block: BlockFunction,
+        second_order: bool = False,
+        infinite: bool = False,
+        preferred: int = 128,
+        shapes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Array]:
         """Return the mean over inputs of (number per unit) x (power of the layer input), see `assembly.DiagonalSum`.
 
         Second-order blocks are small, so that few inputs still occupy every thread; their products are formed for many together.
+        `shapes` are those of other parameters than the weights.
         """
-        total = assembly.DiagonalSum([matrix.shape for matrix in self.model.weights])
+        total = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
         if second_order and self.model.n_layers > 2:
             rows = 2 * streaming.STREAM_ROWS
             self._reduce(block, total, rows, _GROUPED_ROWS // rows)
@@ -104,16 +110,17 @@ class Call:
 
     def pair_mean(self, block: BlockFunction, cross_layers: bool, n_quantities: int = 1) -> list[dict[tuple[int, int], Array]]:
         """Return the mean over inputs of matrices given by rows of unit factors, see `pairs.PairSum`."""
-        shapes = [matrix.shape for matrix in self.model.weights]
-        total = pairs.PairSum(shapes, self.n_inputs, n_quantities, cross_layers, self.rows.dtype)
+        total = pairs.PairSum(self._shapes(), self.n_inputs, n_quantities, cross_layers, self.rows.dtype)
         self._dense(block, total)
         for blocks in total.matrices:
             inputs.finite_results(list(blocks.values()), self.rows.dtype, False)
         return total.matrices
 
-    def kronecker_mean(self, block: BlockFunction) -> list[dict[tuple[int, int], Array]]:
-        """Return the mean factors of every layer in float64, see `kronecker.FactorSum`."""
-        total = kronecker.FactorSum([matrix.shape for matrix in self.model.weights])
+    def kronecker_mean(
+        self, block: BlockFunction, shapes: Sequence[tuple[int, int]] | None = None
+    ) -> list[dict[tuple[int, int], Array]]:
+        """Return the mean factors of every layer in float64, see `kronecker.FactorSum`; `shapes` as for `diagonal_mean`."""
+        total = kronecker.FactorSum(self._shapes() if shapes is None else shapes)
         self._dense(block, total)
         found = total.means(self.n_inputs)
         for factors in found:
@@ -122,11 +129,14 @@ class Call:
 
     def neuron_mean(self, block: BlockFunction) -> list[Array]:
         """Return the mean metric of every neuron of every layer, see `relative.NeuronSum`."""
-        total = relative.NeuronSum([matrix.shape for matrix in self.model.weights])
+        total = relative.NeuronSum(self._shapes())
         self._dense(block, total)
         found = total.means(self.n_inputs)
         inputs.finite_results(found, self.rows.dtype, False)
         return [one.astype(self.rows.dtype, copy=False) for one in found]
+
+    def _shapes(self) -> list[tuple[int, int]]:
+        return [matrix.shape for matrix in self.model.weights]
 
     def _dense(self, block: BlockFunction, total: streaming.Reduction) -> None:
         rows = self.block_rows(DENSE_ROWS)

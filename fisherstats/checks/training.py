@@ -26,6 +26,8 @@ __all__ = [
     "indefinite",
     "limits",
     "nesterov_momentum",
+    "normalizable",
+    "normalization_object",
     "optimizer_object",
     "penalties",
     "penalties_of",
@@ -35,6 +37,7 @@ __all__ = [
     "two_decays",
     "unsolved",
     "validation_pair",
+    "weight_of_latest",
 ]
 
 
@@ -119,6 +122,37 @@ def penalties(penalty: Any, kind: type) -> list[Any]:
                 f"{shown(one)}."
             )
     return given
+
+
+def weight_of_latest(name: str, value: Any) -> float:
+    """Return `value` as a float in (0, 1]."""
+    return _number(name, value, lambda number: 0 < number <= 1, "a number above 0 and at most 1")
+
+
+def normalization_object(normalization: Any, kind: type) -> None:
+    """Require settings of a normalisation, or None."""
+    if normalization is not None and not isinstance(normalization, kind):
+        called = "; call it" if isinstance(normalization, type) else ""
+        raise TypeError(
+            f"`normalization` must be None or fisherstats.training.BatchNormalization(), got {shown(normalization)}{called}."
+        )
+
+
+def normalizable(n_layers: int, n_inputs: int, batch_size: int, constraints: Sequence[str]) -> None:
+    """Require a hidden layer, two inputs in every minibatch, and no constraint on the kernels."""
+    if n_layers < 2:
+        raise ValueError("`normalization` must be None for a network without hidden layers, as it normalises these only.")
+    smallest = n_inputs % batch_size or batch_size
+    if smallest == 1:
+        raise ValueError(
+            "`batch_size` must leave two inputs or more in every minibatch with `normalization`, as one has no variance, got "
+            f"{batch_size} for {n_inputs} inputs; use another size, or leave an input out."
+        )
+    if constraints:
+        raise ValueError(
+            f"`penalty` must not constrain the kernels with `normalization`, got {constraints[0]}: folding rescales them, and no "
+            "limit on them would last; use a penalty such as fisherstats.training.Frobenius(1e-4)."
+        )
 
 
 def grid(name: str, value: Any) -> NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 `fit` is the loop; `SGD`, `Adam` and the natural gradients (`NaturalGradient`, `DiagonalNaturalGradient`,
 `KroneckerNaturalGradient`, `RelativeNaturalGradient`) decide the steps, `Frobenius`, `Spectral`, `GroupWise` and
-`SpectralProjection` restrain the weights. `Optimizer` and `Penalty` are what to subclass for others.
+`SpectralProjection` restrain the weights, `BatchNormalization` normalises hidden layers. `Optimizer` and `Penalty` are what to
+subclass for others.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from fisherstats.training.batches import batches
 from fisherstats.training.fitting import Fitted, fit
 from fisherstats.training.history import record
 from fisherstats.training.natural import DiagonalNaturalGradient, KroneckerNaturalGradient, NaturalGradient
+from fisherstats.training.normalization import BatchNormalization
 from fisherstats.training.optimizers import SGD, Adam, Batch, Optimizer, Steps
 from fisherstats.training.penalties import Frobenius, GroupWise, Penalty, Restraint, Spectral, SpectralProjection
 from fisherstats.training.relative import RelativeNaturalGradient
@@ -19,6 +21,7 @@ __all__ = [
     "SGD",
     "Adam",
     "Batch",
+    "BatchNormalization",
     "DiagonalNaturalGradient",
     "Fitted",
     "Frobenius",

@@ -17,8 +17,9 @@ from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
 from fisherstats.training.batches import batches, stream
 from fisherstats.training.history import Callback, History
-from fisherstats.training.likelihood import Labelled, Workers, measures_accuracy
+from fisherstats.training.likelihood import Fit, Labelled, Workers, measures_accuracy
 from fisherstats.training.network import Trainee, layer_views
+from fisherstats.training.normalization import BatchNormalization, NormalizedTrainee
 from fisherstats.training.optimizers import Batch, Optimizer
 from fisherstats.training.penalties import Penalty, Restraint
 
@@ -51,6 +52,7 @@ def fit(
     *,
     optimizer: Optimizer,
     penalty: Penalty | Sequence[Penalty] | None = None,
+    normalization: BatchNormalization | None = None,
     epochs: int,
     batch_size: int,
     rng: int | np.random.SeedSequence | np.random.Generator,
@@ -73,6 +75,9 @@ def fit(
         How to step: `SGD`, `Adam`, or one of your own.
     penalty : Penalty, sequence of Penalty or None, optional
         What is added to the loss, or constrains the weights: `Frobenius`, `Spectral`, `GroupWise`, `SpectralProjection`.
+    normalization : BatchNormalization, optional
+        Normalise the pre-activations of hidden layers over each minibatch. What callbacks see and what is returned has the
+        running means and variances folded into its weights.
     epochs : int
         Passes over the inputs.
     batch_size : int
@@ -129,6 +134,7 @@ def fit(
     given = model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
     training.optimizer_object(optimizer, Optimizer)
     penalties = training.penalties(penalty, Penalty)
+    training.normalization_object(normalization, BatchNormalization)
     epochs = arguments.positive_integer("epochs", epochs)
     size = arguments.positive_integer("batch_size", batch_size)
     seed = arguments.seed_sequence(rng)
@@ -138,20 +144,25 @@ def fit(
 
     made = {key: value for key, value in call.provenance().items() if key != "engine"}
     made |= {"optimizer": repr(optimizer), "penalties": [repr(one) for one in penalties], "batch_size": size}
+    if normalization is not None:
+        made["normalization"] = repr(normalization)
     history = History(made | {"rng": seed_record(seed)}, chosen)
-    trainee = Trainee(call.model)
-    descent = _Descent(trainee, data, optimizer, [one.start(call.model) for one in penalties])
+    restraints = [one.start(call.model) for one in penalties]
+    trainee = _trainee(call.model, normalization, len(data), size, dict(zip(map(repr, penalties), restraints, strict=True)))
+    descent = _Descent(trainee, data, optimizer, restraints)
     finished = call.model
     try:
         with Workers(num_threads) as workers, _progress_bar(epochs * -(-len(data) // size), progress) as bar:
             for epoch in range(1, epochs + 1):
                 numbers = descent.epoch(epoch, batches(len(data), size, rng=seed, epoch=epoch), seed, workers, bar)
+                network = trainee.frozen()
+                numbers |= _kernel_norms(network)
                 if held_out is not None:
-                    fit_there = held_out.fit(trainee)
+                    fit_there = held_out.fit(network)
                     numbers["validation_loss"] = fit_there.loss
                     if measures_accuracy(model.family):
                         numbers["validation_accuracy"] = fit_there.accuracy
-                finished = trainee.frozen()
+                finished = network
                 history.append(numbers)
                 history.call(epoch, finished)
     except BaseException as error:
@@ -190,14 +201,13 @@ class _Descent:
         numbers = {"training_loss": sums[0] / len(self.data), "training_penalty": sums[2] / len(order)}
         if measures_accuracy(self.trainee.family):
             numbers["training_accuracy"] = sums[1] / len(self.data)
-        kernels = [kernel.astype(np.float64) for kernel in self.trainee.kernels]
-        with np.errstate(over="ignore"):  # a norm may be past the range of the weights
-            norms = [[np.linalg.norm(kernel, kind) for kernel in kernels] for kind in ("fro", 2)]
-        return numbers | {
-            "training_gradient_norm": sums[3] / len(order),
-            "training_weight_norm": norms[0],
-            "training_spectral_norm": norms[1],
-        }
+        return numbers | {"training_gradient_norm": sums[3] / len(order)}
+
+    def _differentiate(self, rows: NDArray[np.int64], workers: Workers) -> tuple[MLP, Fit, Array]:
+        """Return the network that the minibatch sees, its fit, and the gradient by all parameters."""
+        if isinstance(self.trainee, NormalizedTrainee):
+            return self.trainee.differentiate(self.data, rows)
+        return self.trainee, *self.data.gradient(self.trainee, rows, workers)
 
     def _step(
         self, epoch: int, step: int, rows: NDArray[np.int64], rng: np.random.Generator, workers: Workers
@@ -205,9 +215,11 @@ class _Descent:
         """Take a step; return loss, accuracy, penalty and the norm of the gradient before it."""
         trainee = self.trainee
         try:
-            there, gradient = self.data.gradient(trainee, rows, workers)
+            network, there, gradient = self._differentiate(rows, workers)
         except ValueError as error:  # the families refuse what they have no law for
             training.diverged(epoch, step, f"the outputs of the network have left the domain of the family ({error})")
+        if isinstance(trainee, NormalizedTrainee) and not trainee.is_finite():
+            training.diverged(epoch, step, "the variance of a unit over the minibatch is no longer finite")
         penalised = 0.0
         if self.restraints:
             gradients = layer_views(trainee, gradient)
@@ -217,12 +229,31 @@ class _Descent:
             training.diverged(epoch, step, f"the loss is {there.loss + penalised}")
         if not math.isfinite(length):
             training.diverged(epoch, step, f"the gradient has the norm {length}")
-        change = self.steps.step(gradient, Batch(trainee, self.data, rows, self.taken, rng))
+        change = self.steps.step(gradient, Batch(network, self.data, rows, self.taken, rng))
         np.add(trainee.parameters, change, out=trainee.parameters)
         self.taken += 1
         for restraint in self.restraints:
             restraint.project(trainee.weights, exact=False)
         return there.loss, there.accuracy, penalised, length
+
+
+def _trainee(
+    model: MLP, normalization: BatchNormalization | None, n_inputs: int, batch_size: int, restraints: dict[str, Restraint]
+) -> Trainee:
+    """Return the network to train, normalised if asked for."""
+    if normalization is None:
+        return Trainee(model)
+    constraints = [name for name, one in restraints.items() if type(one).project is not Restraint.project]
+    training.normalizable(model.n_layers, n_inputs, batch_size, constraints)
+    return NormalizedTrainee(model, normalization)
+
+
+def _kernel_norms(network: MLP) -> dict[str, Any]:
+    """Return the norms of the kernels of each layer."""
+    kernels = [kernel.astype(np.float64) for kernel in network.kernels]
+    with np.errstate(over="ignore"):  # a norm may be past the range of the weights
+        norms = [[np.linalg.norm(kernel, kind) for kernel in kernels] for kind in ("fro", 2)]
+    return {"training_weight_norm": norms[0], "training_spectral_norm": norms[1]}
 
 
 def _validation(call: calls.Call, x: Any, y: Any) -> Labelled:

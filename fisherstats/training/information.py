@@ -25,6 +25,7 @@ from fisherstats.model.network import MLP
 from fisherstats.streaming import Rows
 from fisherstats.training.network import layer_views
 from fisherstats.training.optimizers import Batch
+from fisherstats.training.parametrization import Parametrization, parametrization_of
 
 __all__ = ["INFORMATION", "BatchInformation", "Product", "call_on"]
 
@@ -44,7 +45,7 @@ def call_on(batch: Batch) -> Call:
 
 @dataclass(frozen=True)
 class BatchInformation:
-    """The information of the network at the inputs of a batch.
+    """The information of the network at the inputs of a batch, in the parameters that are trained.
 
     Parameters
     ----------
@@ -68,12 +69,17 @@ class BatchInformation:
     def _seed(self) -> np.random.SeedSequence:
         return np.random.SeedSequence(int(self.batch.rng.integers(2**63)))
 
+    @cached_property
+    def _own(self) -> Parametrization:
+        return parametrization_of(self.batch.model)
+
     def matrix(self) -> Array:
         """Return the symmetric matrix, (P, P)."""
+        own = self._own
         if self.kind == "hessian":
-            return self._hessian_matrix()
+            return own.back(own.back(self._hessian_matrix()).T)
         (found,) = self._call.pair_mean(self._rows_and_inputs, cross_layers=True)
-        return found[0, 0]
+        return own.back(own.back(found[0, 0]).T)
 
     def diagonal(self) -> Array:
         """Return the diagonal, (P,)."""
@@ -84,27 +90,33 @@ class BatchInformation:
             G = call.jacobians(passed)
             if second_order:
                 S = derivatives.curvatures(call.model, passed, G, self._draw(law, first).mean)
-                return [(fisher.hessian_factors(law, G, S), 2)], passed.inputs
-            return [(fisher.unit_factors(self._middle(law, first, len(x)), G), 2)], passed.inputs
+                return by_part(fisher.hessian_factors(law, G, S), passed.inputs)
+            return by_part(fisher.unit_factors(self._middle(law, first, len(x)), G), passed.inputs)
 
-        (found,) = call.diagonal_mean(block, second_order)
-        return found
+        def by_part(factors: list[Array], inputs: list[Array]) -> tuple[list[Any], list[Array]]:
+            parts = self._own.parts(inputs)
+            # The factors are of second order in derivatives.
+            squares = [part.scaled(part.scaled(factors[part.layer])) for part in parts]
+            return [(squares, 2)], [part.inputs for part in parts]
+
+        (found,) = call.diagonal_mean(block, second_order, shapes=self._own.shapes)
+        return self._own.assembled(found)
 
     def kronecker_factors(self) -> tuple[list[Array], list[Array]]:
-        r"""Return the means of :math:`\bar h_l\bar h_l^\top` and of :math:`G_l^\top SG_l` per layer, in float64."""
-        A, G = self._call.kronecker_mean(self._rows_and_inputs)
+        r"""Return the means of :math:`\bar h_l\bar h_l^\top` and of :math:`G_l^\top SG_l` per part, in float64."""
+        A, G = self._call.kronecker_mean(self._rows_by_part, self._own.shapes)
         return list(A.values()), list(G.values())
 
     def rows(self) -> tuple[list[Array], list[Array]]:
-        r"""Return rows of a root by units, (n, R, units), and inputs, (n, n_l + 1), of every layer: :math:`I=\frac1nR^\top R`."""
+        r"""Return rows of a root by units, (n, R, units), and inputs, (n, k), of every part: :math:`I=\frac1nR^\top R`."""
         call = self._call
 
         def block(x: Array, first: int) -> list[Array]:
-            (rows,), inputs = self._rows_and_inputs(x, first)
+            (rows,), inputs = self._rows_by_part(x, first)
             return [*rows, *inputs]
 
         held: list[Array] = [array.astype(np.float64, copy=False) for array in call.stack(block, call.block_rows())]
-        return held[: call.model.n_layers], held[call.model.n_layers :]
+        return held[: len(held) // 2], held[len(held) // 2 :]
 
     def product(self) -> Product:
         """Return the function v -> I v, (P,) to (P,), at the weights as they are now; in float64."""
@@ -118,8 +130,10 @@ class BatchInformation:
             root = self._middle(law, 0, n).rows(np.broadcast_to(np.eye(outputs), (n, outputs, outputs)))
             middle = lambda z: np.matmul(root.transpose(0, 2, 1), np.matmul(root, z))  # noqa: E731
         residual = self._draw(law, 0).mean if self.kind == "hessian" else None
+        parametrization = self._own
 
         def times(v: Array) -> Array:
+            v = parametrization.forward(v)
             weighted = middle(derivatives.push_forward(model, passed, v)[:, :, None])[:, :, 0]
             result = np.empty(model.n_params)
             into = layer_views(model, result)
@@ -127,7 +141,7 @@ class BatchInformation:
                 np.matmul(back.T, h_bar, out=own)
             if residual is not None:
                 _subtract_curvature(model, passed, residual, v, into)
-            return np.divide(result, len(x), out=result)
+            return parametrization.back(np.divide(result, len(x), out=result))
 
         return times
 
@@ -148,6 +162,11 @@ class BatchInformation:
     def _rows_and_inputs(self, x: Array, first: int) -> tuple[list[list[Array]], list[Array]]:
         passed, law = self._call.pass_through(x, first)
         return [fisher.root_rows(self._call.model, passed, self._middle(law, first, len(x)))], passed.inputs
+
+    def _rows_by_part(self, x: Array, first: int) -> tuple[list[list[Array]], list[Array]]:
+        (rows,), inputs = self._rows_and_inputs(x, first)
+        parts = self._own.parts(inputs)
+        return [[part.scaled(rows[part.layer]) for part in parts]], [part.inputs for part in parts]
 
     def _hessian_matrix(self) -> Array:
         call = self._call

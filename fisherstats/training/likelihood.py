@@ -22,7 +22,7 @@ from fisherstats.model.families import Bernoulli, Categorical, Family
 from fisherstats.model.network import MLP
 from fisherstats.training.network import layer_views
 
-__all__ = ["Fit", "Labelled", "Workers", "measures_accuracy"]
+__all__ = ["Fit", "Labelled", "Workers", "measures_accuracy", "sums"]
 
 Array = NDArray[np.floating]
 
@@ -126,22 +126,22 @@ class Labelled:
             gradient = np.empty_like(x, shape=(model.n_params,))
             for score, h_bar, into in zip(scores, passed.inputs, layer_views(model, gradient), strict=True):
                 np.matmul(score.T, h_bar, out=into)
-            return gradient, _sums(model.family, passed.natural, y)
+            return gradient, sums(model.family, passed.natural, y)
 
-        gradient, sums = workers.total(block, rows)
+        gradient, total = workers.total(block, rows)
         np.divide(gradient, len(rows), out=gradient)
-        return Fit(*(sums / len(rows)).tolist()), gradient
+        return Fit(*(total / len(rows)).tolist()), gradient
 
     def fit(self, model: MLP) -> Fit:
         """Return the fit to all rows."""
 
         def block(x: Array, first: int) -> list[Array]:
             natural = derivatives.forward(model, x).natural
-            return [_sums(model.family, natural, self.y[first : first + len(x)])]
+            return [sums(model.family, natural, self.y[first : first + len(x)])]
 
         source = streaming.Rows(self.x, self.dtype)
-        (sums,) = streaming.mean(block, source, _EVALUATED_ROWS, num_threads=self.num_threads)
-        return Fit(*sums.tolist())
+        (total,) = streaming.mean(block, source, _EVALUATED_ROWS, num_threads=self.num_threads)
+        return Fit(*total.tolist())
 
 
 def measures_accuracy(family: Family) -> bool:
@@ -149,7 +149,7 @@ def measures_accuracy(family: Family) -> bool:
     return isinstance(family, Bernoulli | Categorical)
 
 
-def _sums(family: Family, natural: Array, y: NDArray[Any]) -> NDArray[np.float64]:
+def sums(family: Family, natural: Array, y: NDArray[Any]) -> NDArray[np.float64]:
     """Return the sums over inputs of the negative log-likelihood and of the right labels (a mean over binary outputs)."""
     right: Any = np.nan
     if isinstance(family, Categorical):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from fisherstats.checks import arguments, capacity, training
 from fisherstats.training.information import INFORMATION, BatchInformation
-from fisherstats.training.network import layer_views
 from fisherstats.training.optimizers import Batch
+from fisherstats.training.parametrization import parametrization_of
 from fisherstats.training.preconditioning import Preconditioner, Solve
 from fisherstats.training.solvers import Place, cholesky_solver, conjugate_gradients, span_solver
 
@@ -107,14 +106,14 @@ class NaturalGradient(Preconditioner):
         return lambda gradient: conjugate_gradients(product, gradient, self.damping, place, self.tolerance)
 
     def _dense(self, information: BatchInformation, batch: Batch, place: Place) -> Solve:
-        model = batch.model
-        n_rows = len(batch.rows) * model.family.n_outputs
-        in_span = self.information != "hessian" and self.damping > 0 and n_rows < model.n_params
-        size = 8 * min(n_rows, model.n_params) ** 2 if in_span else 8 * model.n_params**2
+        own = parametrization_of(batch.model)
+        n_rows = len(batch.rows) * batch.model.family.n_outputs
+        in_span = self.information != "hessian" and self.damping > 0 and n_rows < own.size
+        size = 8 * n_rows**2 if in_span else 8 * own.size**2
         remedy = "use solver='cg', smaller batches with a damping, KroneckerNaturalGradient or RelativeNaturalGradient."
         capacity.fits("`NaturalGradient` with solver='dense'", size, size, remedy)
         if in_span:
-            return span_solver(*information.rows(), partial(layer_views, model), self.damping, place)
+            return span_solver(*information.rows(), own.views, self.damping, place)
         return cholesky_solver(information.matrix(), self.damping, place, _precision(batch))
 
 
@@ -227,21 +226,19 @@ class KroneckerNaturalGradient(Preconditioner):
     def inverse(self, batch: Batch) -> Solve:
         """Return the function that solves with the damped factors of a batch."""
         A, G = BatchInformation(batch, self.information, self.n_draws).kronecker_factors()
-        precision = _precision(batch)
+        precision, own = _precision(batch), parametrization_of(batch.model)
         solvers = []
-        for layer, (A_l, G_l) in enumerate(zip(A, G, strict=True)):
-            place = _place(self, batch, f"Kronecker factors of layer {layer} of the ")
+        for name, A_l, G_l in zip(own.names, A, G, strict=True):
+            place = _place(self, batch, f"Kronecker factors of {name} of the ")
             mean_A, mean_G = np.trace(A_l) / len(A_l), np.trace(G_l) / len(G_l)
             pi = math.sqrt(mean_A / mean_G) if mean_A > 0 and mean_G > 0 else 1.0
             root = math.sqrt(self.damping)
             solvers.append((cholesky_solver(A_l, pi * root, place, precision), cholesky_solver(G_l, root / pi, place, precision)))
-        model = batch.model
 
         def solve(gradient: Array) -> Array:
             direction = np.empty_like(gradient)
-            into = layer_views(model, direction)
-            for (inputs, units), own, part in zip(solvers, layer_views(model, gradient), into, strict=True):
-                part[...] = units(inputs(own.T).T)
+            for (inputs, units), given, part in zip(solvers, own.views(gradient), own.views(direction), strict=True):
+                part[...] = units(inputs(given.T).T)
             return direction
 
         return solve

@@ -33,7 +33,8 @@ class Batch:
     Parameters
     ----------
     model : MLP
-        The network at the current parameters. It changes with every step, so keep nothing of it without a copy.
+        The network at the current parameters. It changes with every step, so keep nothing of it without a copy. With
+        normalisation it is folded at the mean and variance of the batch, and has fewer weights than there are parameters.
     data : Labelled
         All labelled inputs.
     rows : ndarray of int
@@ -93,7 +94,7 @@ class Optimizer(ABC):
         Parameters
         ----------
         model : MLP
-            The network to be trained; the arrays of the steps are made like its parameter vector.
+            The network to be trained; `n_params` is the number of parameters, the scales of a normalisation included.
 
         Returns
         -------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from fisherstats.checks import arguments, capacity
 from fisherstats.closed_form.relative import Responses, coefficients
 from fisherstats.training.information import call_on
-from fisherstats.training.network import layer_views
 from fisherstats.training.optimizers import Batch
+from fisherstats.training.parametrization import Part, parametrization_of
 from fisherstats.training.preconditioning import Preconditioner, Solve
 from fisherstats.training.solvers import Place, above_rounding, inverses
 
 __all__ = ["RelativeNaturalGradient"]
 
 Array = NDArray[np.floating]
+Solver = Callable[[Sequence[Array]], list[Array]]
 
 _TILE = 2**22
 """Numbers in a temporary over (units, inputs, weights)."""
@@ -81,16 +82,21 @@ class RelativeNaturalGradient(Preconditioner):
         """Return the function that solves with the damped metrics of a batch, neuron by neuron."""
         model = batch.model
         passed, law = call_on(batch).pass_through(batch.x, 0)
-        solvers = []
-        for layer, (X, nu) in enumerate(zip(passed.inputs, coefficients(model, passed, law, Responses()), strict=True)):
+        own = parametrization_of(model)
+        all_parts = own.parts(passed.inputs)
+        solvers: list[tuple[slice, Solver]] = []
+        for layer, nu in enumerate(coefficients(model, passed, law, Responses())):
+            places = [number for number, part in enumerate(all_parts) if part.layer == layer]
+            chosen = slice(places[0], places[-1] + 1)
             place = Place(f"relative information of layer {layer}", self.damping, batch.number + 1)
-            solvers.append(_neuron_solver(X.astype(np.float64), nu.astype(np.float64), self.damping, place, X.dtype))
+            solvers.append((chosen, _neuron_solver(all_parts[chosen], nu, self.damping, place)))
 
         def solve(gradient: Array) -> Array:
             direction = np.empty_like(gradient)
-            into = layer_views(model, direction)
-            for solver, own, part in zip(solvers, layer_views(model, gradient), into, strict=True):
-                part[...] = solver(own)
+            given, into = own.views(gradient), own.views(direction)
+            for chosen, solver in solvers:
+                for view, solution in zip(into[chosen], solver(given[chosen]), strict=True):
+                    view[...] = solution
             return direction
 
         return solve
@@ -102,31 +108,47 @@ def _fits(units: int, size: int) -> None:
     capacity.fits("`RelativeNaturalGradient`", needed, 3 * needed, "use batches smaller than the layers, with a damping above 0.")
 
 
-def _neuron_solver(X: Array, nu: Array, damping: float, place: Place, dtype: np.dtype[np.floating]) -> Callable[[Array], Array]:
-    r"""Return the function that solves with :math:`\frac1nX^\top\mathrm{diag}(\nu_o)X+\lambda1` for the row o of a matrix.
+def _neuron_solver(parts: Sequence[Part], nu: Array, damping: float, place: Place) -> Solver:
+    r"""Return the function that solves with :math:`\frac1nX^\top\mathrm{diag}(\nu_o)X+\lambda1` for every neuron o.
 
-    With :math:`S=\mathrm{diag}(\sqrt{\nu/n})X` the inverse is also :math:`\frac1\lambda(1-S^\top(SS^\top+\lambda1)^{-1}S)`.
+    The inputs X of a neuron are those of the parts side by side, each times its multiplier for the neuron. With
+    :math:`S=\mathrm{diag}(\sqrt{\nu/n})X` the inverse is also :math:`\frac1\lambda(1-S^\top(SS^\top+\lambda1)^{-1}S)`.
     """
-    n, n_in = X.shape
-    precision = float(np.finfo(dtype).eps)
-    roots = np.sqrt(nu.T / n)
+    n, units = nu.shape
+    inputs = [part.inputs.astype(np.float64) for part in parts]
+    root = np.sqrt(nu.astype(np.float64) / n)
+    roots = [np.ascontiguousarray(part.scaled(root).T) for part in parts]
+    sizes = [X.shape[1] for X in inputs]
+    n_in = sum(sizes)
     if n >= n_in or damping == 0:
-        _fits(len(roots), n_in)
-        metrics = np.empty((len(roots), n_in, n_in))
-        step = max(1, _TILE // X.size)
-        for start in range(0, len(roots), step):
-            scaled = roots[start : start + step, :, None] * X
-            np.matmul(scaled.transpose(0, 2, 1), scaled, out=metrics[start : start + step])
-        inverse = inverses(metrics, damping, place, precision)
-        return lambda rows: np.matmul(inverse, rows[:, :, None])[:, :, 0]
-    _fits(len(roots), n)
-    products = roots[:, :, None] * (X @ X.T) * roots[:, None, :]
+        _fits(units, n_in)
+        metrics = np.empty((units, n_in, n_in))
+        step = max(1, _TILE // (n * n_in))
+        for start in range(0, units, step):
+            tile = slice(start, start + step)
+            scaled = [own[tile, :, None] * X for own, X in zip(roots, inputs, strict=True)]
+            S = scaled[0] if len(scaled) == 1 else np.concatenate(scaled, axis=2)
+            np.matmul(S.transpose(0, 2, 1), S, out=metrics[tile])
+        inverse = inverses(metrics, damping, place, float(np.finfo(nu.dtype).eps))
+        ends = np.cumsum(sizes)[:-1].tolist()
+
+        def solve(rows: Sequence[Array]) -> list[Array]:
+            joined = np.concatenate(rows, axis=1)[:, :, None]
+            return np.split(np.matmul(inverse, joined)[:, :, 0], ends, axis=1)
+
+        return solve
+    _fits(units, n)
+    products = np.zeros((units, n, n))
+    for own, X in zip(roots, inputs, strict=True):
+        products += own[:, :, None] * (X @ X.T) * own[:, None, :]
     above_rounding(damping, products, n_in, place)
     middle = inverses(products, damping, place, 0.0)
 
-    def solve(rows: Array) -> Array:
-        along = np.matmul(middle, (roots * (rows @ X.T))[:, :, None])[:, :, 0]
-        solution: Array = (rows - (roots * along) @ X) / damping
-        return solution
+    def solve_in_span(rows: Sequence[Array]) -> list[Array]:
+        along = np.zeros((units, n))
+        for own, row, X in zip(roots, rows, inputs, strict=True):
+            along += own * (row @ X.T)
+        weights = np.matmul(middle, along[:, :, None])[:, :, 0]
+        return [(row - (own * weights) @ X) / damping for own, row, X in zip(roots, rows, inputs, strict=True)]
 
-    return solve
+    return solve_in_span

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 import fisherstats as fs
@@ -73,3 +75,75 @@ def adam(rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
         return rate * m / (np.sqrt(v) + epsilon)
 
     return update
+
+
+class Normalized:
+    """A network with normalised hidden layers, number by number; its gradient by complex steps, which have no rounding.
+
+    The parameters are (kernels, shifts, scales) per hidden layer and the last weight matrix.
+    """
+
+    def __init__(self, model, momentum=0.1, epsilon=1e-5):
+        self.kernels = [weight[:, :-1].copy() for weight in model.weights[:-1]]
+        self.shifts = [weight[:, -1].copy() for weight in model.weights[:-1]]
+        self.scales = [np.ones(len(weight)) for weight in model.weights[:-1]]
+        self.last = model.weights[-1].copy()
+        self.means = [np.zeros(len(weight)) for weight in model.weights[:-1]]
+        self.variances = [np.ones(len(weight)) for weight in model.weights[:-1]]
+        self.momentum, self.epsilon = momentum, epsilon
+
+    def vector(self):
+        """Layer by layer kernel and shift of each unit, the last matrix, then all scales."""
+        hidden = [np.column_stack(pair).ravel() for pair in zip(self.kernels, self.shifts, strict=True)]
+        return np.concatenate([*hidden, self.last.ravel(), *self.scales])
+
+    def unpacked(self, vector):
+        kernels, shifts, start = [], [], 0
+        for kernel in self.kernels:
+            size = kernel.size + len(kernel)
+            own = vector[start : start + size].reshape(len(kernel), -1)
+            kernels.append(own[:, :-1])
+            shifts.append(own[:, -1])
+            start += size
+        last = vector[start : start + self.last.size].reshape(self.last.shape)
+        sizes = np.cumsum([start + self.last.size, *map(len, self.scales)])
+        scales = [vector[begin:end] for begin, end in itertools.pairwise(sizes)]
+        return kernels, shifts, last, scales
+
+    def assign(self, vector):
+        self.kernels, self.shifts, self.last, self.scales = (
+            [one.copy() for one in part] if isinstance(part, list) else part.copy() for part in self.unpacked(vector)
+        )
+
+    def output(self, vector, x, activations, statistics=None):
+        """Outputs, and the mean and variance of each hidden layer: those of the rows of x unless they are given."""
+        kernels, shifts, last, scales = self.unpacked(vector)
+        h, seen = x, []
+        for layer, (kernel, shift, scale) in enumerate(zip(kernels, shifts, scales, strict=True)):
+            z = h @ kernel.T
+            mean, variance = statistics[layer] if statistics else (z.sum(axis=0) / len(z), None)
+            if variance is None:
+                variance = ((z - mean) ** 2).sum(axis=0) / len(z)
+            seen.append((mean, variance))
+            h = activations[layer](scale * (z - mean) / np.sqrt(variance + self.epsilon) + shift)
+        return h @ last[:, :-1].T + last[:, -1], seen
+
+    def gradient(self, x, y, activations, loss):
+        vector = self.vector()
+        steps = 1e-30j * np.eye(len(vector))
+        return np.array([loss(self.output(vector + step, x, activations)[0], y).imag for step in steps]) / 1e-30
+
+    def follow(self, x, activations):
+        """Move the running statistics towards those of a batch."""
+        n = len(x)
+        for layer, (mean, variance) in enumerate(self.output(self.vector(), x, activations)[1]):
+            self.means[layer] = (1 - self.momentum) * self.means[layer] + self.momentum * mean
+            self.variances[layer] = (1 - self.momentum) * self.variances[layer] + self.momentum * variance * n / (n - 1)
+
+    def evaluated(self, x, activations):
+        return self.output(self.vector(), x, activations, list(zip(self.means, self.variances, strict=True)))[0]
+
+
+def cross_entropy(logits, y):
+    """Mean cross-entropy, of complex logits too."""
+    return (np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(y)), y]).mean()

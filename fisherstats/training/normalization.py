@@ -1,0 +1,214 @@
+"""Batch normalisation in training, folded into the weights of the network that comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.checks import arguments, training
+from fisherstats.model.network import MLP
+from fisherstats.training.likelihood import Fit, Labelled, sums
+from fisherstats.training.network import Trainee, layer_views
+from fisherstats.training.parametrization import FoldedNetwork, scale_views
+
+__all__ = ["BatchNormalization", "NormalizedTrainee", "folded"]
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class BatchNormalization:
+    r"""Batch normalisation of every hidden layer: :math:`a=s\,\frac{z-\mu}{\sqrt{v+\epsilon}}+b` with :math:`z=Vh`.
+
+    In training :math:`\mu` and v are mean and variance of z over the minibatch, unit by unit, and the gradient takes into
+    account that they depend on V and on the layers below (Ioffe & Szegedy 2015). Evaluation is with running means
+    :math:`\bar\mu\leftarrow(1-\rho)\bar\mu+\rho\mu` and, from the unbiased variance of n inputs,
+    :math:`\bar v\leftarrow(1-\rho)\bar v+\rho\frac n{n-1}v`. There it is linear in h, so that the network *is* the MLP with
+    the kernel :math:`\frac s{\sqrt{\bar v+\epsilon}}V` and the bias :math:`b-\frac s{\sqrt{\bar v+\epsilon}}\bar\mu`: what `fit`
+    returns, what callbacks see, and what every function of this package applies to.
+
+    Parameters
+    ----------
+    momentum : float, default 0.1
+        rho, above 0 and at most 1: the weight of the latest minibatch.
+    epsilon : float, default 1e-5
+        Added to variances, above 0.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range; in a fit, if a minibatch has a single input, the network has no hidden layer, or a
+        penalty is a `SpectralProjection`, whose limit would not outlast the folding.
+
+    Notes
+    -----
+    The conventions are those of ``torch.nn.BatchNorm1d`` between a linear layer and its activation. The scales s start at 1,
+    running means at 0, running variances at 1, the shifts b as the biases of the given network: a bias beside a shift would
+    change nothing, so there is none. The last layer is not normalised.
+
+    The parameters of the training are those of the network, with shifts for the biases of hidden layers, and after them the
+    scales, layer by layer: a gradient has that many numbers. Penalties act on the kernels before folding, and none on the
+    scales. What comes out is one network; a further `fit` starts with scales of 1 again, not where this one ended.
+
+    Natural gradients take mean and variance of the minibatch as given, as the relative Fisher information takes its reference:
+    their information is that of the folded network, which has the outputs of the minibatch, in the parameters V, b, s. It is
+    singular, as a change of s can be undone by V and b, so they need a damping. The Kronecker factors are those of V,
+    b and s apart. With ``information="hessian"`` the estimate is carried over from the folded weights, :math:`J^\top\hat I_2J`.
+
+    Cost: a few passes more over the pre-activations of hidden layers and one over the weights per step; a minibatch is one
+    block, so threads do not share it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> model = fs.MLP.random([1, 8, 1], activation="relu", family=fs.families.Gaussian(1), rng=0)
+    >>> settings = {"optimizer": fs.training.Adam(0.01), "epochs": 20, "batch_size": 16, "rng": 0}
+    >>> fitted = fs.training.fit(model, x, x[:, 0] ** 2, normalization=fs.training.BatchNormalization(), **settings)
+    >>> fitted.model
+    MLP(1-8-1, activation=relu, family=Gaussian(n_outputs=1, covariance=1.0), 25 parameters)
+    >>> bool(fitted.history.loss[-1] < fitted.history.loss[0])
+    True
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "momentum", training.weight_of_latest("momentum", self.momentum))
+        object.__setattr__(self, "epsilon", arguments.positive_number("epsilon", self.epsilon))
+
+
+class NormalizedTrainee(Trainee):
+    """A network with normalised hidden layers while it is trained.
+
+    As an MLP it is the network without the normalisation, for the penalties; `frozen` gives what users see.
+
+    Parameters
+    ----------
+    model : MLP
+        The network to copy; it is not changed.
+    settings : BatchNormalization
+        Momentum and epsilon.
+    """
+
+    settings: BatchNormalization
+    scales: list[Array]
+    """Views of the parameter vector, (units,) per hidden layer."""
+    means: list[Array]
+    """Running means, in float64."""
+    variances: list[Array]
+    """Running variances, in float64."""
+
+    def __init__(self, model: MLP, settings: BatchNormalization) -> None:
+        super().__init__(model)
+        sizes = [len(matrix) for matrix in model.weights[:-1]]
+        parameters = np.concatenate([self.parameters, np.ones(sum(sizes), self.parameters.dtype)])
+        self.__dict__["parameters"] = parameters
+        self.__dict__["weights"] = tuple(layer_views(model, parameters))
+        self.__dict__["scales"] = scale_views(model, parameters)
+        self.__dict__["settings"] = settings
+        self.__dict__["means"] = [np.zeros(size) for size in sizes]
+        self.__dict__["variances"] = [np.ones(size) for size in sizes]
+
+    @property
+    def n_params(self) -> int:
+        """Length of the parameter vector, scales included."""
+        return len(self.parameters)
+
+    def frozen(self) -> MLP:
+        """Return the network as it is evaluated now, with the running means and variances folded in."""
+        deviations = [np.sqrt(variance + self.settings.epsilon) for variance in self.variances]
+        weights = folded(self.weights, self.scales, self.means, deviations)
+        return MLP(weights, activation=self.activations, family=self.family)
+
+    def is_finite(self) -> bool:
+        """Return whether the running means and variances are within the float range."""
+        return all(np.isfinite(one).all() for one in (*self.means, *self.variances))
+
+    def differentiate(self, data: Labelled, rows: NDArray[np.int64]) -> tuple[FoldedNetwork, Fit, Array]:
+        """Return the network of a minibatch, its fit and the gradient of its mean negative log-likelihood, all parameters.
+
+        The running means and variances follow.
+        """
+        x, y = data.x[rows].astype(data.dtype, copy=False), data.y[rows]
+        inputs, slopes, normals = [x], [], []
+        means: list[Array] = []
+        deviations: list[Array] = []
+        for layer, (weight, scale, activation) in enumerate(zip(self.weights, self.scales, self.activations, strict=False)):
+            z = inputs[-1] @ weight[:, :-1].T
+            mean = z.mean(axis=0, dtype=np.float64)
+            z -= mean
+            variance = np.square(z).mean(axis=0, dtype=np.float64)
+            self._follow(layer, mean, variance * (len(rows) / (len(rows) - 1)))
+            means.append(mean)
+            deviations.append(np.sqrt(variance + self.settings.epsilon))
+            normals.append(np.divide(z, deviations[-1].astype(z.dtype), out=z))
+            h, slope = activation.evaluate(scale * normals[-1] + weight[:, -1], 1)
+            inputs.append(h)
+            slopes.append(slope)
+        output = inputs[-1] @ self.weights[-1][:, :-1].T + self.weights[-1][:, -1]
+        link = self.family.link
+        natural, link_slope = (output, None) if link is None else link.evaluate(output, 1)
+        # The mean over the minibatch is taken here, so that all below are sums.
+        back: Array = -self.family.at(natural).residual(y) / len(rows)
+        if link_slope is not None:
+            back = back * link_slope
+        gradient = np.empty_like(self.parameters)
+        into, into_scales = layer_views(self, gradient), scale_views(self, gradient)
+        np.matmul(back.T, inputs[-1], out=into[-1][:, :-1])
+        into[-1][:, -1] = back.sum(axis=0)
+        for layer in range(self.n_layers - 2, -1, -1):
+            back = (back @ self.weights[layer + 1][:, :-1]) * slopes[layer]
+            into[layer][:, -1] = back.sum(axis=0)
+            into_scales[layer][...] = (back * normals[layer]).sum(axis=0)
+            back = _through_normalization(back, normals[layer], self.scales[layer] / deviations[layer])
+            np.matmul(back.T, inputs[layer], out=into[layer][:, :-1])
+        weights = folded(self.weights, self.scales, means, deviations)
+        # Copies, as a solver that serves for several steps keeps them.
+        kernels, scales = [matrix[:, :-1].copy() for matrix in self.weights[:-1]], [scale.copy() for scale in self.scales]
+        network = FoldedNetwork(self, weights, kernels, scales, means, deviations)
+        return network, Fit(*(sums(self.family, natural, y) / len(rows)).tolist()), gradient
+
+    def _follow(self, layer: int, mean: Array, variance: Array) -> None:
+        """Move the running mean and variance of a layer towards those of a minibatch."""
+        for running, latest in ((self.means[layer], mean), (self.variances[layer], variance)):
+            running += self.settings.momentum * (latest - running)
+
+
+def _through_normalization(back: Array, normal: Array, factor: Array) -> Array:
+    r"""Return the derivative by z from that by :math:`a=s\hat z+b`: no part along the ones or along :math:`\hat z` gets through.
+
+    :math:`\frac s\sigma\big(g-\bar g-\hat z\,\overline{g\hat z}\big)`, with means over the minibatch.
+    """
+    along = (back * normal).mean(axis=0)
+    found: Array = factor.astype(back.dtype, copy=False) * (back - back.mean(axis=0) - normal * along)
+    return found
+
+
+def folded(weights: Sequence[Array], scales: Sequence[Array], means: Sequence[Array], deviations: Sequence[Array]) -> list[Array]:
+    """Return the weights of the network with a given mean and deviation of every hidden pre-activation folded in.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray, shape (units, n_in + 1)
+        Kernels with the shifts in the last column, and the last layer.
+    scales, means, deviations : sequence of ndarray, shape (units,)
+        Of the hidden layers.
+
+    Returns
+    -------
+    list of ndarray, shape (units, n_in + 1)
+        In the precision of the weights; the last layer as it is.
+    """
+    found = []
+    for weight, scale, mean, deviation in zip(weights, scales, means, deviations, strict=False):
+        factor = scale / deviation
+        own = weight * factor[:, None]
+        own[:, -1] = weight[:, -1] - factor * mean
+        found.append(own.astype(weight.dtype, copy=False))
+    return [*found, weights[-1]]
