@@ -15,7 +15,7 @@ def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     dask = pytest.importorskip("dask")
     with (
         dask.config.set({"temporary-directory": str(tmp_path_factory.mktemp("dask"))}),  # and not in the checkout
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
     ):
         yield cluster
 
