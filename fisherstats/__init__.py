@@ -21,7 +21,7 @@ from fisherstats.covariances import (
 )
 from fisherstats.curvature import amari_chentsov, efron_curvature
 from fisherstats.empirical import bias_signature, empirical_variance
-from fisherstats.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError, TrainingDiverged
+from fisherstats.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError, TrainingDiverged, WorkerLost
 from fisherstats.estimators import empirical_fisher, estimate_fisher
 from fisherstats.explanation import explain
 from fisherstats.information import (
@@ -60,6 +60,7 @@ __all__ = [
     "SizeError",
     "SolveWith",
     "TrainingDiverged",
+    "WorkerLost",
     "__version__",
     "activations",
     "amari_chentsov",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["AssumptionError", "EngineUnavailable", "MissingExtra", "SizeError", "TrainingDiverged"]
+__all__ = ["AssumptionError", "EngineUnavailable", "MissingExtra", "SizeError", "TrainingDiverged", "WorkerLost"]
 
 
 class AssumptionError(ValueError):
@@ -27,3 +27,7 @@ class TrainingDiverged(ArithmeticError):
     """A loss, gradient or weight is no longer finite; `fitted` holds the network and history of the last whole epoch."""
 
     fitted: Any
+
+
+class WorkerLost(RuntimeError):
+    """The workers of a client died over a piece of work; the message names the piece."""

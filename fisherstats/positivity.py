@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, monte_carlo, views
+from fisherstats import calls, labels, monte_carlo, parallel, views
 from fisherstats.calls import Call
-from fisherstats.checks import arguments
+from fisherstats.checks import arguments, clients
 from fisherstats.closed_form import definiteness as closed
 from fisherstats.closed_form import norms
 from fisherstats.estimators import estimate_fisher
@@ -22,6 +22,9 @@ from fisherstats.streaming import STREAM_ROWS
 __all__ = ["definiteness"]
 
 Array = NDArray[np.floating]
+
+_GROUP = 10
+"""Replicates that are computed together."""
 
 
 def definiteness(
@@ -36,6 +39,7 @@ def definiteness(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
+    client: Any = None,
 ) -> xr.Dataset:
     r"""Probability that the Hessian estimate is positive definite, and draws that are sufficient for it (2021, section 3.4).
 
@@ -63,7 +67,9 @@ def definiteness(
     num_threads : int, optional
         Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
     progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+        Show a progress bar over groups of replicates (needs tqdm, extra ``study``).
+    client : distributed.Client or executor, optional
+        Who computes the replicates, each with one thread; by default this process. Never changes a bit of the result.
 
     Returns
     -------
@@ -80,6 +86,8 @@ def definiteness(
         If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
     SizeError
         If the full matrix would not fit in memory.
+    WorkerLost
+        If the workers of `client` die. The message of an error begins with the replicates in which it was raised.
 
     Notes
     -----
@@ -106,17 +114,18 @@ def definiteness(
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     views.check(call, "full", False, 2)
     seed = arguments.seed_sequence(rng)
-    common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
-    exact = fisher_information(model, x, view="full", **common)
+    clients.client(client)
+    exact = fisher_information(model, x, view="full", engine=engine, num_threads=num_threads)
     smallest = closed.smallest_eigenvalue(np.asarray(exact, np.float64))
     total = _total_variance(call, on_kink)
-    definite = 0
-    for replicate in range(n_replicates):
-        child = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, replicate), pool_size=seed.pool_size)
-        estimate = estimate_fisher(
-            model, x, estimator="hessian", n_draws=n_draws, rng=child, view="full", on_kink=on_kink, **common
+    known: dict[str, Any] = {"estimator": "hessian", "n_draws": n_draws, "view": "full", "on_kink": on_kink, "engine": engine}
+    groups = [range(first, min(first + _GROUP, n_replicates)) for first in range(0, n_replicates, _GROUP)]
+    pieces = [parallel.Piece(f"replicates {group[0] + 1} to {group[-1] + 1}", group) for group in groups]
+    definite = sum(
+        parallel.in_order(
+            _count_definite, (model, x, seed, known), pieces, client=client, num_threads=num_threads, progress=progress
         )
-        definite += closed.smallest_eigenvalue(np.asarray(estimate, np.float64)) > 0
+    )
     lower, upper = closed.binomial_interval(definite, n_replicates, 0.95)
     values = {
         "smallest_eigenvalue": smallest,
@@ -131,6 +140,19 @@ def definiteness(
     )
     entries: list[labels.Entry] = [(key, [], np.asarray(value)) for key, value in values.items()]
     return labels.dataset(entries, {}, provenance)
+
+
+def _count_definite(
+    shared: tuple[MLP, Any, np.random.SeedSequence, dict[str, Any]], replicates: range, num_threads: int | None
+) -> int:
+    """Return how many of these replicates of the estimate are positive definite."""
+    model, x, seed, known = shared
+    definite = 0
+    for replicate in replicates:
+        child = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, replicate), pool_size=seed.pool_size)
+        estimate = estimate_fisher(model, x, rng=child, num_threads=num_threads, **known)
+        definite += int(closed.smallest_eigenvalue(np.asarray(estimate, np.float64)) > 0)
+    return definite
 
 
 def _total_variance(call: Call, on_kink: str) -> float:

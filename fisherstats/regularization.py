@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels
+from fisherstats import calls, labels, parallel
 from fisherstats.bounds import variance_bounds
 from fisherstats.calls import Call
-from fisherstats.checks import arguments, training
+from fisherstats.checks import arguments, clients, training
 from fisherstats.closed_form import assembly, planning, weight_norms
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
@@ -148,6 +149,7 @@ def regularization_path(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
+    client: Any = None,
 ) -> xr.Dataset:
     r"""Train along a grid of penalties; say how well each network fits, and how well its information can be estimated.
 
@@ -176,7 +178,8 @@ def regularization_path(
     rng : int, SeedSequence or Generator
         Source of the shuffling; every strength sees the same batches.
     warm_start : bool, default False
-        Start each training from the network of the strength before, instead of from `model`.
+        Start each training from the network of the strength before, instead of from `model`; not possible with `client`, as
+        the trainings then wait for each other.
     x_eval : array_like, DataArray or dask array, optional
         Inputs of the Fisher information and of its estimators' errors, a fixed design; by default those of the training.
     validation : (x, y), optional
@@ -187,8 +190,13 @@ def regularization_path(
         Wanted relative error, for the draws.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink.
-    engine, num_threads, progress : optional
+    engine, num_threads : optional
         As for `fisher_information`.
+    progress : bool, default False
+        Show a progress bar over the strengths (needs tqdm, extra ``study``).
+    client : distributed.Client or executor, optional
+        Who trains with the strengths, each with one thread; by default this process. Never changes a bit of the result. The
+        penalties and the optimiser must be such that they can be sent (pickled).
 
     Returns
     -------
@@ -204,11 +212,13 @@ def regularization_path(
     TypeError, ValueError
         If an argument is refused; the message names it, what is required and what arrived.
     TrainingDiverged
-        If the training with a strength diverges; the message of `training.fit`.
+        If the training with a strength diverges; the strength, and the message of `training.fit`.
     AssumptionError
         If a pre-activation is exactly on a kink and `on_kink` is "raise".
     SizeError
         If the bounds of the variances do not fit in memory.
+    WorkerLost
+        If the workers of `client` die. The message of every error begins with the strength in which it was raised.
 
     Notes
     -----
@@ -232,33 +242,65 @@ def regularization_path(
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     training.in_memory(call.rows.source)
-    where = call if x_eval is None else calls.prepare(model, x_eval, engine=engine, num_threads=num_threads, progress=progress)
+    where = call if x_eval is None else calls.prepare(model, x_eval, engine=engine)
     grid = training.grid("strengths", strengths)
     penalties = training.penalties_of(penalty, grid, Penalty)
     arguments.boolean("warm_start", warm_start)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     target = arguments.positive_number("target_cv", target_cv)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    clients.client(client)
+    clients.no_warm_start(client, warm_start)
     seed = arguments.seed_sequence(rng)
-    pairs = [(x, y)] if validation is None else [(x, y), training.validation_pair(validation)]
-    data = [_labelled(call, *pair) for pair in pairs]
+    data = [(x, y)] if validation is None else [(x, y), training.validation_pair(validation)]
+    for pair in data:
+        _labelled(call, *pair)
+    training.optimizer_object(optimizer, Optimizer)
+    epochs, batch_size = (
+        arguments.positive_integer(name, value) for name, value in (("epochs", epochs), ("batch_size", batch_size))
+    )
     settings: dict[str, Any] = {"optimizer": optimizer, "epochs": epochs, "batch_size": batch_size, "rng": seed}
-    settings |= {"num_threads": num_threads, "progress": progress}
     more: dict[str, Any] = {"penalties": [repr(one) for one in penalties], "warm_start": bool(warm_start), "n_draws": n_draws}
     more |= {"optimizer": repr(optimizer), "epochs": epochs, "batch_size": batch_size, "seed": seed_record(seed)}
     path = _Path(call, grid, call.provenance(**more, n_evaluated=where.n_inputs, target_cv=target, on_kink=on_kink))
-    start = model
+    training_of = _Training(model, data, x if x_eval is None else x_eval, settings, n_draws, target, on_kink, engine, warm_start)
+    pieces = [parallel.Piece(f"strength {strength:g}", one) for strength, one in zip(grid, penalties, strict=True)]
     try:
-        for one in penalties:
-            trained = fit(start, x, y, penalty=one, **settings).model
-            found = _errors(trained, x if x_eval is None else x_eval, where, n_draws, target, on_kink)
-            path.append(found | _norms(trained) | _fits(trained.as_dtype(call.rows.dtype), data))
-            start = trained if warm_start else model
+        with parallel.progress_bar(len(pieces), progress) as bar:
+            done = parallel.completed(_strength, training_of, pieces, client=client, num_threads=num_threads, bar=bar)
+            path.rows.update(done)
     except BaseException as error:
         error.path = path.dataset()  # type: ignore[attr-defined]
         error.add_note("The strengths that are done are in the attribute `path` of this exception.")
         raise
     return path.dataset()
+
+
+@dataclasses.dataclass
+class _Training:
+    """What the trainings with all strengths have in common; with warm starts, `model` moves on."""
+
+    model: MLP
+    data: list[tuple[Any, Any]]
+    x_eval: Any
+    settings: dict[str, Any]
+    n_draws: int
+    target: float
+    on_kink: str
+    engine: str | None
+    warm_start: bool
+
+
+def _strength(shared: _Training, penalty: Penalty | Sequence[Penalty], num_threads: int | None) -> dict[str, Array]:
+    """Train with one penalty; return the numbers of the network."""
+    trained = fit(shared.model, *shared.data[0], penalty=penalty, num_threads=num_threads, **shared.settings).model
+    where = calls.prepare(trained, shared.x_eval, engine=shared.engine, num_threads=num_threads)
+    found = _errors(trained, shared.x_eval, where, shared.n_draws, shared.target, shared.on_kink)
+    call = calls.prepare(shared.model, shared.data[0][0], num_threads=num_threads)
+    labelled = [_labelled(call, *pair) for pair in shared.data]
+    if shared.warm_start:
+        shared.model = trained
+    return found | _norms(trained) | _fits(trained.as_dtype(call.rows.dtype), labelled)
 
 
 def _labelled(call: Call, x: Any, y: Any) -> Labelled:
@@ -290,19 +332,17 @@ class _Path:
         self.call = call
         self.grid = grid
         self.provenance = provenance
-        self.rows: list[dict[str, Array]] = []
-
-    def append(self, row: dict[str, Array]) -> None:
-        """Add the numbers of the next strength."""
-        self.rows.append(row)
+        self.rows: dict[int, dict[str, Array]] = {}
 
     def dataset(self) -> xr.Dataset:
         """Return what is there so far; without a row, the coordinates alone."""
         dims = _PER_LAYER | _NORMS
+        done = sorted(self.rows)
+        rows = [self.rows[position] for position in done]
         entries: list[labels.Entry] = [
-            (key, ["strength", *dims.get(key, [])], np.stack([row[key] for row in self.rows]).astype(self.call.rows.dtype))
-            for key in (self.rows[0] if self.rows else ())
+            (key, ["strength", *dims.get(key, [])], np.stack([row[key] for row in rows]).astype(self.call.rows.dtype))
+            for key in (rows[0] if rows else ())
         ]
         coords = labels.layer_coordinates(self.call.model.n_layers)
-        coords |= labels.coordinates(strength=self.grid[: len(self.rows)], estimator=list(ESTIMATORS))
+        coords |= labels.coordinates(strength=self.grid[done], estimator=list(ESTIMATORS))
         return labels.dataset(entries, coords, self.provenance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels
+from fisherstats import calls, labels, parallel
 from fisherstats.bounds import variance_bounds
-from fisherstats.checks import arguments
+from fisherstats.checks import arguments, clients
 from fisherstats.checks import weights as checks
 from fisherstats.closed_form import assembly
 from fisherstats.closed_form import weight_norms as closed
@@ -45,6 +46,7 @@ def norm_sweep(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
+    client: Any = None,
 ) -> xr.Dataset:
     r"""Information, variances and their bounds per layer along a scale s of the weight norms, with local exponents.
 
@@ -71,8 +73,12 @@ def norm_sweep(
         Labels per input, N.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink.
-    engine, num_threads, progress : optional
+    engine, num_threads : optional
         As for `fisher_information`.
+    progress : bool, default False
+        Show a progress bar over the scales (needs tqdm, extra ``study``).
+    client : distributed.Client or executor, optional
+        Who computes the scales, each with one thread; by default this process. Never changes a bit of the result.
 
     Returns
     -------
@@ -92,6 +98,8 @@ def norm_sweep(
         If a pre-activation is exactly on a kink and `on_kink` is "raise".
     SizeError
         If the bounds of the variances do not fit in memory.
+    WorkerLost
+        If the workers of `client` die. The message of an error begins with the scale in which it was raised.
 
     Notes
     -----
@@ -117,44 +125,10 @@ def norm_sweep(
     arguments.choice("mode", mode, ("rescale", "project"))
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
-    known: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
-    double = model.as_dtype(np.dtype(np.float64))
-
-    def layer_mean(values: Array) -> Array:
-        return assembly.layer_means(values, double.layer_slices())
-
-    def scaled(scale: float) -> MLP:
-        return _scaled(double, scale, chosen, by, mode)
-
-    def moments(scale: float) -> tuple[Array, Array]:
-        """Return the logarithms of information (L,) and variances (2, L), NaN where 0."""
-        at = scaled(scale)
-        variance = estimator_variance(at, x, on_kink=on_kink, **known).variance.to_numpy()
-        return _logarithm(layer_mean(fisher_information(at, x, **known).to_numpy())), _logarithm(layer_mean(variance))
-
-    rows: list[dict[str, Array]] = []
-    for factor in factors:
-        at = scaled(factor)
-        bounds = variance_bounds(at, x, n_draws=n_draws, on_kink=on_kink, **known)
-        information, variance = layer_mean(bounds.information_exact.to_numpy()), layer_mean(bounds.exact.to_numpy())
-        informed = np.where(information > 0, information, np.nan)
-        slopes = [np.zeros(model.n_layers), np.zeros((len(ESTIMATORS), model.n_layers))]
-        for steps, weight in _DIFFERENCE:
-            above, below = (moments(factor * np.exp(sign * steps * _STEP)) for sign in (1, -1))
-            slopes = [slope + weight * (up - down) / _STEP for slope, up, down in zip(slopes, above, below, strict=True)]
-        kernel_norms = closed.kernel_norms(at.kernels)
-        rows.append(
-            {
-                "frobenius": kernel_norms[0],
-                "spectral": kernel_norms[1],
-                "information": information,
-                "variance": variance,
-                "upper": layer_mean(bounds.upper.to_numpy()),
-                "relative": variance / informed / informed,
-                "exponent": slopes[1],
-                "information_exponent": slopes[0],
-            }
-        )
+    clients.client(client)
+    sweep = _Sweep(model.as_dtype(np.dtype(np.float64)), x, chosen, by, mode, n_draws, on_kink, engine)
+    pieces = [parallel.Piece(f"scale {factor:g}", factor) for factor in factors.tolist()]
+    rows = parallel.in_order(_row, sweep, pieces, client=client, num_threads=num_threads, progress=progress)
     dims = {"variance": ["scale", "estimator", "layer"], "information": ["scale", "layer"]}
     dims |= dict.fromkeys(("upper", "relative", "exponent"), dims["variance"])
     entries: list[labels.Entry] = [
@@ -165,6 +139,57 @@ def norm_sweep(
     coords = labels.layer_coordinates(model.n_layers) | labels.coordinates(scale=factors, estimator=list(ESTIMATORS))
     more: dict[str, Any] = {"layers": list(chosen), "by": by, "mode": mode, "n_draws": n_draws, "on_kink": on_kink}
     return labels.dataset(entries, coords, call.provenance(**more))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sweep:
+    """What all scales have in common."""
+
+    model: MLP
+    x: Any
+    layers: Sequence[int]
+    by: str
+    mode: str
+    n_draws: int
+    on_kink: str
+    engine: str | None
+
+
+def _row(sweep: _Sweep, scale: float, num_threads: int | None) -> dict[str, Array]:
+    """Return everything at one scale."""
+    known: dict[str, Any] = {"engine": sweep.engine, "num_threads": num_threads}
+
+    def scaled(factor: float) -> MLP:
+        return _scaled(sweep.model, factor, sweep.layers, sweep.by, sweep.mode)
+
+    def layer_mean(values: Array) -> Array:
+        return assembly.layer_means(values, sweep.model.layer_slices())
+
+    def moments(factor: float) -> tuple[Array, Array]:
+        """Return the logarithms of information (L,) and variances (2, L), NaN where 0."""
+        at = scaled(factor)
+        variance = estimator_variance(at, sweep.x, on_kink=sweep.on_kink, **known).variance.to_numpy()
+        return _logarithm(layer_mean(fisher_information(at, sweep.x, **known).to_numpy())), _logarithm(layer_mean(variance))
+
+    at = scaled(scale)
+    bounds = variance_bounds(at, sweep.x, n_draws=sweep.n_draws, on_kink=sweep.on_kink, **known)
+    information, variance = layer_mean(bounds.information_exact.to_numpy()), layer_mean(bounds.exact.to_numpy())
+    informed = np.where(information > 0, information, np.nan)
+    slopes = [np.zeros(sweep.model.n_layers), np.zeros((len(ESTIMATORS), sweep.model.n_layers))]
+    for steps, weight in _DIFFERENCE:
+        above, below = (moments(scale * np.exp(sign * steps * _STEP)) for sign in (1, -1))
+        slopes = [slope + weight * (up - down) / _STEP for slope, up, down in zip(slopes, above, below, strict=True)]
+    kernel_norms = closed.kernel_norms(at.kernels)
+    return {
+        "frobenius": kernel_norms[0],
+        "spectral": kernel_norms[1],
+        "information": information,
+        "variance": variance,
+        "upper": layer_mean(bounds.upper.to_numpy()),
+        "relative": variance / informed / informed,
+        "exponent": slopes[1],
+        "information_exponent": slopes[0],
+    }
 
 
 def _scaled(model: MLP, scale: float, layers: Sequence[int], by: str, mode: str) -> MLP:

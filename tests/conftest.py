@@ -1,7 +1,9 @@
-"""A scheduler and worker processes of dask for the tests that need real ones."""
+"""Clients for the tests that need real ones: a scheduler and worker processes of dask, executors."""
 
 from __future__ import annotations
 
+import concurrent.futures
+import multiprocessing
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,3 +29,23 @@ def client(local_cluster: Any) -> Iterator[Any]:
     with distributed.Client(local_cluster) as connected:
         connected.wait_for_workers(2, timeout=30)
         yield connected
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[concurrent.futures.Executor]:
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+        yield executor
+
+
+@pytest.fixture(params=["this process", "threads", "processes", "cluster"])
+def anywhere(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Every kind of client."""
+    if request.param == "this process":
+        yield None
+    elif request.param == "cluster":
+        yield request.getfixturevalue("client")
+    elif request.param == "threads":
+        with concurrent.futures.ThreadPoolExecutor(2) as executor:
+            yield executor
+    else:
+        yield request.getfixturevalue("processes")
