@@ -36,9 +36,9 @@ __all__ = [
 Array = NDArray[np.floating]
 
 
-def common_dtype(*arrays: NDArray[np.floating]) -> np.dtype[np.floating]:
+def common_dtype(*arrays: Any) -> np.dtype[np.floating]:
     """Return float32 when every array is float32, else float64."""
-    return np.dtype(np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64)
+    return np.dtype(np.float32 if all(array.dtype.newbyteorder("=") == np.float32 for array in arrays) else np.float64)
 
 
 def read_only(array: NDArray[np.floating]) -> NDArray[np.floating]:

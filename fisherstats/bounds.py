@@ -17,6 +17,7 @@ from fisherstats.closed_form.inequalities import FORMS, Bounds, LawBounds, attai
 from fisherstats.model import derivatives
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
 
 __all__ = ["variance_bounds"]
@@ -24,6 +25,7 @@ __all__ = ["variance_bounds"]
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def variance_bounds(
     model: MLP,
     x: Any,

@@ -17,7 +17,7 @@ from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
-from fisherstats.streaming import BlockFunction, Rows
+from fisherstats.streaming import BlockFunction, Part, Rows
 
 __all__ = ["DENSE_ROWS", "Call", "prepare"]
 
@@ -53,6 +53,11 @@ class Call:
     def n_inputs(self) -> int:
         """Number of rows of x."""
         return self.rows.n_inputs
+
+    @property
+    def n_present(self) -> int:
+        """Number of rows of x that are at hand: all of them, unless the call is carried out in pieces."""
+        return self.rows.n_inputs if self.rows.n_present is None else self.rows.n_present
 
     @property
     def sizes(self) -> list[int]:
@@ -110,11 +115,12 @@ class Call:
 
     def pair_mean(self, block: BlockFunction, cross_layers: bool, n_quantities: int = 1) -> list[dict[tuple[int, int], Array]]:
         """Return the mean over inputs of matrices given by rows of unit factors, see `pairs.PairSum`."""
-        total = pairs.PairSum(self._shapes(), self.n_inputs, n_quantities, cross_layers, self.rows.dtype)
+        total = pairs.PairSum(self._shapes(), n_quantities, cross_layers, self.rows.dtype)
         self._dense(block, total)
-        for blocks in total.matrices:
+        found = total.finish(self.n_inputs)
+        for blocks in found:
             inputs.finite_results(list(blocks.values()), self.rows.dtype, False)
-        return total.matrices
+        return found
 
     def kronecker_mean(
         self, block: BlockFunction, shapes: Sequence[tuple[int, int]] | None = None
@@ -191,7 +197,10 @@ class Call:
 
     def input_coordinate(self) -> dict[str, Any]:
         """Return the coordinate of the inputs: the user's labels where x carries them."""
-        return labels.coordinates(input=self.n_inputs if self.input_labels is None else self.input_labels)
+        present = slice(self.rows.first, self.rows.first + self.n_present)
+        if self.input_labels is not None:
+            return labels.coordinates(input=self.input_labels[present])
+        return labels.coordinates(input=np.arange(present.start, present.stop) if present.start else self.n_present)
 
     def fits(self, what: str, numbers: int, copies: int, remedy: str) -> None:
         """Require a result of so many numbers and its working copies to fit in memory."""
@@ -216,20 +225,25 @@ class Call:
 def prepare(model: Any, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False) -> Call:
     """Check model, x and the common keywords; nothing is computed before all of them are accepted."""
     networks.model_object(model, MLP)
-    source, input_labels = labels.unlabelled(x)
-    lazy = hasattr(source, "__dask_graph__") and hasattr(source, "dtype")
-    source = source if lazy else arguments.array_like("x", source)
+    source, input_labels = (x, x.input_labels) if isinstance(x, Part) else labels.unlabelled(x)
+    if not isinstance(source, Part) and not inputs.read_by_slices(source):
+        source = arguments.array_like("x", source)
     inputs.input_matrix(tuple(source.shape), source.dtype, model.widths[0])
-    if lazy:
-        arguments.unmasked("x", source)
+    arguments.unmasked("x", source)
     chosen = engines.resolve(engine, model.family.labels_are_classes)
     if num_threads is not None:
         arguments.positive_integer("num_threads", num_threads)
     arguments.boolean("progress", progress)
-    source = source.astype(source.dtype.newbyteorder("="), copy=False)
     dtype = common_dtype(model.weights[0], source)
-    if not lazy:
+    rows = Rows.of_part(source, dtype) if isinstance(source, Part) else _rows(source, dtype)
+    return Call(model.as_dtype(dtype), rows, input_labels, chosen, num_threads, progress)
+
+
+def _rows(source: Any, dtype: np.dtype[np.floating]) -> Rows:
+    """Return the rows of an array; what is in memory is looked at once, before anything is computed."""
+    in_memory = type(source) is np.ndarray
+    if in_memory:
+        source = source.astype(source.dtype.newbyteorder("="), copy=False)
         for first in range(0, source.shape[0], _CHECKED_ROWS):
             inputs.finite_block(source[first : first + _CHECKED_ROWS], first)
-    rows = Rows(source, dtype, known_finite=not lazy)
-    return Call(model.as_dtype(dtype), rows, input_labels, chosen, num_threads, progress)
+    return Rows(source, dtype, known_finite=in_memory)

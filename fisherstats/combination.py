@@ -14,12 +14,14 @@ from fisherstats.closed_form import assembly, combination, fisher
 from fisherstats.closed_form.combination import Regression
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["combine_estimators"]
 
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def combine_estimators(
     model: MLP,
     x: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from fisherstats.model.derivatives import Forward, HessianBlocks
 from fisherstats.model.families import Law
 from fisherstats.model.families.extremes import quartic_root
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
 
 __all__ = ["covariance_norms", "covariance_product", "estimator_covariance", "functional_variance"]
@@ -27,6 +29,7 @@ Array = NDArray[np.floating]
 NORMS = ("frobenius", "spectral", "trace")
 
 
+@in_pieces()
 def estimator_covariance(
     model: MLP,
     x: Any,
@@ -113,6 +116,7 @@ def estimator_covariance(
     return labels.array(f"covariance_{estimator}", dims, values, coords, provenance)
 
 
+@in_pieces()
 def covariance_norms(
     model: MLP,
     x: Any,
@@ -198,6 +202,7 @@ def covariance_norms(
     return labels.dataset(entries, coords, provenance)
 
 
+@in_pieces()
 def covariance_product(
     model: MLP,
     x: Any,
@@ -292,6 +297,7 @@ def covariance_product(
     return labels.array(f"covariance_{estimator}", ["param", "param2"], values, coords, provenance)
 
 
+@in_pieces()
 def functional_variance(
     model: MLP,
     x: Any,
@@ -415,18 +421,23 @@ def _second_order(
     return passed, law, G, derivatives.hessian_blocks(call.model, passed, G, every)
 
 
+def _pairs_of_layers(n_layers: int) -> list[tuple[int, int]]:
+    return list(itertools.combinations_with_replacement(range(n_layers), 2))
+
+
 class _Summary:
     """What the Gram matrices of all pairs of inputs are made of, gathered block by block, in float64."""
 
-    def __init__(self, parts: list[Array], keys: list[tuple[int, int]], bent: list[tuple[int, int]], call: Call) -> None:
+    def __init__(self, parts: list[Array], call: Call) -> None:
         doubled: Iterator[Array] = iter([np.asarray(part, np.float64) for part in parts])
         n_layers = call.model.n_layers
         self.G = [next(doubled) for _ in range(n_layers)]
         self.inputs = [next(doubled) for _ in range(n_layers)]
         self.quartic, self.root = next(doubled), next(doubled)
         score = [next(doubled) for _ in range(n_layers)]
-        pairs: dict[tuple[int, int], Array | None] = {key: next(doubled) if key in bent else None for key in keys}
-        reach = {key: next(doubled) for key in keys if key[0] < key[1]}
+        units = {key: next(doubled) for key in _pairs_of_layers(n_layers)}
+        pairs = {key: value if value.size else None for key, value in units.items()}
+        reach = {key: next(doubled) for key in units if key[0] < key[1]}
         self.hessian = HessianBlocks(pairs, score, reach)
         self.products = norms.jacobian_products(self.G, self.inputs)
 
@@ -440,16 +451,13 @@ class _Summary:
         call.fits(
             "`covariance_norms`", call.n_inputs * kept + (call.n_inputs * rank) ** 2, 2, "use fewer inputs or per_input chunks."
         )
-        keys: list[tuple[int, int]] = []
-        bent: list[tuple[int, int]] = []
+        keys = _pairs_of_layers(call.model.n_layers)
 
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law, G, hessian = _second_order(call, x, first_input, on_kink, True)
             assert hessian is not None
-            if first_input == 0:
-                keys[:] = list(hessian.pairs)
-                bent[:] = [key for key, value in hessian.pairs.items() if value is not None]
-            units = [value for value in hessian.pairs.values() if value is not None]
+            # A block that is zero is handed on as an empty array.
+            units = [np.empty((len(x), 0)) if (own := hessian.pairs[key]) is None else own for key in keys]
             return [
                 *G,
                 *passed.inputs,
@@ -457,10 +465,10 @@ class _Summary:
                 tensors.information_root(law),
                 *hessian.score,
                 *units,
-                *hessian.reach.values(),
+                *[hessian.reach[key] for key in keys if key[0] < key[1]],
             ]
 
-        return cls(call.stack(block, 16), keys, bent, call)
+        return cls(call.stack(block, 16), call)
 
     def score_gram(self) -> norms.Gram:
         return norms.score_gram(self.quartic, self.products)

@@ -14,12 +14,14 @@ from fisherstats.closed_form import curvature
 from fisherstats.closed_form.curvature import CurveMoments
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["amari_chentsov", "efron_curvature"]
 
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def efron_curvature(
     model: MLP,
     x: Any,
@@ -113,6 +115,7 @@ def efron_curvature(
     return labels.dataset(entries, coords, call.provenance(on_kink=on_kink))
 
 
+@in_pieces()
 def amari_chentsov(
     model: MLP,
     x: Any,

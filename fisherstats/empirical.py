@@ -15,12 +15,14 @@ from fisherstats.closed_form import assembly, covariance, empirical, fisher
 from fisherstats.model import derivatives
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["bias_signature", "empirical_variance"]
 
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def empirical_variance(
     model: MLP,
     x: Any,
@@ -153,6 +155,7 @@ def _law_of_labels(call: calls.Call, probabilities: Any, truth: MLP | None) -> C
     return lambda x, first_input: q[first_input : first_input + len(x)]
 
 
+@in_pieces(per_input=True)
 def bias_signature(
     model: MLP,
     x: Any,

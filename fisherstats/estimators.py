@@ -16,6 +16,7 @@ from fisherstats.closed_form import covariance, entry_variances, fisher, probes
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import PROBES
+from fisherstats.pieces import in_pieces
 from fisherstats.schema import DIAGONAL_ESTIMATORS, ESTIMATORS
 
 __all__ = ["empirical_fisher", "estimate_fisher"]
@@ -24,6 +25,7 @@ Array = NDArray[np.floating]
 Seed = int | np.random.SeedSequence | np.random.Generator
 
 
+@in_pieces()
 def estimate_fisher(
     model: MLP,
     x: Any,
@@ -210,6 +212,7 @@ def estimate_fisher(
     return result
 
 
+@in_pieces()
 def empirical_fisher(
     model: MLP,
     x: Any,

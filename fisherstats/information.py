@@ -16,6 +16,7 @@ from fisherstats.closed_form import fisher, kronecker
 from fisherstats.model import derivatives
 from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = [
     "fisher_information",
@@ -28,6 +29,7 @@ __all__ = [
 Array = NDArray[np.floating]
 
 
+@in_pieces(per_input=True)
 def output_information(
     model: MLP,
     x: Any,
@@ -85,7 +87,7 @@ def output_information(
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     arguments.choice("coordinates", coordinates, ("output", "natural"))
     n_outputs = model.widths[-1]
-    call.fits("`output_information`", call.n_inputs * n_outputs**2, 1, "use fewer inputs at a time.")
+    call.fits("`output_information`", call.n_present * n_outputs**2, 1, "use fewer inputs at a time.")
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
@@ -100,6 +102,7 @@ def output_information(
     )
 
 
+@in_pieces(per_input=True)
 def hidden_information(
     model: MLP,
     x: Any,
@@ -208,6 +211,7 @@ def _estimated_hidden(call: Call, layer: int, n_draws: int, seed: np.random.Seed
     return _unit_array(call, "hidden_information_estimate", values, provenance, error)
 
 
+@in_pieces(per_input=True)
 def hidden_information_variance(
     model: MLP,
     x: Any,
@@ -276,7 +280,7 @@ def hidden_information_variance(
 def _layer_call(model: MLP, x: Any, layer: Any, engine: str | None, num_threads: int | None, progress: bool) -> tuple[Call, int]:
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     layer = networks.layer_index(layer, model.n_layers)
-    call.fits("`hidden_information`", call.n_inputs * model.widths[layer] ** 2, 1, "use fewer inputs at a time.")
+    call.fits("`hidden_information`", call.n_present * model.widths[layer] ** 2, 1, "use fewer inputs at a time.")
     return call, layer
 
 
@@ -292,6 +296,7 @@ def _unit_array(call: Call, key: str, values: Array, provenance: dict[str, Any],
     return labels.array(key, dims, values, coords, provenance, [] if error is None else [("standard_error", dims, error)])
 
 
+@in_pieces()
 def fisher_information(
     model: MLP,
     x: Any,

@@ -17,12 +17,14 @@ from fisherstats.closed_form.tensor_bounds import tightness
 from fisherstats.model import derivatives
 from fisherstats.model.families.extremes import information_extremes
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["family_extremes", "input_variance_bounds"]
 
 Array = NDArray[np.floating]
 
 
+@in_pieces(per_input=True)
 def family_extremes(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
 ) -> xr.Dataset:
@@ -96,6 +98,7 @@ def family_extremes(
     return labels.dataset(entries, coords, call.provenance())
 
 
+@in_pieces()
 def input_variance_bounds(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
 ) -> xr.Dataset:

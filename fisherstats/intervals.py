@@ -13,11 +13,13 @@ from fisherstats import calls, labels, monte_carlo
 from fisherstats.checks import arguments
 from fisherstats.estimators import estimate_fisher
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
 
 __all__ = ["confidence_intervals"]
 
 
+@in_pieces()
 def confidence_intervals(
     model: MLP,
     x: Any,

@@ -13,6 +13,7 @@ from fisherstats import calls, labels
 from fisherstats.calls import Call
 from fisherstats.closed_form import fisher, kronecker
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 from fisherstats.streaming import Rows
 
 __all__ = ["kfac_error"]
@@ -20,6 +21,7 @@ __all__ = ["kfac_error"]
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def kfac_error(
     model: MLP,
     x: Any,

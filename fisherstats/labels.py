@@ -193,11 +193,26 @@ def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
         return x, None
     inputs.labelled_input(x.dims)
     x = x.transpose("input", "feature")
+    # Data that are still in their file stay there; xarray has no public word for it.
+    data = x.data if x.variable._in_memory or x.chunks is not None else _OnDisk(x.variable)
     if "input" not in x.indexes:
-        return x.data, None
+        return data, None
     index = x.indexes["input"]
     inputs.input_labels(index.to_numpy(), index.nlevels)
-    return x.data, index.to_numpy()
+    return data, index.to_numpy()
+
+
+class _OnDisk:
+    """The rows of a labelled x whose data are in a file, read when they are sliced."""
+
+    def __init__(self, variable: xr.Variable) -> None:
+        self._variable = variable
+        self.shape, self.dtype = variable.shape, variable.dtype
+        rows = variable.encoding.get("preferred_chunks", {}).get("input")
+        self.chunks = None if rows is None else (rows,)
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return self._variable[rows].to_numpy()
 
 
 def unlabelled_response(y: Any, input_labels: NDArray[Any] | None = None) -> Any:

@@ -13,12 +13,14 @@ from fisherstats.checks import arguments
 from fisherstats.closed_form import covariance, fisher, observed
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["observed_information"]
 
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def observed_information(
     model: MLP,
     x: Any,

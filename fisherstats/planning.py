@@ -15,6 +15,7 @@ from fisherstats.closed_form import assembly, covariance, fisher
 from fisherstats.closed_form import planning as closed
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
 
 __all__ = ["plan_draws"]
@@ -22,6 +23,7 @@ __all__ = ["plan_draws"]
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def plan_draws(
     model: MLP,
     x: Any,

@@ -17,6 +17,7 @@ from fisherstats.estimators import estimate_fisher
 from fisherstats.information import fisher_information
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 from fisherstats.streaming import STREAM_ROWS
 
 __all__ = ["definiteness"]
@@ -27,6 +28,7 @@ _GROUP = 10
 """Replicates that are computed together."""
 
 
+@in_pieces()
 def definiteness(
     model: MLP,
     x: Any,

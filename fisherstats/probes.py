@@ -15,12 +15,14 @@ from fisherstats.model import derivatives
 from fisherstats.model.families import Categorical
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["information_envelopes"]
 
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def information_envelopes(
     model: MLP,
     x: Any,

@@ -25,6 +25,7 @@ from fisherstats.closed_form.propagation import (
 )
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
 
 __all__ = ["EffectiveDimension", "LeadingEigenvalues", "LogDet", "SolveWith", "propagate"]
@@ -34,6 +35,7 @@ Array = NDArray[np.floating]
 _MOST_PARAMETERS = 1000
 
 
+@in_pieces()
 def propagate(
     functional: Functional,
     model: MLP,

@@ -17,6 +17,7 @@ from fisherstats.checks import arguments, clients, training
 from fisherstats.closed_form import assembly, planning, weight_norms
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
+from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
 from fisherstats.training import Optimizer, Penalty, fit
 from fisherstats.training.likelihood import Labelled, measures_accuracy
@@ -37,6 +38,7 @@ _NORMS = {"path_frobenius": ["layer"], "path_spectral": ["layer"]}
 _FIT = {"path_log_likelihood": "path_accuracy", "path_validation_log_likelihood": "path_validation_accuracy"}
 
 
+@in_pieces()
 def layer_errors(
     model: MLP,
     x: Any,

@@ -18,6 +18,7 @@ from fisherstats.closed_form.relative import Responses
 from fisherstats.model.activations import Activation
 from fisherstats.model.families import Categorical, Gaussian
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["learning_zone", "pullback", "relative_fisher", "subsystem_metric"]
 
@@ -27,6 +28,7 @@ SUBSYSTEMS = ("neuron", "layer", "two_layers", "system")
 RESPONSES = ("paper", "gaussian")
 
 
+@in_pieces()
 def relative_fisher(
     model: MLP,
     x: Any,
@@ -110,7 +112,7 @@ def relative_fisher(
     above = {"layer": 0, "two_layers": 1, "system": call.model.n_layers}[subsystem]
     numbers = sum(size**2 for size in call.sizes)
     remedy = "use subsystem='neuron' or per_input=False, or fisher_operator for products with vectors."
-    call.fits(f"`subsystem={subsystem!r}`", numbers * (call.n_inputs if per_input else 1), 1, remedy)
+    call.fits(f"`subsystem={subsystem!r}`", numbers * (call.n_present if per_input else 1), 1, remedy)
 
     def roots(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
         passed, law = call.pass_through(x, first_input)
@@ -149,7 +151,7 @@ def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict
     remedy = "use per_input=False or fewer inputs." if per_input else "use layers with fewer units or inputs."
     # Sums in float64 are rounded to the precision of the call at the end.
     copies = int(call.rows.dtype != np.float64)
-    call.fits(what, numbers * (call.n_inputs if per_input else 1), copies, remedy)
+    call.fits(what, numbers * (call.n_present if per_input else 1), copies, remedy)
 
     def factors(x: Array, first_input: int) -> tuple[list[Array], list[Array]]:
         passed, law = call.pass_through(x, first_input)
@@ -173,6 +175,7 @@ def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict
     return labels.tree(children, provenance)
 
 
+@in_pieces()
 def subsystem_metric(
     weights: Sequence[ArrayLike],
     x: Any,
@@ -255,7 +258,7 @@ def subsystem_metric(
     call = calls.prepare(model, x, num_threads=num_threads, progress=progress)
     size, above = matrices[0].size, len(matrices) - 1
     remedy = "use per_input=False, or relative_fisher for the metrics of single neurons."
-    call.fits("`subsystem_metric`", size**2 * (call.n_inputs if per_input else 1), 1, remedy)
+    call.fits("`subsystem_metric`", size**2 * (call.n_present if per_input else 1), 1, remedy)
     build = assembly.pairs_per_input if per_input else assembly.pair_sum
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -275,6 +278,7 @@ def subsystem_metric(
     return labels.array("relative_layer", dims, assembly.symmetric(metric), coords, provenance)
 
 
+@in_pieces(per_input=True)
 def learning_zone(
     model: MLP,
     x: Any,
@@ -337,7 +341,7 @@ def learning_zone(
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     responses = _responses(response, variance)
     n_units = sum(call.model.widths[1:])
-    call.fits("`learning_zone`", 2 * call.n_inputs * n_units, 1, "use fewer inputs.")
+    call.fits("`learning_zone`", 2 * call.n_present * n_units, 1, "use fewer inputs.")
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)

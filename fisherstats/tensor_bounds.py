@@ -21,6 +21,7 @@ from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward, HessianBlocks
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
 
 __all__ = ["covariance_bounds", "off_diagonal_bounds", "trace_bounds"]
@@ -30,6 +31,7 @@ Array = NDArray[np.floating]
 _BLOCK_ROWS = 16
 
 
+@in_pieces()
 def covariance_bounds(
     model: MLP,
     x: Any,
@@ -136,6 +138,7 @@ def covariance_bounds(
     )
 
 
+@in_pieces()
 def trace_bounds(
     model: MLP,
     x: Any,
@@ -261,6 +264,7 @@ def trace_bounds(
     return labels.dataset(found, coords, call.provenance(n_draws=n_draws, on_kink=on_kink, form=form))
 
 
+@in_pieces()
 def off_diagonal_bounds(
     model: MLP,
     x: Any,
@@ -333,7 +337,7 @@ def off_diagonal_bounds(
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.boolean("per_input", per_input)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
-    numbers = len(chosen) * (call.n_inputs * 10 * per_input + _BLOCK_ROWS * call.model.widths[-1] * 3)
+    numbers = len(chosen) * (call.n_present * 10 * per_input + _BLOCK_ROWS * call.model.widths[-1] * 3)
     call.fits("`pairs`", numbers, 1, "use fewer pairs.")
     shapes = [(matrix.shape[0], matrix.shape[1]) for matrix in call.model.weights]
     rows, columns = (entries.Places.of(chosen[:, side], shapes) for side in (0, 1))

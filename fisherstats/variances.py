@@ -17,6 +17,7 @@ from fisherstats.closed_form import assembly, covariance, fisher, probes
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import PROBES
+from fisherstats.pieces import in_pieces
 from fisherstats.schema import DIAGONAL_ESTIMATORS, ESTIMATORS
 from fisherstats.streaming import BlockFunction
 
@@ -25,6 +26,7 @@ __all__ = ["estimator_variance"]
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def estimator_variance(
     model: MLP,
     x: Any,
@@ -129,7 +131,7 @@ def estimator_variance(
     if group_by is None:
         views.check(call, "diagonal", per_input, 4)
         return asked.labelled(asked.of_entries(), provenance, ["param"], labels.param_coordinates(model.widths))
-    call.fits("`group_by`", (call.n_inputs if per_input else 1) * 4 * sum(model.widths[1:]), 1, "use per_input=False.")
+    call.fits("`group_by`", (call.n_present if per_input else 1) * 4 * sum(model.widths[1:]), 1, "use per_input=False.")
     dims, coords = {
         "layer": (["layer"], labels.layer_coordinates(model.n_layers)),
         "unit": (["unit"], labels.unit_coordinates(model.widths)),

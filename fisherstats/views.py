@@ -30,7 +30,7 @@ def check(call: Call, view: str, per_input: bool, n_quantities: int = 1, allowed
     """Require a known view whose result fits in memory."""
     arguments.choice("view", view, allowed)
     arguments.boolean("per_input", per_input)
-    rows = call.n_inputs if per_input else 1
+    rows = call.n_present if per_input else 1
     remedy = {
         "diagonal": "use per_input=False, fewer inputs or group_by where it is offered.",
         "block": "use view='diagonal', or fisher_operator for products with vectors.",

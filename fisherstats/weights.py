@@ -17,6 +17,7 @@ from fisherstats.closed_form.weight_norms import Suprema
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
 from fisherstats.tensor_bounds import covariance_bounds
 
@@ -102,6 +103,7 @@ def weight_norms(model: MLP) -> xr.Dataset:
     return labels.dataset(entries, coords, provenance)
 
 
+@in_pieces()
 def derivative_bounds(
     model: MLP,
     x: Any,

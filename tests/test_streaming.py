@@ -16,7 +16,6 @@ from threadpoolctl import threadpool_info
 
 import fisherstats as fs
 from fisherstats import streaming
-from fisherstats.streaming import rows as rows_of
 
 N_INPUTS = 2500
 
@@ -167,25 +166,40 @@ def test_number_of_threads_from_the_environment(model, x, monkeypatch):
 @pytest.mark.parametrize("rows", [16, 32, 128, 256])
 def test_sizes_of_blocks(rows):
     for n in (1, 15, 16, 17, 31, 32, 33, 100, 128, 129, 1000, 2048, 5000):
-        sizes = rows_of.block_sizes(n, rows)
-        firsts = np.cumsum([0, *sizes[:-1]])
+        source = streaming.Rows(np.zeros((n, 1)), np.dtype(np.float64))
+        pieces = [(len(piece), first) for piece, first in source.pieces(rows)]
+        sizes, firsts = (list(column) for column in zip(*pieces, strict=True))
+        assert firsts == np.cumsum([0, *sizes[:-1]]).tolist()
+        assert source.n_blocks(rows) == len(sizes)
         assert sum(sizes) == n
         assert min(sizes) > 0
         assert max(sizes) <= rows
-        assert not (firsts % streaming.STREAM_ROWS).any()
+        assert not any(first % streaming.STREAM_ROWS for first in firsts)
         # A border that is a multiple of the block stays where it is when inputs are added.
         borders = set(range(rows, n, rows))
-        assert borders <= set(firsts.tolist())
+        assert borders <= set(firsts)
 
 
-class Recorded:
-    """A reduction that notes which blocks come together."""
+class Recorded(streaming.Reduction):
+    """A reduction that notes which blocks come together, and which of them in a leaf."""
+
+    leaf_blocks = 6
 
     def __init__(self):
+        super().__init__(list.extend)
         self.groups = []
+        self.last = []
 
-    def tasks(self, parts):
-        return [lambda: self.groups.append(parts)]
+    def tasks(self, parts, last):
+        def note():
+            self.groups.append(parts)
+            self.last.append(last)
+            self.leaf = [*self.leaf, *parts] if self.leaf else list(parts)
+
+        return [note]
+
+    def add(self, leaf):
+        super().add([leaf])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
@@ -203,6 +217,10 @@ def test_groups_come_in_order_and_whole(threads, group, n):
     assert [first for first, _ in flat] == [0, *[stop for _, stop in flat[:-1]]]
     assert flat[-1][1] == n
     assert all(parts[-1][1] % (32 * group) == 0 for parts in reduction.groups[:-1])
+    assert reduction.last == [False] * (len(reduction.groups) - 1) + [True]
+    leaf = max(1, 6 // group) * group
+    assert [len(one) for one in reduction.totals] == [len(flat[start : start + leaf]) for start in range(0, len(flat), leaf)]
+    assert [one for leaf in reduction.totals for one in leaf] == flat
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -235,8 +253,8 @@ def test_an_interrupt_ends_the_call_and_the_next_one_works(threads, model, x):
 
 
 def test_a_failing_reduction_is_reported():
-    class Failing:
-        def tasks(self, parts):
+    class Failing(streaming.Reduction):
+        def tasks(self, parts, last):
             def fail():
                 raise MemoryError("no room")
 

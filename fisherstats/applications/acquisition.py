@@ -16,6 +16,7 @@ from fisherstats.checks import arguments
 from fisherstats.closed_form import label_support, uses
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["expected_gradient_length", "select_batch"]
 
@@ -25,6 +26,7 @@ Seed = int | np.random.SeedSequence | np.random.Generator
 SCORES = ("squared_norm", "norm")
 
 
+@in_pieces(per_input=True)
 def expected_gradient_length(
     model: MLP,
     x: Any,

@@ -17,12 +17,14 @@ from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments
 from fisherstats.closed_form import merging
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["Merged", "merge_networks", "pruning_scores"]
 
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def pruning_scores(
     model: MLP,
     x: Any,

@@ -18,6 +18,7 @@ from fisherstats.estimators import empirical_fisher, estimate_fisher
 from fisherstats.information import fisher_information
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 from fisherstats.training import Penalty, Restraint
 
 __all__ = ["Consolidation", "consolidation_penalty", "importance"]
@@ -28,6 +29,7 @@ Seed = int | np.random.SeedSequence | np.random.Generator
 INFORMATION = ("exact", "score", "hessian", "empirical")
 
 
+@in_pieces()
 def importance(
     model: MLP,
     x: Any,

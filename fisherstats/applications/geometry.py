@@ -18,12 +18,14 @@ from fisherstats.closed_form import divergence, fisher, likelihood
 from fisherstats.information import fisher_information, fisher_operator
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["fisher_rao_norm", "information_volume", "leading_eigenpairs", "length_element", "output_divergence"]
 
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def length_element(
     model: MLP,
     x: Any,
@@ -109,6 +111,7 @@ def _moved(model: MLP, step: Array) -> MLP:
     return MLP(weights, activation=model.activations, family=model.family)
 
 
+@in_pieces()
 def output_divergence(
     model: MLP,
     other: MLP,
@@ -185,6 +188,7 @@ def output_divergence(
     return labels.dataset(entries, coords, call.provenance(other=other.fingerprint))
 
 
+@in_pieces()
 def fisher_rao_norm(
     model: MLP,
     x: Any,
@@ -254,6 +258,7 @@ def _quadratic_forms(call: Call, vectors: Array) -> list[Array]:
     return [value, variance / call.n_inputs]
 
 
+@in_pieces()
 def information_volume(
     model: MLP,
     x: Any,

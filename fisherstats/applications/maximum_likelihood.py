@@ -16,12 +16,14 @@ from fisherstats.checks import arguments, functionals
 from fisherstats.closed_form import tensors
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.pieces import in_pieces
 
 __all__ = ["asymptotic_covariance", "cramer_rao_bound", "parameter_intervals", "prediction_intervals"]
 
 Array = NDArray[np.floating]
 
 
+@in_pieces()
 def asymptotic_covariance(
     model: MLP,
     x: Any,
@@ -118,6 +120,7 @@ def _of_parameters(found: Asymptotics) -> tuple[NDArray[np.bool_], Array]:
     return estimable, np.where(estimable, np.linalg.norm(inverse.root, axis=1), np.inf)
 
 
+@in_pieces()
 def cramer_rao_bound(
     model: MLP,
     x: Any,
@@ -180,6 +183,7 @@ def cramer_rao_bound(
     return labels.array("cramer_rao", ["direction"], bound, labels.coordinates(direction=len(rows)), found.provenance)
 
 
+@in_pieces()
 def parameter_intervals(
     model: MLP,
     x: Any,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,6 +15,7 @@ from fisherstats.errors import AssumptionError
 __all__ = [
     "aggregated",
     "at_least_two_inputs",
+    "batch_of_rows",
     "costs",
     "finite_block",
     "finite_pass",
@@ -96,6 +98,76 @@ def input_matrix(shape: tuple[int, ...], dtype: np.dtype[Any], n_features: int) 
         raise ValueError(f"`x` must have at least one row, got shape {shape}.")
     if shape[1] != n_features:
         raise ValueError(f"`x` must have {n_features} columns, the inputs of the first layer, got shape {shape}.")
+
+
+def read_by_slices(x: Any) -> bool:
+    """Return whether x is an array whose rows are read by slicing, block by block: in memory, on disk or lazy."""
+    if isinstance(x, np.ndarray):
+        return type(x) in (np.ndarray, np.memmap)
+    if hasattr(x, "__cuda_array_interface__") or hasattr(x, "toarray"):  # on a device, or sparse
+        return False
+    return isinstance(getattr(x, "dtype", None), np.dtype) and hasattr(x, "shape") and hasattr(x, "__getitem__")
+
+
+def unmasked_rows(part: Any, first_input: int) -> None:
+    """Refuse masked entries among rows that were read from a file."""
+    if isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part):
+        row, column = (int(i) for i in np.argwhere(np.ma.getmaskarray(part))[0])
+        raise ValueError(
+            f"`x` must have no masked entries, got one at index ({first_input + row}, {column}); fill them, or leave them out."
+        )
+
+
+def batch_of_rows(batch: Any, number: int, n_features: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a batch of rows as an array; all batches have the same columns and dtype."""
+    if isinstance(batch, np.ma.MaskedArray) and np.ma.is_masked(batch):
+        raise ValueError(f"`x` must have no masked entries, got some in batch {number}; fill them, or leave them out.")
+    array = np.asarray(batch)
+    if array.ndim != 2 or array.shape[1] != n_features:
+        raise ValueError(
+            f"`x` must give batches of rows, 2-D with {n_features} columns, the inputs of the first layer, got shape "
+            f"{array.shape} in batch {number}."
+        )
+    if array.dtype != dtype:
+        raise ValueError(f"`x` must give batches of one dtype, got {array.dtype} in batch {number} after {dtype}.")
+    return array
+
+
+def gives_batches(x: Any) -> bool:
+    """Return whether x is to be iterated over for batches of rows: no array and no list, but it gives one thing after another."""
+    if isinstance(x, list | tuple | str | bytes | Mapping | Set):
+        return False
+    looks_like_an_array = any(hasattr(x, name) for name in ("__array__", "__array_interface__", "shape", "dtype", "dims"))
+    return not looks_like_an_array and hasattr(x, "__iter__")
+
+
+def some_batch(batches: Sequence[Any]) -> None:
+    """Require a first batch."""
+    if not batches:
+        raise ValueError("`x` must give at least one batch of rows, got an iterable that is empty.")
+
+
+def read_again(caller: str) -> NoReturn:
+    """Refuse to read an iterator twice."""
+    raise TypeError(
+        f"`x` must be an object that can be iterated over again, got an iterator, which gives its batches once, and `{caller}` "
+        "passes over the inputs several times; give a list-like object of batches, a dask array or a memory-mapped file."
+    )
+
+
+@contextlib.contextmanager
+def naming_block(block: int, first_input: int, n_inputs: int) -> Iterator[None]:
+    """Let an error say in which block of inputs it came up; its type stays."""
+    try:
+        yield
+    except Exception as error:
+        message = f"In block {block}, inputs {first_input} to {first_input + n_inputs - 1}: {error}"
+        kind = type(error) if isinstance(error, ValueError | TypeError | ArithmeticError | ImportError) else RuntimeError
+        try:
+            named = kind(message)
+        except TypeError:  # an exception that takes more than a message
+            named = RuntimeError(message)
+        raise named from error
 
 
 def finite_block(block: NDArray[np.floating], first_input: int) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.streaming import Reduction
+
 __all__ = [
     "DiagonalSum",
     "diagonal",
@@ -56,7 +58,7 @@ Quantity = tuple[Sequence[Array | None], int]
 """Factors per layer, None for zero, and the power of the layer input that they are multiplied by."""
 
 
-class DiagonalSum:
+class DiagonalSum(Reduction):
     r"""Sums over inputs of :math:`f_l[o]\,\bar h_l[d]^k`, (P,) for each of several quantities, from blocks of factors.
 
     Each block is ([(factors per layer, exponent k) of each quantity], layer inputs). The blocks of a group are joined, and the
@@ -65,7 +67,7 @@ class DiagonalSum:
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
-        self.totals: list[Array] = []
+        super().__init__()
         self._shapes = shapes
         self._ends = np.cumsum([n_out * n_in for n_out, n_in in shapes])
 
@@ -77,10 +79,10 @@ class DiagonalSum:
                 sums[number][self._own(layer)] = piece.ravel()
         return sums
 
-    def tasks(self, parts: list[tuple[list[Quantity], list[Array]]]) -> list[Callable[[], None]]:
-        """Return the products of a group of blocks, each to be added to its own part of the totals."""
-        if not self.totals:
-            self.totals = [np.zeros(self._ends[-1]) for _ in parts[0][0]]
+    def tasks(self, parts: list[tuple[list[Quantity], list[Array]]], last: bool) -> list[Callable[[], None]]:
+        """Return the products of a group of blocks, each to be added to its own part of the leaf."""
+        if not self.leaf:
+            self.leaf = [np.zeros(self._ends[-1]) for _ in parts[0][0]]
         return [
             partial(self._add, parts, layer, slice(start, start + _STRIPE))
             for layer, (_, n_in) in enumerate(self._shapes)
@@ -89,7 +91,7 @@ class DiagonalSum:
 
     def _add(self, parts: list[tuple[list[Quantity], list[Array]]], layer: int, columns: slice) -> None:
         for number, piece in self._products(parts, layer, columns):
-            self.totals[number][self._own(layer)].reshape(self._shapes[layer])[:, columns] += piece
+            self.leaf[number][self._own(layer)].reshape(self._shapes[layer])[:, columns] += piece
 
     def _own(self, layer: int) -> slice:
         n_out, n_in = self._shapes[layer]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.closed_form.assembly import symmetric
+from fisherstats.streaming import Reduction
 
 __all__ = ["FactorSum", "block_distances", "factors", "pair_sums"]
 
@@ -36,20 +37,22 @@ def factors(rows: Sequence[Array], inputs: Sequence[Array]) -> list[Blocks]:
     ]
 
 
-class FactorSum:
+class FactorSum(Reduction):
     r"""Sums over inputs of :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l`, from blocks ([rows of a root], inputs).
 
     Each is a symmetric product, formed in panels of columns that may run at the same time; below the diagonal it is copied.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
-        self.inputs = [np.zeros((n_in, n_in)) for _, n_in in shapes]
-        self.units = [np.zeros((n_out, n_out)) for n_out, _ in shapes]
+        super().__init__()
+        self._sizes = [size for n_out, n_in in shapes for size in (n_in, n_out)]
 
-    def tasks(self, parts: list[tuple[list[list[Array]], list[Array]]]) -> list[Callable[[], None]]:
+    def tasks(self, parts: list[tuple[list[list[Array]], list[Array]]], last: bool) -> list[Callable[[], None]]:
         """Return the panels of all factors for a group of blocks, the larger ones first."""
+        if not self.leaf:
+            self.leaf = [np.zeros((size, size)) for size in self._sizes]
         tasks: list[Callable[[], None]] = []
-        for layer, (A, G) in enumerate(zip(self.inputs, self.units, strict=True)):
+        for layer, (A, G) in enumerate(zip(self.leaf[::2], self.leaf[1::2], strict=True)):
             for total, flat in (
                 (A, [own[layer] for _, own in parts]),
                 (G, [rows[0][layer].reshape(-1, len(G)) for rows, _ in parts]),
@@ -59,9 +62,10 @@ class FactorSum:
 
     def means(self, n_inputs: int) -> list[Blocks]:
         """Return the mean factors of every layer."""
-        for total in (*self.inputs, *self.units):
+        for total in self.totals:
             total /= n_inputs
-        return [{(layer, layer): symmetric(one) for layer, one in enumerate(each)} for each in (self.inputs, self.units)]
+        kinds = self.totals[::2], self.totals[1::2]
+        return [{(layer, layer): symmetric(one) for layer, one in enumerate(each)} for each in kinds]
 
 
 def _add_panel(total: Array, flat: list[Array], start: int) -> None:

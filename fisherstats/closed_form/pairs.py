@@ -8,10 +8,13 @@ stay near the cache, and the tiles of a matrix are independent of each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fisherstats.streaming import Reduction
 
 __all__ = ["PairSum"]
 
@@ -26,46 +29,78 @@ _CHUNK = 768
 """Input pairs multiplied at a time."""
 
 
-class PairSum:
+@dataclass(frozen=True)
+class Tile:
+    """A few units of layer `left` with all units of layer `right`, of one of the quantities."""
+
+    quantity: int
+    left: int
+    right: int
+    units: slice
+
+
+class PairSum(Reduction):
     """The mean over inputs of one or more matrices, each given by rows R_l with (R_l' R_m) in its block (l, m).
 
-    Each block of inputs is (rows of each quantity, layer inputs). Finished matrices lie in `matrices`: the whole matrix under
-    (0, 0) with `cross_layers`, else the diagonal blocks under (l, l); exactly symmetric.
+    Each block of inputs is (rows of each quantity, layer inputs). `finish` gives the matrices: the whole matrix under (0, 0)
+    with `cross_layers`, else the diagonal blocks under (l, l); exactly symmetric. A leaf is one group of blocks, so its tiles are
+    added to the totals at once, and with the last group they are written while they are still in the cache.
     """
+
+    leaf_blocks = 1
 
     def __init__(
         self,
         shapes: Sequence[tuple[int, int]],
-        n_inputs: int,
         n_quantities: int,
         cross_layers: bool,
         dtype: np.dtype[np.floating],
     ) -> None:
+        super().__init__()
         self._shapes = shapes
-        self._n_inputs = n_inputs
+        self._dtype = dtype
         self._seen = 0
-        self._sums: dict[tuple[int, int, int, int], Array] = {}
+        self._written = False
         ends = np.cumsum([n_out * n_in for n_out, n_in in shapes])
         self._own = [slice(end - n_out * n_in, end) for end, (n_out, n_in) in zip(ends, shapes, strict=True)]
         self._cross_layers = cross_layers
+        self._n_quantities = n_quantities
+        self._matrices: list[dict[tuple[int, int], Array]] = []
         layers = range(len(shapes))
-        sizes = {(0, 0): ends[-1]} if cross_layers else {(layer, layer): np.prod(shapes[layer]) for layer in layers}
-        self.matrices = [{key: np.empty((size, size), dtype) for key, size in sizes.items()} for _ in range(n_quantities)]
-
-    def tasks(self, parts: list[tuple[Rows, list[Array]]]) -> list[Callable[[], None]]:
-        """Return the tiles of all blocks; the last group of inputs writes them into the matrices."""
-        self._seen += sum(len(inputs[0]) for _, inputs in parts)
-        last = self._seen == self._n_inputs
-        layers = range(len(self._shapes))
-        blocks = [(left, right) for left in layers for right in (layers[left:] if self._cross_layers else (left,))]
+        blocks = [(left, right) for left in layers for right in (layers[left:] if cross_layers else (left,))]
         # The largest first, so that the threads end at about the same time.
         blocks.sort(key=lambda block: -self._cost(*block))
-        return [
-            partial(self._tile, parts, last, quantity, left, right, start)
+        self.tiles = [
+            Tile(quantity, left, right, slice(start, min(start + self._step(right), shapes[left][0])))
             for left, right in blocks
-            for quantity in range(len(self.matrices))
-            for start in range(0, self._shapes[left][0], self._step(right))
+            for quantity in range(n_quantities)
+            for start in range(0, shapes[left][0], self._step(right))
         ]
+
+    def tasks(self, parts: list[tuple[Rows, list[Array]]], last: bool) -> list[Callable[[], None]]:
+        """Return the tiles of all blocks; the last group of inputs writes them into the matrices."""
+        self._seen += sum(len(inputs[0]) for _, inputs in parts)
+        if not self.totals:
+            self.totals = [None] * len(self.tiles)
+        if last:
+            self._make_matrices()
+            self._written = True
+        return [partial(self._add, parts, last, place) for place in range(len(self.tiles))]
+
+    def finish(self, n_inputs: int) -> list[dict[tuple[int, int], Array]]:
+        """Return the matrices, written from the totals if the last group has not done it."""
+        if not self._written:
+            self._make_matrices()
+            for place, tile in enumerate(self.tiles):
+                self._write(tile, self.totals[place], n_inputs)
+                self.totals[place] = None
+        return self._matrices
+
+    def _make_matrices(self) -> None:
+        layers = range(len(self._shapes))
+        size = self._own[-1].stop
+        sizes = {(0, 0): size} if self._cross_layers else {(layer, layer): np.prod(self._shapes[layer]) for layer in layers}
+        self._matrices = [{key: np.empty((n, n), self._dtype) for key, n in sizes.items()} for _ in range(self._n_quantities)]
 
     def _cost(self, left: int, right: int) -> int:
         sizes = [n_out * n_in for n_out, n_in in (self._shapes[left], self._shapes[right])]
@@ -75,31 +110,28 @@ class PairSum:
         """Return how many units of layer l a tile of block (l, m) takes."""
         return max(1, _TILE_PAIRS // self._shapes[right][0])
 
-    def _tile(self, parts: list[tuple[Rows, list[Array]]], last: bool, quantity: int, left: int, right: int, start: int) -> None:
-        rows = [(of[quantity][left], of[quantity][right]) for of, _ in parts]
-        inputs = [(own[left], own[right]) for _, own in parts]
-        chosen = slice(start, min(start + self._step(right), self._shapes[left][0]))
-        same = left == right
-        units = _unit_pairs(rows, chosen, same)
-        keep = _upper(chosen, units.shape[2]) if same else None
-        factor = units.reshape(len(units), -1) if keep is None else units.reshape(len(units), -1)[:, keep]
-        sums = _products(factor, inputs, same)
-        key = (quantity, left, right, start)
-        if key in self._sums:
-            sums += self._sums.pop(key)
-        if not last:
-            self._sums[key] = sums.astype(np.float64, copy=False)
-            return
-        sums /= self._n_inputs
-        if same:
-            self._write_own(quantity, left, chosen, sums)
+    def _add(self, parts: list[tuple[Rows, list[Array]]], last: bool, place: int) -> None:
+        tile = self.tiles[place]
+        sums = tile_sums(parts, tile)
+        if self.totals[place] is not None:
+            sums = self.totals[place] + sums
+        if last:
+            self._write(tile, sums, self._seen)
+            self.totals[place] = None
         else:
-            self._write_cross(quantity, left, right, chosen, sums)
+            self.totals[place] = sums.astype(np.float64, copy=False)
+
+    def _write(self, tile: Tile, sums: Array, n_inputs: int) -> None:
+        mean = np.divide(sums, n_inputs, out=sums)
+        if tile.left == tile.right:
+            self._write_own(tile.quantity, tile.left, tile.units, mean)
+        else:
+            self._write_cross(tile.quantity, tile.left, tile.right, tile.units, mean)
 
     def _write_cross(self, quantity: int, left: int, right: int, chosen: slice, sums: Array) -> None:
         """Write the rows of block (l, m) that belong to the chosen units, and the same columns of block (m, l)."""
         (_, n_in), (n_out2, n_in2) = self._shapes[left], self._shapes[right]
-        matrix = self.matrices[quantity][0, 0]
+        matrix = self._matrices[quantity][0, 0]
         tile = sums.reshape(-1, n_out2, n_in, n_in2)
         start = self._own[left].start
         own = slice(start + chosen.start * n_in, start + chosen.stop * n_in)
@@ -111,7 +143,7 @@ class PairSum:
     def _write_own(self, quantity: int, layer: int, chosen: slice, sums: Array) -> None:
         """Write the pairs o <= p of a layer's own block, with o among the chosen units, and their mirror images."""
         n_out, n_in = self._shapes[layer]
-        matrix = self.matrices[quantity][(0, 0) if self._cross_layers else (layer, layer)]
+        matrix = self._matrices[quantity][(0, 0) if self._cross_layers else (layer, layer)]
         if self._cross_layers:
             matrix = matrix[self._own[layer], self._own[layer]]
         block = matrix.reshape(n_out, n_in, n_out, n_in)
@@ -125,6 +157,17 @@ class PairSum:
             block[unit, :, unit:, :] = square.transpose(1, 0, 2)
             block[unit:, :, unit, :] = square
             first += count
+
+
+def tile_sums(parts: list[tuple[Rows, list[Array]]], tile: Tile) -> Array:
+    """Return the sums over a group of inputs of a tile, (unit pairs, input pairs); within a layer the pairs o <= p and d <= q."""
+    rows = [(of[tile.quantity][tile.left], of[tile.quantity][tile.right]) for of, _ in parts]
+    inputs = [(own[tile.left], own[tile.right]) for _, own in parts]
+    same = tile.left == tile.right
+    units = _unit_pairs(rows, tile.units, same)
+    flat = units.reshape(len(units), -1)
+    factor = flat[:, _upper(tile.units, units.shape[2])] if same else flat
+    return _products(factor, inputs, same)
 
 
 def _unit_pairs(rows: list[tuple[Array, Array]], chosen: slice, same: bool) -> Array:

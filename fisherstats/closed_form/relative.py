@@ -22,6 +22,7 @@ from fisherstats.model.activations import Activation
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
+from fisherstats.streaming import Reduction
 
 __all__ = ["NeuronSum", "Responses", "coefficients", "is_binary", "neuron_metrics", "pulled_back", "rows"]
 
@@ -109,20 +110,26 @@ def neuron_metrics(coefficient: Array, h_bar: Array) -> Array:
     return metrics
 
 
-class NeuronSum:
+class NeuronSum(Reduction):
     r"""Sums over inputs of :math:`\nu_f(w_o,h)\,\bar h\bar h^\top`, (units, features, features) per layer.
 
     One product per layer of the coefficients with the Khatri-Rao square of the layer's inputs, in tiles of pairs of features
-    d <= q that may be formed at the same time; below the diagonal it is copied. Blocks are ([coefficients], inputs).
+    d <= q that may be formed at the same time; below the diagonal it is copied. Blocks are ([coefficients], inputs). A leaf is
+    one group, so its products are added to the totals at once, and no second array of their size exists.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
-        self.sums: list[Array] = [np.zeros((n_out, n_in, n_in)) for n_out, n_in in shapes]
+    leaf_blocks = 1
 
-    def tasks(self, parts: list[tuple[list[Array], list[Array]]]) -> list[Callable[[], None]]:
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self._shapes = shapes
+
+    def tasks(self, parts: list[tuple[list[Array], list[Array]]], last: bool) -> list[Callable[[], None]]:
         """Return the tiles of all layers for a group of blocks."""
+        if not self.totals:
+            self.totals = [np.zeros((n_out, n_in, n_in)) for n_out, n_in in self._shapes]
         tasks: list[Callable[[], None]] = []
-        for layer, total in enumerate(self.sums):
+        for layer, total in enumerate(self.totals):
             coefficient = np.concatenate([one[layer] for one, _ in parts])
             h_bar = np.concatenate([inputs[layer] for _, inputs in parts])
             n_in, start = total.shape[1], 0
@@ -134,10 +141,10 @@ class NeuronSum:
 
     def means(self, n_inputs: int) -> list[Array]:
         """Return the mean metric of every neuron, exactly symmetric."""
-        for total in self.sums:
+        for total in self.totals:
             np.divide(total, n_inputs, out=total)
             symmetric(total)
-        return self.sums
+        return self.totals
 
 
 def _add_tile(total: Array, coefficient: Array, h_bar: Array, start: int, stop: int) -> None:

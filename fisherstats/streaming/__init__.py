@@ -15,13 +15,20 @@ from numpy.typing import NDArray
 
 from fisherstats.checks import arguments
 from fisherstats.streaming import threads
-from fisherstats.streaming.pipeline import BlockFunction, Pipeline, Reduction, Task
-from fisherstats.streaming.rows import STREAM_ROWS, Rows, block_rows
+from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task, add_arrays
+from fisherstats.streaming.pipeline import BlockFunction, Pipeline, leaf_blocks
+from fisherstats.streaming.rows import STREAM_ROWS, Batches, Part, Rows, block_rows
 from fisherstats.streaming.threads import one_blas_thread, thread_count
 
 __all__ = [
     "STREAM_ROWS",
+    "Batches",
     "BlockFunction",
+    "Part",
+    "PassEnded",
+    "PassShape",
+    "Passes",
+    "RecordedPasses",
     "Reduction",
     "Rows",
     "Task",
@@ -48,12 +55,19 @@ def reduce(
     progress: bool = False,
 ) -> None:
     """Hand what `function(block, first input)` returns to `reduction`, in order, `group` blocks at a time."""
-    n_threads = thread_count(num_threads)
-    pipeline = Pipeline(function, rows_of, rows, group, reduction, n_threads)
-    with one_blas_thread(), _progress_bar(pipeline.n_blocks, progress) as pipeline.bar:
-        # One block that is simply added up leaves nothing for a second thread.
-        threads.run_together(pipeline.work, 1 if pipeline.n_blocks == group == 1 else n_threads)
-        pipeline.finish()
+
+    def run() -> None:
+        n_threads = thread_count(num_threads)
+        pipeline = Pipeline(function, rows_of, rows, group, reduction, n_threads)
+        with one_blas_thread(), _progress_bar(pipeline.n_blocks, progress) as pipeline.bar:
+            # One block that is simply added up leaves nothing for a second thread.
+            threads.run_together(pipeline.work, 1 if pipeline.n_blocks == group == 1 else n_threads)
+            pipeline.finish()
+
+    if rows_of.passes is None:
+        run()
+    else:
+        rows_of.passes.reduce(reduction, run, rows * group, rows * leaf_blocks(reduction, group))
 
 
 def mean(
@@ -69,64 +83,66 @@ def mean(
 
     `combine(total, part)` replaces the addition where partial results are not plain sums; nothing is divided then.
     """
-    total = _Total(_add if combine is None else combine)
+    total = _Total(add_arrays if combine is None else combine)
     reduce(function, rows_of, rows, total, num_threads=num_threads, progress=progress)
     if combine is None:
-        for into in total.arrays:
+        for into in total.totals:
             np.divide(into, rows_of.n_inputs, out=into)
-    return total.arrays
+    return total.totals
 
 
 def stack(
     function: BlockFunction, rows_of: Rows, rows: int, *, num_threads: int | None = None, progress: bool = False
 ) -> list[Array]:
     """Return the arrays that `function` returns for each block, joined along the first axis (one row per input)."""
-    joined = _Joined(rows_of.n_inputs)
+    joined = _Joined(rows_of.n_present)
     reduce(function, rows_of, rows, joined, num_threads=num_threads, progress=progress)
     return joined.arrays
 
 
-def _add(total: list[Array], part: list[Array]) -> None:
-    for into, array in zip(total, part, strict=True):
-        np.add(into, array, out=into)
-
-
-class _Total:
+class _Total(Reduction):
     """Combines the results of blocks into those of the first one."""
 
-    def __init__(self, combine: Combine) -> None:
-        self.arrays: list[Array] = []
-        self._combine = combine
-
-    def tasks(self, parts: list[list[Array]]) -> list[Task]:
+    def tasks(self, parts: list[list[Array]], last: bool) -> list[Task]:
         def add() -> None:
             for part in parts:
-                if self.arrays:
-                    self._combine(self.arrays, part)
+                if self.leaf:
+                    self.combine(self.leaf, part)
                 else:
-                    self.arrays = part
+                    self.leaf = part
 
         return [add]
 
 
-class _Joined:
-    """Writes the results of blocks one below the other."""
+class _Joined(Reduction):
+    """Writes the results of blocks one below the other, or gathers them where the number of rows is not known."""
 
-    def __init__(self, n_inputs: int) -> None:
-        self.arrays: list[Array] = []
-        self._n_inputs = n_inputs
+    def __init__(self, n_rows: int | None) -> None:
+        super().__init__(list.extend)
+        self._n_rows = n_rows
         self._first = 0
 
-    def tasks(self, parts: list[list[Array]]) -> list[Task]:
-        def write() -> None:
-            for part in parts:
-                if not self.arrays:
-                    self.arrays = [np.empty((self._n_inputs, *array.shape[1:]), dtype=array.dtype) for array in part]
-                for into, array in zip(self.arrays, part, strict=True):
-                    into[self._first : self._first + len(array)] = array
-                self._first += len(part[0])
+    def tasks(self, parts: list[list[Array]], last: bool) -> list[Task]:
+        return [lambda: self._write(parts)]
 
-        return [write]
+    def _write(self, parts: list[list[Array]]) -> None:
+        if self._n_rows is None:
+            self.totals.extend(parts)
+            return
+        for part in parts:
+            if not self.totals:
+                self.totals = [[np.empty((self._n_rows, *array.shape[1:]), dtype=array.dtype) for array in part]]
+            for into, array in zip(self.totals[0], part, strict=True):
+                into[self._first : self._first + len(array)] = array
+            self._first += len(part[0])
+
+    @property
+    def arrays(self) -> list[Array]:
+        """The joined arrays."""
+        if len(self.totals) == 1:
+            found: list[Array] = self.totals[0]
+            return found
+        return [np.concatenate(column) for column in zip(*self.totals, strict=True)]
 
 
 class _NoBar:
@@ -137,7 +153,7 @@ class _NoBar:
 
 
 @contextlib.contextmanager
-def _progress_bar(n_blocks: int, progress: bool) -> Iterator[Any]:
+def _progress_bar(n_blocks: int | None, progress: bool) -> Iterator[Any]:
     if not progress:
         yield _NoBar()
         return

@@ -10,48 +10,43 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.streaming.rows import Rows, block_sizes
+from fisherstats.streaming.passes import Reduction, Task
+from fisherstats.streaming.rows import Rows
 
-__all__ = ["BlockFunction", "Pipeline", "Reduction", "Task"]
+__all__ = ["BlockFunction", "Pipeline"]
 
 Array = NDArray[np.floating]
 BlockFunction = Callable[[Array, int], Any]
-Task = Callable[[], None]
-
-
-class Reduction(Protocol):
-    """What becomes of the results of blocks."""
-
-    def tasks(self, parts: list[Any]) -> list[Task]:
-        """Return what is to be done with the results of the next group of blocks; the tasks may run at the same time."""
-        ...
 
 
 class Pipeline:
     """One pass over the inputs: `work` is what every thread runs."""
 
     def __init__(self, function: BlockFunction, rows_of: Rows, rows: int, group: int, reduction: Reduction, threads: int) -> None:
-        sizes = block_sizes(rows_of.n_inputs, rows)
-        self.n_blocks = len(sizes)
+        self.n_blocks = rows_of.n_blocks(rows)
         self._function = function
         self._rows_of = rows_of
-        self._ends = _group_ends(sizes, rows * group)
+        self._group = group
+        self._whole = rows_of.passes is None
+        self._leaf_blocks = leaf_blocks(reduction, group)
         self._reduction = reduction
         self.bar: Any = None
         self._ahead = 2 * max(threads, group)
-        self._pieces: Iterator[tuple[Array, int]] = rows_of.pieces(sizes)
+        self._pieces: Iterator[tuple[Array, int]] = rows_of.pieces(rows)
         self._state = threading.Condition()
         self._reading = False
+        self._read_all = self.n_blocks == 0
         self._started = 0
         self._results: dict[int, Any] = {}
         self._tasks: deque[Task] = deque()
         self._open_tasks = 0
         self._reduced = 0
+        self._in_work = 0
         self._stopped = False
         self._failures: list[tuple[int, BaseException]] = []
 
@@ -67,9 +62,10 @@ class Pipeline:
                     self._stop()
 
     def finish(self) -> None:
-        """Raise what the first failing block raised, if any did."""
+        """Close the last leaf, or raise what the first failing block raised."""
         if self._failures:
             raise min(self._failures, key=lambda one: one[0])[1]
+        self._reduction.close()
 
     def _next(self) -> tuple[int, Task] | None:
         with self._state:
@@ -77,12 +73,15 @@ class Pipeline:
                 while not self._stopped:
                     if self._tasks:
                         return self._reduced, self._reduce(self._tasks.popleft())
-                    if self._reduced == self.n_blocks:
+                    if self._read_all and self._reduced == self._started:
                         return None
-                    due = self._started < min(self.n_blocks, self._reduced + self._ahead)
+                    due = not self._read_all and self._started < self._reduced + self._ahead
                     if due and not self._reading:
-                        return self._started, self._read()
-                    self._state.wait()
+                        step = self._read()
+                        if step is not None:
+                            return self._started - 1, step
+                    else:
+                        self._state.wait()
             except BaseException:
                 self._stop()
                 raise
@@ -92,18 +91,25 @@ class Pipeline:
         self._stopped = True
         self._state.notify_all()
 
-    def _read(self) -> Task:
-        """Take the next piece of x, outside the lock as it may be slow to come."""
+    def _read(self) -> Task | None:
+        """Take the next piece of x, outside the lock as it may be slow to come; None if there is none."""
         self._reading = True
         self._state.release()
         try:
-            piece, first = next(self._pieces)
+            found = next(self._pieces, None)
         finally:
             self._state.acquire()
             self._reading = False
             self._state.notify()
+        if found is None:
+            self._read_all = True
+            self._release()
+            self._state.notify_all()
+            return None
+        piece, first = found
         number = self._started
         self._started += 1
+        self._read_all = self._started == self.n_blocks
 
         def step() -> None:
             result = self._function(self._rows_of.block(piece, first), first)
@@ -119,24 +125,34 @@ class Pipeline:
             task()
             with self._state:
                 self._open_tasks -= 1
-                if self._open_tasks == 0:
-                    self._reduced = self._ends.popleft()
-                    self._release()
-                    self._state.notify_all()
+                ended = self._open_tasks == 0
+            if ended:
+                self._end_group()
 
         return step
 
+    def _end_group(self) -> None:
+        """Close the leaf if the group that was reduced is its last, and go on to the next group."""
+        reduced = self._reduced + self._in_work
+        if reduced % self._leaf_blocks == 0:
+            self._reduction.close()
+        with self._state:
+            self._reduced, self._in_work = reduced, 0
+            self._release()
+            self._state.notify_all()
+
     def _release(self) -> None:
         """Make the tasks of the next group, if it is complete and the one before it is done."""
-        due = range(self._reduced, self._ends[0]) if self._ends else ()
-        if due and self._open_tasks == 0 and all(number in self._results for number in due):
-            self._tasks.extend(self._reduction.tasks([self._results.pop(number) for number in due]))
+        stop = min(self._reduced + self._group, self._started) if self._read_all else self._reduced + self._group
+        due = range(self._reduced, stop)
+        if due and not self._in_work and all(number in self._results for number in due):
+            self._in_work = len(due)
+            parts = [self._results.pop(number) for number in due]
+            self._tasks.extend(self._reduction.tasks(parts, self._whole and stop == self.n_blocks))
             self._open_tasks = len(self._tasks)
             self._state.notify_all()
 
 
-def _group_ends(sizes: list[int], rows: int) -> deque[int]:
-    """Return the numbers of the blocks with which the groups of so many rows end, plus one."""
-    read = np.cumsum(sizes)
-    ends = np.flatnonzero((read % rows == 0) | (read == read[-1])) + 1
-    return deque(ends.tolist())
+def leaf_blocks(reduction: Reduction, group: int) -> int:
+    """Return the blocks of a leaf: whole groups."""
+    return max(1, reduction.leaf_blocks // group) * group

@@ -1,16 +1,18 @@
-"""Rows of x in fixed blocks, whatever its memory layout or chunks."""
+"""Rows of x in fixed blocks, whatever holds them and however it is cut."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.checks import inputs
+from fisherstats.streaming.passes import Passes
 
-__all__ = ["STREAM_ROWS", "Rows", "block_rows", "block_sizes"]
+__all__ = ["STREAM_ROWS", "Batches", "Part", "Rows", "Source", "block_rows"]
 
 Array = NDArray[np.floating]
 
@@ -20,13 +22,48 @@ STREAM_ROWS = 16
 _BLOCK_NUMBERS = 2**22
 """A block's largest per-input array is kept below this many numbers, so that it stays near the cache."""
 
+_READ_ROWS = 1024
+"""Rows that are read at a time from what is not in memory and does not say how it is stored."""
+
 
 class Source(Protocol):
-    """What x must offer: a shape, and rows by slicing (an ndarray, a memory map or a dask array)."""
+    """What x must offer: a shape, and rows by slicing (an ndarray, a memory map, a dask, zarr or HDF5 array)."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
 
-    def __getitem__(self, rows: slice) -> Any: ...
+    @property
+    def dtype(self) -> Any:
+        """What the entries are."""
+
+    def __getitem__(self, rows: slice, /) -> Any: ...
+
+
+@dataclass
+class Batches:
+    """Rows from an iterable of batches, read once and in order; their number is known when all have been read."""
+
+    batches: Iterable[Any]
+    n_features: int
+    dtype: np.dtype[Any]
+    n_read: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """An x of which only some rows are at hand: `source` holds those from the row `first` on, out of `n_inputs`.
+
+    A call that is carried out in pieces is given one in place of x, with the results of its earlier passes over the inputs.
+    """
+
+    source: Source | Batches | None
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    first: int = 0
+    n_present: int | None = None
+    input_labels: NDArray[Any] | None = None
+    passes: Passes | None = None
 
 
 def block_rows(numbers_per_input: int, preferred: int = 128) -> int:
@@ -37,24 +74,33 @@ def block_rows(numbers_per_input: int, preferred: int = 128) -> int:
     return rows
 
 
-def block_sizes(n_inputs: int, rows: int) -> list[int]:
-    """Return the sizes of the blocks: `rows` each, and what is left."""
-    whole, rest = divmod(n_inputs, rows)
-    return [rows] * whole + [rest] * bool(rest)
-
-
 class Rows:
     """Reads a matrix in C-ordered, finite blocks of one dtype, whatever its memory layout or chunks."""
 
-    def __init__(self, source: Source, dtype: np.dtype[np.floating], known_finite: bool = False) -> None:
+    def __init__(self, source: Source | Batches | None, dtype: np.dtype[np.floating], known_finite: bool = False) -> None:
         self.source = source
         self.dtype = dtype
         self.known_finite = known_finite
-        self.n_inputs = int(source.shape[0])
+        self.first = 0
+        self.passes: Passes | None = None
+        self.n_present: int | None = None if source is None or isinstance(source, Batches) else int(source.shape[0])
+        self.n_inputs = self.n_present or 0
+
+    @classmethod
+    def of_part(cls, part: Part, dtype: np.dtype[np.floating]) -> Rows:
+        """Return the rows that are at hand."""
+        rows = cls(part.source, dtype)
+        rows.first, rows.passes, rows.n_inputs = part.first, part.passes, part.shape[0]
+        rows.n_present = part.n_present
+        return rows
+
+    def n_blocks(self, rows: int) -> int | None:
+        """Return the number of blocks, if the number of rows is known."""
+        return None if self.n_present is None else -(-self.n_present // rows)
 
     def blocks(self, rows: int) -> Iterator[tuple[Array, int]]:
         """Yield (block, index of its first input)."""
-        for piece, first in self.pieces(block_sizes(self.n_inputs, rows)):
+        for piece, first in self.pieces(rows):
             yield self.block(piece, first), first
 
     def block(self, piece: Array, first: int) -> Array:
@@ -64,25 +110,55 @@ class Rows:
             inputs.finite_block(block, first)
         return block
 
-    def pieces(self, sizes: Sequence[int]) -> Iterator[tuple[Array, int]]:
-        """Yield (rows of x as they lie in memory, index of the first one)."""
-        parts = self._parts(sizes)
-        held: list[Array] = []
-        n_held, first = 0, 0
-        for size in sizes:
-            while n_held < size:
-                held.append(next(parts))
-                n_held += len(held[-1])
-            joined = held[0] if len(held) == 1 else np.concatenate(held)
-            yield joined[:size], first
-            first += size
-            n_held -= size
-            held = [joined[size:]] if n_held else []
+    def pieces(self, rows: int) -> Iterator[tuple[Array, int]]:
+        """Yield (so many rows of x as they lie in memory, index of the first one); the last piece may be shorter."""
+        first = self.first
+        held: Array = np.empty((0, 0))
+        for part in self._parts(rows):
+            joined = np.concatenate([held, part]) if len(held) else part
+            whole = len(joined) - len(joined) % rows
+            for start in range(0, whole, rows):
+                yield joined[start : start + rows], first + start
+            first += whole
+            held = joined[whole:]
+        if len(held):
+            yield held, first
 
-    def _parts(self, sizes: Sequence[int]) -> Iterator[Array]:
-        """Yield consecutive pieces: a chunk at a time for a chunked source, else a block at a time."""
-        chunks = getattr(self.source, "chunks", None)
+    def _parts(self, rows: int) -> Iterator[Array]:
+        """Yield consecutive pieces: batch by batch, a chunk at a time for a chunked source, else a block at a time."""
+        source = self.source
+        if source is None:
+            return
+        if isinstance(source, Batches):
+            yield from _checked_batches(source)
+            return
         start = 0
-        for size in chunks[0] if chunks else sizes:
-            yield np.asarray(self.source[start : start + size])
+        for size in _sizes(source, rows):
+            part = source[start : start + size]
+            inputs.unmasked_rows(part, start)
+            yield np.asarray(part)
             start += size
+
+
+def _sizes(source: Source, rows: int) -> Iterator[int]:
+    """Yield the numbers of rows to read at a time."""
+    n_inputs = source.shape[0]
+    chunks = getattr(source, "chunks", None)
+    if chunks and isinstance(chunks[0], tuple):  # dask: the sizes of all chunks
+        yield from chunks[0]
+        return
+    if isinstance(source, np.ndarray):
+        step = rows
+    else:  # zarr, HDF5: the size of one chunk, or nothing
+        chunk = int(chunks[0]) if chunks else _READ_ROWS
+        step = -(-rows // chunk) * chunk
+    for start in range(0, n_inputs, step):
+        yield min(step, n_inputs - start)
+
+
+def _checked_batches(source: Batches) -> Iterator[Array]:
+    source.n_read = 0
+    for number, batch in enumerate(source.batches):
+        array = inputs.batch_of_rows(batch, number, source.n_features, source.dtype)
+        source.n_read += len(array)
+        yield array

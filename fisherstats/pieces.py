@@ -1,0 +1,360 @@
+"""Calls carried out in pieces: lazily over the chunks of a dask array, or over batches that pass by once.
+
+Nothing here knows what is computed. A call is made three times over: once with two made-up rows, for the dims, attributes and
+block sizes of its result; once per leaf of inputs, where it gets as far as its pass over them; and once with what all leaves
+gave, which makes the result. Leaves are added in their order, so a result has the same bits as that of the same x in memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numpy as np
+import xarray as xr
+
+from fisherstats import labels
+from fisherstats.checks import arguments, inputs
+from fisherstats.streaming import Batches, Part, PassEnded, Passes, PassShape, RecordedPasses
+
+__all__ = ["in_pieces"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Labelled = xr.DataArray | xr.Dataset | xr.DataTree
+Totals = tuple[Callable[[list[Any], list[Any]], None], list[Any]]
+"""How to add the totals of further leaves, and the totals."""
+
+_CHUNK_BYTES = 2**27
+"""A chunk of a result with one row per input is halved while it is larger, but holds one block at least."""
+
+
+def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function of (model, x, ...) take a lazy x or batches of rows; `per_input` if it always gives a row per input."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            x = args[1] if len(args) > 1 else kwargs.get("x")
+            if isinstance(x, np.ndarray | Part):
+                return function(*args, **kwargs)
+            lazy = _is_lazy(x)
+            if not lazy and not inputs.gives_batches(x):
+                return function(*args, **kwargs)
+            given = dict(signature.bind(*args, **kwargs).arguments)
+            del given["x"]
+            if isinstance(given.get("rng"), np.random.Generator):
+                given["rng"] = arguments.seed_sequence(given["rng"])
+            asked = _Asked(call, given)
+            if not lazy:
+                return cast(R, _over_batches(asked, cast(Iterable[Any], x)))
+            given["progress"] = False
+            if given.get("num_threads") is None and "num_threads" in signature.parameters:
+                given["num_threads"] = 1  # whoever runs the tasks has threads of its own
+            known = given.get("per_input", False) if per_input is None else per_input
+            return cast(R, _over_chunks(asked, x, bool(known)))
+
+        return call
+
+    return decorate
+
+
+def _is_lazy(x: Any) -> bool:
+    data = x.variable if isinstance(x, xr.DataArray) else x
+    return getattr(data, "chunks", None) is not None and hasattr(data, "__dask_graph__") and hasattr(data, "dtype")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A call without its x."""
+
+    function: Callable[..., Any]
+    given: dict[str, Any]
+
+    def of(self, part: Part) -> Any:
+        """Return the result for the rows at hand."""
+        return self.function(**self.given, x=part)
+
+    def pass_over(self, part: Part) -> Totals:
+        """Return what the next pass over the inputs gives for the rows at hand."""
+        try:
+            self.of(part)
+        except PassEnded as ended:
+            return ended.combine, ended.totals
+        raise AssertionError("the call made no further pass over its inputs")
+
+
+# --- batches -------------------------------------------------------------------------------------------------------------------
+
+
+def _over_batches(asked: _Asked, batches: Iterable[Any]) -> Any:
+    """Return the result over batches of rows, read once per pass."""
+    reader = _Reader(asked.function.__name__, batches)
+    first = reader.peek()
+    n_features = first.shape[1] if first.ndim == 2 else 0
+    source = Batches(reader, n_features, first.dtype)
+    # Until the rows have been counted, labels that were given say how many there are; else as many as every check asks for.
+    y = asked.given.get("y")
+    n_inputs = 2 if y is None else len(y)
+    known: list[list[Any]] = []
+    while True:
+        shape = (n_inputs, n_features) if first.ndim == 2 else first.shape
+        part = Part(source, cast(Any, shape), first.dtype, passes=Passes(known))
+        try:
+            return asked.of(part)
+        except PassEnded as ended:
+            known.append(ended.totals)
+            n_inputs = source.n_read
+
+
+class _Reader:
+    """Iterates over batches, and again where their iterable allows it."""
+
+    def __init__(self, caller: str, batches: Iterable[Any]) -> None:
+        self._caller = caller
+        self._batches = batches
+        self._once = iter(batches) is batches
+        self._begun: Iterator[Any] | None = None
+        self._first: list[Any] = []
+
+    def peek(self) -> np.ndarray:
+        """Return the first batch."""
+        self._begun = iter(self._batches)
+        self._first = list(itertools.islice(self._begun, 1))
+        inputs.some_batch(self._first)
+        return arguments.array_like("x", _bare(self._first[0]))
+
+    def __iter__(self) -> Iterator[Any]:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            return map(_bare, itertools.chain(self._first, begun))
+        if self._once:
+            inputs.read_again(self._caller)
+        return map(_bare, self._batches)
+
+
+def _bare(batch: Any) -> Any:
+    return labels.unlabelled(batch)[0] if isinstance(batch, xr.DataArray) else batch
+
+
+# --- lazy results --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Lazy:
+    """A call over a dask array: what every task is sent."""
+
+    asked: _Asked
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    input_labels: np.ndarray | None
+
+    def part(self, source: Any, first: int, n_present: int, passes: Passes | None) -> Part:
+        """Return the x of a piece of the call."""
+        return Part(source, self.shape, self.dtype, first, n_present, self.input_labels, passes)
+
+
+def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
+    """Return the lazy result over a dask-backed x."""
+    dask = arguments.optional_module("dask", extra="distributed")
+    arguments.optional_module("dask.array", extra="distributed")
+    data, input_labels = labels.unlabelled(x)
+    arguments.unmasked("x", data)
+    lazy = _Lazy(asked, data.shape, data.dtype, input_labels)
+    template, passes = _template(lazy, data)
+    name = asked.function.__name__
+    token = dask.base.tokenize(name, asked.given["model"].fingerprint, data.name, asked.given, input_labels)
+    sent = dask.delayed(lazy, name=f"{name}-call-{token}", traverse=False)
+    graph = _Graph(dask, name, token, sent, data, input_labels)
+    if per_input:
+        return graph.rows(template, passes)
+    known: list[Any] = []
+    for number, shape in enumerate(passes):
+        known.append(graph.totals(number, shape, known))
+    return graph.result(template, known)
+
+
+def _template(lazy: _Lazy, data: Any) -> tuple[Labelled, list[PassShape]]:
+    """Return a result of the same dims, coordinates and attributes, and how its passes are cut, without reading x."""
+    n_rows = 2 if lazy.shape[0] != lazy.shape[0] else min(2, lazy.shape[0])
+    n_columns = lazy.shape[1] if len(lazy.shape) == 2 else 0
+    made_up = np.random.default_rng(0).normal(size=(n_rows, n_columns)).astype(lazy.dtype)
+    recorded = RecordedPasses()
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            return lazy.asked.of(lazy.part(made_up, 0, n_rows, recorded)), recorded.shapes
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+            if not recorded.shapes:  # an argument was refused
+                raise
+    # Made-up inputs may not do (outside the natural domain, say): then the first rows of x have to be read.
+    recorded = RecordedPasses()
+    return lazy.asked.of(lazy.part(np.asarray(data[:n_rows]), 0, n_rows, recorded)), recorded.shapes
+
+
+class _Graph:
+    """The tasks of one call; their keys name the function, the pass and the inputs."""
+
+    def __init__(self, dask: Any, name: str, token: str, sent: Any, data: Any, input_labels: Any) -> None:
+        self._dask = dask
+        self._name = name
+        self._token = token
+        self._sent = sent
+        self._data = data
+        self._input_labels = input_labels
+
+    def _task(self, function: Callable[..., Any], what: str, *args: Any) -> Any:
+        delayed = self._dask.delayed(function, pure=True, traverse=False)
+        return delayed(*args, dask_key_name=f"{self._name}-{what}-{self._token}")
+
+    def _leaves(self, rows: int) -> list[tuple[int, int, Any]]:
+        """Return (first input, inputs, x) of consecutive pieces of so many rows, whatever the chunks of x are."""
+        cut = self._data.rechunk({0: rows, 1: -1})
+        sizes = cut.chunks[0]
+        firsts = np.cumsum([0, *sizes[:-1]]).tolist()
+        return list(zip(firsts, sizes, cut.to_delayed()[:, 0], strict=True))
+
+    def totals(self, number: int, shape: PassShape, known: Sequence[Any]) -> Any:
+        """Return the task that holds the totals of a pass over all inputs."""
+        pieces = [
+            self._task(_pass, f"pass-{number}-inputs-{first}-to-{first + size - 1}", self._sent, [*known], rows, first, block)
+            for block, (first, size, rows) in enumerate(self._leaves(shape.leaf_rows))
+        ]
+        if shape.joins:
+            return self._task(_joined, f"pass-{number}-joined", pieces)
+        total = pieces[0]
+        for block, piece in enumerate(pieces[1:], start=1):
+            total = self._task(_added, f"pass-{number}-sum-{block}", total, piece)
+        return self._task(_totals_alone, f"pass-{number}-total", total)
+
+    def result(self, template: Labelled, known: Sequence[Any]) -> Labelled:
+        """Return the lazy result that is made of the totals of all passes."""
+        array = self._dask.array
+        done = self._task(_finished, "result", self._sent, [*known])
+        lazily = {}
+        for key, variable in _variables(template).items():
+            value = self._task(_value, f"value-{key[0]}-{key[1]}", done, key)
+            lazily[key] = (variable.dims, array.from_delayed(value, variable.shape, dtype=variable.dtype), variable.attrs)
+        return _rebuilt(template, lazily)
+
+    def rows(self, template: Labelled, passes: Sequence[PassShape]) -> Labelled:
+        """Return the lazy result that has a chunk of rows per piece of inputs."""
+        array = self._dask.array
+        kept = {key: one for key, one in _variables(template).items() if "input" in one.dims}
+        bytes_per_input = sum(one.nbytes // one.sizes["input"] for one in kept.values())
+        pieces = self._leaves(_chunk_rows(passes, bytes_per_input))
+        done = [
+            self._task(_rows, f"inputs-{first}-to-{first + size - 1}", self._sent, rows, first, block)
+            for block, (first, size, rows) in enumerate(pieces)
+        ]
+        lazily = {}
+        for key, variable in kept.items():
+            axis = variable.dims.index("input")
+            chunks = []
+            for one, (first, size, _) in zip(done, pieces, strict=True):
+                value = self._task(_value, f"value-{key[0]}-{key[1]}-inputs-{first}", one, key)
+                shape = (*variable.shape[:axis], size, *variable.shape[axis + 1 :])
+                chunks.append(array.from_delayed(value, shape, dtype=variable.dtype))
+            lazily[key] = (variable.dims, array.concatenate(chunks, axis=axis), variable.attrs)
+        inputs_of_x = np.arange(self._data.shape[0]) if self._input_labels is None else self._input_labels
+        return _rebuilt(template, lazily, inputs_of_x)
+
+
+def _chunk_rows(passes: Sequence[PassShape], bytes_per_input: int) -> int:
+    """Return the inputs in a chunk of a result per input: whole blocks of every pass."""
+    unit = math.lcm(*[one.rows for one in passes])
+    rows = math.lcm(*[one.leaf_rows for one in passes])
+    while rows % (2 * unit) == 0 and rows * bytes_per_input > _CHUNK_BYTES:
+        rows //= 2
+    return rows
+
+
+# --- tasks: module-level functions, so that they can be sent to other processes ---------------------------------------------
+
+
+def _pass(lazy: _Lazy, known: list[list[Any]], rows: np.ndarray, first: int, block: int) -> Totals:
+    with inputs.naming_block(block, first, len(rows)):
+        return lazy.asked.pass_over(lazy.part(rows, first, len(rows), Passes(known)))
+
+
+def _rows(lazy: _Lazy, rows: np.ndarray, first: int, block: int) -> Any:
+    with inputs.naming_block(block, first, len(rows)):
+        return lazy.asked.of(lazy.part(rows, first, len(rows), None))
+
+
+def _added(total: Totals, piece: Totals) -> Totals:
+    combine, arrays = total
+    arrays = copy.deepcopy(arrays)  # results of tasks are not changed
+    combine(arrays, piece[1])
+    return combine, arrays
+
+
+def _totals_alone(total: Totals) -> list[Any]:
+    return total[1]
+
+
+def _joined(pieces: list[Totals]) -> list[Any]:
+    return [one for _, totals in pieces for one in totals]
+
+
+def _finished(lazy: _Lazy, known: list[list[Any]]) -> Any:
+    return lazy.asked.of(lazy.part(None, 0, lazy.shape[0], Passes(known)))
+
+
+def _value(result: Labelled, key: tuple[str, str]) -> np.ndarray:
+    return _variables(result)[key].to_numpy()
+
+
+# --- taking labelled results apart ---------------------------------------------------------------------------------------------
+
+_SELF = ""
+"""Stands for the name of the variable of a DataArray."""
+
+
+def _nodes(result: Labelled) -> dict[str, Any]:
+    """Return the Datasets of a result, or the DataArray itself, by path."""
+    return {one.path: one.to_dataset() for one in result.subtree} if isinstance(result, xr.DataTree) else {"/": result}
+
+
+def _variables(result: Labelled) -> dict[tuple[str, str], xr.Variable]:
+    """Return the variables of a result that depend on x by (node, name): data, and coordinates that are quantities."""
+    found: dict[tuple[str, str], xr.Variable] = {}
+    for path, node in _nodes(result).items():
+        own = {_SELF: node} if isinstance(node, xr.DataArray) else node.data_vars
+        beside = {name: one for name, one in node.coords.items() if name not in node.dims and one.dtype.kind == "f"}
+        found |= {(path, str(name)): one.variable for name, one in (*own.items(), *beside.items())}
+    return found
+
+
+def _rebuilt(
+    template: Labelled, lazily: Mapping[tuple[str, str], tuple[Any, ...]], inputs_of_x: np.ndarray | None = None
+) -> Labelled:
+    """Return the result with other variables in their places, and with the labels of all inputs."""
+
+    def coordinates(path: str, node: Any) -> dict[str, Any]:
+        found = {name: lazily.get((path, name), one.variable) for name, one in node.coords.items()}
+        if inputs_of_x is not None:
+            found["input"] = ("input", inputs_of_x, node.coords["input"].attrs)
+        return found
+
+    if isinstance(template, xr.DataArray):
+        dims, data, attrs = lazily["/", _SELF]
+        return xr.DataArray(data, coordinates("/", template), dims, template.name, attrs)
+    datasets = {
+        path: xr.Dataset(
+            {name: lazily.get((path, name), one.variable) for name, one in node.data_vars.items()},
+            coordinates(path, node),
+            node.attrs,
+        )
+        for path, node in _nodes(template).items()
+    }
+    return datasets["/"] if isinstance(template, xr.Dataset) else xr.DataTree.from_dict(datasets)
