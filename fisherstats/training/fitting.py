@@ -28,6 +28,7 @@ __all__ = ["Fitted", "fit"]
 Array = NDArray[np.floating]
 
 _OPTIMISING = 1
+_LEFT_DOMAIN = "the outputs of the network have left the domain of the family"
 
 
 class Fitted(NamedTuple):
@@ -152,13 +153,17 @@ def fit(
     descent = _Descent(trainee, data, optimizer, restraints)
     finished = call.model
     try:
-        with Workers(num_threads) as workers, _progress_bar(epochs * -(-len(data) // size), progress) as bar:
+        steps = -(-len(data) // size)
+        with Workers(num_threads) as workers, _progress_bar(epochs * steps, progress) as bar:
             for epoch in range(1, epochs + 1):
                 numbers = descent.epoch(epoch, batches(len(data), size, rng=seed, epoch=epoch), seed, workers, bar)
                 network = trainee.frozen()
                 numbers |= _kernel_norms(network)
                 if held_out is not None:
-                    fit_there = held_out.fit(network)
+                    try:
+                        fit_there = held_out.fit(network)
+                    except ValueError as error:  # as in a step
+                        training.diverged(epoch, steps, f"{_LEFT_DOMAIN} at validation inputs ({error})")
                     numbers["validation_loss"] = fit_there.loss
                     if measures_accuracy(model.family):
                         numbers["validation_accuracy"] = fit_there.accuracy
@@ -217,7 +222,7 @@ class _Descent:
         try:
             network, there, gradient = self._differentiate(rows, workers)
         except ValueError as error:  # the families refuse what they have no law for
-            training.diverged(epoch, step, f"the outputs of the network have left the domain of the family ({error})")
+            training.diverged(epoch, step, f"{_LEFT_DOMAIN} ({error})")
         if isinstance(trainee, NormalizedTrainee) and not trainee.is_finite():
             training.diverged(epoch, step, "the variance of a unit over the minibatch is no longer finite")
         penalised = 0.0

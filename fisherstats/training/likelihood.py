@@ -135,6 +135,7 @@ class Labelled:
     def fit(self, model: MLP) -> Fit:
         """Return the fit to all rows."""
 
+        @_OVERFLOWING
         def block(x: Array, first: int) -> list[Array]:
             natural = derivatives.forward(model, x).natural
             return [sums(model.family, natural, self.y[first : first + len(x)])]

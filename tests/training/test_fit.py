@@ -235,6 +235,17 @@ class Blowing(training.Optimizer):
         return Steps()
 
 
+class Leaping(training.Optimizer):
+    """Moves the parameters so far in the last step that outputs overflow."""
+
+    def start(self, model):
+        class Steps(training.Steps):
+            def step(self, gradient, batch):
+                return np.full_like(gradient, 1e308 if batch.number == 3 else 0)
+
+        return Steps()
+
+
 def huge_inputs():
     return fit(fs.MLP(np.zeros((1, 1, 4)).tolist(), activation=[], family=F.Gaussian(1)), X * 1e160, np.ones(50))
 
@@ -246,13 +257,18 @@ def huge_inputs():
             lambda: fit(optimizer=Blowing(), epochs=1),
             "Training stopped in epoch 1, step 4: a weight is no longer finite after it. Lower",
         ),
+        (
+            lambda: fit(optimizer=Leaping(), epochs=1, validation=(X, Y)),
+            "Training stopped in epoch 1, step 4: the outputs of the network have left the domain of the family at validation "
+            "inputs (",
+        ),
         (huge_inputs, "Training stopped in epoch 1, step 1: the gradient has the norm inf. Lower the `learning_rate`"),
         (
             lambda: fit(fs.MLP([[[0.0] * 3 + [800.0]]], activation=[], family=F.Exponential()), y=np.ones(50)),
             "Training stopped in epoch 1, step 1: the outputs of the network have left the domain of the family (",
         ),
     ],
-    ids=["weight", "gradient", "domain"],
+    ids=["weight", "validation", "gradient", "domain"],
 )
 def test_what_is_no_longer_finite_is_named(call, message):
     with pytest.raises(fs.TrainingDiverged, match=pattern(message)):
