@@ -358,7 +358,7 @@ STATEMENTS = (
         "effective learning zone",
         "nu_f is largest where the activation is steepest",
         ("learning_zone", "plotting.learning_zone"),
-        ("tests/test_relative.py",),
+        ("tests/test_relative.py", "validation/learning_zone"),
     ),
     Statement(
         _2017,
@@ -381,13 +381,19 @@ STATEMENTS = (
         ("applications.asymptotic_covariance", "applications.cramer_rao_bound", "closed_form.likelihood.inverse_of_triangle"),
         ("tests/applications/test_maximum_likelihood.py", "tests/applications/test_statsmodels.py"),
     ),
-    Statement("tutorial", "theorem", "natural gradient", ("training.NaturalGradient",), ("tests/training/test_natural.py",)),
+    Statement(
+        "tutorial",
+        "theorem",
+        "natural gradient",
+        ("training.NaturalGradient",),
+        ("tests/training/test_natural.py", "tests/applications/test_geometry_facts.py", "validation/fisher_efficiency"),
+    ),
     Statement(
         "tutorial",
         "theorem",
         "elastic weight consolidation",
         ("applications.Consolidation", "applications.consolidation_penalty", "closed_form.uses.weighted_diagonal"),
-        ("tests/applications/test_consolidation.py",),
+        ("tests/applications/test_consolidation.py", "validation/forgetting"),
         note="printed as (theta - theta*_A,i)^2; each parameter is compared with its own anchor, (theta_i - theta*_A,i)^2",
     ),
     Statement(
@@ -395,7 +401,7 @@ STATEMENTS = (
         "definition",
         "expected gradient length",
         ("applications.expected_gradient_length", "closed_form.uses.mean_square_length"),
-        ("tests/applications/test_acquisition.py",),
+        ("tests/applications/test_acquisition.py", "validation/active_learning"),
         note="printed once with the norm and once with its square: both are given, the square is tr I(theta|x)",
     ),
 )

@@ -6,17 +6,22 @@ from fisherstats.plotting.relative import learning_zone
 from fisherstats.plotting.study import bound_tightness, information_by_layer, relative_error_by_layer, standard_error_by_draws
 from fisherstats.plotting.style import as_svg
 from fisherstats.plotting.training import regularization_path, training_errors
+from fisherstats.plotting.uses import efficiency, forgetting, learning_curves, second_moments
 from fisherstats.plotting.weights import derivative_bounds, norm_sweep
 
 __all__ = [
     "as_svg",
     "bound_tightness",
     "derivative_bounds",
+    "efficiency",
+    "forgetting",
     "information_by_layer",
+    "learning_curves",
     "learning_zone",
     "norm_sweep",
     "regularization_path",
     "relative_error_by_layer",
+    "second_moments",
     "standard_error_by_draws",
     "training_errors",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -101,6 +102,32 @@ def test_appended_inputs_change_nothing():
     part = ap.expected_gradient_length(model, pool[:201], score=BOTH, n_draws=20, rng=0)
     np.testing.assert_array_equal(whole.norm[:201], part.norm)
     np.testing.assert_allclose(whole.squared_norm[:201], part.squared_norm, rtol=1e-13)
+
+
+def peak(run):
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("words", [{"score": BOTH}, {"score": "norm", "n_draws": 5, "rng": 0}], ids=["exact", "drawn"])
+def test_nothing_of_the_size_of_pool_times_parameters(words):
+    """Gradients of 2,000 inputs would take 356 MB; every further input takes its place in the result and 100 bytes at most."""
+    model = fs.MLP.random([100, 200, 10], activation="tanh", family=fs.families.Categorical(10), rng=0)
+    pool = np.random.default_rng(0).normal(size=(4000, 100))
+
+    def score(n):
+        return ap.expected_gradient_length(model, pool[:n], num_threads=1, **words)
+
+    score(2000)  # compiles, and makes the labels
+    small, large = peak(lambda: score(2000)), peak(lambda: score(4000))
+    assert small < 8 * 2000 * model.n_params / 20
+    assert large - small < 2000 * (8 * 4 + 100)
+    whole = peak(lambda: fs.fisher_information(model, pool[:200], per_input=True, num_threads=1))
+    assert whole > 8 * 200 * model.n_params  # what the measure makes of an array per input and parameter
 
 
 def test_selection():

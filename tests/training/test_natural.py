@@ -162,6 +162,19 @@ def test_one_full_step_solves_a_linear_gaussian_model():
     np.testing.assert_allclose(fitted.model.weights[0], solution, rtol=1e-10, atol=1e-10)
 
 
+def test_steps_of_one_over_t_average_the_fits_of_all_batches():
+    """With new labels for each step, after t steps the covariance is the inverse information of t batches: Fisher efficiency."""
+    model = fs.MLP([RNG.normal(size=(2, 4))], activation=[], family=F.Gaussian(2))
+    design = np.column_stack([X, np.ones(N)])
+    fits = []
+    for t in range(1, 21):
+        y = RNG.normal(size=(N, 2))
+        fits.append(np.linalg.lstsq(design, y, rcond=None)[0].T)
+        optimizer = training.NaturalGradient(1 / t, damping=0)
+        model = training.fit(model, X, y, optimizer=optimizer, epochs=1, batch_size=N, rng=0).model
+        np.testing.assert_allclose(model.weights[0], np.mean(fits, axis=0), rtol=1e-10, atol=1e-10)
+
+
 def test_steps_do_not_depend_on_linear_coordinates_of_the_inputs():
     model, y, _ = network("poisson", scale=0.3)
     model = fs.MLP([model.weights[0][:2]], activation=[], family=F.Poisson(2))
