@@ -250,6 +250,7 @@ def subsystem_metric(
     arguments.boolean("per_input", per_input)
     n_outputs = len(matrices[-1])
     if softmax:
+        subsystems.softmax_units(n_outputs)
         model = MLP(matrices, activation=chosen, family=Categorical(n_outputs))
     else:
         # The lower part of a network that hands its response on.

@@ -180,6 +180,11 @@ JACOBIAN = (
             ValueError,
             "`activation` must have 'softmax' in its last place only, got 'softmax'; give a list with one activation per matrix.",
         ),
+        (
+            alone(["tanh", "softmax"], weights=[np.ones((2, 3)), np.ones((1, 3))]),
+            ValueError,
+            "`weights` must end in a matrix of at least 2 rows with the activation 'softmax', got 1; one class leaves nothing",
+        ),
         (alone("tahn"), ValueError, "`activation` must be one of .*, got 'tahn'. Did you mean 'tanh'?"),
         (alone("tanh", weights=MODEL.weights[0]), ValueError, "`weights[0]` must be a matrix of shape (n_out, n_in + 1)"),
         (lambda: fs.pullback(np.ones(3), np.eye(3)), ValueError, METRIC + "(3,)."),

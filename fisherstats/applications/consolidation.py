@@ -252,6 +252,7 @@ def consolidation_penalty(
     x: Any,
     y: Any = None,
     *,
+    centre: MLP | None = None,
     strength: float = 1.0,
     information: str = "exact",
     n_draws: int | None = None,
@@ -264,10 +265,11 @@ def consolidation_penalty(
 ) -> xr.Dataset:
     r"""Penalty of elastic weight consolidation with the standard error that its importances put on it.
 
-    With :math:`\delta=\theta-\theta^*` its variance is :math:`\frac{\lambda^2}4(\delta^2)^\top\mathrm{Cov}(\hat F)\,\delta^2`:
-    the entries of an estimate covary, as they come from the same labels: per input :math:`\mathrm{Var}(r^\top Ar)` with
-    :math:`A=J\,\mathrm{diag}(\delta^2)J^\top` for the score and :math:`\mathrm{Var}(s\cdot r)` with
-    :math:`s=\sum_i\delta_i^2\,\partial_i^2h` for the Hessian estimate (2021, Theorems 4 and 6).
+    With :math:`\delta=\theta-\theta^*`, the way from `anchor` or from `centre`, its variance is
+    :math:`\frac{\lambda^2}4(\delta^2)^\top\mathrm{Cov}(\hat F)\,\delta^2`: the entries of an estimate covary, as they come from
+    the same labels. Per input it is :math:`\mathrm{Var}(r^\top Ar)` with :math:`A=J\,\mathrm{diag}(\delta^2)J^\top` for the score
+    and :math:`\mathrm{Var}(s\cdot r)` with :math:`s=\sum_i\delta_i^2\,\partial_i^2h` for the Hessian estimate (2021, Theorems 4
+    and 6).
 
     Parameters
     ----------
@@ -279,6 +281,9 @@ def consolidation_penalty(
         Inputs of the earlier task.
     y : array_like, shape (n,) or (n, T), optional
         Data labels, for the empirical information.
+    centre : MLP, optional
+        The network that the penalty pulls to, in place of `anchor`, whose importances it has: what `Consolidation.online` leaves
+        of an earlier task.
     strength : float, default 1.0
         lambda, at least 0.
     information, n_draws, rng : optional
@@ -306,8 +311,9 @@ def consolidation_penalty(
 
     Notes
     -----
-    Cost: two or three times that of the importances; nothing of size P^2. Variances of several tasks add where their labels are
-    drawn independently.
+    Cost: two or three times that of the importances; nothing of size P^2. Penalties of several tasks add, and so do the squares
+    of their standard errors where the labels are drawn independently; after an online merge with a decay, task k of K counts
+    :math:`\gamma^{K-k}` times, with the newest weights for its `centre`.
 
     Examples
     --------
@@ -324,6 +330,9 @@ def consolidation_penalty(
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     call = calls.prepare(anchor, x, **common)
     checks.same_network("model", model.widths, anchor.widths)
+    if centre is not None:
+        networks.model_object(centre, MLP)
+        checks.same_network("centre", centre.widths, anchor.widths)
     strength = arguments.non_negative_number("strength", strength)
     _importance_arguments(information, y, n_draws, rng)
     arguments.choice("design", design, ("fixed", "random"))
@@ -332,7 +341,8 @@ def consolidation_penalty(
         inputs.at_least_two_inputs(call.n_inputs, design)
     seed = None if rng is None else arguments.seed_sequence(rng)
     chosen = importance(anchor, x, y, information=information, n_draws=n_draws, rng=seed, on_kink=on_kink, **common)
-    delta = [(w - a).astype(np.float64) for w, a in zip(model.weights, anchor.weights, strict=True)]
+    pulled_to = anchor if centre is None else centre
+    delta = [(w - a).astype(np.float64) for w, a in zip(model.weights, pulled_to.weights, strict=True)]
     squares = [np.square(one).astype(call.rows.dtype) for one in delta]
     data_labels = None
     if y is not None:
@@ -366,4 +376,5 @@ def consolidation_penalty(
         ("consolidation_error", [], np.asarray(strength / 2 * np.sqrt(variance / call.n_inputs))),
     ]
     more = {"strength": strength, "information": information, "n_draws": n_draws, "design": design, "moved": model.fingerprint}
+    more |= {"centre": pulled_to.fingerprint}
     return labels.dataset(entries, {}, call.provenance(**more))

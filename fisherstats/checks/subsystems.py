@@ -9,7 +9,7 @@ import numpy as np
 
 from fisherstats.checks.arguments import real_array, shown
 
-__all__ = ["SOFTMAX", "layer_activations", "transformation"]
+__all__ = ["SOFTMAX", "layer_activations", "softmax_units", "transformation"]
 
 SOFTMAX = "softmax"
 
@@ -31,6 +31,15 @@ def layer_activations(activation: Any, n_layers: int) -> tuple[list[Any], bool]:
     if isinstance(chosen[-1], str) and chosen[-1] == SOFTMAX:
         return chosen[:-1], True
     return chosen, False
+
+
+def softmax_units(n_units: int) -> None:
+    """Require a softmax layer to have something to choose from."""
+    if n_units < 2:
+        raise ValueError(
+            f"`weights` must end in a matrix of at least 2 rows with the activation 'softmax', got {n_units}; one class leaves "
+            "nothing random, and 'sigmoid' is a binary response."
+        )
 
 
 def transformation(metric: Any, jacobian: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -103,6 +103,24 @@ def test_online_merge():
     assert merged.value(new) == 0
 
 
+@pytest.mark.parametrize("information", ["score", "hessian"])
+def test_the_error_of_an_online_merge_is_that_of_its_tasks_about_the_newest_weights(information):
+    first, second = networks(fs.families.Poisson())
+    model = fs.MLP([w + 0.3 for w in second.weights], activation="tanh", family=second.family)
+    others = np.random.default_rng(5).normal(size=(4, 2))
+    drawn = {"information": information, "n_draws": 3}
+    old = ap.consolidation_penalty(model, first, X, centre=second, strength=2.0, rng=0, **drawn)
+    new = ap.consolidation_penalty(model, second, others, strength=2.0, rng=1, **drawn)
+    weights = [ap.importance(first, X, rng=0, **drawn), ap.importance(second, others, rng=1, **drawn)]
+    merged = ap.Consolidation(first, weights[0], strength=2.0).online(second, weights[1], decay=0.8)
+    np.testing.assert_allclose(0.8 * old.penalty + new.penalty, merged.value(model), rtol=1e-12)
+    matrix = np.diag((flat(model) - flat(second)) ** 2)
+    parts = [fs.functional_variance(*one, matrix=matrix, n_draws=3) for one in ((first, X), (second, others))]
+    errors = [np.sqrt(float(one.variance.sel(estimator=information))) for one in parts]
+    np.testing.assert_allclose([old.standard_error, new.standard_error], errors, rtol=1e-11)
+    np.testing.assert_allclose([old.exact, new.exact], [float(one.information) for one in parts], rtol=1e-12)
+
+
 def test_a_fit_is_held_and_several_tasks_add():
     """With one linear Gaussian task held exactly, the fit of the second one has the mean of both as its minimum."""
     family = fs.families.Gaussian()
@@ -160,6 +178,11 @@ Y = np.zeros(7, dtype=int)
             lambda: ap.Consolidation(OLD, np.ones(21)).value(OTHER),
             ValueError,
             "`model` must have the widths [2, 3, 3] of the other network, got [2, 4, 3].",
+        ),
+        (
+            lambda: ap.consolidation_penalty(NEW, OLD, X, centre=OTHER),
+            ValueError,
+            "`centre` must have the widths [2, 3, 3] of the other network, got [2, 4, 3].",
         ),
         (
             lambda: ap.Consolidation(OLD, np.ones(21)).online(NEW, np.ones(21), decay=1.5),
