@@ -14,7 +14,19 @@ import xarray as xr
 import fisherstats as fs
 from fisherstats import training
 
-__all__ = ["HIDDEN", "LINEAR", "Online", "Setting", "descend", "descend_hidden", "expected_ratio", "main", "study", "summary"]
+__all__ = [
+    "HIDDEN",
+    "LINEAR",
+    "Online",
+    "Setting",
+    "descend",
+    "descend_hidden",
+    "expected_ratio",
+    "main",
+    "study",
+    "summary",
+    "write",
+]
 
 FOLDER = Path(__file__).parent
 DESIGN = np.random.default_rng(3).normal(size=(16, 2)) * [2.0, 1.0]
@@ -43,6 +55,7 @@ LINEAR = {
 HIDDEN = Setting("Gaussian", (), offset=500, groups=1, replicates=64)
 NOISE = 0.02
 METHODS = ("natural", "plain")
+SHOWN = ("efficiency", "standard_error", "expected_efficiency")
 
 
 class Online(training.Optimizer):
@@ -188,13 +201,17 @@ def study(linear: dict[str, Setting] = LINEAR, hidden: Setting = HIDDEN) -> dict
 def along_table(found: dict[str, xr.Dataset]) -> list[str]:
     """The mean over directions along the steps."""
     steps = [128, 1024, 8192]
-    lines = ["| model | gradient | " + " | ".join(f"t = {one}" for one in steps) + " |", "|---|---|" + "---:|" * len(steps)]
+    lines = [
+        "| model | gradient | " + " | ".join(f"t = {one}" for one in steps) + " | bias at the end |",
+        "|---|---|" + "---:|" * (len(steps) + 1),
+    ]
     for name, one in found.items():
         for method in METHODS:
             cells = []
             for step in steps:
                 here = one.sel(gradient=method, step=step)
                 cells.append(f"{here.efficiency:.4g} ± {here.standard_error:.2g} (expected {here.expected_efficiency:.4g})")
+            cells.append(f"{float(one.sel(gradient=method).bias[-1]):.2f}")
             lines.append(f"| {name} | {method} | " + " | ".join(cells) + " |")
     return lines
 
@@ -223,11 +240,10 @@ def direction_table(found: dict[str, xr.Dataset]) -> list[str]:
     return lines
 
 
-def main(folder: Path = FOLDER) -> None:
+def write(found: dict[str, xr.Dataset], folder: Path) -> None:
     """Write the tables and the figure."""
-    found = study()
     parts = [
-        "## Mean over directions, tr(I t Cov) / P",
+        "## Mean over directions, tr(I t Cov) / P; bias in units of the least standard deviation",
         *["", *along_table(found), ""],
         "## Every direction after the last step",
         *["", *direction_table(found), ""],
@@ -238,4 +254,6 @@ def main(folder: Path = FOLDER) -> None:
     print(f"wrote {folder / 'table.md'}")
 
 
-SHOWN = ("efficiency", "standard_error", "expected_efficiency")
+def main(folder: Path = FOLDER) -> None:
+    """Run the study and write what came out."""
+    write(study(), folder)
