@@ -22,7 +22,8 @@ import xarray as xr
 
 from fisherstats import labels
 from fisherstats.checks import arguments, inputs
-from fisherstats.streaming import Batches, Part, PassEnded, Passes, PassShape, RecordedPasses
+from fisherstats.model.network import MLP
+from fisherstats.streaming import Batches, Part, PassEnded, Passes, PassShape, RecordedPasses, one_blas_thread
 
 __all__ = ["in_pieces"]
 
@@ -41,10 +42,11 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
+        place = list(signature.parameters).index("x")
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            x = args[1] if len(args) > 1 else kwargs.get("x")
+            x = args[place] if len(args) > place else kwargs.get("x")
             if isinstance(x, np.ndarray | Part):
                 return function(*args, **kwargs)
             lazy = _is_lazy(x)
@@ -101,10 +103,11 @@ def _over_batches(asked: _Asked, batches: Iterable[Any]) -> Any:
     reader = _Reader(asked.function.__name__, batches)
     first = reader.peek()
     n_features = first.shape[1] if first.ndim == 2 else 0
-    source = Batches(reader, n_features, first.dtype)
-    # Until the rows have been counted, labels that were given say how many there are; else as many as every check asks for.
     y = asked.given.get("y")
-    n_inputs = 2 if y is None else len(y)
+    n_labels = None if y is None else len(y)
+    source = Batches(reader, n_features, first.dtype, n_labels)
+    # Until the rows have been counted, labels that were given say how many there are; else as many as every check asks for.
+    n_inputs = 2 if n_labels is None else n_labels
     known: list[list[Any]] = []
     while True:
         shape = (n_inputs, n_features) if first.ndim == 2 else first.shape
@@ -172,7 +175,8 @@ def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
     lazy = _Lazy(asked, data.shape, data.dtype, input_labels)
     template, passes = _template(lazy, data)
     name = asked.function.__name__
-    token = dask.base.tokenize(name, asked.given["model"].fingerprint, data.name, asked.given, input_labels)
+    given = {key: one.fingerprint if isinstance(one, MLP) else one for key, one in asked.given.items()}
+    token = dask.base.tokenize(name, given, data.name, input_labels)
     sent = dask.delayed(lazy, name=f"{name}-call-{token}", traverse=False)
     graph = _Graph(dask, name, token, sent, data, input_labels)
     if per_input:
@@ -282,12 +286,12 @@ def _chunk_rows(passes: Sequence[PassShape], bytes_per_input: int) -> int:
 
 
 def _pass(lazy: _Lazy, known: list[list[Any]], rows: np.ndarray, first: int, block: int) -> Totals:
-    with inputs.naming_block(block, first, len(rows)):
+    with one_blas_thread(), inputs.naming_block(block, first, len(rows)):
         return lazy.asked.pass_over(lazy.part(rows, first, len(rows), Passes(known)))
 
 
 def _rows(lazy: _Lazy, rows: np.ndarray, first: int, block: int) -> Any:
-    with inputs.naming_block(block, first, len(rows)):
+    with one_blas_thread(), inputs.naming_block(block, first, len(rows)):
         return lazy.asked.of(lazy.part(rows, first, len(rows), None))
 
 
@@ -307,7 +311,8 @@ def _joined(pieces: list[Totals]) -> list[Any]:
 
 
 def _finished(lazy: _Lazy, known: list[list[Any]]) -> Any:
-    return lazy.asked.of(lazy.part(None, 0, lazy.shape[0], Passes(known)))
+    with one_blas_thread():
+        return lazy.asked.of(lazy.part(None, 0, lazy.shape[0], Passes(known)))
 
 
 def _value(result: Labelled, key: tuple[str, str]) -> np.ndarray:
@@ -342,7 +347,7 @@ def _rebuilt(
 
     def coordinates(path: str, node: Any) -> dict[str, Any]:
         found = {name: lazily.get((path, name), one.variable) for name, one in node.coords.items()}
-        if inputs_of_x is not None:
+        if inputs_of_x is not None and "input" in found:
             found["input"] = ("input", inputs_of_x, node.coords["input"].attrs)
         return found
 

@@ -147,6 +147,12 @@ def some_batch(batches: Sequence[Any]) -> None:
         raise ValueError("`x` must give at least one batch of rows, got an iterable that is empty.")
 
 
+def labelled_rows(n_read: int, n_labels: int | None) -> None:
+    """Require a data label for every row that was read."""
+    if n_labels is not None and n_read > n_labels:
+        raise ValueError(f"`y` must have one label per row of `x`, got {n_labels} for {n_read} rows or more.")
+
+
 def read_again(caller: str) -> NoReturn:
     """Refuse to read an iterator twice."""
     raise TypeError(

@@ -42,11 +42,15 @@ class Source(Protocol):
 
 @dataclass
 class Batches:
-    """Rows from an iterable of batches, read once and in order; their number is known when all have been read."""
+    """Rows from an iterable of batches, read once and in order; their number is known when all have been read.
+
+    Where there are data labels, there may be `n_labels` rows at most.
+    """
 
     batches: Iterable[Any]
     n_features: int
     dtype: np.dtype[Any]
+    n_labels: int | None = None
     n_read: int = 0
 
 
@@ -161,4 +165,5 @@ def _checked_batches(source: Batches) -> Iterator[Array]:
     for number, batch in enumerate(source.batches):
         array = inputs.batch_of_rows(batch, number, source.n_features, source.dtype)
         source.n_read += len(array)
+        inputs.labelled_rows(source.n_read, source.n_labels)
         yield array

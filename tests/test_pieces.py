@@ -1,0 +1,264 @@
+"""Lazy results: what is computed from a dask array, in whatever pieces and by whomever, has the bits of the result in memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import dask
+import dask.array
+import numpy as np
+import pytest
+import xarray as xr
+
+import fisherstats as fs
+from fisherstats import applications
+
+N_INPUTS = 600
+
+
+@pytest.fixture(scope="module")
+def model() -> fs.MLP:
+    return fs.MLP.random([3, 5, 4, 3], activation=["tanh", "softplus"], family=fs.families.Categorical(3), rng=3)
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    return np.random.default_rng(7).normal(size=(N_INPUTS, 3))
+
+
+@pytest.fixture(autouse=True)
+def small_leaves(monkeypatch):
+    """Let a few hundred inputs be several leaves; the result in memory is summed in the same ones."""
+    monkeypatch.setattr(fs.streaming.Reduction, "leaf_blocks", 2)
+
+
+Y = np.random.default_rng(1).integers(0, 3, N_INPUTS)
+OTHER = fs.MLP.random([3, 5, 4, 3], activation="tanh", family=fs.families.Categorical(3), rng=0)
+SMALL = fs.MLP.random([3, 2, 2], activation="tanh", family=fs.families.Gaussian(2), rng=0)
+DIRECTION = np.random.default_rng(2).normal(size=OTHER.n_params)
+PAIR = ("score", "hessian")
+
+CALLS = {
+    "output": fs.output_information,
+    "hidden": lambda m, x: fs.hidden_information(m, x, layer=1, estimator="score", n_draws=3, rng=0),
+    "hidden, at labels": lambda m, x: fs.hidden_information(m, x, layer=1, estimator="empirical", y=Y[: len(x)]),
+    "hidden variance": lambda m, x: fs.hidden_information_variance(m, x, layer=1, n_draws=3),
+    "information": fs.fisher_information,
+    "information per input": lambda m, x: fs.fisher_information(m, x, per_input=True),
+    "block": lambda m, x: fs.fisher_information(m, x, view="block"),
+    "block per input": lambda m, x: fs.fisher_information(m, x, view="block", per_input=True),
+    "full": lambda m, x: fs.fisher_information(m, x, view="full"),
+    "kfac": lambda m, x: fs.fisher_information(m, x, view="kfac"),
+    "estimate": lambda m, x: fs.estimate_fisher(m, x, estimator=PAIR, n_draws=4, rng=np.random.default_rng(3)),
+    "estimate per input": lambda m, x: fs.estimate_fisher(m, x, estimator=PAIR, n_draws=4, rng=3, per_input=True),
+    "full estimate": lambda m, x: fs.estimate_fisher(m, x, estimator="hessian", n_draws=4, rng=3, view="full"),
+    "empirical": lambda m, x: fs.empirical_fisher(m, x, Y[: len(x)]),
+    "empirical per input": lambda m, x: fs.empirical_fisher(m, x, Y[: len(x)], per_input=True),
+    "variance": lambda m, x: fs.estimator_variance(m, x, n_draws=3),
+    "variance, random": lambda m, x: fs.estimator_variance(m, x, n_draws=3, design="random"),
+    "variance, subsample": lambda m, x: fs.estimator_variance(m, x, design="subsample", population=5000),
+    "variance, layers": lambda m, x: fs.estimator_variance(m, x, group_by="layer"),
+    "variance per input": lambda m, x: fs.estimator_variance(m, x, per_input=True),
+    "bounds": lambda m, x: fs.variance_bounds(m, x[:100]),
+    "bounds per input": lambda m, x: fs.variance_bounds(m, x[:100], per_input=True),
+    "covariance": lambda m, x: fs.estimator_covariance(SMALL, x[:40], estimator="score"),
+    "norms": lambda m, x: fs.covariance_norms(m, x[:40]),
+    "product": lambda m, x: fs.covariance_product(m, x[:40], estimator="hessian", matrix=np.eye(m.n_params)),
+    "functional": lambda m, x: fs.functional_variance(m, x[:100], vector=DIRECTION),
+    "extremes": lambda m, x: fs.family_extremes(m, x[:40]),
+    "input variance": lambda m, x: fs.input_variance_bounds(m, x[:100]),
+    "combination": lambda m, x: fs.combine_estimators(m, x, n_draws=3, rng=0),
+    "plan": lambda m, x: fs.plan_draws(m, x, target_cv=0.1),
+    "observed": lambda m, x: fs.observed_information(m, x, Y[: len(x)]),
+    "kfac error": fs.kfac_error,
+    "empirical variance": lambda m, x: fs.empirical_variance(m, x, truth=m),
+    "bias signature": lambda m, x: fs.bias_signature(m, x, Y[: len(x)]),
+    "neurons": fs.relative_fisher,
+    "two layers": lambda m, x: fs.relative_fisher(m, x, subsystem="two_layers"),
+    "zone": fs.learning_zone,
+    "covariance bounds": lambda m, x: fs.covariance_bounds(m, x[:40]),
+    "trace bounds": lambda m, x: fs.trace_bounds(m, x[:40]),
+    "off-diagonal bounds": lambda m, x: fs.off_diagonal_bounds(m, x[:40], pairs=[(0, 1)]),
+    "derivative bounds": lambda m, x: fs.derivative_bounds(m, x[:40]),
+    "intervals": lambda m, x: fs.confidence_intervals(m, x, estimator="score", n_draws=5, rng=0),
+    "definiteness": lambda m, x: fs.definiteness(m, x[:100], n_draws=3, rng=0),
+    "layer errors": lambda m, x: fs.layer_errors(m, x[:100]),
+    "envelopes": fs.information_envelopes,
+    "curvature": lambda m, x: fs.efron_curvature(m, x[:50], directions=DIRECTION[None]),
+    "tensor": lambda m, x: fs.amari_chentsov(m, x, directions=DIRECTION[None]),
+    "propagation": lambda m, x: fs.propagate(fs.LogDet(1.0), m, x[:50], estimator="score", n_draws=3),
+    "gradient length": lambda m, x: applications.expected_gradient_length(m, x),
+    "pruning": applications.pruning_scores,
+    "importance": lambda m, x: applications.importance(m, x),
+    "length": lambda m, x: applications.length_element(m, x, DIRECTION),
+    "divergence": lambda m, x: applications.output_divergence(m, OTHER, x),
+    "norm": applications.fisher_rao_norm,
+    "volume": lambda m, x: applications.information_volume(m, x, tau=1.0),
+    "maximum likelihood": applications.asymptotic_covariance,
+}
+
+
+def chunked(x: np.ndarray, rows: int) -> xr.DataArray:
+    return xr.DataArray(dask.array.from_array(x, chunks=(rows, 2)), dims=("input", "feature"))
+
+
+def is_lazy(result) -> bool:
+    nodes = [node.to_dataset() for node in result.subtree] if isinstance(result, xr.DataTree) else [result]
+    sets = [node.to_dataset(name="values") if isinstance(node, xr.DataArray) else node for node in nodes]
+    return any(hasattr(one.data, "__dask_graph__") for node in sets for one in node.variables.values())
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_lazy_result_has_the_bits_of_the_one_in_memory(name, model, x):
+    expected = CALLS[name](model, x)
+    result = CALLS[name](model, chunked(x, 77))
+    assert is_lazy(result)
+    assert type(result) is type(expected)
+    with dask.config.set(scheduler="threads", num_workers=3):
+        xr.testing.assert_identical(result.compute(), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 50, 128, 599, 600])
+@pytest.mark.parametrize("name", ["information", "estimate", "estimate per input", "kfac error"])
+def test_chunks_change_no_bit(name, rows, model, x):
+    with dask.config.set(scheduler="threads"):
+        xr.testing.assert_identical(CALLS[name](model, chunked(x, rows)).compute(), CALLS[name](model, x))
+
+
+def test_single_precision_and_labels_of_inputs_are_kept(model, x):
+    narrow = model.as_dtype(np.dtype(np.float32))
+    labelled = xr.DataArray(x.astype(np.float32), dims=("input", "feature"), coords={"input": np.arange(N_INPUTS) * 10})
+    for name in ("information", "information per input", "estimate per input", "full"):
+        expected = CALLS[name](narrow, labelled)
+        result = CALLS[name](narrow, labelled.chunk(input=70))
+        assert result.dtype == expected.dtype == np.float32
+        xr.testing.assert_identical(result.compute(), expected)
+
+
+def test_nothing_is_read_before_the_result_is_asked_for(model, x):
+    def fail(block):
+        raise OSError("the disk is gone")
+
+    broken = dask.array.from_array(x, chunks=(100, 3)).map_blocks(fail, dtype=x.dtype, meta=np.empty((0, 0)))
+    for name in ("information", "information per input", "estimate", "bounds", "block"):
+        result = CALLS[name](model, broken)
+        assert is_lazy(result)
+        with pytest.raises(OSError, match="the disk is gone"):
+            result.compute()
+
+
+def test_arguments_are_refused_at_once(model, x):
+    lazy = chunked(x, 100)
+    for call, message in (
+        (lambda: fs.fisher_information(model, lazy, view="ful"), "`view` must be one of"),
+        (lambda: fs.estimate_fisher(model, lazy, estimator="score", n_draws=0, rng=0), "`n_draws` must be"),
+        (lambda: fs.estimator_variance(model, lazy, design="subsample", population=599), "`population` must be at least the 600"),
+        (lambda: fs.fisher_information(model, lazy[:, :2]), "`x` must have 3 columns"),
+        (lambda: fs.empirical_fisher(model, lazy, Y[:-1]), "`y`"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_made_up_inputs_outside_the_natural_domain_do_no_harm(x):
+    # A log rate past the range of its fourth moment is refused; here only the given inputs are small enough.
+    model = fs.MLP([[[1e4, 0.0]]], activation=[], family=fs.families.Poisson())
+    small = 1e-4 * x[:, :1]
+    lazy = dask.array.from_array(small, chunks=(100, 1))
+    xr.testing.assert_identical(fs.fisher_information(model, lazy).compute(), fs.fisher_information(model, small))
+
+
+def test_an_error_names_the_block_and_its_inputs(model, x):
+    broken = x.copy()
+    broken[333, 1] = np.nan
+    lazy = dask.array.from_array(broken, chunks=(100, 3))
+    message = r"^In block 1, inputs 256 to 511: `x` must be finite, got nan at index \(333, 1\)"
+    for name in ("information", "information per input"):
+        with pytest.raises(ValueError, match=message):
+            CALLS[name](model, lazy).compute(scheduler="threads")
+
+
+class Twice(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first, second)
+
+
+def test_an_error_of_any_kind_keeps_its_words(model, x, monkeypatch):
+    def fail(*given):
+        raise Twice("out", "of luck")
+
+    result = fs.fisher_information(model, chunked(x, 100))
+    monkeypatch.setattr(fs.calls.derivatives, "forward", fail)
+    with pytest.raises(RuntimeError, match=r"In block \d, inputs \d+ to \d+: .*of luck"):
+        result.compute(scheduler="sync")
+
+
+# --- a scheduler and worker processes ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real_leaves(monkeypatch):
+    """Worker processes have leaves of the usual size."""
+    monkeypatch.undo()
+
+
+@pytest.fixture(scope="module")
+def many() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(30_000, 3))
+
+
+@pytest.mark.parametrize("name", ["information", "estimate", "variance", "kfac", "empirical per input"])
+def test_a_cluster_changes_no_bit(name, model, many, client, real_leaves, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.Y", np.random.default_rng(1).integers(0, 3, len(many)))
+    result = CALLS[name](model, chunked(many, 7001))
+    xr.testing.assert_identical(result.compute(), CALLS[name](model, many))
+
+
+def test_processes_change_no_bit(model, many, real_leaves):
+    result = CALLS["estimate"](model, chunked(many, 7001))
+    with dask.config.set({"multiprocessing.context": "spawn"}):
+        xr.testing.assert_identical(result.compute(scheduler="processes", num_workers=2), CALLS["estimate"](model, many))
+
+
+def test_a_killed_worker_changes_no_bit(model, many, client, real_leaves):
+    def slowly(block):
+        time.sleep(0.3)
+        return block
+
+    source = dask.array.from_array(many, chunks=(4096, 3)).map_blocks(slowly, dtype=many.dtype, meta=np.empty((0, 0)))
+    killed = []
+
+    def kill() -> None:
+        pid = next(iter(client.run(os.getpid).values()))
+        time.sleep(1.0)
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
+
+    killer = threading.Thread(target=kill)
+    result = CALLS["estimate"](model, source)
+    killer.start()
+    found = result.compute()
+    killer.join()
+    assert killed
+    assert killed[0] not in client.run(os.getpid).values()
+    xr.testing.assert_identical(found, CALLS["estimate"](model, many))
+
+
+def test_a_poisoned_block_on_a_cluster_is_named(model, many, client, real_leaves):
+    broken = many.copy()
+    broken[20_000, 2] = np.inf
+    with pytest.raises(
+        ValueError, match=r"^In block 4, inputs 16384 to 20479: `x` must be finite, got inf at index \(20000, 2\)"
+    ):
+        CALLS["information"](model, chunked(broken, 7001)).compute()
+
+
+def test_tasks_take_one_thread_of_blas_and_of_the_package(model, many, client, real_leaves, monkeypatch):
+    asked = []
+    original = fs.streaming.threads.run_together
+    monkeypatch.setattr(fs.streaming.threads, "run_together", lambda work, count: (asked.append(count), original(work, count)))
+    CALLS["estimate"](model, chunked(many, 7001)).compute(scheduler="sync")
+    assert set(asked) == {1}

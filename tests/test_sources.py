@@ -1,0 +1,210 @@
+"""Inputs that are not in memory: files and batches give the bits of the array in memory, in bounded memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+import fisherstats as fs
+
+N_INPUTS = 5000
+
+
+@pytest.fixture(scope="module")
+def model() -> fs.MLP:
+    return fs.MLP.random([6, 9, 4], activation="tanh", family=fs.families.Categorical(4), rng=3)
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    return np.random.default_rng(7).normal(size=(N_INPUTS, 6))
+
+
+def memory_map(x: np.ndarray, folder: Path) -> Any:
+    np.save(folder / "x.npy", x)
+    return np.load(folder / "x.npy", mmap_mode="r")
+
+
+def zarr_array(x: np.ndarray, folder: Path) -> Any:
+    stored = zarr.create_array(folder / "x.zarr", shape=x.shape, chunks=(300, 4), dtype=x.dtype)
+    stored[:] = x
+    return zarr.open_array(folder / "x.zarr", mode="r")
+
+
+def netcdf_variable(x: np.ndarray, folder: Path) -> Any:
+    xr.DataArray(x, dims=("input", "feature"), name="x").to_netcdf(folder / "x.nc")
+    return netCDF4.Dataset(folder / "x.nc")["x"]
+
+
+def hdf5_dataset(x: np.ndarray, folder: Path) -> Any:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(folder / "x.h5", "w") as file:
+        file["x"] = x
+    return h5py.File(folder / "x.h5")["x"]
+
+
+def labelled_in_netcdf(x: np.ndarray, folder: Path) -> Any:
+    xr.DataArray(x, dims=("input", "feature"), name="x").to_netcdf(folder / "y.nc")
+    return xr.open_dataarray(folder / "y.nc")
+
+
+def labelled_in_zarr(x: np.ndarray, folder: Path) -> Any:
+    xr.Dataset({"x": (("feature", "input"), x.T)}).to_zarr(folder / "y.zarr", zarr_format=2)
+    return xr.open_zarr(folder / "y.zarr", chunks=None)["x"]
+
+
+SOURCES = [memory_map, zarr_array, netcdf_variable, hdf5_dataset, labelled_in_netcdf, labelled_in_zarr]
+
+
+@pytest.mark.parametrize("store", SOURCES)
+def test_files_change_no_bit(store, model, x, tmp_path):
+    source = store(x, tmp_path)
+    xr.testing.assert_identical(fs.fisher_information(model, source), fs.fisher_information(model, x))
+    estimate = [fs.estimate_fisher(model, one, estimator=("score", "hessian"), n_draws=3, rng=0) for one in (source, x)]
+    xr.testing.assert_identical(*estimate)
+    rows = [fs.fisher_information(model, one, per_input=True) for one in (source, x)]
+    xr.testing.assert_identical(*rows)
+
+
+@pytest.mark.parametrize("store", SOURCES)
+def test_a_file_with_a_hole_is_refused_with_its_row(store, model, x, tmp_path):
+    broken = x.copy()
+    broken[4321, 2] = np.nan
+    source = store(broken, tmp_path)
+    with pytest.raises(ValueError, match=r"got (nan|one) at index \(4321, 2\)"):
+        fs.fisher_information(model, source)
+
+
+def test_masked_entries_in_a_file_are_refused(model, x, tmp_path):
+    with netCDF4.Dataset(tmp_path / "masked.nc", "w") as file:
+        file.createDimension("input", N_INPUTS)
+        file.createDimension("feature", 6)
+        variable = file.createVariable("x", "f8", ("input", "feature"))
+        variable[:] = np.ma.masked_greater(x, 3.0)
+    first = np.argwhere(x > 3.0)[0]
+    with netCDF4.Dataset(tmp_path / "masked.nc") as file, pytest.raises(ValueError, match=rf"masked .*{first[0]}, {first[1]}\)"):
+        fs.fisher_information(model, file["x"])
+
+
+def test_integers_in_a_file_are_computed_with_in_float64(model, x, tmp_path):
+    whole = np.rint(x).astype(np.int16)
+    source = memory_map(whole, tmp_path)
+    xr.testing.assert_identical(fs.fisher_information(model, source), fs.fisher_information(model, whole.astype(float)))
+
+
+# --- batches -------------------------------------------------------------------------------------------------------------------
+
+
+def batches(x, rows):
+    return (x[start : start + rows] for start in range(0, len(x), rows))
+
+
+class Again:
+    """Batches that can be read again."""
+
+    def __init__(self, x, rows):
+        self.x, self.rows = x, rows
+
+    def __iter__(self):
+        return batches(self.x, self.rows)
+
+
+Y = np.random.default_rng(1).integers(0, 4, N_INPUTS)
+CALLS = {
+    "information": fs.fisher_information,
+    "full": lambda m, x: fs.fisher_information(m, x, view="full"),
+    "kfac": lambda m, x: fs.fisher_information(m, x, view="kfac"),
+    "per input": lambda m, x: fs.fisher_information(m, x, per_input=True),
+    "estimate": lambda m, x: fs.estimate_fisher(m, x, estimator=("score", "hessian"), n_draws=3, rng=np.random.default_rng(5)),
+    "empirical": lambda m, x: fs.empirical_fisher(m, x, Y),
+    "random": lambda m, x: fs.estimator_variance(m, x, design="random"),
+    "subsample": lambda m, x: fs.estimator_variance(m, x, design="subsample", population=N_INPUTS),
+}
+
+
+@pytest.mark.parametrize("rows", [1, 333, 4096, 5000])
+@pytest.mark.parametrize("name", CALLS)
+def test_batches_change_no_bit(name, rows, model, x):
+    xr.testing.assert_identical(CALLS[name](model, batches(x, rows)), CALLS[name](model, x))
+
+
+def test_what_needs_several_passes_reads_batches_again(model, x):
+    expected = fs.layer_errors(model, x[:300])
+    xr.testing.assert_identical(fs.layer_errors(model, Again(x[:300], 70)), expected)
+
+
+def test_an_iterator_is_not_read_twice(model, x, monkeypatch):
+    from fisherstats.pieces import in_pieces
+
+    @in_pieces()
+    def twice(model, x):
+        return fs.fisher_information(model, x) + fs.fisher_information(model, x)
+
+    with pytest.raises(TypeError, match="`twice` passes over the inputs several times"):
+        twice(model, batches(x, 100))
+    np.testing.assert_array_equal(twice(model, Again(x, 100)), 2 * fs.fisher_information(model, x))
+
+
+def test_batches_of_tensors_and_labelled_batches(model, x):
+    labelled = (xr.DataArray(one.T, dims=("feature", "input")) for one in batches(x, 700))
+    xr.testing.assert_identical(fs.fisher_information(model, labelled), fs.fisher_information(model, x))
+    lists = (one.tolist() for one in batches(x, 700))
+    xr.testing.assert_identical(fs.fisher_information(model, lists), fs.fisher_information(model, x))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda x: iter([]), "`x` must give at least one batch of rows"),
+        (lambda x: iter([x[:3], x[:3, :5]]), r"2-D with 6 columns, the inputs of the first layer, got shape \(3, 5\) in batch 1"),
+        (lambda x: iter([x[:3, :5]]), "`x` must have 6 columns"),
+        (lambda x: iter([x[:3], x[:3].astype(np.float32)]), "one dtype, got float32 in batch 1 after float64"),
+        (lambda x: iter([x[:3], np.full((2, 6), np.inf)]), r"`x` must be finite, got inf at index \(3, 0\)"),
+        (lambda x: iter([x[:3], np.ma.masked_less(x[3:5], 0.0)]), "masked entries, got some in batch 1"),
+        (lambda x: iter(x), r"use x\[None, :\] for a single input"),
+    ],
+)
+def test_bad_batches_are_refused(given, message, model, x):
+    with pytest.raises(ValueError, match=message):
+        fs.fisher_information(model, given(x))
+
+
+def test_labels_for_another_number_of_inputs_are_refused(model, x):
+    with pytest.raises(ValueError, match="`y` must have one label per row of `x`, got 4999 for 5000 rows or more"):
+        fs.empirical_fisher(model, batches(x, 1000), Y[:-1])
+    with pytest.raises(ValueError, match=r"`y` must .* 4000"):
+        fs.empirical_fisher(model, batches(x[:4000], 1000), Y)
+
+
+PEAK = """
+import resource, sys
+import numpy as np
+import fisherstats as fs
+model = fs.MLP.random([784, 80, 80, 80, 10], activation="tanh", family=fs.families.Categorical(10), rng=0)
+rng = np.random.default_rng(0)
+n = int(sys.argv[1])
+fs.fisher_information(model, (rng.random((1000, 784)) for _ in range(n // 1000)))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak(n: int) -> int:
+    return int(subprocess.run([sys.executable, "-c", PEAK, str(n)], capture_output=True, text=True, check=True).stdout)
+
+
+def test_memory_is_flat_in_the_number_of_generated_inputs():
+    # 20,000 further inputs are 122,500 KiB.
+    assert peak(30_000) - peak(10_000) < 20_000
+
+
+@pytest.mark.validation
+def test_ten_million_generated_inputs_take_less_than_a_gigabyte():
+    assert peak(10_000_000) < 1_000_000
