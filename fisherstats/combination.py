@@ -43,8 +43,8 @@ def combine_estimators(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     n_draws : int
         Labels per input, N.
     rng : int, SeedSequence or Generator

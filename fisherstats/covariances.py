@@ -52,8 +52,8 @@ def estimator_covariance(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     estimator : {"score", "hessian", "cross"}
         Whose covariance; for "cross" the first pair of dims belongs to the score estimator.
     n_draws : int, default 1
@@ -139,8 +139,8 @@ def covariance_norms(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     n_draws : int, default 1
         Labels per input, N.
     per_input : bool, default False
@@ -225,8 +225,8 @@ def covariance_product(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     matrix : array_like, shape (P, P)
         Symmetric X.
     estimator : {"score", "hessian"}
@@ -321,8 +321,8 @@ def functional_variance(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     vector : array_like, shape (P,), optional
         Direction v.
     matrix : array_like, shape (P, P), optional

@@ -44,8 +44,8 @@ def efron_curvature(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     directions : array_like, shape (k, P) or (P,)
         Vectors over the parameters, in the order of the coordinate ``param``.
     per_input : bool, default False
@@ -134,8 +134,8 @@ def amari_chentsov(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     directions : array_like, shape (k, P) or (P,)
         Vectors over the parameters, in the order of the coordinate ``param``.
     engine : {None, "numpy", "numba", "cupy"}, optional

@@ -46,8 +46,8 @@ def empirical_variance(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     probabilities : array_like, shape (n, n_classes), or (n,) for Bernoulli, optional
         The distribution q of the label at each input: the probabilities of the classes, or that of a 1. For a Categorical
         family or one Bernoulli output; either this or `truth`.
@@ -174,8 +174,8 @@ def bias_signature(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     y : array_like, shape (n,) or (n, T)
         Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
     engine : {None, "numpy", "numba", "cupy"}, optional

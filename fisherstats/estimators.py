@@ -52,8 +52,8 @@ def estimate_fisher(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     estimator : {"score", "hessian", "hutchinson_gaussian", "hutchinson_rademacher"} or a sequence of them
         A sequence adds the dim ``estimator``; score and hessian use the same labels.
     n_draws : int
@@ -233,8 +233,8 @@ def empirical_fisher(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     y : array_like, shape (n,) or (n, T)
         Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
     view : {"diagonal", "block", "full"}, default "diagonal"

@@ -48,8 +48,8 @@ def output_information(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     coordinates : {"output", "natural"}, default "output"
         Coordinates of the information; they differ only for families with a link.
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -125,8 +125,8 @@ def hidden_information(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     layer : int
         0 (the input) to L (the natural parameters).
     estimator : {None, "score", "empirical"}, optional
@@ -228,8 +228,8 @@ def hidden_information_variance(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     layer : int
         0 (the input) to L (the natural parameters).
     n_draws : int, default 1
@@ -313,8 +313,8 @@ def fisher_information(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     view : {"diagonal", "block", "full", "kfac"}, default "diagonal"
         The diagonal, the diagonal block of each layer, the whole matrix, or the Kronecker factors of each layer's block.
     per_input : bool, default False

@@ -44,8 +44,9 @@ def confidence_intervals(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs, at least one row, finite and real; they are taken as given (fixed design).
+        From a dask array the result is lazy.
     estimator : {"score", "hessian"} or a sequence of both
         A sequence adds the dim ``estimator``; a pair uses the same labels.
     n_draws : int

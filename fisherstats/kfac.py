@@ -39,8 +39,8 @@ def kfac_error(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     engine : {None, "numpy", "numba", "cupy"}, optional
         Who carries out the contractions; None lets the package choose. What ran is in the provenance.
     num_threads : int, optional

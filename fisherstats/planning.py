@@ -49,8 +49,8 @@ def plan_draws(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row (two for the random design), finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row (two for the random design), finite and real; from a dask array the result is lazy.
     target_cv : float
         Wanted standard error over the exact value.
     level : {"parameter", "layer", "trace"}, default "parameter"

@@ -17,7 +17,6 @@ from fisherstats.estimators import estimate_fisher
 from fisherstats.information import fisher_information
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
-from fisherstats.pieces import in_pieces
 from fisherstats.streaming import STREAM_ROWS
 
 __all__ = ["definiteness"]
@@ -28,7 +27,6 @@ _GROUP = 10
 """Replicates that are computed together."""
 
 
-@in_pieces()
 def definiteness(
     model: MLP,
     x: Any,
@@ -52,8 +50,9 @@ def definiteness(
     ----------
     model : MLP
         The network, with few parameters; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
+    x : array_like, DataArray (dims ``input``, ``feature``), or array on disk, shape (n, n_features)
         Inputs, at least one row, finite and real; they are taken as given (fixed design).
+        From a dask array the result is lazy.
     n_draws : int
         Labels per input, N, of the simulated estimates.
     rng : int, SeedSequence or Generator

@@ -42,8 +42,8 @@ def information_envelopes(
     ----------
     model : MLP
         The network, with the Categorical family; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     rank : int, default 1
         Eigenpairs of the lower envelope; with as many as outputs it is exact, in the overcomplete form with one less.
     per_input : bool, default False

@@ -61,8 +61,8 @@ def propagate(
         What is computed from the information matrix.
     model : MLP
         The network; its weights are taken as given. At most 1,000 parameters.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real; a fixed design.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; a fixed design; from a dask array the result is lazy.
     estimator : {"score", "hessian"} or a sequence of both
         How the information would be estimated. A sequence adds the dim ``estimator``.
     n_draws : int

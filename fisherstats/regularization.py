@@ -59,8 +59,8 @@ def layer_errors(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real; a fixed design.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; a fixed design; from a dask array the result is lazy.
     n_draws : int, default 1
         Labels per input, N.
     target_cv : float, default 0.1

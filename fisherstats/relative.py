@@ -50,8 +50,8 @@ def relative_fisher(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     subsystem : {"neuron", "layer", "two_layers", "system"}, default "neuron"
         Where the response is observed: at each neuron, at the whole layer, one layer above it, or at the network's output; the
         units between are deterministic. A subsystem that would reach beyond the output ends there.
@@ -196,8 +196,8 @@ def subsystem_metric(
     ----------
     weights : sequence of array_like, shape (n_out, n_in + 1)
         One matrix per layer of the subsystem; the last column is the bias.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs of the subsystem, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs of the subsystem, at least one row, finite and real; from a dask array the result is lazy.
     activation : str, Activation or sequence of them
         The activation of all layers, or one per layer. The last one says how the subsystem responds: ``"identity"`` is the linear
         layer, ``"softmax"`` a class with these log odds; ``SmoothedReLU(iota, omega)``, ``LeakyReLU(iota)`` and ``ELU(alpha)`` of
@@ -299,8 +299,8 @@ def learning_zone(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     response : {"paper", "gaussian"}, default "paper"
         How hidden units respond, as for `relative_fisher`.
     variance : float, default 1

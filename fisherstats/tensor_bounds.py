@@ -53,8 +53,8 @@ def covariance_bounds(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     n_draws : int, default 1
         Labels per input, N.
     per_input : bool, default False
@@ -162,8 +162,8 @@ def trace_bounds(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     n_draws : int, default 1
         Labels per input, N.
     per_input : bool, default False
@@ -288,8 +288,8 @@ def off_diagonal_bounds(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     pairs : array_like of int, shape (k, 2)
         Rows and columns of the entries, as indices in the flat parameter vector; an entry may be on the diagonal.
     n_draws : int, default 1

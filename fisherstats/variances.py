@@ -53,8 +53,8 @@ def estimator_variance(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     n_draws : int, default 1
         Labels or probes per input, N.
     design : {"fixed", "random", "subsample", "exact_labels"}, default "fixed"

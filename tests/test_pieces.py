@@ -84,7 +84,6 @@ CALLS = {
     "off-diagonal bounds": lambda m, x: fs.off_diagonal_bounds(m, x[:40], pairs=[(0, 1)]),
     "derivative bounds": lambda m, x: fs.derivative_bounds(m, x[:40]),
     "intervals": lambda m, x: fs.confidence_intervals(m, x, estimator="score", n_draws=5, rng=0),
-    "definiteness": lambda m, x: fs.definiteness(m, x[:100], n_draws=3, rng=0),
     "layer errors": lambda m, x: fs.layer_errors(m, x[:100]),
     "envelopes": fs.information_envelopes,
     "curvature": lambda m, x: fs.efron_curvature(m, x[:50], directions=DIRECTION[None]),

@@ -47,8 +47,8 @@ def expected_gradient_length(
     ----------
     model : MLP
         The network as trained so far.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        The pool.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        The pool; from a dask array the result is lazy.
     score : {"squared_norm", "norm"} or a sequence of both, default "squared_norm"
         Which lengths to give.
     n_draws : int, optional

@@ -46,8 +46,8 @@ def pruning_scores(
     ----------
     model : MLP
         The trained network.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     y : array_like, shape (n,) or (n, T), optional
         Data labels, for the empirical information.
     information, n_draws, rng, on_kink : optional

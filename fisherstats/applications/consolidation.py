@@ -49,8 +49,8 @@ def importance(
     ----------
     model : MLP
         The network that has learnt the task.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs of the task.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs of the task; from a dask array the result is lazy.
     y : array_like, shape (n,) or (n, T), optional
         Data labels, for the empirical information.
     information : {"exact", "score", "hessian", "empirical"}, default "exact"

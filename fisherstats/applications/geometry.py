@@ -45,8 +45,8 @@ def length_element(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     delta : array_like, shape (P,)
         The step.
     n_draws : int, default 1
@@ -131,8 +131,8 @@ def output_divergence(
     ----------
     model, other : MLP
         Two networks of the same family; their hidden layers may differ.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     per_input : bool, default False
         Give each input's own divergences instead of the mean over inputs.
     engine, num_threads, progress : optional
@@ -204,8 +204,8 @@ def fisher_rao_norm(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     n_draws : int, default 1
         Labels per input of a score estimate, for the standard error.
     engine, num_threads, progress : optional
@@ -274,8 +274,8 @@ def information_volume(
     ----------
     model : MLP
         The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, at least one row, finite and real.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     tau : float
         Scale that eigenvalues are compared with, above 0.
     engine, num_threads, progress : optional

@@ -46,8 +46,8 @@ def asymptotic_covariance(
     ----------
     model : MLP
         The network at the estimate.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs that it was fitted to.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs that it was fitted to; from a dask array the result is lazy.
     y : array_like, shape (n,) or (n, T), optional
         Their labels; needed for what depends on them.
     hessian : {"expected", "observed"}, default "expected"
@@ -137,8 +137,8 @@ def cramer_rao_bound(
     ----------
     model : MLP
         The network at the true parameters.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs, one label at each.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, one label at each; from a dask array the result is lazy.
     directions : array_like, shape (k, P) or (P,), optional
         Gradients v of what is estimated; by default each parameter.
     dispersion : float, default 1.0
@@ -204,8 +204,8 @@ def parameter_intervals(
     ----------
     model : MLP
         The network at the estimate.
-    x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
-        Inputs that it was fitted to.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs that it was fitted to; from a dask array the result is lazy.
     y : array_like, shape (n,) or (n, T)
         Their labels.
     level : float, default 0.95
