@@ -54,7 +54,7 @@ def asymptotic_covariance(
         H: n I, or minus the Hessian of the log-likelihood at the labels. They agree for generalised linear models with the
         canonical link.
     robust : bool, default False
-        Give the sandwich covariance (HC0).
+        Give the sandwich covariance (HC0); that of other packages has the observed H, where the link is not canonical.
     dispersion : float or "pearson", optional
         Factor phi of the covariance; "pearson" is :math:`\sum_ir_i^\top I(h_i)^+r_i` over its degrees of freedom. By default, as
         for generalised linear models, that for a Gaussian with labels and 1 otherwise. The sandwich needs none.

@@ -66,3 +66,30 @@ def test_predictions(fitted):
     for name, column in (("mean", "mean"), ("mean_standard_error", "mean_se"), ("mean_lower", "mean_ci_lower"),
                          ("mean_upper", "mean_ci_upper")):  # fmt: skip
         np.testing.assert_allclose(found[name][:, 0], frame[column], rtol=1e-6)
+
+
+def test_a_link_that_is_not_canonical():
+    """Gamma with log link on the votes of Scottish districts: statsmodels' sandwich has the observed information there."""
+    data = sm.datasets.scotland.load()
+    x, y = np.asarray(data.exog, float) / 100, np.asarray(data.endog, float)
+    design = sm.add_constant(x, prepend=False)
+    glm = sm.GLM(y, design, family=sm.families.Gamma(sm.families.links.Log()))
+    shape = 2.0
+    # The mean is shape e^-z, so signs change and the constant takes the logarithm of the shape.
+    theirs = glm.fit(tol=1e-14, scale=1 / shape)
+    weights = -theirs.params
+    weights[-1] += np.log(shape)
+    model = fs.MLP([weights[None]], activation=[], family=fs.families.Gamma(shape))
+    np.testing.assert_allclose(ap.asymptotic_covariance(model, x, y).covariance, theirs.cov_params(), rtol=1e-6)
+    pearson = ap.asymptotic_covariance(model, x, y, dispersion="pearson")
+    free = glm.fit(tol=1e-14)
+    np.testing.assert_allclose(pearson.dispersion / shape, free.scale, rtol=1e-7)
+    np.testing.assert_allclose(pearson.covariance, free.cov_params(), rtol=1e-6)
+    robust = glm.fit(tol=1e-14, scale=1 / shape, cov_type="HC0").cov_params()
+    sandwich = {one: ap.asymptotic_covariance(model, x, y, robust=True, hessian=one) for one in ("observed", "expected")}
+    np.testing.assert_allclose(sandwich["observed"].covariance, robust, rtol=1e-6)
+    assert not np.allclose(sandwich["expected"].covariance, robust, rtol=1e-3)
+    predicted, frame = ap.prediction_intervals(model, x, y, x), theirs.get_prediction(design).summary_frame()
+    np.testing.assert_allclose(predicted["mean"][:, 0], frame["mean"], rtol=1e-9)
+    np.testing.assert_allclose(predicted.mean_lower[:, 0], frame.mean_ci_lower, rtol=1e-7)
+    np.testing.assert_allclose(predicted.mean_upper[:, 0], frame.mean_ci_upper, rtol=1e-7)
