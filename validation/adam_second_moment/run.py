@@ -132,9 +132,7 @@ def study(seeds: Sequence[int] = SEEDS) -> dict[tuple[int, float], xr.Dataset]:
     return found
 
 
-def table(
-    found: dict[tuple[int, float], xr.Dataset], name: str, digits: int, epochs: Sequence[int] = (1, 5, 20, 40)
-) -> list[str]:
+def table(found: dict[tuple[int, float], xr.Dataset], name: str, epochs: Sequence[int] = (1, 5, 20, 40)) -> list[str]:
     """A quantity by layer, mean over seeds, at some epochs."""
     lines = [
         "| batch | beta_2 | diagonal | " + " | ".join(f"epoch {one}" for one in epochs) + " |",

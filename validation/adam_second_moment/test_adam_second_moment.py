@@ -69,3 +69,6 @@ def test_small_batches_see_the_empirical_diagonal_and_large_ones_the_mean_gradie
     assert float(large.ratio.sel(diagonal="empirical").mean()) > 2 * float(small.ratio.sel(diagonal="empirical").mean())
     # What is fitted has an empirical diagonal below the exact one, and v follows the former.
     assert float(small.empirical_over_exact.isel(epoch=-1).max()) < 0.8
+    found = {(16, 0.99): small.assign_coords(replicate=0).expand_dims("replicate")}
+    for lines in (run.table(found, "ratio", (6, 20)), run.bias_table(found, (6, 20))):
+        assert len({line.count("|") for line in lines}) == 1
