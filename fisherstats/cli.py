@@ -7,13 +7,23 @@ be read, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
+import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from fisherstats.errors import WorkerLost
 
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+
+#: seconds to wait for a scheduler
+_PATIENCE = 10
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,16 +40,59 @@ def _parser() -> argparse.ArgumentParser:
         "--out", default="fisherstats-study", metavar="DIR", help="directory for the results (default: %(default)s)"
     )
     study.add_argument("--seed", type=int, help="overrides the configuration's seed")
+    study.add_argument("--resume", action="store_true", help="go on with the unfinished study that an earlier run has left")
+    where = study.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=int, metavar="N", help="compute in N processes of this machine (extra distributed)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="compute on the dask cluster of this scheduler (extra distributed)")
     study.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bar")
     commands.add_parser("info", help="print versions, threads and whether a GPU can be used")
     return parser
 
 
-def _study(arguments: argparse.Namespace) -> None:
-    from fisherstats import study
+def _kept(parsed: argparse.Namespace) -> Path:
+    """Return the folder that keeps an unfinished study, beside its results."""
+    out = Path(os.path.abspath(parsed.out))
+    return out.with_name(f"{out.name}.unfinished")
 
-    study.run(arguments.config, out=arguments.out, seed=arguments.seed, progress=arguments.progress)
-    print(f"The report is {Path(arguments.out) / 'report.html'}")
+
+def _study(parsed: argparse.Namespace) -> None:
+    from fisherstats import study
+    from fisherstats.checks import stores
+
+    kept, page = _kept(parsed), Path(parsed.out) / "report.html"
+    if not parsed.resume:
+        stores.unfinished(kept)
+    elif not kept.exists() and study.finished(parsed.config, parsed.out, parsed.seed):
+        print(f"The study is complete; the report is {page}")
+        return
+    with _client(parsed) as client:
+        study.run(parsed.config, out=parsed.out, seed=parsed.seed, progress=parsed.progress, store=kept, client=client)
+    shutil.rmtree(kept)
+    print(f"The report is {page}")
+
+
+@contextlib.contextmanager
+def _client(parsed: argparse.Namespace) -> Iterator[Any]:
+    """Yield who computes: None for this process, or a client of the cluster that was asked for."""
+    if parsed.workers is None and parsed.scheduler is None:
+        yield None
+        return
+    from fisherstats.checks import arguments, clients
+
+    distributed = arguments.optional_module("distributed", extra="distributed")
+    if parsed.scheduler is not None:
+        try:
+            client = distributed.Client(parsed.scheduler, timeout=_PATIENCE)
+        except (OSError, ValueError) as error:
+            clients.unreachable("--scheduler", parsed.scheduler, error)
+        with client:
+            yield client
+        return
+    n_workers = arguments.positive_integer("--workers", parsed.workers)
+    # What the workers have to say is not for the user: an error that matters comes back through the client.
+    settings = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    with distributed.LocalCluster(n_workers=n_workers, **settings) as cluster, distributed.Client(cluster) as client:
+        yield client
 
 
 def _info() -> None:
@@ -75,9 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _study(parsed)
         else:
             _info()
-    except (KeyboardInterrupt, ValueError, TypeError, ImportError, OSError) as error:
+    except (KeyboardInterrupt, ValueError, TypeError, ImportError, OSError, WorkerLost) as error:
         if _was_interrupted(error):
-            print("fisherstats: interrupted; no half-written results are left.", file=sys.stderr)
+            if parsed.command == "study" and _kept(parsed).exists():
+                print(f"fisherstats: interrupted; {_kept(parsed)} keeps what is done: go on with --resume.", file=sys.stderr)
+            else:
+                print("fisherstats: interrupted; no half-written results are left.", file=sys.stderr)
             return _INTERRUPTED
         print(f"fisherstats: {error}", file=sys.stderr)
         return 1

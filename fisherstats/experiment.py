@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import os
 import warnings
 from collections.abc import Mapping
@@ -16,9 +17,10 @@ from threadpoolctl import threadpool_limits
 
 from fisherstats.checks import arguments, study
 from fisherstats.interop import from_sklearn
+from fisherstats.model.families import Bernoulli, Categorical, Gaussian, Poisson
 from fisherstats.model.network import MLP
 
-__all__ = ["Experiment", "Settings", "prepare", "read_settings"]
+__all__ = ["Data", "Experiment", "Settings", "load", "prepare", "read_settings", "restore"]
 
 #: keys of the configuration, table by table ("" is the top level)
 _KEYS = {
@@ -64,18 +66,42 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
+class Data:
+    """All the data of a study, and which of them train the network and which are analysed."""
+
+    name: str
+    x: NDArray[np.float64]
+    y: NDArray[Any]
+    train: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    n_inputs: int
+    training_seed: int
+    digest: str
+
+    @property
+    def analysed(self) -> NDArray[np.int64]:
+        """The rows at which the information is taken."""
+        return self.held_out[: self.n_inputs]
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """A trained network, the held-out inputs it is studied on, and how good it is."""
 
-    name: str
+    data: Data
     model: MLP
-    x: NDArray[np.float64]
-    y: NDArray[Any]
-    n_train: int
-    n_held_out: int
     train_score: float
     held_out_score: float
-    data_hash: str
+
+    @property
+    def x(self) -> NDArray[np.float64]:
+        """The inputs at which the information is taken."""
+        return self.data.x[self.data.analysed]
+
+    @property
+    def y(self) -> NDArray[Any]:
+        """Their labels."""
+        return self.data.y[self.data.analysed]
 
 
 def read_settings(config: str | os.PathLike[str] | Mapping[str, Any] | None, seed: int | None = None) -> Settings:
@@ -120,7 +146,7 @@ def read_settings(config: str | os.PathLike[str] | Mapping[str, Any] | None, see
     return Settings(**chosen)
 
 
-def _load(settings: Settings) -> tuple[str, NDArray[np.float64], NDArray[Any]]:
+def _arrays(settings: Settings) -> tuple[str, NDArray[np.float64], NDArray[Any]]:
     """Return the name of the data, x and y."""
     data = settings.data
     if data.get("source") == "digits":
@@ -159,29 +185,39 @@ def _train(settings: Settings, x: NDArray[np.float64], y: NDArray[Any], random_s
         return estimator.fit(x, y)
 
 
-def prepare(settings: Settings) -> Experiment:
-    """Load the data, train on three quarters of them and keep inputs of the last quarter for the analysis."""
-    name, x, y = _load(settings)
+def load(settings: Settings) -> Data:
+    """Load the data; three quarters train the network, and inputs of the last quarter are analysed."""
+    name, x, y = _arrays(settings)
     y = study.labels_for_task(y, settings.task)
     split_seed, training_seed = np.random.SeedSequence(settings.seed).spawn(2)
     order = np.random.default_rng(split_seed).permutation(len(x))
     n_train = len(x) - len(x) // 4
-    train, held_out = order[:n_train], order[n_train:]
+    held_out = order[n_train:]
     n_inputs = settings.inputs if settings.inputs is not None else min(_DEFAULT_INPUTS, len(held_out))
     study.enough_inputs("analysis.inputs", n_inputs, len(held_out))
-    estimator = _train(settings, x[train], y[train], int(training_seed.generate_state(1)[0]))
+    digest = hashlib.sha256(np.ascontiguousarray(x).tobytes() + np.ascontiguousarray(y).tobytes()).hexdigest()
+    seed = int(training_seed.generate_state(1)[0])
+    return Data(name, x, y, order[:n_train], held_out, n_inputs, seed, digest)
+
+
+def prepare(settings: Settings, data: Data) -> Experiment:
+    """Train the network."""
+    x, y = data.x, data.y
+    estimator = _train(settings, x[data.train], y[data.train], data.training_seed)
     with threadpool_limits(1):
-        scores = estimator.score(x[train], y[train]), estimator.score(x[held_out], y[held_out])
-    digest = hashlib.sha256(np.ascontiguousarray(x).tobytes() + np.ascontiguousarray(y).tobytes())
-    analysed = held_out[:n_inputs]
-    return Experiment(
-        name=name,
-        model=from_sklearn(estimator),
-        x=x[analysed],
-        y=y[analysed],
-        n_train=n_train,
-        n_held_out=len(held_out),
-        train_score=float(scores[0]),
-        held_out_score=float(scores[1]),
-        data_hash=digest.hexdigest(),
+        scores = [float(estimator.score(x[rows], y[rows])) for rows in (data.train, data.held_out)]
+    return Experiment(data, from_sklearn(estimator), *scores)
+
+
+def restore(data: Data, parameters: NDArray[np.float64], record: Mapping[str, Any]) -> Experiment:
+    """Return the experiment with a network that was trained earlier, from its parameters and what was recorded of it."""
+    widths = record["widths"]
+    shapes = [(n_out, n_in + 1) for n_in, n_out in itertools.pairwise(widths)]
+    parts = np.split(parameters, np.cumsum([rows * columns for rows, columns in shapes])[:-1])
+    family = {one.name: one for one in (Bernoulli, Categorical, Gaussian, Poisson)}[record["family"]["name"]](widths[-1])
+    model = MLP(
+        [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)],
+        activation=record["activations"],
+        family=family,
     )
+    return Experiment(data, model, record["train_score"], record["held_out_score"])

@@ -39,6 +39,9 @@ class Piece(NamedTuple):
 class Bar:
     """Counts pieces that are done; shows nothing."""
 
+    def expect(self, total: int, done: int = 0) -> None:
+        """Say how many there are, and how many of them were done before."""
+
     def begin(self, name: str) -> None:
         """Say what is computed now."""
 
@@ -51,6 +54,11 @@ class _ShownBar(Bar):
         self._bar = bar
         self._name = ""
 
+    def expect(self, total: int, done: int = 0) -> None:
+        self._bar.total = total
+        self._bar.n = self._bar.initial = done
+        self._bar.refresh()
+
     def begin(self, name: str) -> None:
         if name != self._name:
             self._bar.set_description(name)
@@ -61,13 +69,13 @@ class _ShownBar(Bar):
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, shown: bool, *, done: int = 0) -> Iterator[Bar]:
-    """Show how many pieces are done, how fast, and the time that is left; `done` of them are from an earlier run."""
+def progress_bar(total: int, shown: bool) -> Iterator[Bar]:
+    """Show how many pieces are done, how fast, and the time that is left."""
     if not shown:
         yield Bar()
         return
     tqdm = arguments.optional_module("tqdm", extra="study").tqdm
-    with tqdm(total=total, initial=done, unit="piece", file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit="piece", file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
         yield _ShownBar(bar)
 
 

@@ -10,6 +10,7 @@ from fisherstats.schema_base import Variable
 from fisherstats.schema_bounds import BOUNDS
 from fisherstats.schema_decisions import DECISIONS
 from fisherstats.schema_relative import RELATIVE
+from fisherstats.schema_study import STUDY
 from fisherstats.schema_training import TRAINING
 from fisherstats.schema_weights import WEIGHTS
 
@@ -445,6 +446,7 @@ VARIABLES = {
     **TRAINING,
     **RELATIVE,
     **APPLICATIONS,
+    **STUDY,
 }
 
 COORDINATES = {
@@ -473,6 +475,9 @@ COORDINATES = {
     "bound": "form of a bound",
     "side": "lower or upper",
     "n_draws": "labels drawn per input",
+    "group": "replicates that are computed and kept together",
+    "replicates": "number of replicates in the group",
+    "piece": "piece of work",
     "feature": "column of x, or unit that sends to a layer, -1 for the bias",
     "tensor": "information I, fourth moment K = E[rrrr], or square covariance M = Cov(rr', rr')",
     "moment": "sample: divisor n - 1; population: divisor n, the law that is uniform on the given inputs",

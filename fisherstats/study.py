@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import secrets
 import shutil
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from fisherstats import __version__, labels, plotting, report, summary
-from fisherstats.bounds import variance_bounds
-from fisherstats.checks import arguments
+from fisherstats import __version__, checkpoints, experiment, labels, measurements, parallel, plotting, report, summary
+from fisherstats.checkpoints import Child, Memory, Slot, Store
+from fisherstats.checks import arguments, clients, stores
 from fisherstats.checks import study as checks
-from fisherstats.estimators import estimate_fisher
-from fisherstats.experiment import Experiment, Settings, prepare, read_settings
-from fisherstats.information import fisher_information
+from fisherstats.experiment import Data, Experiment, Settings, read_settings
+from fisherstats.measurements import Measured, Step
 from fisherstats.schema import ESTIMATORS
-from fisherstats.sweeps import norm_sweep
-from fisherstats.variances import estimator_variance
 
-__all__ = ["run"]
+__all__ = ["finished", "run"]
 
-#: steps of a study that are not replicates, for the progress bar
-_STEPS = ("training the network", "exact information", "variances", "bounds", "weight norms", "figures", "writing")
-
-#: factors of all weight norms in the sweep
-_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
-
-Advance = Callable[[str], None]
+#: recorded of a study before anything is computed; a store goes on only with the same
+_DECIDED = ("package", "settings", "data", "data_sha256", "versions")
 
 
 def run(
@@ -47,6 +36,8 @@ def run(
     out: str | os.PathLike[str] | None = "fisherstats-study",
     seed: int | None = None,
     progress: bool = False,
+    store: str | os.PathLike[str] | None = None,
+    client: Any = None,
 ) -> xr.DataTree:
     r"""Train a network on real data and say how well its diagonal Fisher information can be estimated.
 
@@ -66,7 +57,13 @@ def run(
     seed : int, optional
         Overrides the configuration's seed.
     progress : bool
-        Show a progress bar.
+        Show a progress bar over the pieces of work.
+    store : path, optional
+        Folder in which the results of every piece of work are kept as soon as they are there (zarr). If it holds pieces of an
+        earlier run of the same study, however that ended, they are not computed again. The results are the same, bit for bit.
+        It stays when the study is done.
+    client : distributed.Client or executor, optional
+        Who computes the pieces of work, each with one thread; by default this process. Never changes a bit of the results.
 
     Returns
     -------
@@ -77,14 +74,21 @@ def run(
     Raises
     ------
     ValueError, TypeError
-        If the configuration, the data or `out` will not do; before any work.
+        If the configuration, the data, `out` or `client` will not do, or if `store` is of another study (the message says what
+        has changed), damaged, in use, or no store; before any work.
+    OSError
+        If results cannot be written; what `store` holds by then stays good.
+    WorkerLost
+        If the workers of `client` die. The message of an error begins with the piece of work in which it was raised.
     MissingExtra
         If a library of the extra ``study`` is absent.
 
     Notes
     -----
     Results are written to a hidden directory beside `out` and renamed at the end, so that an interrupted study leaves
-    neither a half-written file nor a damaged earlier one.
+    neither a half-written file nor a damaged earlier one. In `store` a piece is marked as done after its results are written,
+    so a run that is killed at any moment can be gone on with. Replicates are grouped by a few seconds of work; the groups
+    depend on the configuration alone.
 
     Examples
     --------
@@ -96,180 +100,204 @@ def run(
     """
     settings = read_settings(config, seed)
     arguments.boolean("progress", progress)
+    clients.client(client)
     place = checks.output_path(out)
+    kept = stores.store_path(store, place)
     if place is not None:
         checks.output_directory(place)
         for module in ("matplotlib", "jinja2", "netCDF4", "zarr"):
             arguments.optional_module(module, extra="study")
-    n_steps = len(_STEPS) + len(settings.n_draws) * settings.replicates
-    with _progress_bar(n_steps, progress) as advance:
-        tree = _measure(settings, advance)
+    data = experiment.load(settings)
+    with contextlib.nullcontext() if kept is None else checkpoints.exclusive(kept), parallel.progress_bar(1, progress) as bar:
+        study = _begun(settings, data, kept, bar)
+        if place is not None and study.results.done.all():
+            earlier = _finished(place, _decided(settings, data))
+            if earlier is not None:
+                return earlier
+        bar.expect(len(study.steps) + (1 if place is None else 3), done=1 + study.n_done)
+        tree = _measured(study, client, bar)
         if place is not None:
-            advance("figures")
+            bar.begin("figures")
             page = report.render(tree, _figures(tree))
-            advance("writing")
-            _write(tree, page, place)
+            bar.update()
+            bar.begin("writing")
+            _write(tree, page, place, kept)
+            bar.update()
     return tree
 
 
-@contextlib.contextmanager
-def _progress_bar(total: int, shown: bool) -> Iterator[Advance]:
-    """Yield a function that names the step which begins; the step before it counts as done."""
-    if not shown:
-        yield lambda step: None
-        return
-    tqdm = arguments.optional_module("tqdm", extra="study").tqdm
-    with tqdm(total=total, file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
-        current = ""
-
-        def advance(step: str) -> None:
-            nonlocal current
-            if current:
-                bar.update(1)
-            if step != current:
-                bar.set_description(step)
-            current = step
-
-        yield advance
-        bar.update(1)
-
-
-def _measure(settings: Settings, advance: Advance) -> xr.DataTree:
-    """Compute everything the report shows."""
-    advance("training the network")
-    experiment = prepare(settings)
-    model, x = experiment.model, experiment.x
-    advance("exact information")
-    information = cast(xr.DataArray, fisher_information(model, x))
-    advance("variances")
-    variance = estimator_variance(model, x)
-    layer_variance = estimator_variance(model, x, group_by="layer")
-    advance("bounds")
-    bounds = variance_bounds(model, x)
-    advance("weight norms")
-    sweep = norm_sweep(model, x, scales=_SCALES)
-    repeated = _replicate(settings, experiment, information.values, advance)
-    return _labelled(settings, experiment, _Results(information, variance, layer_variance, bounds, sweep, *repeated))
+def finished(
+    config: str | os.PathLike[str] | Mapping[str, Any] | None, out: str | os.PathLike[str], seed: int | None = None
+) -> bool:
+    """Return whether `out` holds the results of this very study, made with the libraries that are here."""
+    settings = read_settings(config, seed)
+    return _finished(Path(out), _decided(settings, experiment.load(settings))) is not None
 
 
 @dataclasses.dataclass(frozen=True)
-class _Results:
-    """What the library's calls gave for one experiment; the last three are (estimator, n_draws, param or layer)."""
+class _Study:
+    """A study under way: what it is about, its pieces of work, and what keeps their results."""
 
-    information: xr.DataArray
-    variance: xr.Dataset
-    layer_variance: xr.Dataset
-    bounds: xr.Dataset
-    sweep: xr.Dataset
-    first: NDArray[np.float64]
-    observed: NDArray[np.float64]
-    layer_observed: NDArray[np.float64]
+    settings: Settings
+    experiment: Experiment
+    provenance: dict[str, Any]
+    steps: list[Step]
+    results: checkpoints.Results
 
-
-def _replicate(
-    settings: Settings, experiment: Experiment, exact: NDArray[np.floating], advance: Advance
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Repeat both estimators at each number of draws; deviations are from the exact information, which is known."""
-    layer = np.repeat(np.arange(experiment.model.n_layers), [matrix.size for matrix in experiment.model.weights])
-    size = np.bincount(layer)
-    shape = (len(ESTIMATORS), len(settings.n_draws))
-    first, squares = np.zeros((*shape, layer.size)), np.zeros((*shape, layer.size))
-    layer_squares = np.zeros((*shape, size.size))
-    for position, n_draws in enumerate(settings.n_draws):
-        for replicate in range(settings.replicates):
-            advance(f"replicates, N = {n_draws}")
-            stream = np.random.SeedSequence(settings.seed, spawn_key=(2, position, replicate))
-            estimate = estimate_fisher(
-                experiment.model,
-                experiment.x,
-                estimator=ESTIMATORS,
-                n_draws=n_draws,
-                rng=stream,
-                standard_error=False,
-            )
-            values = cast(xr.DataArray, estimate).values
-            deviation = values - exact
-            squares[:, position] += deviation**2
-            sums = np.stack([np.bincount(layer, weights=one) for one in deviation])
-            layer_squares[:, position] += (sums / size) ** 2
-            if replicate == 0:
-                first[:, position] = values
-    return first, np.sqrt(squares / settings.replicates), np.sqrt(layer_squares / settings.replicates)
+    @property
+    def n_done(self) -> int:
+        """Pieces of work of which the results are there."""
+        return int(self.results.done[: len(self.steps)].sum())
 
 
-def _labelled(settings: Settings, experiment: Experiment, results: _Results) -> xr.DataTree:
-    """Put every result into one tree, a child per question."""
-    model, n_draws = experiment.model, settings.n_draws
-    provenance = _provenance(settings, experiment)
-    params = labels.param_coordinates(model.widths)
-    pairs = labels.coordinates(estimator=list(ESTIMATORS))
-    counts = labels.coordinates(n_draws=np.array(n_draws))
-    variance = results.variance["variance"].transpose("estimator", "param").values
-    inputs = labels.coordinates(input=len(experiment.x), feature=experiment.x.shape[1])
-    output = ["output"] if experiment.y.ndim == 2 else []
-    data: list[labels.Entry] = [
-        ("study_inputs", ["input", "feature"], experiment.x),
-        ("study_labels", ["input", *output], experiment.y),
-    ]
+#: children of the tree that are made of the results of all pieces, and come after them in a store
+_TABLES = ("estimates", "layers")
+
+
+def _begun(settings: Settings, data: Data, kept: Path | None, bar: parallel.Bar) -> _Study:
+    """Return the study with its network, trained or taken from the store."""
+    decided = _decided(settings, data)
+    record = None if kept is None else Store.record(kept)
+    if kept is None or record is None:
+        bar.begin("training the network")
+        subject = experiment.prepare(settings, data)
+    else:
+        stores.same_study(kept, {key: record.get(key) for key in _DECIDED}, decided)
+        subject = _restored(data, kept, record)
+    provenance = _provenance(decided, subject)
+    steps = measurements.plan(settings, subject.model, data.n_inputs)
+    slots = [step.slot for step in steps] + [Slot(Child(name)) for name in _TABLES]
+    results: checkpoints.Results
+    if kept is None:
+        results = Memory(slots)
+    elif record is None:
+        results = Store.create(kept, provenance, _given(subject, provenance), slots)
+    else:
+        results = Store.open(kept, slots)
+    return _Study(settings, subject, provenance, steps, results)
+
+
+def _restored(data: Data, kept: Path, record: Mapping[str, Any]) -> Experiment:
+    """Return the experiment with the network of the store, which must be the one that was put there."""
+    parameters = checkpoints.read(kept, "network")
+    try:
+        subject = experiment.restore(data, parameters["parameters"].values, record)
+    except (KeyError, ValueError, TypeError) as error:
+        stores.damaged(kept, "network", f"{type(error).__name__}: {error}")
+    stores.same_study(kept, {"model": record["model"]}, {"model": subject.model.fingerprint})
+    return subject
+
+
+def _measured(study: _Study, client: Any, bar: parallel.Bar) -> xr.DataTree:
+    """Compute what is not there yet, and return everything the report shows."""
+    subject, results = study.experiment, study.results
+    measured = Measured(subject.model, subject.x, study.settings.seed, study.provenance)
+    for wave in (range(1), range(1, len(study.steps))):
+        todo = [piece for piece in wave if not results.done[piece]]
+        pieces = [parallel.Piece(study.steps[piece].name, study.steps[piece]) for piece in todo]
+        stream = parallel.completed(measurements.measure, measured, pieces, client=client, bar=bar)
+        with contextlib.closing(stream):
+            for position, dataset in stream:
+                results.write(todo[position], dataset)
+        exact = results.read(study.steps[0].slot.child)["information"]
+        measured = dataclasses.replace(measured, exact=exact.values)
+    children = {step.slot.child.name: step.slot.child for step in study.steps}
+    found = {name: results.read(child) for name, child in children.items()}
+    tables = _tables(study, found)
+    for piece, name in enumerate(_TABLES, start=len(study.steps)):
+        if not results.done[piece]:
+            results.write(piece, tables[name])
+    results.finish()
+    shown = {name: found[name] for name in ("exact", "variance", "bounds", "sweep")}
+    return labels.tree({**_given(subject, study.provenance), **shown, **tables}, study.provenance)
+
+
+def _given(subject: Experiment, provenance: Mapping[str, Any]) -> dict[str, xr.Dataset]:
+    """Return what the study is about: the analysed inputs with their labels, and the network."""
+    inputs = labels.coordinates(input=len(subject.x), feature=subject.x.shape[1])
+    output = ["output"] if subject.y.ndim == 2 else []
     if output:
-        inputs |= labels.coordinates(output=experiment.y.shape[1])
+        inputs |= labels.coordinates(output=subject.y.shape[1])
+    data: list[labels.Entry] = [
+        ("study_inputs", ["input", "feature"], subject.x),
+        ("study_labels", ["input", *output], subject.y),
+    ]
+    parameters = np.concatenate([matrix.ravel() for matrix in subject.model.weights])
+    params = labels.param_coordinates(subject.model.widths)
+    return {
+        "data": labels.dataset(data, inputs, provenance),
+        "network": labels.dataset([("parameters", ["param"], parameters)], params, provenance),
+    }
+
+
+def _tables(study: _Study, found: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Return what is made of several results: the estimates with their errors, and the numbers of each layer."""
+    settings, n_draws = study.settings, study.settings.n_draws
+    first, observed, layer_observed = measurements.observed_errors(found["replicates"], settings)
+    variance = found["variance"]["variance"].transpose("estimator", "param").values
+    coords = labels.coordinates(estimator=list(ESTIMATORS)) | labels.coordinates(n_draws=np.array(n_draws))
     three = ["estimator", "n_draws", "param"]
     estimates: list[labels.Entry] = [
-        ("replicate_estimate", three, results.first),
+        ("replicate_estimate", three, first),
         ("standard_error", three, np.sqrt(variance[:, None, :] / np.array(n_draws, float)[:, None])),
-        ("observed_standard_error", three, results.observed),
-    ]
-    errors: list[labels.Entry] = [
-        ("relative_error", ["estimator", "param"], summary.relative_error(variance, results.information.values)),
+        ("observed_standard_error", three, observed),
     ]
     layers = summary.layers(
-        information=results.information,
-        variance=results.variance,
-        layer_variance=results.layer_variance,
-        bounds=results.bounds,
-        observed=results.layer_observed,
+        information=found["exact"]["information"],
+        variance=found["variance"],
+        layer_variance=found["layer_variance"],
+        bounds=found["bounds"],
+        observed=layer_observed,
         n_draws=n_draws,
         replicates=settings.replicates,
         target=settings.target_standard_error,
-        provenance=provenance,
+        provenance=study.provenance,
     )
-    parameters = np.concatenate([matrix.ravel() for matrix in model.weights])
-    return labels.tree(
-        {
-            "data": labels.dataset(data, inputs, provenance),
-            "network": labels.dataset([("parameters", ["param"], parameters)], params, provenance),
-            "exact": results.information.to_dataset(),
-            "variance": results.variance.assign(labels.dataset(errors, pairs | params, provenance)),
-            "estimates": labels.dataset(estimates, pairs | counts | params, provenance),
-            "bounds": results.bounds,
-            "sweep": results.sweep,
-            "layers": layers,
-        },
-        provenance,
-    )
+    params = labels.param_coordinates(study.experiment.model.widths)
+    return {"estimates": labels.dataset(estimates, coords | params, study.provenance), "layers": layers}
 
 
-def _provenance(settings: Settings, experiment: Experiment) -> dict[str, Any]:
-    """Return what decides the numbers: no times, durations or names of machines."""
-    model = experiment.model
+def _decided(settings: Settings, data: Data) -> dict[str, Any]:
+    """Return what decides the numbers before anything is computed: no times, durations or names of machines."""
     versions = {name: metadata.version(name) for name in ("numpy", "scipy", "xarray", "scikit-learn")}
     return {
         "package": f"fisherstats {__version__}",
+        "settings": dataclasses.replace(settings, inputs=data.n_inputs).as_tables(),
+        "data": data.name,
+        "data_sha256": data.digest,
+        "versions": versions,
+    }
+
+
+def _provenance(decided: Mapping[str, Any], subject: Experiment) -> dict[str, Any]:
+    """Return what is recorded of a study."""
+    model, data = subject.model, subject.data
+    return {
+        **decided,
         "function": "study.run",
-        "settings": dataclasses.replace(settings, inputs=len(experiment.x)).as_tables(),
-        "data": experiment.name,
-        "data_sha256": experiment.data_hash,
-        "n_train": experiment.n_train,
-        "n_held_out": experiment.n_held_out,
-        "n_inputs": len(experiment.x),
-        "train_score": experiment.train_score,
-        "held_out_score": experiment.held_out_score,
+        "n_train": len(data.train),
+        "n_held_out": len(data.held_out),
+        "n_inputs": data.n_inputs,
+        "train_score": subject.train_score,
+        "held_out_score": subject.held_out_score,
         "model": model.fingerprint,
         "widths": list(model.widths),
         "activations": [one.name for one in model.activations],
         "family": model.family.parameters(),
-        "versions": versions,
     }
+
+
+def _finished(place: Path, decided: Mapping[str, Any]) -> xr.DataTree | None:
+    """Return the study at `place` if all of it is there and it is this one."""
+    if not all((place / name).exists() for name in checks.STUDY_FILES):
+        return None
+    try:
+        with xr.open_datatree(place / "study.nc", engine="netcdf4") as opened:
+            tree = opened.load()
+        record = json.loads(tree.attrs["provenance"])
+    except (OSError, KeyError, ValueError):
+        return None
+    return tree if all(record.get(key) == value for key, value in decided.items()) else None
 
 
 def _figures(tree: xr.DataTree) -> dict[str, str]:
@@ -284,16 +312,20 @@ def _figures(tree: xr.DataTree) -> dict[str, str]:
     return {name: plotting.as_svg(figure) for name, figure in drawn.items()}
 
 
-def _write(tree: xr.DataTree, page: str, place: Path) -> None:
+def _write(tree: xr.DataTree, page: str, place: Path, kept: Path | None = None) -> None:
     """Write everything beside `place` and move it there when all is written; an earlier study is replaced at once.
 
-    Ctrl-C is looked at between the files: inside a library it can be swallowed by a callback, or stop a clean-up.
+    Ctrl-C is looked at between the files. A run with a store is alone, so what it leaves when it is killed has a fixed name,
+    and the next run takes it away.
     """
     place = place.absolute()
-    token = secrets.token_hex(4)
-    partial, earlier = (place.with_name(f".{place.name}.{word}-{token}") for word in ("partial", "earlier"))
-    with _interrupts_held() as stop_if_interrupted:
+    token = "" if kept else f"-{secrets.token_hex(4)}"
+    partial, earlier = (place.with_name(f".{place.name}.{word}{token}") for word in ("partial", "earlier"))
+    with checkpoints.interrupts_held() as stop_if_interrupted:
         place.parent.mkdir(parents=True, exist_ok=True)
+        if earlier.exists() and not place.exists():
+            earlier.rename(place)
+        shutil.rmtree(partial, ignore_errors=True)
         try:
             partial.mkdir()
             (partial / "report.html").write_text(page, encoding="utf-8")
@@ -304,6 +336,10 @@ def _write(tree: xr.DataTree, page: str, place: Path) -> None:
             tree.to_zarr(partial / "study.zarr", zarr_format=2)
             stop_if_interrupted()
             _replace(place, partial, earlier)
+        except OSError as error:
+            if kept is not None:
+                stores.results_not_written(place, error, kept)
+            raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(earlier, ignore_errors=True)
@@ -319,22 +355,3 @@ def _replace(place: Path, new: Path, earlier: Path) -> None:
         if earlier.exists():
             earlier.rename(place)
         raise
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C wait until it is asked for or the block ends; only the main thread can be interrupted."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    waiting: list[int] = []
-
-    def stop_if_interrupted() -> None:
-        if waiting:
-            raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
-    try:
-        yield stop_if_interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous if previous is not None else signal.SIG_DFL)

@@ -207,8 +207,8 @@ class TestProgress:
         assert "piece/s" in shown.err
 
     def test_it_starts_at_what_is_done(self, capsys) -> None:
-        with parallel.progress_bar(10, True, done=6) as bar:
-            bar.begin("more")
+        with parallel.progress_bar(1, True) as bar:
+            bar.expect(10, done=6)
             bar.update()
         assert "6/10" in capsys.readouterr().err
 

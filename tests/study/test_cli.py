@@ -130,35 +130,47 @@ class TestInterrupt:
         rest = process.communicate(timeout=60)[1]
         return (shown + rest).decode()
 
-    @pytest.mark.parametrize(
-        ("word", "delay"), [("training", 0.0), ("replicates", 0.0), ("replicates", 0.3)], ids=["training", "first", "later"]
-    )
-    def test_while_computing(self, tmp_path, word, delay):
+    def test_while_training(self, tmp_path):
         config, out = tmp_path / "config.toml", tmp_path / "results" / "out"
-        config.write_text(QUICK.format(replicates=10**6))
+        config.write_text(QUICK.format(replicates=2).replace("epochs = 3", "epochs = 100000"))
         process = self.start(config, out)
-        shown = self.interrupt(process, word, delay)
+        shown = self.interrupt(process, "training", 0.1)
         assert process.returncode == 130
         assert shown.splitlines()[-1].endswith("fisherstats: interrupted; no half-written results are left.")
         assert "Traceback" not in shown
-        assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+        assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == [config]
+
+    @pytest.mark.parametrize("delay", [0.0, 0.3], ids=["first", "later"])
+    def test_while_computing(self, tmp_path, delay):
+        config, out = tmp_path / "config.toml", tmp_path / "results" / "out"
+        config.write_text(QUICK.format(replicates=10**6))
+        process = self.start(config, out)
+        shown = self.interrupt(process, "replicates", delay)
+        kept = tmp_path / "results" / "out.unfinished"
+        assert process.returncode == 130
+        assert shown.splitlines()[-1].endswith(f"fisherstats: interrupted; {kept} keeps what is done: go on with --resume.")
+        assert "Traceback" not in shown
+        assert list((tmp_path / "results").iterdir()) == [kept]
 
     @pytest.mark.parametrize("delay", [0.0, 0.05, 0.15, 0.3])
     def test_while_writing(self, tmp_path, config, delay):
-        """Whatever the moment: the new study complete, or the earlier one untouched; nothing else in the directory."""
+        """Whatever the moment: the new study complete, or the earlier one untouched, and then what was computed is kept."""
         out = tmp_path / "results" / "out"
         out.mkdir(parents=True)
         (out / "report.html").write_text("the earlier report")
         process = self.start(config, out)
         shown = self.interrupt(process, "writing", delay)
-        assert [path.name for path in out.parent.iterdir()] == ["out"]
+        there = sorted(path.name for path in out.parent.iterdir())
         names = sorted(path.name for path in out.iterdir())
         if process.returncode == 130:
             assert "interrupted" in shown.splitlines()[-1]
+            assert there in (["out", "out.unfinished"], ["out"])
         else:
             assert process.returncode == 0
+            assert there == ["out"]
         if names == ["report.html"]:
             assert process.returncode == 130
+            assert there == ["out", "out.unfinished"]
             assert (out / "report.html").read_text() == "the earlier report"
         else:
             assert names == ["report.html", "study.nc", "study.zarr"]

@@ -13,7 +13,7 @@ import xarray as xr
 
 import fisherstats as fs
 from fisherstats import study, summary
-from fisherstats.experiment import prepare, read_settings
+from fisherstats.experiment import load, prepare, read_settings
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr"):
     pytest.importorskip(needed)
@@ -279,8 +279,9 @@ class TestData:
 
     def test_training_never_sees_the_analysed_inputs(self, tree):
         settings = read_settings(SMALL)
-        experiment = prepare(settings)
-        assert experiment.n_train + experiment.n_held_out == 1797
+        data = load(settings)
+        assert sorted([*data.train, *data.held_out]) == list(range(1797))
+        experiment = prepare(settings, data)
         np.testing.assert_array_equal(experiment.x, tree["data/x"].values)
 
 

@@ -1,0 +1,113 @@
+"""Checks of the store that a study keeps its results in while it is under way, and what is said of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fisherstats.checks.arguments import shown
+
+__all__ = ["damaged", "foreign", "in_use", "not_written", "results_not_written", "same_study", "store_path", "unfinished"]
+
+_MOST_CHANGES = 4
+
+
+def store_path(store: Any, out: Path | None) -> Path | None:
+    """Return the path of the store, or None where nothing is kept; it may not be where the results go."""
+    if store is None:
+        return None
+    if not isinstance(store, str | os.PathLike):
+        raise TypeError(f"`store` must be the path of a folder, or None to keep nothing, got {shown(store)}.")
+    path = Path(os.path.abspath(os.fspath(store)))
+    if out is not None:
+        results = Path(os.path.abspath(out))
+        if path == results or results in path.parents or path in results.parents:
+            raise ValueError(f"`store` must be apart from `out`, got {shown(str(store))} with out={shown(str(out))}.")
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise ValueError(f"`store` must be a folder, or a path where none is yet, got {shown(str(path))}, which is a file.")
+    parent = next(place for place in path.parents if place.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"`store` must be in a directory that can be written to, got {shown(str(path))}.")
+    return path
+
+
+def foreign(path: Path, reason: str) -> NoReturn:
+    """Refuse a folder that no study has made."""
+    raise ValueError(
+        f"`store` must be a new folder, or one that a study has made and can go on with, got {shown(str(path))} ({reason}); give "
+        "another path."
+    )
+
+
+def damaged(path: Path, what: str, reason: str) -> NoReturn:
+    """Refuse a store whose results are not what was written."""
+    raise ValueError(
+        f"`store` must hold what the study wrote, got {shown(str(path))}, in which {what} is damaged ({reason}); restore it "
+        "from a copy, or remove it to start anew."
+    )
+
+
+def unfinished(path: Path) -> None:
+    """Refuse to start anew where an unfinished study is kept."""
+    if path.exists():
+        raise ValueError(
+            f"`--resume` must be given to go on with the unfinished study in {shown(str(path))}; to start anew, remove that "
+            "folder."
+        )
+
+
+def in_use(path: Path) -> NoReturn:
+    """Refuse a store that another run is writing."""
+    raise ValueError(f"`store` must not be in use, got {shown(str(path))}, which another run is writing; wait until it ends.")
+
+
+def not_written(path: Path, error: OSError, done: int, total: int) -> NoReturn:
+    """Say that results cannot be written, and what is kept."""
+    kept = f"the {done} of {total} pieces of work that were done before are kept" if done else "nothing was kept yet"
+    raise OSError(
+        f"`store` must be a folder that can be written to, got {shown(str(path))} ({error.strerror or error}): {kept}; make room "
+        "or give permission, and run the same study with the same store to go on (on the command line: --resume)."
+    ) from error
+
+
+def results_not_written(place: Path, error: OSError, kept: Path) -> NoReturn:
+    """Say that the files of a study cannot be written, and where everything is that was computed."""
+    raise OSError(
+        f"`out` must be a folder that can be written to, got {shown(str(place))} ({error.strerror or error}): everything is "
+        f"computed and kept in {shown(str(kept))}; make room or give permission, and run the same study with the same store to "
+        "go on (on the command line: --resume)."
+    ) from error
+
+
+def same_study(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Require the settings, data, network and versions that the store was made with."""
+    old, new = _flat(then), _flat(now)
+    changes = [
+        f"{key} was {_plain(old, key)} and is {_plain(new, key)} now"
+        for key in sorted(old.keys() | new.keys())
+        if _plain(old, key) != _plain(new, key)
+    ]
+    if changes:
+        more = f"; and {len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
+        raise ValueError(
+            f"`store` must hold results of the same study, got {shown(str(path))}, but "
+            f"{'; '.join(changes[:_MOST_CHANGES])}{more}. Go back to what it was, give another store, or remove this one to "
+            "start anew."
+        )
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as one, with dotted keys; the tables of the configuration are named as in its file."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, "" if key == "settings" else f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _plain(record: Mapping[str, Any], key: str) -> str:
+    return repr(record[key]) if key in record else "not given"
