@@ -62,7 +62,7 @@ def _study(parsed: argparse.Namespace) -> None:
     kept, page = _kept(parsed), Path(parsed.out) / "report.html"
     if not parsed.resume:
         stores.unfinished(kept)
-    elif not kept.exists() and study.finished(parsed.config, parsed.out, parsed.seed):
+    elif not kept.exists() and study.finished(parsed.config, out=parsed.out, seed=parsed.seed):
         print(f"The study is complete; the report is {page}")
         return
     with _client(parsed) as client:

@@ -178,11 +178,15 @@ def _train(settings: Settings, x: NDArray[np.float64], y: NDArray[Any], random_s
         loss = "poisson" if settings.task == "count" else "squared_error"
         estimator = library.MLPRegressor(loss=loss, **options)
     exceptions = arguments.optional_module("sklearn.exceptions", extra="study")
-    # The number of epochs is a setting, so reaching it is no failure. One BLAS thread: the products are small, and the
-    # weights do not depend on the number of cores.
+    # The number of epochs is a setting, so reaching it is no failure; ending early is, and scikit-learn only warns of Ctrl-C.
+    # One BLAS thread: the products are small, and the weights do not depend on the number of cores.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-        return estimator.fit(x, y)
+        warnings.filterwarnings("error", "Training interrupted by user")
+        try:
+            return estimator.fit(x, y)
+        except UserWarning as interrupted:
+            raise KeyboardInterrupt from interrupted
 
 
 def load(settings: Settings) -> Data:

@@ -127,11 +127,37 @@ def run(
 
 
 def finished(
-    config: str | os.PathLike[str] | Mapping[str, Any] | None, out: str | os.PathLike[str], seed: int | None = None
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    out: str | os.PathLike[str] = "fisherstats-study",
+    seed: int | None = None,
 ) -> bool:
-    """Return whether `out` holds the results of this very study, made with the libraries that are here."""
+    """Say whether a directory holds the results of this very study, made with the libraries that are installed.
+
+    Parameters
+    ----------
+    config, out, seed
+        As for `run`.
+
+    Returns
+    -------
+    bool
+        Whether all files are there, and settings, data and versions are the same.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the configuration or the data will not do.
+
+    Examples
+    --------
+    >>> from fisherstats import study
+    >>> study.finished(out="no such directory")
+    False
+    """
     settings = read_settings(config, seed)
-    return _finished(Path(out), _decided(settings, experiment.load(settings))) is not None
+    place = checks.output_path(out)
+    return place is not None and _finished(place, _decided(settings, experiment.load(settings))) is not None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,26 @@
+"""The tiny study of `resuming`, uninterrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.study import resuming
+
+    resuming.small_groups(monkeypatch)
+
+
+@pytest.fixture(scope="package")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.DataTree, Path]:
+    """The study that nothing has interrupted, and its store."""
+    from tests.study import resuming
+
+    store = tmp_path_factory.mktemp("whole") / "store"
+    with pytest.MonkeyPatch.context() as patched:
+        resuming.small_groups(patched)
+        return resuming.run(store), store

@@ -1,0 +1,131 @@
+"""Studies through clients: the same bits whoever computes, also when a worker dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import psutil
+import pytest
+import xarray as xr
+
+from fisherstats import cli
+
+for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr", "dask", "distributed"):
+    pytest.importorskip(needed)
+
+from tests.study.resuming import CONFIG, files, part, run  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("small_groups")
+
+
+def test_every_client_gives_the_same_store(anywhere, whole, tmp_path) -> None:
+    assert run(tmp_path / "store", client=anywhere).identical(whole[0])
+    assert files(tmp_path / "store") == files(whole[1])
+
+
+def test_going_on_with_another_client(client, whole, tmp_path) -> None:
+    store = part(tmp_path / "store", 7)
+    assert run(store, client=client).identical(whole[0])
+    assert files(store) == files(whole[1])
+
+
+def test_without_a_store(client, whole) -> None:
+    assert run(client=client).identical(whole[0])
+
+
+def test_a_killed_worker_changes_nothing(client, whole, tmp_path) -> None:
+    victim = next(iter(client.run(os.getpid).values()))
+    timer = threading.Timer(0.3, os.kill, (victim, signal.SIGKILL))
+    long = {**CONFIG, "analysis": {"inputs": 20, "n_draws": [1, 3], "replicates": 60}}
+    timer.start()
+    found = run(tmp_path / "store", long, client=client)
+    timer.join()
+    assert victim not in client.run(os.getpid).values()
+    assert found.identical(run(config=long))
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def config(self, tmp_path) -> str:
+        path = tmp_path / "config.toml"
+        tables = [f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in table.items()) for name, table in CONFIG.items()]
+        path.write_text("\n".join(tables))
+        return str(path)
+
+    def results(self, out: Any) -> xr.DataTree:
+        with xr.open_datatree(out / "study.nc", engine="netcdf4") as opened:
+            return opened.load()
+
+    def test_workers(self, tmp_path, config, whole, capfd) -> None:
+        assert cli.main(["study", config, "--out", str(tmp_path / "out"), "--workers", "2", "--no-progress"]) == 0
+        assert capfd.readouterr() == (f"The report is {tmp_path / 'out' / 'report.html'}\n", "")
+        assert self.results(tmp_path / "out").identical(whole[0])
+        deadline = time.monotonic() + 10
+        while psutil.Process().children(recursive=True) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert [one for one in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(one.cmdline())] == []
+
+    def test_scheduler(self, tmp_path, config, whole, local_cluster, capfd) -> None:
+        address = local_cluster.scheduler_address
+        assert cli.main(["study", config, "--out", str(tmp_path / "out"), "--scheduler", address, "--no-progress"]) == 0
+        assert self.results(tmp_path / "out").identical(whole[0])
+
+    def test_no_scheduler(self, tmp_path, config, capsys, monkeypatch) -> None:
+        monkeypatch.setattr(cli, "_PATIENCE", 0.5)
+        assert cli.main(["study", config, "--out", str(tmp_path / "out"), "--scheduler", "tcp://127.0.0.1:9"]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith(
+            "fisherstats: `--scheduler` must be the address of a running dask scheduler, got 'tcp://127.0.0.1:9' ("
+        )
+        assert error.count("\n") == 1
+
+    @pytest.mark.parametrize("number", ["0", "-2"])
+    def test_no_workers(self, tmp_path, config, capsys, number) -> None:
+        assert cli.main(["study", config, "--out", str(tmp_path / "out"), "--workers", number]) == 1
+        assert capsys.readouterr().err == f"fisherstats: `--workers` must be a positive integer, got {number}.\n"
+
+    def test_one_or_the_other(self, capsys) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["study", "--workers", "2", "--scheduler", "tcp://127.0.0.1:9"])
+        assert stopped.value.code == 2
+        assert "not allowed with" in capsys.readouterr().err
+
+    def test_without_the_extra(self, tmp_path, config, capsys, monkeypatch) -> None:
+        monkeypatch.setitem(sys.modules, "distributed", None)
+        assert cli.main(["study", config, "--out", str(tmp_path / "out"), "--workers", "2"]) == 1
+        assert "fisherstats[distributed]" in capsys.readouterr().err
+
+    def test_a_killed_command_takes_its_workers_along_and_can_be_gone_on_with(self, tmp_path, config, whole) -> None:
+        out = tmp_path / "out"
+        program = (
+            "import sys\nfrom fisherstats import cli, measurements\nmeasurements._MOST_REPLICATES = 2\n"
+            "if __name__ == '__main__':\n    sys.exit(cli.main())"
+        )
+        (tmp_path / "program.py").write_text(program)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        arguments = ["study", config, "--out", str(out), "--workers", "2", "--no-progress"]
+        process = subprocess.Popen(
+            [sys.executable, str(tmp_path / "program.py"), *arguments],
+            env=environment,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        kept = tmp_path / "out.unfinished"
+        deadline = time.monotonic() + 100
+        while not (kept / "exact").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        assert len(workers) >= 2
+        process.kill()
+        process.communicate()
+        psutil.wait_procs(workers, timeout=20)
+        assert not [one for one in workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        assert cli.main([*arguments, "--resume"]) == 0
+        assert self.results(out).identical(whole[0])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["config.toml", "out", "program.py"]
