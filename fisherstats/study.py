@@ -136,7 +136,11 @@ def finished(
 
     Parameters
     ----------
-    config, out, seed
+    config : path of a TOML file or mapping, optional
+        As for `run`.
+    out : path
+        The directory.
+    seed : int, optional
         As for `run`.
 
     Returns
