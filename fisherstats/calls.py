@@ -122,6 +122,10 @@ class Call:
             inputs.finite_results(list(blocks.values()), self.rows.dtype, False)
         return found
 
+    def tile_sums(self, block: BlockFunction, total: pairs.TileSum) -> None:
+        """Sum up some tiles of such a matrix."""
+        self._dense(block, total)
+
     def kronecker_mean(
         self, block: BlockFunction, shapes: Sequence[tuple[int, int]] | None = None
     ) -> list[dict[tuple[int, int], Array]]:

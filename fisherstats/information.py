@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, cast
 
 import numpy as np
@@ -9,9 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from fisherstats import calls, labels, monte_carlo, views
+from fisherstats import calls, labels, monte_carlo, stored, views
 from fisherstats.calls import Call
-from fisherstats.checks import arguments, networks
+from fisherstats.checks import arguments, capacity, networks
 from fisherstats.closed_form import fisher, kronecker
 from fisherstats.model import derivatives
 from fisherstats.model.families import Law, SecondMoment
@@ -303,6 +304,7 @@ def fisher_information(
     *,
     view: str = "diagonal",
     per_input: bool = False,
+    store: str | os.PathLike[str] | None = None,
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
@@ -319,6 +321,9 @@ def fisher_information(
         The diagonal, the diagonal block of each layer, the whole matrix, or the Kronecker factors of each layer's block.
     per_input : bool, default False
         Give each input's own conditional information instead of the mean over inputs.
+    store : path, optional
+        With ``block`` or ``full``: a zarr store to make, for a matrix that does not fit in memory. It is computed a few tiles at
+        a time, within 1 GB of memory, and appears at its path when it is whole.
     engine : {None, "numpy", "numba", "cupy"}, optional
         Who carries out the contractions; None lets the package choose. What ran is in the provenance.
     num_threads : int, optional
@@ -335,19 +340,23 @@ def fisher_information(
         :math:`\bar h_l\bar h_l^\top` with the bias last (`feature` -1), and ``G ([input,] unit, unit2)``, the mean of
         :math:`G_l^\top I(h)G_l`; the block is about the Kronecker product of G and A (Martens & Grosse 2015, Section 3), exactly
         so for one input; `kfac_error` says how far it is. Units of 1, source keys ``information`` and ``kronecker-factors``.
+        With a `store` it is lazy, backed by dask arrays over the store.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is refused; the message names it, what is required and what arrived.
     SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+        If the result would not fit in memory or on the disk of the store; the message names the bytes and what would do.
+    OSError
+        If the store cannot be written; nothing is left of it.
 
     Notes
     -----
     Cost of the diagonal: one forward pass, one backward pass for T outputs and one matrix product per layer; nothing of size
     inputs x outputs x parameters exists. Dense views: one product of Khatri-Rao factors per pair of layers, without a factor T.
-    Kronecker factors: one backward pass for the rows of a root of I(h) and two symmetric products per layer.
+    Kronecker factors: one backward pass for the rows of a root of I(h) and two symmetric products per layer. With a store, the
+    inputs are passed through anew for every 128 MiB of the upper triangle.
 
     Examples
     --------
@@ -361,7 +370,11 @@ def fisher_information(
     array([0.625, 0.625, 0.375])
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
-    views.check(call, view, per_input, allowed=(*views.VIEWS, "kfac"))
+    if store is None:
+        views.check(call, view, per_input, allowed=(*views.VIEWS, "kfac"), may_be_stored=True)
+    else:
+        arguments.choice("view", view, (*views.VIEWS, "kfac"))
+        capacity.stored_view(view, per_input)
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law = call.pass_through(x, first_input)
@@ -377,6 +390,8 @@ def fisher_information(
         passed, law = call.pass_through(x, first_input)
         return [fisher.root_rows(call.model, passed, law)], passed.inputs
 
+    if store is not None:
+        return stored.information(call, view, rows_of, store, call.provenance(view=view))
     keys = list(views.KRONECKER) if view == "kfac" else ["information"]
     entries = list(zip(keys, views.compute(call, view, per_input, diagonal, matrix, rows_of=rows_of), strict=True))
     result: xr.DataArray | xr.DataTree = views.labelled(call, view, per_input, entries, call.provenance(view=view))

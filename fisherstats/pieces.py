@@ -47,7 +47,7 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             x = args[place] if len(args) > place else kwargs.get("x")
-            if isinstance(x, np.ndarray | Part):
+            if isinstance(x, np.ndarray | Part) or kwargs.get("store") is not None:
                 return function(*args, **kwargs)
             lazy = _is_lazy(x)
             if not lazy and not inputs.gives_batches(x):

@@ -26,8 +26,10 @@ MatrixBlock = Callable[[Array, int], list[dict[tuple[int, int], Array]]]
 RowsBlock = Callable[[Array, int], tuple[list[list[Array]], list[Array]]]
 
 
-def check(call: Call, view: str, per_input: bool, n_quantities: int = 1, allowed: Sequence[str] = VIEWS) -> None:
-    """Require a known view whose result fits in memory."""
+def check(
+    call: Call, view: str, per_input: bool, n_quantities: int = 1, allowed: Sequence[str] = VIEWS, may_be_stored: bool = False
+) -> None:
+    """Require a known view whose result fits in memory; `may_be_stored` if there is a `store` for those that do not."""
     arguments.choice("view", view, allowed)
     arguments.boolean("per_input", per_input)
     rows = call.n_present if per_input else 1
@@ -37,6 +39,8 @@ def check(call: Call, view: str, per_input: bool, n_quantities: int = 1, allowed
         "full": "use view='diagonal' or view='block', or fisher_operator for products with vectors.",
         "kfac": "use per_input=False, fewer inputs or view='diagonal'.",
     }[view]
+    if may_be_stored and view in ("block", "full") and not per_input:
+        remedy = remedy.replace("use ", "use `store` to write it to disk, ", 1)
     what = f"`view={view!r}`" + (" with `per_input=True`" if per_input else "")
     call.fits(what, _numbers(call, view) * rows * n_quantities, 1 if view == "diagonal" else 2, remedy)
 

@@ -274,7 +274,7 @@ SIZES = [
         lambda: information(np.ones((1, 784)), LARGE, view="full"),
         fs.SizeError,
         "`view='full'` needs 46,903,719,200 bytes (43.7 GiB) and 87.4 GiB of working memory, but 8.0 GiB are available; "
-        "use view='diagonal' or view='block', or fisher_operator for products with vectors.",
+        "use `store` to write it to disk, view='diagonal' or view='block', or fisher_operator for products with vectors.",
     ),
     (
         lambda: estimate(np.ones((1, 784)), LARGE, view="full"),
@@ -284,7 +284,7 @@ SIZES = [
     (
         lambda: information(np.ones((1, 784)), LARGE, view="block"),
         fs.SizeError,
-        "`view='block'` needs 32,.* use view='diagonal', or fisher_operator",
+        "`view='block'` needs 32,.* use `store` to write it to disk, view='diagonal', or fisher_operator",
     ),
     (
         lambda: information(MANY, LARGE, per_input=True),

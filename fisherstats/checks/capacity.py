@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import NoReturn
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
 
+from fisherstats.checks.arguments import shown
 from fisherstats.errors import EngineUnavailable, SizeError
 
-__all__ = ["available_bytes", "engine_unavailable", "fits", "readable_bytes", "within"]
+__all__ = ["available_bytes", "engine_unavailable", "fits", "new_store", "readable_bytes", "stored_view", "within", "writing"]
 
 
 def available_bytes(needed: int = 0) -> int:
@@ -56,6 +61,45 @@ def within(what: str, result_bytes: int, max_bytes: int) -> None:
             f"{what} needs {result_bytes:,} bytes ({readable_bytes(result_bytes)}), more than `max_bytes`={max_bytes:,}; use "
             "covariance_norms, covariance_product or functional_variance, which work for any number of parameters."
         )
+
+
+def new_store(store: Any, needed: int) -> Path:
+    """Return the path of a store that is to be made, on a disk with room for it."""
+    if not isinstance(store, str | os.PathLike):
+        raise TypeError(f"`store` must be the path of a zarr store to make, got {shown(store)}.")
+    place = Path(os.fspath(store)).absolute()
+    if place.exists():
+        raise ValueError(f"`store` must be a path where nothing is yet, got {shown(str(place))}; remove it or choose another.")
+    parent = next(one for one in place.parents if one.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"`store` must be in a directory that can be written to, got {shown(str(place))}.")
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise SizeError(
+            f"`store` needs {needed:,} bytes ({readable_bytes(needed)}) on its disk, but {readable_bytes(free)} are free; choose "
+            "another disk, view='block', or fisher_operator for products with vectors."
+        )
+    return place
+
+
+def stored_view(view: str, per_input: bool) -> None:
+    """Require a view that is worth a store."""
+    if view not in ("block", "full") or per_input:
+        raise ValueError(
+            f"`store` goes with view='block' or view='full' and per_input=False, got view={view!r} and per_input={per_input}; "
+            "leave it out."
+        )
+
+
+@contextlib.contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Say which store could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno, f"`store` could not be written, {error.strerror or error}; nothing is left of it. Got", str(place)
+        ) from error
 
 
 def engine_unavailable(engine: str, reason: str) -> NoReturn:

@@ -7,7 +7,7 @@ stay near the cache, and the tiles of a matrix are independent of each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fisherstats.streaming import Reduction
 
-__all__ = ["PairSum"]
+__all__ = ["PairSum", "TileSum", "small_tiles"]
 
 Array = NDArray[np.floating]
 Rows = list[list[Array]]
@@ -31,12 +31,30 @@ _CHUNK = 768
 
 @dataclass(frozen=True)
 class Tile:
-    """A few units of layer `left` with all units of layer `right`, of one of the quantities."""
+    """A few units of layer `left` with some units of layer `right`, of one of the quantities; within a layer the pairs o <= p."""
 
     quantity: int
     left: int
     right: int
     units: slice
+    others: slice
+
+
+def small_tiles(shapes: Sequence[tuple[int, int]], cross_layers: bool, numbers: int, chunk: Callable[[int], int]) -> list[Tile]:
+    """Return tiles of one matrix that hold at most so many numbers each, of whole chunks of `chunk(layer)` units at least."""
+    layers = range(len(shapes))
+    tiles = []
+    for left in layers:
+        for right in layers[left:] if cross_layers else (left,):
+            (n_left, n_in), (n_right, n_in2) = shapes[left], shapes[right]
+            pairs = n_in * (n_in + 1) // 2 if left == right else n_in * n_in2
+            rows, columns = chunk(left), chunk(right)
+            width = columns * max(1, numbers // (pairs * rows * columns))
+            for start in range(0, n_left, rows):
+                units = slice(start, min(start + rows, n_left))
+                for other in range(start if left == right else 0, n_right, width):
+                    tiles.append(Tile(0, left, right, units, slice(other, min(other + width, n_right))))
+    return tiles
 
 
 class PairSum(Reduction):
@@ -71,10 +89,11 @@ class PairSum(Reduction):
         # The largest first, so that the threads end at about the same time.
         blocks.sort(key=lambda block: -self._cost(*block))
         self.tiles = [
-            Tile(quantity, left, right, slice(start, min(start + self._step(right), shapes[left][0])))
+            Tile(quantity, left, right, slice(start, stop), slice(start if left == right else 0, shapes[right][0]))
             for left, right in blocks
             for quantity in range(n_quantities)
             for start in range(0, shapes[left][0], self._step(right))
+            for stop in (min(start + self._step(right), shapes[left][0]),)
         ]
 
     def tasks(self, parts: list[tuple[Rows, list[Array]]], last: bool) -> list[Callable[[], None]]:
@@ -124,7 +143,7 @@ class PairSum(Reduction):
     def _write(self, tile: Tile, sums: Array, n_inputs: int) -> None:
         mean = np.divide(sums, n_inputs, out=sums)
         if tile.left == tile.right:
-            self._write_own(tile.quantity, tile.left, tile.units, mean)
+            self._write_own(tile, mean)
         else:
             self._write_cross(tile.quantity, tile.left, tile.right, tile.units, mean)
 
@@ -140,23 +159,78 @@ class PairSum(Reduction):
         below = matrix[self._own[right], own].reshape(n_out2, n_in2, len(tile), n_in)
         below[...] = tile.transpose(1, 3, 0, 2)
 
-    def _write_own(self, quantity: int, layer: int, chosen: slice, sums: Array) -> None:
+    def _write_own(self, tile: Tile, sums: Array) -> None:
         """Write the pairs o <= p of a layer's own block, with o among the chosen units, and their mirror images."""
-        n_out, n_in = self._shapes[layer]
-        matrix = self._matrices[quantity][(0, 0) if self._cross_layers else (layer, layer)]
+        n_out, n_in = self._shapes[tile.left]
+        matrix = self._matrices[tile.quantity][(0, 0) if self._cross_layers else (tile.left, tile.left)]
         if self._cross_layers:
-            matrix = matrix[self._own[layer], self._own[layer]]
+            matrix = matrix[self._own[tile.left], self._own[tile.left]]
         block = matrix.reshape(n_out, n_in, n_out, n_in)
-        packed = np.empty((n_in, n_in), np.intp)
-        above = np.triu_indices(n_in)
-        packed[above] = packed.T[above] = np.arange(len(above[0]))
-        first = 0
-        for unit in range(chosen.start, chosen.stop):
-            count = n_out - unit
-            square = np.take(sums[first : first + count], packed.ravel(), axis=1).reshape(count, n_in, n_in)
-            block[unit, :, unit:, :] = square.transpose(1, 0, 2)
-            block[unit:, :, unit, :] = square
-            first += count
+        for unit, others, square in squares(tile, sums, n_in):
+            block[unit, :, others, :] = square.transpose(1, 0, 2)
+            block[others, :, unit, :] = square
+
+
+class TileSum(Reduction):
+    """The sums of some tiles only, for a matrix that does not fit in memory; `rectangles` gives what is to be written where."""
+
+    leaf_blocks = 1
+
+    def __init__(self, shapes: Sequence[tuple[int, int]], tiles: Sequence[Tile]) -> None:
+        super().__init__()
+        self._shapes = shapes
+        self._tiles = tiles
+
+    def tasks(self, parts: list[tuple[Rows, list[Array]]], last: bool) -> list[Callable[[], None]]:
+        """Return the tiles."""
+        if not self.totals:
+            self.totals = [0.0] * len(self._tiles)
+        return [partial(self._add, parts, place) for place in range(len(self._tiles))]
+
+    def _add(self, parts: list[tuple[Rows, list[Array]]], place: int) -> None:
+        sums = tile_sums(parts, self._tiles[place])
+        self.totals[place] = np.add(sums, self.totals[place], dtype=np.float64)
+
+    def rectangles(self, n_inputs: int) -> Iterator[tuple[int, int, slice, slice, Array]]:
+        """Yield (layer l, layer m, rows, columns, mean) of every tile and its mirror image; rows and columns of block (l, m)."""
+        for place, tile in enumerate(self._tiles):
+            mean = np.divide(self.totals[place], n_inputs, out=self.totals[place])
+            (_, n_in), (_, n_in2) = self._shapes[tile.left], self._shapes[tile.right]
+            whole = self._whole(tile, mean, n_in, n_in2)
+            rows = slice(tile.units.start * n_in, tile.units.stop * n_in)
+            columns = slice(tile.others.start * n_in2, tile.others.stop * n_in2)
+            yield tile.left, tile.right, rows, columns, whole
+            yield tile.right, tile.left, columns, rows, whole.T
+            self.totals[place] = None
+
+    def _whole(self, tile: Tile, mean: Array, n_in: int, n_in2: int) -> Array:
+        """Return the rectangle of a tile, pairs below the diagonal included."""
+        n_units, n_others = tile.units.stop - tile.units.start, tile.others.stop - tile.others.start
+        if tile.left != tile.right:
+            return mean.reshape(n_units, n_others, n_in, n_in2).transpose(0, 2, 1, 3).reshape(n_units * n_in, -1)
+        whole = np.empty((n_units, n_in, n_others, n_in))
+        for unit, others, square in squares(tile, mean, n_in):
+            own, first = unit - tile.units.start, others.start - tile.others.start
+            whole[own, :, first:, :] = square.transpose(1, 0, 2)
+            # The mirror images that lie among the chosen units themselves.
+            for other in range(others.start, min(others.stop, tile.units.stop)):
+                if unit >= tile.others.start:
+                    whole[other - tile.units.start, :, unit - tile.others.start, :] = square[other - others.start]
+        return whole.reshape(n_units * n_in, -1)
+
+
+def squares(tile: Tile, sums: Array, n_in: int) -> Iterator[tuple[int, slice, Array]]:
+    """Yield (unit o, units p >= o of the tile, their sums over all pairs of inputs) of a tile within a layer, (p, d, q)."""
+    packed = np.empty((n_in, n_in), np.intp)
+    above = np.triu_indices(n_in)
+    packed[above] = packed.T[above] = np.arange(len(above[0]))
+    first = 0
+    for unit in range(tile.units.start, tile.units.stop):
+        others = slice(max(unit, tile.others.start), tile.others.stop)
+        count = max(0, others.stop - others.start)
+        if count:
+            yield unit, others, np.take(sums[first : first + count], packed.ravel(), axis=1).reshape(count, n_in, n_in)
+        first += count
 
 
 def tile_sums(parts: list[tuple[Rows, list[Array]]], tile: Tile) -> Array:
@@ -164,30 +238,28 @@ def tile_sums(parts: list[tuple[Rows, list[Array]]], tile: Tile) -> Array:
     rows = [(of[tile.quantity][tile.left], of[tile.quantity][tile.right]) for of, _ in parts]
     inputs = [(own[tile.left], own[tile.right]) for _, own in parts]
     same = tile.left == tile.right
-    units = _unit_pairs(rows, tile.units, same)
+    units = _unit_pairs(rows, tile.units, tile.others)
     flat = units.reshape(len(units), -1)
-    factor = flat[:, _upper(tile.units, units.shape[2])] if same else flat
+    factor = flat[:, _upper(tile.units, tile.others)] if same else flat
     return _products(factor, inputs, same)
 
 
-def _unit_pairs(rows: list[tuple[Array, Array]], chosen: slice, same: bool) -> Array:
-    """Return R_l' R_m for the chosen units of layer l, (n, chosen, units); within a layer from the first chosen unit on."""
+def _unit_pairs(rows: list[tuple[Array, Array]], chosen: slice, others: slice) -> Array:
+    """Return R_l' R_m for the chosen units of layer l and the others of layer m, (n, chosen, others)."""
     n = sum(len(one) for one, _ in rows)
-    first = chosen.start if same else 0
-    n_right = rows[0][1].shape[2] - first
-    units = np.empty((n, chosen.stop - chosen.start, n_right), rows[0][0].dtype)
+    units = np.empty((n, chosen.stop - chosen.start, others.stop - others.start), rows[0][0].dtype)
     start = 0
     for one, other in rows:
         stop = start + len(one)
-        np.matmul(one[:, :, chosen].transpose(0, 2, 1), other[:, :, first:], out=units[start:stop])
+        np.matmul(one[:, :, chosen].transpose(0, 2, 1), other[:, :, others], out=units[start:stop])
         start = stop
     return units
 
 
-def _upper(chosen: slice, n_right: int) -> NDArray[np.bool_]:
-    """Return which of the pairs (chosen unit, unit from the first chosen one on) have o <= p, flattened."""
-    count = chosen.stop - chosen.start
-    upper: NDArray[np.bool_] = np.arange(n_right)[None, :] >= np.arange(count)[:, None]
+def _upper(chosen: slice, others: slice) -> NDArray[np.bool_]:
+    """Return which of the pairs (chosen unit o, other unit p) have o <= p, flattened."""
+    o, p = np.arange(chosen.start, chosen.stop), np.arange(others.start, others.stop)
+    upper: NDArray[np.bool_] = p >= o[:, None]
     return upper.ravel()
 
 
