@@ -65,7 +65,10 @@ def inverse_information(
     data_labels = None
     if y is not None:
         data_labels = model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
-    R, score, (squares,) = _sums(call, data_labels)
+    estimated = dispersion == "pearson" or (
+        dispersion is None and y is not None and isinstance(model.family, Gaussian) and not robust
+    )
+    R, score, (squares,) = _sums(call, data_labels, estimated)
     inverse = likelihood.inverse_of_triangle(R)
     if hessian == "observed":
         observed: Any = observed_information(call.model, x, y, view="full", **common)
@@ -74,7 +77,7 @@ def inverse_information(
     # Entries of t with a constant sum are one number less.
     n_numbers = call.n_inputs * (model.widths[-1] - model.family.shift_invariant)
     degrees = n_numbers - inverse.rank
-    if dispersion == "pearson" or (dispersion is None and y is not None and isinstance(model.family, Gaussian) and not robust):
+    if estimated:
         checks.residual_degrees(degrees, n_numbers, inverse.rank)
         factor = float(squares) / degrees
     else:
@@ -92,8 +95,8 @@ def triangle_rows(call: Call) -> int:
     return min(512, rows)
 
 
-def _sums(call: Call, data_labels: Any) -> list[Array]:
-    """Return R with R'R the information of all labels, the sum of the scores, and the sum of squared Pearson residuals."""
+def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
+    """Return R with R'R the information of all labels, the sum of the scores, and that of squared Pearson residuals if asked."""
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
@@ -102,6 +105,8 @@ def _sums(call: Call, data_labels: Any) -> list[Array]:
             return [R, np.zeros(call.model.n_params), np.zeros(1)]
         residual = law.residual(data_labels[first_input : first_input + len(x)])
         score = tensors.dense_jacobian(_score_rows(call, passed, residual), passed.inputs)[:, 0].sum(axis=0)
+        if not pearson:
+            return [R, score, np.zeros(1)]
         squares = likelihood.pearson(law, residual, call.model.family.shift_invariant)
         return [R, score, squares.sum(keepdims=True)]
 

@@ -108,6 +108,19 @@ def test_the_observed_information_of_a_fitted_curve():
     np.testing.assert_allclose(found.covariance, np.linalg.inv(H), rtol=1e-8)
 
 
+def test_labels_that_cannot_vary_are_of_no_use_and_no_harm():
+    """Probabilities of exactly 1: nothing can be estimated, and only a dispersion from such labels is refused."""
+    model = fs.MLP([[[800.0, 900.0]]], activation=[], family=fs.families.Bernoulli())
+    x, y = np.ones((3, 1)), np.ones(3)
+    found = ap.asymptotic_covariance(model, x, y)
+    assert not found.estimable.any()
+    assert np.isposinf(found.standard_error).all()
+    assert not found.covariance.any()
+    assert int(found["rank"]) == 0
+    with pytest.raises(ValueError, match="`x` must give results within the range"):
+        ap.asymptotic_covariance(model, x, y, dispersion="pearson")
+
+
 def test_dispersion_and_score_statistic():
     rng = np.random.default_rng(3)
     family = fs.families.Gaussian(2, covariance=[[2.0, 0.3], [0.3, 0.5]])
