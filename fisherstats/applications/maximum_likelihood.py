@@ -15,6 +15,7 @@ from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, functionals
 from fisherstats.closed_form import tensors
 from fisherstats.model import derivatives
+from fisherstats.model.families import Family
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 
@@ -317,8 +318,8 @@ def prediction_intervals(
     -------
     Dataset, dims (input, output)
         ``predictor`` (z), ``predictor_standard_error``, ``predictor_lower``, ``predictor_upper``, and the same of ``mean``.
-        Infinite where not estimable; a mean may be estimable where no output is (softmax). Units of 1, source key
-        ``prediction-interval``.
+        Infinite where not estimable, and so is the end of a mean's interval past the range of the family; a mean may be
+        estimable where no output is (softmax). Units of 1, source key ``prediction-interval``.
 
     Raises
     ------
@@ -361,14 +362,17 @@ def prediction_intervals(
         if z.shape[1] > 1:
             ends = [law.mean - quantile * mean_error, law.mean + quantile * mean_error]
         else:
-            ends = [_mean(lower), _mean(upper)]
+            ends = [_mean(lower, law.h), _mean(upper, law.h)]
         return [z, error, lower, upper, law.mean, mean_error, np.minimum(*ends), np.maximum(*ends)]
 
-    def _mean(z: Array) -> Array:
-        finite = np.isfinite(z)
-        h = np.where(finite, z, 0.0)
+    def _mean(end: Array, natural: Array) -> Array:
+        finite = np.isfinite(end)
+        h = np.where(finite, end, 0.0)
         h = h if link is None else link.evaluate(h, 0)[0]
-        return np.where(finite, call.model.family.at(h).mean, z)
+        known = finite & _has_law(call.model.family, h)[:, None]
+        # Means grow with natural parameters, so the side that an end without a law lies on is known.
+        beyond = np.where(finite, np.where(h > natural, np.inf, -np.inf), end)
+        return np.where(known, call.model.family.at(np.where(known, h, natural)).mean, beyond)
 
     dims = ["input", "output"]
     arrays = call.stack(block, max(16, _PREDICTED_NUMBERS // (model.widths[-1] * model.n_params)), infinite=True)
@@ -379,3 +383,13 @@ def prediction_intervals(
 
 
 _PREDICTED_NUMBERS = 2**20
+
+
+def _has_law(family: Family, h: Array) -> NDArray[np.bool_]:
+    """Return for which rows the family has a law within the range of floating-point numbers."""
+    try:
+        family.at(h)
+    except ValueError:
+        half = len(h) // 2
+        return np.concatenate([_has_law(family, h[:half]), _has_law(family, h[half:])]) if half else np.zeros(1, dtype=bool)
+    return np.ones(len(h), dtype=bool)

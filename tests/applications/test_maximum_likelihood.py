@@ -108,6 +108,23 @@ def test_the_observed_information_of_a_fitted_curve():
     np.testing.assert_allclose(found.covariance, np.linalg.inv(H), rtol=1e-8)
 
 
+@pytest.mark.parametrize("family", [fs.families.Poisson(), fs.families.Exponential(), fs.families.Geometric()])
+def test_the_end_of_an_interval_may_be_past_the_range_of_the_family(family):
+    """Far from all data the outputs may be anything; the intervals of other inputs are what they are without it."""
+    x = np.linspace(-1, 1, 8)[:, None] / 100
+    model = fs.MLP([[[0.5, -1.0]]], activation=[], family=family)
+    y = family.sample(model.natural_parameters(x), 3, 1)[0]
+    at = np.array([[0.01], [40.0], [0.0], [-40.0]])
+    found = ap.prediction_intervals(model, x, y, at)
+    near = ap.prediction_intervals(model, x, y, at[[0, 2]])
+    for name in near.data_vars:
+        np.testing.assert_array_equal(found[name][[0, 2]], near[name])
+        assert np.isfinite(near[name]).all()
+    assert np.isposinf(found.mean_upper[[1, 3]]).all()
+    assert (found.mean_lower <= found["mean"]).all()
+    assert (found["mean"] <= found.mean_upper).all()
+
+
 def test_labels_that_cannot_vary_are_of_no_use_and_no_harm():
     """Probabilities of exactly 1: nothing can be estimated, and only a dispersion from such labels is refused."""
     model = fs.MLP([[[800.0, 900.0]]], activation=[], family=fs.families.Bernoulli())
