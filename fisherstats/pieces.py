@@ -169,7 +169,6 @@ class _Lazy:
 def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
     """Return the lazy result over a dask-backed x."""
     dask = arguments.optional_module("dask", extra="distributed")
-    arguments.optional_module("dask.array", extra="distributed")
     data, input_labels = labels.unlabelled(x)
     arguments.unmasked("x", data)
     lazy = _Lazy(asked, data.shape, data.dtype, input_labels)
@@ -178,7 +177,7 @@ def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
     given = {key: one.fingerprint if isinstance(one, MLP) else one for key, one in asked.given.items()}
     token = dask.base.tokenize(name, given, data.name, input_labels)
     sent = dask.delayed(lazy, name=f"{name}-call-{token}", traverse=False)
-    graph = _Graph(dask, name, token, sent, data, input_labels)
+    graph = _Graph(name, token, sent, data, input_labels)
     if per_input:
         return graph.rows(template, passes)
     known: list[Any] = []
@@ -208,67 +207,89 @@ def _template(lazy: _Lazy, data: Any) -> tuple[Labelled, list[PassShape]]:
 class _Graph:
     """The tasks of one call; their keys name the function, the pass and the inputs."""
 
-    def __init__(self, dask: Any, name: str, token: str, sent: Any, data: Any, input_labels: Any) -> None:
-        self._dask = dask
+    def __init__(self, name: str, token: str, sent: Any, data: Any, input_labels: np.ndarray | None) -> None:
+        self._array = arguments.optional_module("dask.array", extra="distributed")
+        self._graphs = arguments.optional_module("dask.highlevelgraph", extra="distributed")
+        self._delayed = arguments.optional_module("dask.delayed", extra="distributed")
         self._name = name
         self._token = token
         self._sent = sent
         self._data = data
         self._input_labels = input_labels
 
-    def _task(self, function: Callable[..., Any], what: str, *args: Any) -> Any:
-        delayed = self._dask.delayed(function, pure=True, traverse=False)
-        return delayed(*args, dask_key_name=f"{self._name}-{what}-{self._token}")
+    def _key(self, what: str) -> str:
+        return f"{self._name}-{what}-{self._token}"
 
-    def _leaves(self, rows: int) -> list[tuple[int, int, Any]]:
-        """Return (first input, inputs, x) of consecutive pieces of so many rows, whatever the chunks of x are."""
+    def _graph(self, what: str, tasks: dict[Any, tuple[Any, ...]], *needed: Any) -> Any:
+        """Return a graph of one more layer of tasks (function, arguments or keys ...) on top of what it needs."""
+        return self._graphs.HighLevelGraph.from_collections(self._key(what), tasks, dependencies=[self._sent, *needed])
+
+    def _task(self, what: str, task: tuple[Any, ...], *needed: Any) -> Any:
+        return self._delayed.Delayed(self._key(what), self._graph(what, {self._key(what): task}, *needed))
+
+    def _leaves(self, rows: int) -> tuple[Any, list[tuple[int, int, int, Any]]]:
+        """Return x in pieces of so many rows, whatever its chunks are, and (number, first input, inputs, key) of each."""
         cut = self._data.rechunk({0: rows, 1: -1})
         sizes = cut.chunks[0]
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
-        return list(zip(firsts, sizes, cut.to_delayed()[:, 0], strict=True))
+        return cut, [(block, *one, (cut.name, block, 0)) for block, one in enumerate(zip(firsts, sizes, strict=True))]
 
     def totals(self, number: int, shape: PassShape, known: Sequence[Any]) -> Any:
         """Return the task that holds the totals of a pass over all inputs."""
-        pieces = [
-            self._task(_pass, f"pass-{number}-inputs-{first}-to-{first + size - 1}", self._sent, [*known], rows, first, block)
-            for block, (first, size, rows) in enumerate(self._leaves(shape.leaf_rows))
-        ]
+        cut, leaves = self._leaves(shape.leaf_rows)
+        known_keys = [one.key for one in known]
+        pieces = {
+            self._key(f"pass-{number}-inputs-{first}-to-{first + size - 1}"): (
+                _pass,
+                self._sent.key,
+                known_keys,
+                rows,
+                first,
+                block,
+            )
+            for block, first, size, rows in leaves
+        }
+        what, keys = f"pass-{number}-total", list(pieces)
+        tasks: dict[Any, tuple[Any, ...]]
         if shape.joins:
-            return self._task(_joined, f"pass-{number}-joined", pieces)
-        total = pieces[0]
-        for block, piece in enumerate(pieces[1:], start=1):
-            total = self._task(_added, f"pass-{number}-sum-{block}", total, piece)
-        return self._task(_totals_alone, f"pass-{number}-total", total)
+            tasks = {self._key(what): (_joined, keys)}
+        else:
+            sums = [keys[0], *[self._key(f"pass-{number}-sum-{block}") for block in range(1, len(keys))]]
+            tasks = {sums[block]: (_added, sums[block - 1], keys[block]) for block in range(1, len(keys))}
+            tasks[self._key(what)] = (_totals_alone, sums[-1])
+        return self._delayed.Delayed(self._key(what), self._graph(what, {**pieces, **tasks}, cut, *known))
 
     def result(self, template: Labelled, known: Sequence[Any]) -> Labelled:
         """Return the lazy result that is made of the totals of all passes."""
-        array = self._dask.array
-        done = self._task(_finished, "result", self._sent, [*known])
+        done = self._task("result", (_finished, self._sent.key, [one.key for one in known]), *known)
         lazily = {}
         for key, variable in _variables(template).items():
-            value = self._task(_value, f"value-{key[0]}-{key[1]}", done, key)
-            lazily[key] = (variable.dims, array.from_delayed(value, variable.shape, dtype=variable.dtype), variable.attrs)
+            what = f"value-{key[0]}-{key[1]}"
+            graph = self._graph(what, {(self._key(what), *[0] * variable.ndim): (_value, done.key, *key)}, done)
+            chunks = tuple((size,) for size in variable.shape)
+            values = self._array.Array(graph, self._key(what), chunks, dtype=variable.dtype)
+            lazily[key] = (variable.dims, values, variable.attrs)
         return _rebuilt(template, lazily)
 
     def rows(self, template: Labelled, passes: Sequence[PassShape]) -> Labelled:
         """Return the lazy result that has a chunk of rows per piece of inputs."""
-        array = self._dask.array
         kept = {key: one for key, one in _variables(template).items() if "input" in one.dims}
         bytes_per_input = sum(one.nbytes // one.sizes["input"] for one in kept.values())
-        pieces = self._leaves(_chunk_rows(passes, bytes_per_input))
-        done = [
-            self._task(_rows, f"inputs-{first}-to-{first + size - 1}", self._sent, rows, first, block)
-            for block, (first, size, rows) in enumerate(pieces)
-        ]
+        cut, leaves = self._leaves(_chunk_rows(passes, bytes_per_input))
+        done = {
+            self._key(f"inputs-{first}-to-{first + size - 1}"): (_rows, self._sent.key, rows, first, block)
+            for block, first, size, rows in leaves
+        }
         lazily = {}
         for key, variable in kept.items():
-            axis = variable.dims.index("input")
-            chunks = []
-            for one, (first, size, _) in zip(done, pieces, strict=True):
-                value = self._task(_value, f"value-{key[0]}-{key[1]}-inputs-{first}", one, key)
-                shape = (*variable.shape[:axis], size, *variable.shape[axis + 1 :])
-                chunks.append(array.from_delayed(value, shape, dtype=variable.dtype))
-            lazily[key] = (variable.dims, array.concatenate(chunks, axis=axis), variable.attrs)
+            what, axis = f"value-{key[0]}-{key[1]}", variable.dims.index("input")
+            after = [0] * (variable.ndim - axis - 1)
+            tasks = {(self._key(what), *[0] * axis, block, *after): (_value, one, *key) for block, one in enumerate(done)}
+            chunks = [(size,) for size in variable.shape]
+            chunks[axis] = cut.chunks[0]
+            graph = self._graph(what, {**done, **tasks}, cut)
+            values = self._array.Array(graph, self._key(what), tuple(chunks), dtype=variable.dtype)
+            lazily[key] = (variable.dims, values, variable.attrs)
         inputs_of_x = np.arange(self._data.shape[0]) if self._input_labels is None else self._input_labels
         return _rebuilt(template, lazily, inputs_of_x)
 
@@ -315,8 +336,8 @@ def _finished(lazy: _Lazy, known: list[list[Any]]) -> Any:
         return lazy.asked.of(lazy.part(None, 0, lazy.shape[0], Passes(known)))
 
 
-def _value(result: Labelled, key: tuple[str, str]) -> np.ndarray:
-    return _variables(result)[key].to_numpy()
+def _value(result: Labelled, node: str, name: str) -> np.ndarray:
+    return _variables(result)[node, name].to_numpy()
 
 
 # --- taking labelled results apart ---------------------------------------------------------------------------------------------
