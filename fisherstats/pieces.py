@@ -56,6 +56,8 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
             del given["x"]
             if isinstance(given.get("rng"), np.random.Generator):
                 given["rng"] = arguments.seed_sequence(given["rng"])
+            if hasattr(given.get("y"), "__dask_graph__"):
+                given["y"] = given["y"].compute()  # once, and not in every task
             asked = _Asked(call, given)
             if not lazy:
                 return cast(R, _over_batches(asked, cast(Iterable[Any], x)))

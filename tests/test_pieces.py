@@ -137,6 +137,21 @@ def test_single_precision_and_labels_of_inputs_are_kept(model, x):
         xr.testing.assert_identical(result.compute(), expected)
 
 
+def test_lazy_labels_are_read_once(model, x):
+    read = []
+
+    def note(block):
+        read.append(len(block))
+        return block
+
+    y = dask.array.from_array(Y, chunks=200).map_blocks(note, dtype=Y.dtype, meta=np.empty(0, Y.dtype))
+    for labels in (y, xr.DataArray(y, dims="input")):
+        read.clear()
+        result = fs.empirical_fisher(model, chunked(x, 70), labels)
+        xr.testing.assert_identical(result.compute(scheduler="sync"), fs.empirical_fisher(model, x, Y))
+        assert read == [200, 200, 200]
+
+
 def test_nothing_is_read_before_the_result_is_asked_for(model, x):
     def fail(block):
         raise OSError("the disk is gone")
