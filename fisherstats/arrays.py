@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 from scipy import special
 
 __all__ = [
+    "all_held",
     "as_array",
     "common_dtype",
-    "first_failure",
+    "device_numbers",
+    "double",
+    "gpu_array",
     "gpu_status",
     "holds",
     "identity",
@@ -69,6 +72,11 @@ def like(array: Any, other: Any) -> Any:
     return array if isinstance(other, np.ndarray) or on_device(array) else np.asarray(array, like=other)
 
 
+def double(array: Any) -> Any:
+    """Return an array in float64."""
+    return array.astype(np.float64, copy=False)
+
+
 def identity(size: int, other: Any) -> Any:
     """Return the identity matrix where `other` lives, in its precision."""
     return like(np.eye(size, dtype=other.dtype), other)
@@ -78,6 +86,11 @@ def zeta(order: int, x: Any) -> Any:
     """Return Hurwitz' zeta function; scipy's does not look at numpy's protocols, as its other functions do."""
     library = importlib.import_module("cupyx.scipy.special") if on_device(x) else special
     return library.zeta(order, x)
+
+
+def device_numbers(other: Any) -> int:
+    """Return how many float64 numbers the memory of the device holds where `other` lives."""
+    return int(other.device.mem_info[1]) // 8
 
 
 _notes: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("notes", default=None)
@@ -107,14 +120,17 @@ def noted_checks() -> Iterator[list[Any]]:
         _notes.reset(token)
 
 
-def first_failure(noted: Sequence[Sequence[Any]]) -> int | None:
-    """Return which is the first of several lists of noted conditions that holds one that is false; waits for the device once."""
-    owners = [number for number, conditions in enumerate(noted) for _ in conditions]
-    if not owners:
-        return None
-    together = on_host(np.stack([condition for conditions in noted for condition in conditions]))
-    failed = np.flatnonzero(~together)
-    return owners[int(failed[0])] if len(failed) else None
+def all_held(noted: Sequence[Any]) -> bool:
+    """Return whether all noted conditions held; waits for the device once."""
+    return not noted or bool(on_host(np.stack(noted)).all())
+
+
+@functools.cache
+def gpu_array() -> Any:
+    """Return an empty array of the device that cupy uses."""
+    import cupy
+
+    return cupy.empty(0)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats import __version__, engines, labels, streaming
-from fisherstats.arrays import common_dtype
+from fisherstats.arrays import common_dtype, device_numbers, on_host
 from fisherstats.checks import arguments, capacity, inputs, networks
 from fisherstats.closed_form import assembly, kronecker, pairs, relative
 from fisherstats.model import derivatives
@@ -29,6 +29,12 @@ DENSE_ROWS = 256
 """Inputs in a block of dense work."""
 
 _DENSE_GROUP = 2048
+
+_DEVICE_ROWS = 2**17
+"""Inputs in a block on a device, which a single large product keeps busy."""
+
+_DEVICE_SHARE = 64
+"""The largest array of a block takes at most this part of the memory of a device."""
 
 
 def _overflowing() -> np.errstate:
@@ -100,13 +106,14 @@ class Call:
         `shapes` are those of other parameters than the weights.
         """
         total = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
-        if second_order and self.model.n_layers > 2:
+        if second_order and self.model.n_layers > 2 and self.rows.device is None:
             rows = 2 * streaming.STREAM_ROWS
             self._reduce(block, total, rows, _GROUPED_ROWS // rows)
             results = [np.divide(one, self.n_inputs, out=one) for one in total.totals]
             inputs.finite_results(results, self.rows.dtype, infinite)
         else:
-            results = self.mean(lambda x, first: total.of_block(*block(x, first)), self.block_rows(preferred), infinite=infinite)
+            rows = self.block_rows(preferred, second_order and self.rows.device is not None)
+            results = self.mean(lambda x, first: total.of_block(*block(x, first)), rows, infinite=infinite)
         return [result.astype(self.rows.dtype, copy=False) for result in results]
 
     def _reduce(self, block: BlockFunction, total: streaming.Reduction, rows: int, group: int) -> None:
@@ -115,7 +122,8 @@ class Call:
 
     def pair_mean(self, block: BlockFunction, cross_layers: bool, n_quantities: int = 1) -> list[dict[tuple[int, int], Array]]:
         """Return the mean over inputs of matrices given by rows of unit factors, see `pairs.PairSum`."""
-        total = pairs.PairSum(self._shapes(), n_quantities, cross_layers, self.rows.dtype)
+        tiles = {} if self.rows.device is None else {"tile_pairs": pairs.DEVICE_PAIRS}
+        total = pairs.PairSum(self._shapes(), n_quantities, cross_layers, self.rows.dtype, **tiles)
         self._dense(block, total)
         found = total.finish(self.n_inputs)
         for blocks in found:
@@ -150,7 +158,9 @@ class Call:
 
     def _dense(self, block: BlockFunction, total: streaming.Reduction) -> None:
         rows = self.block_rows(DENSE_ROWS)
-        self._reduce(block, total, rows, _DENSE_GROUP // rows)
+        if self.rows.device is not None:
+            rows = min(rows, self._device_rows(pairs.DEVICE_PAIRS))
+        self._reduce(block, total, rows, max(1, _DENSE_GROUP // rows))
 
     def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> list[Array]:
         """Return the mean over inputs, or one row per input; in the precision of the call."""
@@ -183,7 +193,7 @@ class Call:
 
     def of(self, model: MLP, name: str) -> Call:
         """Return this call for another network, in the same precision."""
-        return replace(self, model=model.as_dtype(self.rows.dtype), name=name)
+        return replace(self, model=model.as_dtype(self.rows.dtype).beside(self.engine.device), name=name)
 
     def refuse_kinks(self, passed: Forward, on_kink: str, first_input: int) -> None:
         """Require twice differentiable activations at every pre-activation of the block, unless told to ignore kinks."""
@@ -197,7 +207,13 @@ class Call:
         numbers = self.model.widths[-1] * max(self.model.widths)
         if second_order and self.model.n_layers > 2:
             numbers = max(numbers, widest**2)
+        if self.rows.device is not None:
+            return self._device_rows(numbers)
         return streaming.block_rows(numbers, preferred)
+
+    def _device_rows(self, numbers: int) -> int:
+        """Return the rows per block on a device: the most that leave its memory to what is made of them."""
+        return streaming.block_rows(numbers, _DEVICE_ROWS, device_numbers(self.rows.device) // _DEVICE_SHARE)
 
     def input_coordinate(self) -> dict[str, Any]:
         """Return the coordinate of the inputs: the user's labels where x carries them."""
@@ -226,21 +242,37 @@ class Call:
         }
 
 
-def prepare(model: Any, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False) -> Call:
-    """Check model, x and the common keywords; nothing is computed before all of them are accepted."""
+def prepare(
+    model: Any,
+    x: Any,
+    *,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+    host_only: bool = False,
+) -> Call:
+    """Check model, x and the common keywords; nothing is computed before all of them are accepted.
+
+    An x on a device stays there if the engine is that of the device, unless the work is for the host only.
+    """
     networks.model_object(model, MLP)
     source, input_labels = (x, x.input_labels) if isinstance(x, Part) else labels.unlabelled(x)
     if not isinstance(source, Part) and not inputs.read_by_slices(source):
         source = arguments.array_like("x", source)
     inputs.input_matrix(tuple(source.shape), source.dtype, model.widths[0])
     arguments.unmasked("x", source)
-    chosen = engines.resolve(engine, model.family.labels_are_classes)
+    chosen = engines.resolve(engine, model.family.labels_are_classes, None if host_only else source)
+    if chosen.device is None:
+        source = on_host(source)
+    else:
+        networks.runs_on_device(model.family, model.activations)
     if num_threads is not None:
         arguments.positive_integer("num_threads", num_threads)
     arguments.boolean("progress", progress)
     dtype = common_dtype(model.weights[0], source)
     rows = Rows.of_part(source, dtype) if isinstance(source, Part) else _rows(source, dtype)
-    return Call(model.as_dtype(dtype), rows, input_labels, chosen, num_threads, progress)
+    rows.device = chosen.device
+    return Call(model.as_dtype(dtype).beside(chosen.device), rows, input_labels, chosen, num_threads, progress)
 
 
 def _rows(source: Any, dtype: np.dtype[np.floating]) -> Rows:

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels
+from fisherstats.arrays import double, identity
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, capacity
 from fisherstats.closed_form import assembly, norms, tensors
@@ -104,7 +105,7 @@ def estimator_covariance(
         passed, law, G, hessian = _second_order(call, x, first_input, on_kink, estimator != "score")
         jacobian = tensors.dense_jacobian(G, passed.inputs)
         hessians = None if hessian is None else tensors.dense_hessians(hessian, passed.inputs, slices)
-        return [np.asarray(tensors.covariance_sum(law, jacobian, hessians, estimator), np.float64)]
+        return [double(tensors.covariance_sum(law, jacobian, hessians, estimator))]
 
     (mean,) = call.mean(block, 16)
     values = (mean / (call.n_inputs * n_draws)).reshape((n_params,) * 4).astype(call.rows.dtype, copy=False)
@@ -417,7 +418,7 @@ def _second_order(
     if not with_blocks:
         return passed, law, G, None
     n, outputs = passed.natural.shape
-    every = np.broadcast_to(np.eye(outputs, dtype=passed.natural.dtype), (n, outputs, outputs))
+    every = np.broadcast_to(identity(outputs, passed.natural), (n, outputs, outputs))
     return passed, law, G, derivatives.hessian_blocks(call.model, passed, G, every)
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, views
+from fisherstats.arrays import like
 from fisherstats.checks import arguments, distributions, inputs
 from fisherstats.closed_form import assembly, covariance, empirical, fisher
 from fisherstats.model import derivatives
@@ -219,7 +220,7 @@ def bias_signature(
 
     def block(x: Array, first_input: int) -> list[Any]:
         _, law = call.pass_through(x, first_input)
-        eigenvalues = empirical.bias_eigenvalues(law, law.residual(data_labels[first_input : first_input + len(x)]))
+        eigenvalues = empirical.bias_eigenvalues(law, law.residual(like(data_labels[first_input : first_input + len(x)], law.h)))
         return [*empirical.signs(eigenvalues), eigenvalues[:, 0], eigenvalues[:, -1]]
 
     keys = ("bias_positive", "bias_negative", "bias_zero", "bias_smallest", "bias_largest")

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, monte_carlo, views
+from fisherstats.arrays import identity
 from fisherstats.checks import arguments
 from fisherstats.checks import probes as probe_checks
 from fisherstats.closed_form import covariance, entry_variances, fisher, probes
@@ -181,7 +182,7 @@ def estimate_fisher(
             variances["score"] = entry_variances.score_entry_variances(law, G, passed.inputs, pairs, per_input)
         if with_hessian:
             n, outputs = passed.natural.shape
-            every = np.broadcast_to(np.eye(outputs, dtype=passed.natural.dtype), (n, outputs, outputs))
+            every = np.broadcast_to(identity(outputs, passed.natural), (n, outputs, outputs))
             hessian = derivatives.hessian_blocks(call.model, passed, G, every, full)
             variances["hessian"] = entry_variances.hessian_entry_variances(law, passed.inputs, hessian, pairs, per_input)
         return [*found, *[variances[one] for one in chosen]]

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, views
+from fisherstats.arrays import double
 from fisherstats.checks import bounds as checks
 from fisherstats.closed_form import assembly, family_bounds, fisher
 from fisherstats.closed_form.family_bounds import STATEMENTS, TENSORS
@@ -151,7 +152,7 @@ def input_variance_bounds(
         information = fisher.unit_factors(law, G)
         largest = information_extremes(law)[1][:, None]
         norms = [np.einsum("nto,nto->no", G_l, G_l) * largest for G_l in G]
-        squares = [[np.square(np.asarray(one, np.float64)) for one in factors] for factors in (information, norms)]
+        squares = [[np.square(double(one)) for one in factors] for factors in (information, norms)]
         sums = [assembly.diagonal(one, passed.inputs, 4, call.sizes, False) for one in squares]
         return [*assembly.moments_over_inputs(information, passed.inputs, 2), *sums]
 

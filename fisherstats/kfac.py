@@ -81,7 +81,7 @@ def kfac_error(
     array([0.276])
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
-    n_layers, size = call.model.n_layers, call.block_rows()
+    n_layers = call.model.n_layers
     numbers = sum((matrix.shape[1] + call.model.widths[-1] * matrix.shape[0]) for matrix in call.model.weights)
     call.fits("`kfac_error`", call.n_inputs * numbers, 1, "use fewer inputs.")
 
@@ -89,7 +89,7 @@ def kfac_error(
         passed, law = call.pass_through(x, first_input)
         return [*passed.inputs, *fisher.root_rows(call.model, passed, law)]
 
-    gathered = call.stack(gather, size)
+    gathered = call.stack(gather, call.block_rows())
     inputs, rows = gathered[:n_layers], gathered[n_layers:]
     again = _over(call, inputs[0])
 
@@ -98,6 +98,8 @@ def kfac_error(
         return [[one[part] for one in rows]], [one[part] for one in inputs]
 
     A, G = (list(factors.values()) for factors in again.kronecker_mean(held))
+
+    size = again.block_rows()
 
     def pairs(x: Array, first_input: int) -> list[Array]:
         arrays = zip(rows, inputs, A, G, strict=True)

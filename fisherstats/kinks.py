@@ -69,7 +69,7 @@ def kink_report(
     >>> report.input.values, report.layer.values, report.unit.values
     (array([1]), array([0]), array([0]))
     """
-    call = calls.prepare(model, x, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, num_threads=num_threads, progress=progress, host_only=True)
     tolerance = arguments.non_negative_number("tolerance", tolerance)
     kinks = [np.asarray(activation.kinks, dtype=call.rows.dtype) for activation in call.model.activations]
 

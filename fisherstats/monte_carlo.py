@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import identity, like, on_device, on_host
 from fisherstats.model.families import Draw, Family, Law, MatrixRoot, SecondMoment
-from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.categorical import CategoricalLaw, WeightedClasses
 from fisherstats.model.families.draws import class_counts
 from fisherstats.streaming import STREAM_ROWS
 
@@ -34,6 +35,8 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
     `first_input` must be a multiple of `STREAM_ROWS`. The means come from the same labels; what is really drawn (counts, a
     Wishart matrix, sums, labels) is the family's matter.
     """
+    if on_device(law.h):
+        return _moved(draw(family, family.at(on_host(law.h)), seed, first_input, n_draws, second_moment), law)
     if isinstance(law, CategoricalLaw):
 
         def sample(totals: NDArray[np.int64], p: Array) -> NDArray[np.int64]:
@@ -47,6 +50,16 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
     mean = np.concatenate([group.mean for group in groups])[: len(law.h)]
     roots = [group.second.root for group in groups if isinstance(group.second, MatrixRoot)]
     return Draw(mean, MatrixRoot(np.concatenate(roots)[: len(law.h)]) if second_moment else None)
+
+
+def _moved(drawn: Draw, law: Law) -> Draw:
+    """Return what was drawn on the host beside the law on the device that it was drawn for."""
+    second = drawn.second
+    if isinstance(second, WeightedClasses) and isinstance(law, CategoricalLaw):
+        second = WeightedClasses(law, like(second.weights, law.h))
+    elif isinstance(second, MatrixRoot):
+        second = MatrixRoot(like(second.root, law.h))
+    return Draw(like(drawn.mean, law.h), second)
 
 
 def _groups(
@@ -72,12 +85,13 @@ def residuals(family: Family, law: Law, seed: np.random.SeedSequence, first_inpu
     `first_input` must be a multiple of `STREAM_ROWS`.
     """
     drawn = []
-    for generator, h, _ in _groups(law.h, seed, first_input, 1 + len(PROBES)):
+    for generator, h, _ in _groups(on_host(law.h), seed, first_input, 1 + len(PROBES)):
         y = np.moveaxis(family.sample(h, generator, n_draws), 0, 1)
         repeated = np.repeat(h, n_draws, axis=0)
         y = family.check_labels(y.reshape(len(repeated), *y.shape[2:]), len(repeated))
         drawn.append(family.at(repeated).residual(y).reshape(len(h), n_draws, -1))
-    return np.concatenate(drawn)[: len(law.h)]
+    labels: Array = like(np.concatenate(drawn)[: len(law.h)], law.h)
+    return labels
 
 
 def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, estimator: str) -> SecondMoment:
@@ -87,12 +101,12 @@ def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draw
     apart from those of the labels, and `first_input` must be a multiple of `STREAM_ROWS`.
     """
     n, outputs = law.h.shape
-    root = law.rows(np.broadcast_to(np.eye(outputs, dtype=law.h.dtype), (n, outputs, outputs)))
+    root = on_host(law.rows(np.broadcast_to(identity(outputs, law.h), (n, outputs, outputs))))
     word = 1 + PROBES.index(estimator)
     groups = [
         _probed(generator, rows, n_draws, estimator == PROBES[0]) for generator, rows, _ in _groups(root, seed, first_input, word)
     ]
-    return MatrixRoot(np.concatenate(groups)[:n])
+    return MatrixRoot(like(np.concatenate(groups)[:n], law.h))
 
 
 def _probed(generator: np.random.Generator, root: Array, n_draws: int, gaussian: bool) -> Array:

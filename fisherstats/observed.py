@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, views
+from fisherstats.arrays import like
 from fisherstats.checks import arguments
 from fisherstats.closed_form import covariance, fisher, observed
 from fisherstats.model import derivatives
@@ -98,7 +99,7 @@ def observed_information(
     def at_labels(x: Array, first_input: int) -> tuple[Any, ...]:
         passed, law = call.pass_through(x, first_input, order=2)
         call.refuse_kinks(passed, on_kink, first_input)
-        residual = law.residual(data_labels[first_input : first_input + len(x)])
+        residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         return passed, law, derivatives.jacobians(call.model, passed), residual
 
     def diagonal(x: Array, first_input: int) -> list[Any]:

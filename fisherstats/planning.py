@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, views
+from fisherstats.arrays import double
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.closed_form import assembly, covariance, fisher
@@ -178,10 +179,10 @@ def _moments(call: Call, level: str, on_kink: str, with_spread: bool) -> tuple[A
             return [assembly.diagonal(units, passed.inputs, 2, call.sizes, False), *sums]
         groups = covariance.layer_groups(G, S, passed.inputs, call.sizes, level == "trace")
         information, *moments = covariance.group_moments(law, groups)
-        sums = [np.asarray(one, np.float64).sum(axis=0) for one in moments[:2]]
+        sums = [double(one).sum(axis=0) for one in moments[:2]]
         if with_spread:
             return [*assembly.moments_of_values(information), *sums]
-        return [np.asarray(information, np.float64).sum(axis=0), *sums]
+        return [double(information).sum(axis=0), *sums]
 
     rows = call.block_rows(second_order=True)
     if not with_spread:

@@ -158,13 +158,13 @@ def _information(call: Call) -> Array:
 
 def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: str, on_kink: str) -> list[Array]:
     """Return the mean over inputs of variance and bias for one label."""
-    basis = spectrum.vectors
     n_params, outputs = call.model.n_params, call.model.widths[-1]
 
     def score(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
         jacobian = tensors.dense_jacobian(derivatives.jacobians(call.model, passed), passed.inputs)
-        return functional.moments(spectrum, ScoreFluctuation(law, np.matmul(jacobian, basis)))
+        there = spectrum.beside(jacobian)
+        return functional.moments(there, ScoreFluctuation(law, np.matmul(jacobian, there.vectors)))
 
     def hessian(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input, order=2)
@@ -172,7 +172,8 @@ def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: 
         G = derivatives.jacobians(call.model, passed)
         blocks = derivatives.hessian_blocks(call.model, passed, G, tensors.information_root(law))
         roots = tensors.dense_hessians(blocks, passed.inputs, call.model.layer_slices())
-        return functional.moments(spectrum, HessianFluctuation(np.matmul(basis.T, np.matmul(roots, basis))))
+        there = spectrum.beside(roots)
+        return functional.moments(there, HessianFluctuation(np.matmul(there.vectors.T, np.matmul(roots, there.vectors))))
 
     if estimator == "score":
         return call.mean(score, streaming.block_rows(max(n_params * outputs, outputs**4)))

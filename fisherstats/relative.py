@@ -256,7 +256,7 @@ def subsystem_metric(
         # The lower part of a network that hands its response on.
         onward = np.eye(n_outputs, n_outputs + 1, dtype=common_dtype(*matrices))
         model = MLP([*matrices, onward], activation=chosen, family=Gaussian(n_outputs))
-    call = calls.prepare(model, x, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, num_threads=num_threads, progress=progress, host_only=True)
     size, above = matrices[0].size, len(matrices) - 1
     remedy = "use per_input=False, or relative_fisher for the metrics of single neurons."
     call.fits("`subsystem_metric`", size**2 * (call.n_present if per_input else 1), 1, remedy)

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels, streaming
+from fisherstats.arrays import double, identity
 from fisherstats.calls import Call
 from fisherstats.checks import arguments
 from fisherstats.checks import bounds as checks
@@ -374,7 +375,7 @@ def _with_hessians(call: Call, x: Array, first_input: int, on_kink: str) -> tupl
     call.refuse_kinks(passed, on_kink, first_input)
     G = derivatives.jacobians(call.model, passed)
     n, outputs = passed.natural.shape
-    every = np.broadcast_to(np.eye(outputs, dtype=passed.natural.dtype), (n, outputs, outputs))
+    every = np.broadcast_to(identity(outputs, passed.natural), (n, outputs, outputs))
     return passed, law, G, derivatives.hessian_blocks(call.model, passed, G, every)
 
 
@@ -387,10 +388,10 @@ def _over_inputs(call: Call, block: streaming.BlockFunction, rows: int, per_inpu
 
 def _summed(factors: Sequence[Array | None], inputs: Sequence[Array], exponent: int) -> Array:
     """Return the sum over parameters of f_l[o] hbar_l[d]^exponent, (n,)."""
-    total = np.zeros(len(inputs[0]))
+    total = np.zeros_like(inputs[0], dtype=np.float64, shape=len(inputs[0]))
     for factor, h_bar in zip(factors, inputs, strict=True):
         if factor is not None:
-            total += factor.sum(axis=1, dtype=np.float64) * (np.asarray(h_bar, np.float64) ** exponent).sum(axis=1)
+            total += factor.sum(axis=1, dtype=np.float64) * (double(h_bar) ** exponent).sum(axis=1)
     return total
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, views
+from fisherstats.arrays import double
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.closed_form import assembly, covariance, fisher, probes
@@ -226,7 +227,7 @@ class _Asked:
             if self.per_input:
                 return [information, *values]
             spread = assembly.moments_of_values(information)
-            return [*spread, *[np.asarray(value, np.float64).sum(axis=0) for value in values]]
+            return [*spread, *[double(value).sum(axis=0) for value in values]]
 
         results = self.by_design(block, grouped=True)
         return {name: array[..., 0] for name, array in results.items()} if whole_model else results

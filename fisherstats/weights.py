@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import __version__, calls, labels
+from fisherstats.arrays import identity
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, networks
 from fisherstats.closed_form import norms, tensor_bounds
@@ -252,11 +253,11 @@ def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on
         call.refuse_kinks(passed, on_kink, first_input)
         G = derivatives.jacobians(call.model, passed)
         n = len(x)
-        every = np.broadcast_to(np.eye(outputs, dtype=x.dtype), (n, outputs, outputs))
+        every = np.broadcast_to(identity(outputs, x), (n, outputs, outputs))
         hessian = derivatives.hessian_blocks(call.model, passed, G, every)
         first = np.stack([closed.derivative_norms(one) for one in norms.own_layer_products(G, passed.inputs)], axis=2)
         products = norms.own_pair_products(hessian, passed.inputs)
-        second = np.zeros((n, 2, len(G), len(G)))
+        second = np.zeros_like(x, dtype=np.float64, shape=(n, 2, len(G), len(G)))
         for (left, right), product in products.items():
             second[:, :, left, right] = second[:, :, right, left] = closed.derivative_norms(product)
         bounds = closed.weight_bounds(_suprema(call.model, passed), widths, kernel_norms, passed.inputs)

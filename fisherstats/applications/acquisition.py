@@ -114,7 +114,7 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
             return found
         if seed is not None:
             lengths = uses.gradient_lengths(monte_carlo.residuals(family, law, seed, first_input, n_draws), G, passed.inputs)
-            error = lengths.std(axis=1, ddof=1) / np.sqrt(n_draws) if n_draws > 1 else np.full(len(x), np.inf)
+            error = lengths.std(axis=1, ddof=1) / np.sqrt(n_draws) if n_draws > 1 else np.full_like(lengths, np.inf, shape=len(x))
             return [*found, lengths.mean(axis=1), error]
         support, absolute = label_support.enumerated(family, law), label_support.mean_absolute_residual(family, law)
         if support is not None:
@@ -122,8 +122,8 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
             mean = np.einsum("nk,nk->n", np.exp(log_prob), uses.gradient_lengths(residuals, G, passed.inputs))
         else:
             absolute = checks.exact_norm(absolute, family.name)
-            mean = absolute * uses.gradient_lengths(np.ones((len(x), 1, 1), x.dtype), G, passed.inputs)[:, 0]
-        return [*found, mean, np.zeros(len(x))]
+            mean = absolute * uses.gradient_lengths(np.ones_like(x, shape=(len(x), 1, 1)), G, passed.inputs)[:, 0]
+        return [*found, mean, np.zeros_like(mean)]
 
     widest = max(call.model.widths)
     rows = streaming.block_rows(max(n_draws, call.model.widths[-1] + 1) * widest)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels
+from fisherstats.arrays import like
 from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, networks
@@ -103,7 +104,7 @@ def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
         R = likelihood.triangle(fisher.root_rows(call.model, passed, law), passed.inputs)
         if data_labels is None:
             return [R, np.zeros(call.model.n_params), np.zeros(1)]
-        residual = law.residual(data_labels[first_input : first_input + len(x)])
+        residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         score = tensors.dense_jacobian(_score_rows(call, passed, residual), passed.inputs)[:, 0].sum(axis=0)
         if not pearson:
             return [R, score, np.zeros(1)]
@@ -122,9 +123,9 @@ def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Array:
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        residual = law.residual(data_labels[first_input : first_input + len(x)])
+        residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         scores = tensors.dense_jacobian(_score_rows(call, passed, residual), passed.inputs)[:, 0]
-        return [likelihood.triangle_of(scores @ inverse.root)]
+        return [likelihood.triangle_of(scores @ like(inverse.root, scores))]
 
     (R,) = call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
     root: Array = inverse.root @ R.T

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels
+from fisherstats.arrays import like
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, inputs, networks
 from fisherstats.closed_form import uses
@@ -363,7 +364,7 @@ def consolidation_penalty(
             return [exact, exact, law.quadratic_variance(A)]
         if data_labels is None:
             return [exact, exact, np.zeros_like(exact)]
-        r = law.residual(data_labels[first_input : first_input + len(x)])
+        r = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         return [exact, np.einsum("nt,nts,ns->n", r, A, r), np.zeros_like(exact)]
 
     stacked = call.stack(block, call.block_rows(second_order=curved))

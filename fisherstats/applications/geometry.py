@@ -11,6 +11,7 @@ from scipy.sparse.linalg import eigsh
 
 from fisherstats import labels
 from fisherstats.applications.asymptotics import double_call, triangle_rows
+from fisherstats.arrays import on_host
 from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, functionals, networks
@@ -107,7 +108,7 @@ def length_element(
 
 def _moved(model: MLP, step: Array) -> MLP:
     parts = [step[piece].reshape(matrix.shape) for piece, matrix in zip(model.layer_slices(), model.weights, strict=True)]
-    weights = [matrix + part for matrix, part in zip(model.weights, parts, strict=True)]
+    weights = [on_host(matrix) + part for matrix, part in zip(model.weights, parts, strict=True)]
     return MLP(weights, activation=model.activations, family=model.family)
 
 

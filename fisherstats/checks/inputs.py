@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import holds, on_device, on_host
 from fisherstats.checks.arguments import positive_integer, positive_number, real_dtype, shown
 from fisherstats.errors import AssumptionError
 
@@ -104,7 +106,9 @@ def read_by_slices(x: Any) -> bool:
     """Return whether x is an array whose rows are read by slicing, block by block: in memory, on disk or lazy."""
     if isinstance(x, np.ndarray):
         return type(x) in (np.ndarray, np.memmap)
-    if hasattr(x, "__cuda_array_interface__") or hasattr(x, "toarray"):  # on a device, or sparse
+    if on_device(x):
+        return True
+    if hasattr(x, "__cuda_array_interface__") or hasattr(x, "toarray"):  # of another library for devices, or sparse
         return False
     return isinstance(getattr(x, "dtype", None), np.dtype) and hasattr(x, "shape") and hasattr(x, "__getitem__")
 
@@ -179,7 +183,8 @@ def naming_block(block: int, first_input: int, n_inputs: int) -> Iterator[None]:
 def finite_block(block: NDArray[np.floating], first_input: int) -> None:
     """Require finite numbers, and name the first that is not."""
     finite = np.isfinite(block)
-    if not finite.all():
+    if not holds(finite):
+        block, finite = on_host(block), on_host(finite)
         row, column = (int(i) for i in np.argwhere(~finite)[0])
         raise ValueError(
             f"`x` must be finite, got {block[row, column]} at index ({first_input + row}, {column}); remove or impute it "
@@ -193,7 +198,8 @@ def finite_pass(
     """Require everything from the first pre-activation to the natural parameters to stay within the float range."""
     for layer, values in enumerate([*pre_activations, natural]):
         finite = np.isfinite(values)
-        if not finite.all():
+        if not holds(finite):
+            values, finite = on_host(values), on_host(finite)
             row, unit = (int(i) for i in np.argwhere(~finite)[0])
             last = layer == len(pre_activations)
             what = "natural parameters" if last else "pre-activations"
@@ -236,8 +242,9 @@ def kink_free(
     for layer, (values, points, name) in enumerate(zip(pre_activations, kinks, names, strict=True)):
         if not points:
             continue
-        at_kink = np.isin(values, np.asarray(points, dtype=values.dtype))
-        if at_kink.any():
+        smooth = functools.reduce(np.logical_and, [values != values.dtype.type(point) for point in points])
+        if not holds(smooth):
+            values, at_kink = on_host(values), ~on_host(smooth)
             row, unit = (int(i) for i in np.argwhere(at_kink)[0])
             raise AssumptionError(
                 f"The Hessian estimator needs the network to be twice differentiable in the parameters (Soen & Sun 2021, "

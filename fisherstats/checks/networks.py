@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.checks.arguments import positive_integer, real_array, shown
+from fisherstats.errors import EngineUnavailable
 
 __all__ = [
     "activation_count",
@@ -17,6 +18,7 @@ __all__ = [
     "frozen",
     "layer_index",
     "model_object",
+    "runs_on_device",
     "weight_matrices",
     "widths",
 ]
@@ -123,3 +125,15 @@ def frozen(name: str) -> NoReturn:
     raise AttributeError(
         f"`{name}` cannot be set: an MLP is frozen; build another with MLP(weights, activation=..., family=...)."
     )
+
+
+def runs_on_device(family: Any, activations: Sequence[Any]) -> None:
+    """Require the package's own family and activations: functions that users write are for arrays of the host."""
+    kinds = [("family", type(one).__module__, one.name) for one in (family, *getattr(family, "families", ()))]
+    kinds += [("activation", one.formula.__module__, one.name) for one in activations]
+    for kind, module, name in kinds:
+        if not module.startswith("fisherstats.model."):
+            raise EngineUnavailable(
+                f"`engine='cupy'` computes with the families and activations of the package, got the {kind} {name!r}, whose "
+                "functions are written for arrays of the host; use engine='numpy' and an `x` on the host."
+            )

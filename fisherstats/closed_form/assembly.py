@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import double
 from fisherstats.streaming import Reduction
 
 __all__ = [
@@ -73,7 +74,7 @@ class DiagonalSum(Reduction):
 
     def of_block(self, quantities: list[Quantity], inputs: list[Array]) -> list[Array]:
         """Return the sums over one block, for work in which a block is a group of its own."""
-        sums = [np.zeros(self._ends[-1]) for _ in quantities]
+        sums: list[Array] = [np.zeros_like(inputs[0], dtype=np.float64, shape=int(self._ends[-1])) for _ in quantities]
         for layer in range(len(self._shapes)):
             for number, piece in self._products([(quantities, inputs)], layer, slice(None)):
                 sums[number][self._own(layer)] = piece.ravel()
@@ -82,7 +83,7 @@ class DiagonalSum(Reduction):
     def tasks(self, parts: list[tuple[list[Quantity], list[Array]]], last: bool) -> list[Callable[[], None]]:
         """Return the products of a group of blocks, each to be added to its own part of the leaf."""
         if not self.leaf:
-            self.leaf = [np.zeros(self._ends[-1]) for _ in parts[0][0]]
+            self.leaf = [np.zeros_like(parts[0][1][0], dtype=np.float64, shape=int(self._ends[-1])) for _ in parts[0][0]]
         return [
             partial(self._add, parts, layer, slice(start, start + _STRIPE))
             for layer, (_, n_in) in enumerate(self._shapes)
@@ -112,7 +113,7 @@ class DiagonalSum(Reduction):
             product = factor.T @ power_of(h_bar, exponent)
             if product.dtype != np.float64 and not np.isfinite(product).all():
                 # A power past the range of float32, whose product with a small factor may well be within it.
-                product = _double(factor).T @ power_of(_double(h_bar), exponent)
+                product = double(factor).T @ power_of(double(h_bar), exponent)
             n_out = self._shapes[layer][0]
             for place, number in enumerate(chosen):
                 yield number, product[place * n_out : (place + 1) * n_out]
@@ -130,39 +131,41 @@ def diagonal(
     for factor, h_bar, size in zip(factors, inputs, sizes, strict=True):
         n = h_bar.shape[0]
         if factor is None:
-            parts.append(np.zeros((n, size), dtype=h_bar.dtype) if per_input else np.zeros(size))
+            shape = (n, size) if per_input else size
+            parts.append(np.zeros_like(h_bar, dtype=h_bar.dtype if per_input else np.float64, shape=shape))
         elif per_input:
             parts.append((factor[:, :, None] * power_of(h_bar, exponent)[:, None, :]).reshape(n, size))
         else:
-            parts.append(outer_sum(factor, power_of(_double(h_bar), exponent)))
+            parts.append(outer_sum(factor, power_of(double(h_bar), exponent)))
     return np.concatenate(parts, axis=-1)
 
 
 def outer_sum(factor: Array, power: Array) -> Array:
     """Return sum over inputs of f[o] p[d], flattened row-major over [o, d], in float64."""
-    return (_double(factor).T @ _double(power)).ravel()
+    summed: Array = (double(factor).T @ double(power)).ravel()
+    return summed
 
 
 def moments_over_inputs(factors: Sequence[Array], inputs: Sequence[Array], exponent: int) -> list[Array]:
     """Return [n, mean over inputs, sum of squared deviations] of f_l[o] hbar_l[d]^exponent, two-pass, (P,) each."""
     means, deviations = [], []
     for factor, h_bar in zip(factors, inputs, strict=True):
-        power = power_of(_double(h_bar), exponent)
+        power = power_of(double(h_bar), exponent)
         n, n_units = factor.shape
         step = max(1, _TILE // power.size)
         for start in range(0, n_units, step):
-            values = _double(factor[:, start : start + step])[:, :, None] * power[:, None, :]
+            values = double(factor[:, start : start + step])[:, :, None] * power[:, None, :]
             centre = values.mean(axis=0)
             means.append(centre.ravel())
             deviations.append(np.square(values - centre).sum(axis=0).ravel())
-    return [np.array([float(n)]), np.concatenate(means), np.concatenate(deviations)]
+    return [np.full_like(means[0], n, shape=1), np.concatenate(means), np.concatenate(deviations)]
 
 
 def moments_of_values(values: Array) -> list[Array]:
     """Return [n, mean over inputs, sum of squared deviations] of values (n, k)."""
-    doubled = _double(values)
+    doubled = double(values)
     centre = doubled.mean(axis=0)
-    return [np.array([float(len(values))]), centre, np.square(doubled - centre).sum(axis=0)]
+    return [np.full_like(centre, len(values), shape=1), centre, np.square(doubled - centre).sum(axis=0)]
 
 
 def merge_moments(total: list[Array], part: list[Array]) -> None:
@@ -181,11 +184,11 @@ def pair_sum(units: Array, left: Array, right: Array) -> Array:
     r"""Return :math:`\sum_i C[i,o,p]\,\bar h_l[i,d]\,\bar h_m[i,q]` as a matrix over ([o, d], [p, q])."""
     n, n_out, n_out2 = units.shape
     n_in, n_in2 = left.shape[1], right.shape[1]
-    factor = _double(units).reshape(n, n_out * n_out2).T
-    out = np.empty((n_out, n_in, n_out2, n_in2))
+    factor = double(units).reshape(n, n_out * n_out2).T
+    out = np.empty_like(left, dtype=np.float64, shape=(n_out, n_in, n_out2, n_in2))
     step = max(1, _TILE // (n * n_in2))
     for start in range(0, n_in, step):
-        products = (_double(left[:, start : start + step])[:, :, None] * _double(right)[:, None, :]).reshape(n, -1)
+        products = (double(left[:, start : start + step])[:, :, None] * double(right)[:, None, :]).reshape(n, -1)
         tile = (factor @ products).reshape(n_out, n_out2, -1, n_in2)
         out[:, start : start + step] = tile.transpose(0, 2, 1, 3)
     return out.reshape(n_out * n_in, n_out2 * n_in2)
@@ -202,9 +205,9 @@ def reach_sum(reach: Array, left: Array, score: Array) -> Array:
     r"""Return :math:`\sum_i R[i,q,o]\,\bar h_l[i,d]\,g[i,p]` over ([o, d], [p, q]), with a zero bias column in q."""
     n, n_in2, n_out = reach.shape
     n_in, n_out2 = left.shape[1], score.shape[1]
-    products = (_double(left)[:, :, None] * _double(score)[:, None, :]).reshape(n, n_in * n_out2)
-    summed = (_double(reach).reshape(n, n_in2 * n_out).T @ products).reshape(n_in2, n_out, n_in, n_out2)
-    out = np.zeros((n_out, n_in, n_out2, n_in2 + 1))
+    products = (double(left)[:, :, None] * double(score)[:, None, :]).reshape(n, n_in * n_out2)
+    summed = (double(reach).reshape(n, n_in2 * n_out).T @ products).reshape(n_in2, n_out, n_in, n_out2)
+    out = np.zeros_like(left, dtype=np.float64, shape=(n_out, n_in, n_out2, n_in2 + 1))
     out[..., :-1] = summed.transpose(1, 2, 3, 0)
     return out.reshape(n_out * n_in, n_out2 * (n_in2 + 1))
 
@@ -213,13 +216,9 @@ def reach_per_input(reach: Array, left: Array, score: Array) -> Array:
     """Return the summands of `reach_sum`."""
     n, n_in2, n_out = reach.shape
     n_in, n_out2 = left.shape[1], score.shape[1]
-    out = np.zeros((n, n_out, n_in, n_out2, n_in2 + 1), dtype=reach.dtype)
+    out = np.zeros_like(reach, shape=(n, n_out, n_in, n_out2, n_in2 + 1))
     out[..., :-1] = reach.transpose(0, 2, 1)[:, :, None, None, :] * left[:, None, :, None, None] * score[:, None, None, :, None]
     return out.reshape(n, n_out * n_in, n_out2 * (n_in2 + 1))
-
-
-def _double(array: Array) -> NDArray[np.float64]:
-    return np.asarray(array, dtype=np.float64)
 
 
 def layer_means(values: Array, slices: Sequence[slice]) -> NDArray[np.float64]:
@@ -242,7 +241,7 @@ def full_matrix(blocks: Mapping[tuple[int, int], Array], slices: Sequence[slice]
     """Return the symmetric matrix (or one per input) from its blocks l <= m."""
     first = blocks[0, 0]
     n_params = slices[-1].stop
-    matrix = np.empty((*first.shape[:-2], n_params, n_params), dtype=first.dtype)
+    matrix = np.empty_like(first, shape=(*first.shape[:-2], n_params, n_params))
     for (left, right), block in blocks.items():
         matrix[..., slices[left], slices[right]] = symmetric(block) if left == right else block
         if left < right:

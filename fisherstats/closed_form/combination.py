@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import double
 from fisherstats.closed_form.assembly import outer_sum
 from fisherstats.model.families import Law
 from fisherstats.model.families.combined import combined_variance
@@ -53,7 +54,7 @@ def regression_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) 
             regressions.append(Regression(variance, np.zeros_like(variance), np.zeros_like(variance)))
             continue
         covariance = -law.third_moment(G_l, S_l)
-        slope = np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > 0)
+        slope = _ratio(covariance, variance)
         sign = np.where(slope < 0, -1, 1).astype(slope.dtype)
         # m q^2 + s and |m| q^2 + sign(m) s have one variance, and |m| goes into the direction of q.
         scaled = np.sqrt(np.abs(slope))[:, None, :] * G_l
@@ -68,14 +69,14 @@ def regression_sums(regressions: Sequence[Regression], inputs: Sequence[Array]) 
     """
     totals, slopes, rests = [], [], []
     for one, h_bar in zip(regressions, inputs, strict=True):
-        power = np.asarray(h_bar, np.float64) ** 4
+        power = double(h_bar) ** 4
         own = outer_sum(one.rest, power).reshape(one.rest.shape[1], -1)
         n_units = one.variance.shape[1]
         step = max(1, _TILE // power.size)
         for start in range(0, n_units, step):
             tile = slice(start, start + step)
-            weight = np.asarray(one.variance[:, tile], np.float64)[:, :, None] * power[:, None, :]
-            each = np.asarray(one.slope[:, tile], np.float64)[:, :, None]
+            weight = double(one.variance[:, tile])[:, :, None] * power[:, None, :]
+            each = double(one.slope[:, tile])[:, :, None]
             total = weight.sum(axis=0)
             slope = _ratio((weight * each).sum(axis=0), total)
             totals.append(total.ravel())
@@ -97,7 +98,8 @@ def merge_regressions(total: list[Array], part: list[Array]) -> None:
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    ratio: Array = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+    possible = denominator > 0
+    ratio: Array = np.where(possible, numerator / np.where(possible, denominator, 1), 0)
     return ratio
 
 

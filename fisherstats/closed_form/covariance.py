@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import like
 from fisherstats.model.families import Law
 
 __all__ = [
@@ -79,7 +80,7 @@ def layer_groups(
     for G_l, S_l, h_bar in zip(G, S, inputs, strict=True):
         norm = np.einsum("nd,nd->n", h_bar, h_bar)
         quadratic.append(norm[:, None, None] * np.matmul(G_l, G_l.transpose(0, 2, 1)))
-        linear.append(np.zeros(G_l.shape[:2], G_l.dtype) if S_l is None else norm[:, None] * S_l.sum(axis=2))
+        linear.append(np.zeros_like(G_l, shape=G_l.shape[:2]) if S_l is None else norm[:, None] * S_l.sum(axis=2))
     A, s, counts = np.stack(quadratic, axis=1), np.stack(linear, axis=1), np.asarray(sizes)
     if whole_model:
         return Groups(A.sum(axis=1, keepdims=True), s.sum(axis=1, keepdims=True), counts.sum(keepdims=True))
@@ -92,7 +93,7 @@ def group_moments(law: Law, groups: Groups) -> tuple[Array, Array, Array, Array]
     Per input the mean score entry is :math:`r^\top A_gr/|g|` and the mean Hessian entry its information minus
     :math:`s_g^\top r/|g|` (Theorems 4 and 6 of 2021 contracted over the group).
     """
-    sizes = groups.sizes.astype(groups.linear.dtype)
+    sizes = like(groups.sizes.astype(groups.linear.dtype), groups.linear)
     curved = groups.linear.transpose(0, 2, 1)
     return (
         law.quadratic_mean(groups.quadratic) / sizes,

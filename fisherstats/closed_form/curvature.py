@@ -80,7 +80,7 @@ def curve_sums(moments: CurveMoments) -> CurveMoments:
 def third_cumulants(law: Law, tangents: Array) -> Array:
     r"""Return :math:`E[(u_i\cdot r)(u_j\cdot r)(u_k\cdot r)]` of all triples of columns of u = Jv (n, T, k), (n, k, k, k)."""
     n, _, count = tangents.shape
-    cumulants = np.empty((n, count, count, count), dtype=tangents.dtype)
+    cumulants = np.empty_like(tangents, shape=(n, count, count, count))
     for third in range(count):
         pairs = [(i, j) for j in range(third + 1) for i in range(j + 1)]
         first, second = (tangents[:, :, [pair[side] for pair in pairs]].swapaxes(1, 2) for side in (0, 1))

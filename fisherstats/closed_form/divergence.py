@@ -2,9 +2,12 @@ r"""Exact Kullback-Leibler divergence between two members of a family: the Bregm
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import like, on_device, on_host
 from fisherstats.model.families import Family, Law
 
 __all__ = ["bregman"]
@@ -22,10 +25,14 @@ def bregman(family: Family, law: Law, other: Array) -> Array:
     F enters by the log-likelihood of one label, whichever it is. Where that cancels, it is
     :math:`\int_0^1(1-t)\,s^\top I(h+ts)\,s\,dt` with s = h' - h, which has no sign to lose.
     """
+    if on_device(law.h):
+        # Labels are drawn, and read, on the host: one number per input goes back.
+        found = bregman(family, family.at(on_host(law.h)), on_host(other))
+        return cast(Array, like(found, law.h))
     step = other - law.h
     label = family.check_labels(family.sample(law.h, 0, 1)[0], len(step))
     terms = np.stack([family.log_prob(law.h, label), -family.log_prob(other, label), (law.residual(label) * step).sum(axis=1)])
-    found: Array = terms.sum(axis=0)
+    found = terms.sum(axis=0)
     close = found <= _CANCELLED * np.abs(terms).sum(axis=0)
     if close.any():
         found[close] = _integrated(family, law.h[close], step[close])
@@ -33,7 +40,7 @@ def bregman(family: Family, law: Law, other: Array) -> Array:
 
 
 def _integrated(family: Family, h: Array, step: Array) -> Array:
-    total = np.zeros(len(h), h.dtype)
+    total = np.zeros_like(h[:, 0])
     for node, weight in zip((1 + _NODES) / 2, _WEIGHTS / 2, strict=True):
         total += weight * (1 - node) * family.at(h + node * step).diagonal(step[:, :, None])[:, 0]
     return total

@@ -27,7 +27,7 @@ def _residuals_along(law: Law, u: Array) -> Array:
     """Return u.r for each label (classes, or 0 and 1) of a law with finitely many, (n, K, k)."""
     if isinstance(law, CategoricalLaw):
         return law.centred(u)
-    labels = [np.full((len(law.h), 1), label, dtype=law.h.dtype) for label in (0, 1)]
+    labels = [np.full_like(law.h, label, shape=(len(law.h), 1)) for label in (0, 1)]
     along: Array = np.stack([law.residual(y) for y in labels], axis=1) * u
     return along
 

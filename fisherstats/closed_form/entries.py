@@ -45,9 +45,9 @@ class Places:
 def jacobian_columns(G: Sequence[Array], inputs: Sequence[Array], places: Places) -> Array:
     r"""Return :math:`\partial_ih=G_l[:,o]\,\bar h_l[d]` for chosen parameters, (n, T, k)."""
     n, outputs = G[0].shape[:2]
-    columns = np.empty((n, outputs, len(places.layer)), dtype=inputs[0].dtype)
+    columns = np.empty_like(inputs[0], shape=(n, outputs, len(places.layer)))
     for layer in np.unique(places.layer):
-        here = places.layer == layer
+        here = np.flatnonzero(places.layer == layer)
         columns[:, :, here] = G[layer][:, :, places.row[here]] * inputs[layer][:, None, places.column[here]]
     return columns
 
@@ -59,7 +59,7 @@ def hessian_entries(hessian: HessianBlocks, inputs: Sequence[Array], first: Plac
     """
     lower, upper = first.ordered(second)
     n, directions = hessian.score[0].shape[:2]
-    entries = np.zeros((n, directions, len(lower.layer)), dtype=inputs[0].dtype)
+    entries = np.zeros_like(inputs[0], shape=(n, directions, len(lower.layer)))
     for (left, right), units in hessian.pairs.items():
         here = np.flatnonzero((lower.layer == left) & (upper.layer == right))
         if not len(here):

@@ -47,7 +47,7 @@ def hessian_entry_variances(
     for left, right in pairs:
         units, score = hessian.pairs[left, right], hessian.score[right]
         n, outputs, n_out, n_in2 = (*score.shape[:2], hessian.score[left].shape[2], score.shape[2])
-        variance = np.zeros((n, n_out, n_in2), dtype=score.dtype)
+        variance = np.zeros_like(score, shape=(n, n_out, n_in2))
         rows = None
         if units is not None:
             flat = units.reshape(n, outputs, n_out * n_in2)
@@ -70,7 +70,7 @@ def _crossed(shared: Array, reach: Array, left: Array, right: Array, per_input: 
     n, n_out, n_in2 = shared.shape
     reached = reach * right[:, :-1, None]
     kept = np.einsum("nop,nqo,nd->nodpq" if per_input else "nop,nqo,nd->odpq", shared, reached, left, optimize=True)
-    out = np.zeros((*kept.shape[:-1], kept.shape[-1] + 1), dtype=kept.dtype)
+    out = np.zeros_like(kept, shape=(*kept.shape[:-1], kept.shape[-1] + 1))
     out[..., :-1] = kept
     size = (n_out * left.shape[1], n_in2 * right.shape[1])
     return out.reshape(n, *size) if per_input else out.reshape(size)

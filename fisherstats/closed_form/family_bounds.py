@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from fisherstats.arrays import identity
 from fisherstats.model.families import Law
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.extremes import information_extremes, quartic_extremes
@@ -45,14 +46,14 @@ def statements(law: Law) -> Array:
     with m = min(max p, 1 - |p|^2); Proposition 5.1, 1 and 2 for a Gaussian of unit variance.
     """
     n = len(law.h)
-    said = np.zeros((n, len(STATEMENTS), len(TENSORS), 2))
+    said = np.zeros_like(law.h, dtype=np.float64, shape=(n, len(STATEMENTS), len(TENSORS), 2))
     said[..., 1] = np.inf
     said[:, 0, :, 1] = _bounded_residual(law, squared_radius(law))
     if isinstance(law, CategoricalLaw):
-        said[:, 1, :, 1] = _bounded_residual(law, np.full(n, 2.0))
+        said[:, 1, :, 1] = _bounded_residual(law, np.full_like(law.h, 2, dtype=np.float64, shape=n))
         m = np.minimum(law.p.max(axis=1), (law.p * law.complement).sum(axis=1))
         said[:, 2, 0, 1], said[:, 2, 2, 1] = m, 2 * m
-    if isinstance(law, GaussianLaw) and np.array_equal(law.root, np.ones(law.h.shape[1])):
+    if isinstance(law, GaussianLaw) and law.root.ndim == 1 and bool((law.root == 1).all()):
         said[:, 3, 0], said[:, 3, 2] = 1.0, 2.0
     return said
 
@@ -71,7 +72,7 @@ def _bounded_residual(law: Law, B: Array) -> Array:
 @singledispatch
 def squared_radius(law: Law) -> Array:
     """Return the largest |r|^2 that the law allows, (n,): inf where t is unbounded or no bound is known."""
-    return np.full(len(law.h), np.inf)
+    return np.full_like(law.h, np.inf, dtype=np.float64, shape=len(law.h))
 
 
 @squared_radius.register
@@ -82,12 +83,12 @@ def _(law: BinomialLaw) -> Array:
 
 @squared_radius.register
 def _(law: CategoricalLaw) -> Array:
-    residuals = law.centred(np.broadcast_to(np.eye(law.h.shape[1], dtype=law.h.dtype), (len(law.h), *(law.h.shape[1],) * 2)))
+    residuals = law.centred(np.broadcast_to(identity(law.h.shape[1], law.h), (len(law.h), *(law.h.shape[1],) * 2)))
     largest: Array = np.square(residuals).sum(axis=2).max(axis=1)
     return largest
 
 
 @squared_radius.register
 def _(law: ProductLaw) -> Array:
-    square: Array = np.sum([squared_radius(part) for part in law.parts], axis=0)
+    square: Array = np.stack([squared_radius(part) for part in law.parts]).sum(axis=0)
     return square

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import identity, like
 from fisherstats.closed_form import assembly
 from fisherstats.model.derivatives import Forward, HessianBlocks, gradients, jacobians, push_forward
 from fisherstats.model.families import Law, SecondMoment
@@ -47,13 +48,13 @@ def root_rows(model: MLP, passed: Forward, second: SecondMoment) -> list[Array]:
     The rows themselves are carried back through the network, so that no derivative of a single output is needed.
     """
     n, n_outputs = passed.natural.shape
-    identity = np.broadcast_to(np.eye(n_outputs, dtype=passed.natural.dtype), (n, n_outputs, n_outputs))
-    return jacobians(model, passed, second.rows(identity))
+    every = np.broadcast_to(identity(n_outputs, passed.natural), (n, n_outputs, n_outputs))
+    return jacobians(model, passed, second.rows(every))
 
 
 def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:
     """Return r r' at one data label per input, about the model's mean: the middle of the empirical Fisher (eq 17)."""
-    return law.second_moment_of(law.residual(y)[:, None, :])
+    return law.second_moment_of(law.residual(like(y, law.h))[:, None, :])
 
 
 def hessian_factors(law: Law, G: Sequence[Array], contracted: Sequence[Array | None]) -> list[Array]:

@@ -21,6 +21,7 @@ A form that says nothing is 0 below and inf above.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from functools import singledispatch
 
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from fisherstats.arrays import like
 from fisherstats.engines import primitives
 from fisherstats.model.families import Law
 from fisherstats.model.families.categorical import CategoricalLaw
@@ -61,8 +63,8 @@ class Bounds:
 
     def tightest(self) -> tuple[Array, Array]:
         """Return the largest lower and the smallest upper bound; rounding alone never puts them on the wrong side."""
-        lower = np.maximum.reduce([np.zeros_like(self.exact), *self.lower.values()])
-        upper = np.minimum.reduce([np.full_like(self.exact, np.inf), *self.upper.values()])
+        lower = functools.reduce(np.maximum, self.lower.values(), np.zeros_like(self.exact))
+        upper = functools.reduce(np.minimum, self.upper.values(), np.full_like(self.exact, np.inf))
         slack = 64 * np.finfo(self.exact.dtype).eps * self.scale
         return (
             np.where((lower > self.exact) & (lower - self.exact <= slack), self.exact, lower),
@@ -238,7 +240,7 @@ def attained_extremes(law: Law, largest: Array, iterations: int = 60) -> tuple[A
     attains is a value of the form, not a bound.
     """
     n, outputs = law.h.shape
-    starts = np.concatenate([np.eye(outputs)[:, :4], _spread_directions(outputs)], axis=1).astype(law.h.dtype)
+    starts = like(np.concatenate([np.eye(outputs)[:, :4], _spread_directions(outputs)], axis=1).astype(law.h.dtype), law.h)
     shift = 3 * largest[:, None, None] + np.finfo(law.h.dtype).tiny
     extremes = []
     for sign in (-1.0, 1.0):

@@ -7,12 +7,14 @@ approximation is :math:`G\otimes A`, the product of the two means.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import double
 from fisherstats.closed_form.assembly import symmetric
 from fisherstats.streaming import Reduction
 
@@ -50,7 +52,7 @@ class FactorSum(Reduction):
     def tasks(self, parts: list[tuple[list[list[Array]], list[Array]]], last: bool) -> list[Callable[[], None]]:
         """Return the panels of all factors for a group of blocks, the larger ones first."""
         if not self.leaf:
-            self.leaf = [np.zeros((size, size)) for size in self._sizes]
+            self.leaf = [np.zeros_like(parts[0][1][0], dtype=np.float64, shape=(size, size)) for size in self._sizes]
         tasks: list[Callable[[], None]] = []
         for layer, (A, G) in enumerate(zip(self.leaf[::2], self.leaf[1::2], strict=True)):
             for total, flat in (
@@ -93,31 +95,31 @@ def pair_sums(rows: Array, inputs: Array, A: Array, G: Array, first: int, count:
     """
     unit_size, input_size = float(np.trace(G)), float(np.trace(A))
     if unit_size == 0:
-        return np.zeros(2)
-    G, mean = G / unit_size, A[:, -1] / np.sqrt(input_size)
+        return np.zeros_like(A, dtype=np.float64, shape=2)
+    G, mean = G / unit_size, A[:, -1] / math.sqrt(input_size)
 
     def group(start: int) -> tuple[Array, Array, Array, Array]:
         part = slice(start, start + count)
-        h_bar = np.asarray(inputs[part], dtype=np.float64) / np.sqrt(input_size)
+        h_bar = double(inputs[part]) / math.sqrt(input_size)
         deviations = h_bar - mean
-        return np.asarray(rows[part], dtype=np.float64) / np.sqrt(unit_size), h_bar, deviations, deviations @ mean
+        return double(rows[part]) / math.sqrt(unit_size), h_bar, deviations, deviations @ mean
 
     left_rows, left, left_deviations, left_along = group(first)
-    sums = np.zeros(2)
+    sums = np.zeros_like(A, dtype=np.float64, shape=2)
     for start in range(first, len(inputs), count):
         right_rows, right, right_deviations, right_along = group(start)
         units, unit_deviations = _inner_products(left_rows, right_rows, G)
         s = left_deviations @ right_deviations.T
         along = left_along[:, None] + right_along
         kernel = 2 * s * (mean @ mean + along) + 2 * np.outer(left_along, right_along) + np.square(s)
-        part = np.array([np.vdot(unit_deviations, kernel), np.vdot(units, np.square(left @ right.T))])
+        part = np.stack([np.vdot(unit_deviations, kernel), np.vdot(units, np.square(left @ right.T))])
         sums += part if start == first else 2 * part
     return sums
 
 
 def _inner_products(left: Array, right: Array, G: Array) -> tuple[Array, Array]:
     r"""Return :math:`\langle M_i,M_j\rangle` and :math:`\langle M_i-G,M_j-G\rangle` of all pairs, by tiles of units."""
-    plain, centred = np.zeros((2, len(left), len(right)))
+    plain, centred = np.zeros_like(left, shape=(2, len(left), len(right)))
     n_units = len(G)
     step = max(1, _TILE // (max(len(left), len(right)) * n_units))
     for start in range(0, n_units, step):
@@ -132,7 +134,7 @@ def _inner_products(left: Array, right: Array, G: Array) -> tuple[Array, Array]:
 
 def block_distances(sums: Array, A: Sequence[Array], G: Sequence[Array], n: int) -> tuple[Array, Array]:
     r"""Return :math:`\lVert B-G\otimes A\rVert_F` and :math:`\lVert B\rVert_F` per layer from the sums over pairs, (L, 2)."""
-    sizes = np.array([np.trace(G_l) * np.trace(A_l) for G_l, A_l in zip(G, A, strict=True)])
+    sizes = np.stack([np.trace(G_l) * np.trace(A_l) for G_l, A_l in zip(G, A, strict=True)])
     # A sum that is zero in theory may round to less.
     error, norm = sizes * np.sqrt(np.maximum(sums, 0)).T / n
     return error, norm

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from fisherstats.arrays import like, on_host
 from fisherstats.model.families import Bernoulli, Categorical, Family, Gaussian, Law, Poisson
 
 __all__ = ["entropy", "enumerated", "few", "mean_absolute_residual"]
@@ -34,8 +35,8 @@ def enumerated(family: Family, law: Law) -> tuple[Array, Array] | None:
     else:
         patterns = itertools.product((0.0, 1.0), repeat=family.n_outputs)
         every = [np.broadcast_to(np.array(pattern), (n, family.n_outputs)) for pattern in patterns]
-    residuals = np.stack([law.residual(y) for y in every], axis=1)
-    return residuals, np.stack([family.log_prob(law.h, y) for y in every], axis=1)
+    residuals = np.stack([law.residual(like(y, law.h)) for y in every], axis=1)
+    return residuals, like(np.stack([family.log_prob(on_host(law.h), y) for y in every], axis=1), law.h)
 
 
 def mean_absolute_residual(family: Family, law: Law) -> Array | None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import like
 from fisherstats.closed_form import tensors
 from fisherstats.model.families import Law
 
@@ -27,9 +29,9 @@ def triangle(rows: Sequence[Array], inputs: Sequence[Array]) -> Array:
 
 def triangle_of(rows: Array) -> Array:
     """Return the square R with R'R = rows' rows."""
-    R = np.asarray(np.linalg.qr(rows, mode="r"))
+    R = cast(Array, np.linalg.qr(rows, mode="r"))
     missing = R.shape[1] - R.shape[0]
-    return np.concatenate([R, np.zeros((missing, R.shape[1]), R.dtype)]) if missing > 0 else R
+    return np.concatenate([R, np.zeros_like(R, shape=(missing, R.shape[1]))]) if missing > 0 else R
 
 
 def merge_triangles(total: list[Array], part: list[Array]) -> None:
@@ -58,15 +60,15 @@ class Inverse:
     def estimable(self, directions: Array) -> NDArray[np.bool_]:
         """Return whether each row v (..., P) lies in the range of the matrix, up to rounding."""
         if not self.null.shape[1]:
-            return np.ones(directions.shape[:-1], dtype=bool)
-        outside = np.linalg.norm(directions @ self.null, axis=-1)
-        length = np.linalg.norm(directions / self.scale, axis=-1)
+            return np.ones_like(directions, dtype=bool, shape=directions.shape[:-1])
+        outside = np.linalg.norm(directions @ like(self.null, directions), axis=-1)
+        length = np.linalg.norm(directions / like(self.scale, directions), axis=-1)
         inside: NDArray[np.bool_] = outside <= np.sqrt(np.finfo(self.root.dtype).eps) * length
         return inside
 
     def standard_errors(self, directions: Array) -> Array:
         """Return |W'v| for each row v (..., P), infinite where it is not estimable."""
-        error = np.linalg.norm(directions @ self.root, axis=-1)
+        error = np.linalg.norm(directions @ like(self.root, directions), axis=-1)
         found: Array = np.where(self.estimable(directions), error, np.inf)
         return found
 

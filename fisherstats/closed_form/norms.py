@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import double, like
 from fisherstats.model.derivatives import HessianBlocks
 
 __all__ = [
@@ -59,7 +60,7 @@ class Gram:
 
     def each(self) -> Array:
         """Return Frobenius norm, spectral norm and trace of every single input, (n, 3)."""
-        own = self.blocks[np.arange(len(self.blocks)), :, np.arange(len(self.blocks)), :]
+        own = np.moveaxis(np.diagonal(self.blocks, axis1=0, axis2=2), -1, 0)
         largest = np.maximum(np.linalg.eigvalsh(own)[:, -1], 0)
         trace = np.trace(own, axis1=1, axis2=2)
         scaled = own / np.where(trace > 0, trace, 1)[:, None, None]
@@ -69,9 +70,9 @@ class Gram:
 def jacobian_products(G: Sequence[Array], inputs: Sequence[Array]) -> Array:
     r"""Return :math:`J_iJ_j^\top=\sum_l(G_{l,i}G_{l,j}^\top)(\bar h_{l,i}\cdot\bar h_{l,j})` for all pairs, (n, T, n, T)."""
     n, outputs = G[0].shape[:2]
-    total = np.zeros((n, outputs, n, outputs))
+    total = np.zeros_like(inputs[0], dtype=np.float64, shape=(n, outputs, n, outputs))
     for G_l, h_bar in zip(G, inputs, strict=True):
-        rows = np.ascontiguousarray(G_l, dtype=np.float64).reshape(n * outputs, -1)
+        rows = double(G_l).reshape(n * outputs, -1)
         total += (rows @ rows.T).reshape(n, outputs, n, outputs) * (h_bar @ h_bar.T)[:, None, :, None]
     return total
 
@@ -79,7 +80,7 @@ def jacobian_products(G: Sequence[Array], inputs: Sequence[Array]) -> Array:
 def score_gram(roots: Array, products: Array) -> Gram:
     r"""Return the blocks :math:`\langle R_{ir},K_{ij}R_{js}K_{ij}^\top\rangle` (Theorem 4 of 2021), roots (n, r, T, T)."""
     n, rank, outputs = roots.shape[:3]
-    blocks = np.empty((n, rank, n, rank))
+    blocks = np.empty_like(products, shape=(n, rank, n, rank))
     flat = roots.reshape(n, rank, outputs**2)
     step = max(1, _TILE // (n * rank * outputs**2))
     for start in range(0, n, step):
@@ -103,7 +104,7 @@ def hessian_inner_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> A
     """
     n, directions = hessian.score[0].shape[:2]
     size = n * directions
-    total = np.zeros((n, directions, n, directions))
+    total = np.zeros_like(inputs[0], dtype=np.float64, shape=(n, directions, n, directions))
     for (left, right), units in hessian.pairs.items():
         own_left = inputs[left] @ inputs[left].T
         block = np.zeros_like(total)
@@ -131,7 +132,7 @@ def own_pair_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> dict[t
     products: dict[tuple[int, int], Array] = {}
     for (left, right), units in hessian.pairs.items():
         n, directions = hessian.score[right].shape[:2]
-        block = np.zeros((n, directions, directions))
+        block = np.zeros_like(inputs[0], dtype=np.float64, shape=(n, directions, directions))
         if units is not None:
             flat = units.reshape(n, directions, -1)
             block += np.matmul(flat, flat.swapaxes(1, 2)) * _squares(inputs[right])[:, None, None]
@@ -154,7 +155,7 @@ def _squares(rows: Array) -> Array:
 def _crossed(units: Array, score: Array, reach: Array, h_right: Array) -> Array:
     r"""Return :math:`\sum_{op}C_i^a[o,p]\,g_j^b[p]\,(R_j^\top h_{m,i})[o]`, (n, K, n, K)."""
     n, directions, n_out, n_in = units.shape
-    crossed = np.empty((n, directions, n, directions))
+    crossed = np.empty_like(score, dtype=np.float64, shape=(n, directions, n, directions))
     flat_score = score.reshape(n * directions, n_in)
     step = max(1, _TILE // (n * directions**2 * n_out))
     for start in range(0, n, step):
@@ -180,7 +181,7 @@ class _Rows:
     def gram(self) -> Array:
         """Return the inner products of all rows, (n r, n r)."""
         n, rank = self.units[0].shape[:2]
-        total = np.zeros((n, rank, n, rank))
+        total = np.zeros_like(self.units[0], dtype=np.float64, shape=(n, rank, n, rank))
         for f, h_bar, g, w in zip(self.units, self.inputs, self.score, self.reached, strict=True):
             parts = [(f.reshape(n * rank, -1), h_bar), (g.reshape(n * rank, -1), w)]
             for left, left_input in parts:
@@ -231,7 +232,7 @@ def score_tensor_attained(roots: Array, products: Array, iterations: int = 60) -
     flat = forms.reshape(n * rank, -1)
     weights = np.linalg.eigh(flat @ flat.T)[1][:, -1]
     values, vectors = np.linalg.eigh(np.tensordot(weights, forms, axes=1))
-    starts = [vectors[:, np.argmax(np.abs(values))], *_directions(V.shape[2])]
+    starts = [vectors[:, int(np.argmax(np.abs(values)))], *(like(one, V) for one in _directions(V.shape[2]))]
     return max(_alternate_forms(forms, start, iterations) for start in starts)
 
 
@@ -268,8 +269,8 @@ def hessian_tensor_attained(
     weights = np.linalg.eigh(gram.blocks.reshape(n * rank, n * rank))[1][:, -1].reshape(n, rank)
     sizes = [(score.shape[2], h_bar.shape[1]) for score, h_bar in zip(hessian.score, inputs, strict=True)]
     ends = np.cumsum([rows * columns for rows, columns in sizes])
-    start = _directions(int(ends[-1]), 1)[0]
-    vector = [part.reshape(size) for part, size in zip(np.split(start, ends[:-1]), sizes, strict=True)]
+    start = like(_directions(int(ends[-1]), 1)[0], roots)
+    vector = [start[end - size[0] * size[1] : end].reshape(size) for end, size in zip(ends.tolist(), sizes, strict=True)]
     value = 0.0
     for step in range(2 * iterations):
         rows = hessian_rows(rooted, inputs, vector)

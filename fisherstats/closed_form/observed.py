@@ -28,6 +28,7 @@ def deviation_factors(S: Sequence[Array | None], residual: Array) -> tuple[list[
 
 def z_scores(deviation: Array, rounding: Array, variance: Array) -> Array:
     """Return deviation / sqrt(variance); where it does not vary, 0 up to rounding and infinite beyond."""
+    varies = variance > 0
     certain = np.where(np.abs(deviation) <= rounding, 0.0, np.copysign(np.inf, deviation)).astype(deviation.dtype)
-    z: Array = np.divide(deviation, np.sqrt(variance), out=certain, where=variance > 0)
+    z: Array = np.where(varies, deviation / np.sqrt(np.where(varies, variance, 1)), certain)
     return z

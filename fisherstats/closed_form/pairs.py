@@ -14,9 +14,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import double, on_device
 from fisherstats.streaming import Reduction
 
-__all__ = ["PairSum", "TileSum", "small_tiles"]
+__all__ = ["DEVICE_PAIRS", "PairSum", "TileSum", "small_tiles"]
 
 Array = NDArray[np.floating]
 Rows = list[list[Array]]
@@ -27,6 +28,9 @@ _TILE_PAIRS = 768
 
 _CHUNK = 768
 """Input pairs multiplied at a time."""
+
+DEVICE_PAIRS = 2**13
+"""Unit pairs in a tile, and input pairs multiplied at a time, on a device: a product needs that many to keep it busy."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,12 @@ class PairSum(Reduction):
         n_quantities: int,
         cross_layers: bool,
         dtype: np.dtype[np.floating],
+        tile_pairs: int = _TILE_PAIRS,
     ) -> None:
         super().__init__()
         self._shapes = shapes
         self._dtype = dtype
+        self._tile_pairs = tile_pairs
         self._seen = 0
         self._written = False
         ends = np.cumsum([n_out * n_in for n_out, n_in in shapes])
@@ -127,7 +133,7 @@ class PairSum(Reduction):
 
     def _step(self, right: int) -> int:
         """Return how many units of layer l a tile of block (l, m) takes."""
-        return max(1, _TILE_PAIRS // self._shapes[right][0])
+        return max(1, self._tile_pairs // self._shapes[right][0])
 
     def _add(self, parts: list[tuple[Rows, list[Array]]], last: bool, place: int) -> None:
         tile = self.tiles[place]
@@ -189,7 +195,7 @@ class TileSum(Reduction):
 
     def _add(self, parts: list[tuple[Rows, list[Array]]], place: int) -> None:
         sums = tile_sums(parts, self._tiles[place])
-        self.totals[place] = np.add(sums, self.totals[place], dtype=np.float64)
+        self.totals[place] = double(sums) + self.totals[place]
 
     def rectangles(self, n_inputs: int) -> Iterator[tuple[int, int, slice, slice, Array]]:
         """Yield (layer l, layer m, rows, columns, mean) of every tile and its mirror image; rows and columns of block (l, m)."""
@@ -238,10 +244,25 @@ def tile_sums(parts: list[tuple[Rows, list[Array]]], tile: Tile) -> Array:
     rows = [(of[tile.quantity][tile.left], of[tile.quantity][tile.right]) for of, _ in parts]
     inputs = [(own[tile.left], own[tile.right]) for _, own in parts]
     same = tile.left == tile.right
+    if on_device(inputs[0][0]):
+        return _sums_on_device(*rows[0], *inputs[0], tile)
     units = _unit_pairs(rows, tile.units, tile.others)
     flat = units.reshape(len(units), -1)
     factor = flat[:, _upper(tile.units, tile.others)] if same else flat
     return _products(factor, inputs, same)
+
+
+def _sums_on_device(one: Array, other: Array, left: Array, right: Array, tile: Tile) -> Array:
+    """Return the same for a single large block, whose pairs are gathered by their numbers."""
+    units = np.matmul(one[:, :, tile.units].swapaxes(1, 2), other[:, :, tile.others])
+    factor = units.reshape(len(units), -1)
+    n_left, n_right = left.shape[1], right.shape[1]
+    rows, columns = np.divmod(np.arange(n_left * n_right), n_right)
+    if tile.left == tile.right:
+        factor = factor[:, np.flatnonzero(_upper(tile.units, tile.others))]
+        rows, columns = np.triu_indices(n_left)
+    parts = [slice(start, start + DEVICE_PAIRS) for start in range(0, len(rows), DEVICE_PAIRS)]
+    return np.concatenate([factor.T @ (left[:, rows[part]] * right[:, columns[part]]) for part in parts], axis=1)
 
 
 def _unit_pairs(rows: list[tuple[Array, Array]], chosen: slice, others: slice) -> Array:

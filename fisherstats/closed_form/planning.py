@@ -14,7 +14,7 @@ def draws_needed(variance: Array, floor: Array, allowed: Array) -> Array:
     r"""Return the smallest whole N >= 1 with floor + variance / N <= allowed; inf where there is none."""
     room = allowed - floor
     possible = (room > 0) | ((variance == 0) & (room >= 0))
-    draws = np.divide(variance, room, out=np.zeros(np.broadcast_shapes(variance.shape, room.shape)), where=room > 0)
+    draws = np.where(room > 0, variance / np.where(room > 0, room, 1), 0)
     return np.where(possible, _whole(draws), np.inf)
 
 
@@ -22,7 +22,8 @@ def relative_error(variance: Array, information: Array) -> Array:
     """Return sqrt(variance) / information; 0 where both are 0, inf where only the information is."""
     error = np.sqrt(variance)
     empty = np.where(error > 0, np.inf, 0.0)
-    relative: Array = np.divide(error, information, out=empty, where=information > 0)
+    informed = information > 0
+    relative: Array = np.where(informed, error / np.where(informed, information, 1), empty)
     return relative
 
 
@@ -31,8 +32,8 @@ def optimal_draws(variance: Array, spread: Array, cost_input: float, cost_draw: 
 
     0 where a draw adds no variance (the fewest draws are best), inf where inputs add none.
     """
-    ratio = np.where(variance > 0, np.inf, np.zeros_like(variance))
-    np.divide(variance, spread, out=ratio, where=np.broadcast_to(spread > 0, ratio.shape))
+    empty = np.where(variance > 0, np.inf, np.zeros_like(variance))
+    ratio = np.where(spread > 0, variance / np.where(spread > 0, spread, 1), empty)
     optimal: Array = np.sqrt(cost_input / cost_draw) * np.sqrt(ratio)
     return optimal
 
@@ -40,7 +41,7 @@ def optimal_draws(variance: Array, spread: Array, cost_input: float, cost_draw: 
 def inputs_needed(variance: Array, spread: Array, draws: Array, allowed: Array) -> Array:
     """Return the smallest whole number of inputs >= 1 with (spread + variance / draws) / inputs <= allowed; inf if none."""
     total = spread + variance / draws
-    needed = np.divide(total, allowed, out=np.where(total > 0, np.inf, 0.0), where=np.broadcast_to(allowed > 0, total.shape))
+    needed = np.where(allowed > 0, total / np.where(allowed > 0, allowed, 1), np.where(total > 0, np.inf, 0.0))
     return _whole(needed)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import identity, like
 from fisherstats.closed_form.covariance import Groups
 from fisherstats.engines.primitives import pair_sum
 from fisherstats.model.families import Law, MatrixRoot
@@ -49,12 +50,12 @@ def group_variance(law: Law, groups: Groups, gaussian: bool) -> Array:
     entries, over :math:`|g|^2`.
     """
     n, n_groups, outputs = groups.quadratic.shape[:3]
-    root = law.rows(np.broadcast_to(np.eye(outputs, dtype=law.h.dtype), (n, outputs, outputs)))[:, None]
+    root = law.rows(np.broadcast_to(identity(outputs, law.h), (n, outputs, outputs)))[:, None]
     squares = np.square(np.matmul(np.matmul(root, groups.quadratic), root.swapaxes(-1, -2)))
     if not gaussian:
         rows = np.arange(squares.shape[-1])
         squares[..., rows, rows] = 0
-    variance: Array = 2 * squares.reshape(n, n_groups, -1).sum(axis=-1) / groups.sizes.astype(law.h.dtype) ** 2
+    variance: Array = 2 * squares.reshape(n, n_groups, -1).sum(axis=-1) / like(groups.sizes.astype(law.h.dtype), law.h) ** 2
     return variance
 
 
@@ -68,6 +69,6 @@ def class_envelopes(law: CategoricalLaw, G: Sequence[Array], rank: int) -> tuple
     top = np.sqrt(np.maximum(values[:, -rank:], 0))[:, :, None] * vectors[:, :, -rank:].swapaxes(1, 2)
     exact = [law.diagonal(G_l) for G_l in G]
     lower = [np.minimum(MatrixRoot(top).diagonal(G_l), one) for G_l, one in zip(G, exact, strict=True)]
-    classes = MatrixRoot(np.sqrt(law.mean)[:, :, None] * np.eye(law.h.shape[1], dtype=law.h.dtype))
+    classes = MatrixRoot(np.sqrt(law.mean)[:, :, None] * identity(law.h.shape[1], law.h))
     upper = [np.maximum(classes.diagonal(G_l), one) for G_l, one in zip(G, exact, strict=True)]
     return lower, exact, upper

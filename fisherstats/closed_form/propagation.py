@@ -13,11 +13,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import like
 from fisherstats.checks import arguments, functionals
 from fisherstats.model.families import Law
 from fisherstats.model.families.extremes import quartic_root
@@ -49,6 +50,10 @@ class Spectrum:
         """Decompose a symmetric positive semi-definite matrix; rounding below 0 is 0."""
         values, vectors = np.linalg.eigh(matrix)
         return cls(np.maximum(values[::-1], 0), vectors[:, ::-1])
+
+    def beside(self, other: Array) -> Spectrum:
+        """Return it where `other` lives."""
+        return Spectrum(like(self.values, other), like(self.vectors, other))
 
 
 class Fluctuation(ABC):
@@ -102,7 +107,7 @@ class ScoreFluctuation(Fluctuation):
 
     def _half(self, weights: Array) -> Array:
         """Return the transpose of a root of J diag(w) J', at most T rows."""
-        return np.asarray(np.linalg.qr((self.jacobian * np.sqrt(weights)).swapaxes(1, 2), mode="r"))
+        return cast(Array, np.linalg.qr((self.jacobian * np.sqrt(weights)).swapaxes(1, 2), mode="r"))
 
     def times(self, matrix: Array, vector: Array) -> Array:
         """Return M(JX', Jv, JX', Jv)."""
@@ -219,7 +224,7 @@ class SolveWith(Functional):
     def _solved(self, spectrum: Spectrum) -> tuple[Array, Array]:
         """Return the eigenvalues of A and w in the eigenbasis."""
         inverse = 1 / (spectrum.values + self.damping)
-        return inverse, inverse * (spectrum.vectors.T @ self.g)
+        return inverse, inverse * (spectrum.vectors.T @ like(self.g, inverse))
 
     def value(self, spectrum: Spectrum) -> Array:
         """Return w."""

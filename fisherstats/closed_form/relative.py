@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import identity
 from fisherstats.closed_form.assembly import symmetric
 from fisherstats.model import derivatives, formulas
 from fisherstats.model.activations import Activation
@@ -92,13 +93,13 @@ def rows(model: MLP, passed: Forward, law: Law, responses: Responses, above: int
 def _output_slopes(passed: Forward) -> Array:
     """Return the derivative of the natural parameters by the network's output, (n, T, T)."""
     n, n_outputs = passed.natural.shape
-    identity = np.broadcast_to(np.eye(n_outputs, dtype=passed.natural.dtype), (n, n_outputs, n_outputs))
-    return identity if passed.link_slope is None else identity * passed.link_slope[:, None, :]
+    every = np.broadcast_to(identity(n_outputs, passed.natural), (n, n_outputs, n_outputs))
+    return every if passed.link_slope is None else every * passed.link_slope[:, None, :]
 
 
 def _diagonal(values: Array) -> Array:
     n, n_units = values.shape
-    matrices = np.zeros((n, n_units, n_units), dtype=values.dtype)
+    matrices = np.zeros_like(values, shape=(n, n_units, n_units))
     matrices[:, np.arange(n_units), np.arange(n_units)] = values
     return matrices
 
@@ -127,7 +128,9 @@ class NeuronSum(Reduction):
     def tasks(self, parts: list[tuple[list[Array], list[Array]]], last: bool) -> list[Callable[[], None]]:
         """Return the tiles of all layers for a group of blocks."""
         if not self.totals:
-            self.totals = [np.zeros((n_out, n_in, n_in)) for n_out, n_in in self._shapes]
+            self.totals = [
+                np.zeros_like(parts[0][1][0], dtype=np.float64, shape=(n_out, n_in, n_in)) for n_out, n_in in self._shapes
+            ]
         tasks: list[Callable[[], None]] = []
         for layer, total in enumerate(self.totals):
             coefficient = np.concatenate([one[layer] for one, _ in parts])

@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import double, identity, like
 from fisherstats.closed_form import norms, tensors
 from fisherstats.closed_form.inequalities import Bounds
 from fisherstats.model.derivatives import HessianBlocks
@@ -92,7 +93,7 @@ def resolved(exact: Array, upper: Array, scale: Array) -> Array:
 
 def own_jacobian_products(G: Sequence[Array], inputs: Sequence[Array]) -> Array:
     r"""Return :math:`K=JJ^\top=\sum_l|\bar h_l|^2G_lG_l^\top` of each input, (n, T, T)."""
-    total: Array = np.sum(norms.own_layer_products(G, inputs), axis=0)
+    total: Array = np.stack(norms.own_layer_products(G, inputs)).sum(axis=0)
     return total
 
 
@@ -103,7 +104,7 @@ def own_inner_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> Array
 
 def summed_pairs(pairs: Mapping[tuple[int, int], Array]) -> Array:
     """Return Q from its blocks l <= m, (n, T, T): those off the diagonal count twice."""
-    total: Array = np.sum([block if left == right else 2 * block for (left, right), block in pairs.items()], axis=0)
+    total: Array = np.stack([block if left == right else 2 * block for (left, right), block in pairs.items()]).sum(axis=0)
     return total
 
 
@@ -161,7 +162,7 @@ def score_response(law: Law) -> tuple[Array, Array]:
 
 def hessian_response(law: Law) -> Array:
     """Return the norms `NORMS` of I(h), (n, 3), the spectral one certified."""
-    information = _psd_norms(np.asarray(law.information(), np.float64))
+    information = _psd_norms(double(law.information()))
     information[:, 1] = information_extremes(law)[1]
     return information
 
@@ -173,7 +174,7 @@ def implied_norm_bounds(response: Array, jacobian: Array, hessian: Array) -> Arr
     (Theorems 7 and 8 of 2021) and spectral with the outputs for rows (:math:`s_{max}(J)^4\lambda_{max}(M)`,
     :math:`s_{max}(\mathrm{mat}_1H)^2\lambda_{max}(I)`).
     """
-    unused = np.zeros(len(jacobian))
+    unused = np.zeros_like(jacobian[:, 0])
     bounds = []
     for derivative, own in ((np.square(jacobian), response[:, 0]), (hessian, response[:, 1])):
         forms = _norm_forms(derivative[:, 0], unused, derivative[:, 1], np.full_like(own, np.inf), own)
@@ -210,8 +211,8 @@ def _psd_norms(matrices: Array) -> Array:
 def _fourth_moment(law: Law) -> Array:
     """Return E|r|^4, (n,): what the rounding of M is relative to."""
     n, outputs = law.h.shape
-    identity = np.repeat(np.eye(outputs, dtype=law.h.dtype)[None], n, axis=0)
-    moment: Array = np.asarray(law.quadratic_variance(identity) + law.quadratic_mean(identity) ** 2, np.float64)
+    every = np.repeat(identity(outputs, law.h)[None], n, axis=0)
+    moment: Array = double(law.quadratic_variance(every) + law.quadratic_mean(every) ** 2)
     return moment
 
 
@@ -225,17 +226,17 @@ def score_gram_svec(G: Sequence[Array], inputs: Sequence[Array]) -> Array:
     """
     outputs = G[0].shape[1]
     rows, columns, weight = _svec_basis(outputs)
-    total = np.zeros((len(G[0]), len(rows), len(rows)))
+    total = np.zeros_like(G[0], dtype=np.float64, shape=(len(G[0]), len(rows), len(rows)))
     for G_l, h_bar in zip(G, inputs, strict=True):
-        doubled = np.asarray(G_l, np.float64)
-        w = doubled[:, rows] * doubled[:, columns] * weight[:, None]
+        doubled = double(G_l)
+        w = doubled[:, rows] * doubled[:, columns] * like(weight, doubled)[:, None]
         total += _fourth_powers(h_bar)[:, None, None] * np.matmul(w, w.swapaxes(1, 2))
     return total
 
 
 def curvature_gram(S: Sequence[Array | None], inputs: Sequence[Array], outputs: int) -> Array:
     r"""Return :math:`\sum_i\partial_i^2h\,\partial_i^2h^\top=\sum_l|\bar h_l|_4^4S_lS_l^\top`, (n, T, T)."""
-    total = np.zeros((len(inputs[0]), outputs, outputs))
+    total = np.zeros_like(inputs[0], dtype=np.float64, shape=(len(inputs[0]), outputs, outputs))
     for S_l, h_bar in zip(S, inputs, strict=True):
         if S_l is not None:
             total += _fourth_powers(h_bar)[:, None, None] * np.matmul(S_l, S_l.swapaxes(1, 2))
@@ -244,7 +245,7 @@ def curvature_gram(S: Sequence[Array | None], inputs: Sequence[Array], outputs: 
 
 def information_trace_bounds(law: Law, exact: Array, gram: Array) -> Bounds:
     r"""Bound :math:`\mathrm{tr}(DI)`: (13) of 2024 with D = J J', (15) with D = dHes'dHes, and (22), (24) of Theorem D.1."""
-    information = np.asarray(law.information(), np.float64)
+    information = double(law.information())
     forms = _trace_forms(_spectrum(gram), _spectrum(information))
     trace = np.trace(gram, axis1=1, axis2=2) * np.trace(information, axis1=1, axis2=2)
     return Bounds(exact, *forms, trace)
@@ -272,7 +273,7 @@ def printed_trace_bounds(law: Law, exact: Sequence[Array], K: Array, vectors: Ar
     The first terms carry :math:`\|\partial h\|_F`, :math:`\|\partial h\|_F^2` and :math:`\|\mathrm{dHes}\|_F` where the proofs
     need the squares of largest singular values, and the sum in (23) stops after T of the T^2 eigenvalues.
     """
-    information, values = _spectrum(np.asarray(law.information(), np.float64)), _spectrum(_svec_quartic(law))
+    information, values = _spectrum(double(law.information())), _spectrum(_svec_quartic(law))
     trace, largest = information.sum(axis=1), information[:, 0]
     first, curved = (np.trace(gram, axis1=1, axis2=2) for gram in (K, curvature))
     outputs = law.h.shape[1]
@@ -326,13 +327,14 @@ def _svec_basis(outputs: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Arr
 def _svec_quartic(law: Law) -> Array:
     """Return M on symmetric matrices in an orthonormal basis, (n, k, k) with k = T (T + 1) / 2."""
     rows, columns, weight = _svec_basis(law.h.shape[1])
-    root = np.asarray(quartic_root(law)[:, :, rows, columns], np.float64) * weight
+    root = double(quartic_root(law)[:, :, rows, columns])
+    root = root * like(weight, root)
     unfolded: Array = np.matmul(root.swapaxes(1, 2), root)
     return unfolded
 
 
 def _fourth_powers(h_bar: Array) -> Array:
-    powers: Array = np.square(np.square(np.asarray(h_bar, np.float64))).sum(axis=1)
+    powers: Array = np.square(np.square(double(h_bar))).sum(axis=1)
     return powers
 
 
@@ -386,7 +388,7 @@ def _columns(u: Array, v: Array) -> Array:
 def _product_variance(law: Law, u: Array, v: Array, tile: int = 2**22) -> Array:
     """Return Var((u.r)(v.r)) column by column, as the variance of the form r' sym(u v') r."""
     n, outputs, k = u.shape
-    variance = np.empty((n, k), dtype=u.dtype)
+    variance = np.empty_like(u, shape=(n, k))
     step = max(1, tile // (n * outputs**2))
     for start in range(0, k, step):
         left, right = (one[:, :, start : start + step].swapaxes(1, 2) for one in (u, v))

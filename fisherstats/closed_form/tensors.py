@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import identity, like
 from fisherstats.closed_form import assembly
 from fisherstats.model.derivatives import HessianBlocks
 from fisherstats.model.families import Law
@@ -44,7 +45,7 @@ def dense_hessians(hessian: HessianBlocks, inputs: Sequence[Array], slices: Sequ
     blocks = {}
     for (left, right), units in hessian.pairs.items():
         shape = (n * directions, every[left].shape[1] * hessian.score[left].shape[2])
-        block = np.zeros((*shape, every[right].shape[1] * hessian.score[right].shape[2]), dtype=every[left].dtype)
+        block = np.zeros_like(every[left], shape=(*shape, every[right].shape[1] * hessian.score[right].shape[2]))
         if units is not None:
             block += assembly.pairs_per_input(units.reshape(n * directions, *units.shape[2:]), every[left], every[right])
         if left < right:
@@ -58,7 +59,7 @@ def dense_hessians(hessian: HessianBlocks, inputs: Sequence[Array], slices: Sequ
 def information_root(law: Law) -> Array:
     """Return root rows of I(h), (n, r, T), with root' root = I."""
     n, outputs = law.h.shape
-    root: Array = law.rows(np.broadcast_to(np.eye(outputs, dtype=law.h.dtype), (n, outputs, outputs)))
+    root: Array = law.rows(np.broadcast_to(identity(outputs, law.h), (n, outputs, outputs)))
     return root
 
 
@@ -83,7 +84,7 @@ def covariance_sum(law: Law, jacobian: Array, hessians: Array | None, estimator:
 def projected_matrix(G: Sequence[Array], inputs: Sequence[Array], matrix: Array, slices: Sequence[slice]) -> Array:
     r"""Return :math:`J_iXJ_i^\top` for a symmetric X (P, P), (n, T, T), block by block."""
     n, outputs = G[0].shape[:2]
-    total = np.zeros((n, outputs, outputs), dtype=G[0].dtype)
+    total, matrix = np.zeros_like(G[0], shape=(n, outputs, outputs)), like(matrix, G[0])
     for left, (G_l, h_left) in enumerate(zip(G, inputs, strict=True)):
         for right in range(left, len(G)):
             G_m, h_right = G[right], inputs[right]
@@ -96,7 +97,7 @@ def projected_matrix(G: Sequence[Array], inputs: Sequence[Array], matrix: Array,
 
 def contracted_hessian(hessian: HessianBlocks, inputs: Sequence[Array], matrix: Array, slices: Sequence[slice]) -> Array:
     r"""Return :math:`\mathrm{tr}(XH^k)` for a symmetric X (P, P), (n, K)."""
-    total = np.zeros(hessian.score[0].shape[:2], dtype=hessian.score[0].dtype)
+    total, matrix = np.zeros_like(hessian.score[0], shape=hessian.score[0].shape[:2]), like(matrix, hessian.score[0])
     for (left, right), units in hessian.pairs.items():
         h_left, h_right = inputs[left], inputs[right]
         n_out, n_out2 = hessian.score[left].shape[2], hessian.score[right].shape[2]

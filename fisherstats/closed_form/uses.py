@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import like
 from fisherstats.model.families import Law
 
 __all__ = ["gradient_lengths", "mean_square_length", "square_length_variance", "weighted_diagonal"]
@@ -26,9 +27,9 @@ def weighted_diagonal(
     the score and :math:`\mathrm{Var}(s^\top r)` for the Hessian (Theorems 4 and 6 of 2021, contracted with diag(w)).
     """
     n, outputs = G[0].shape[:2]
-    A, s = np.zeros((n, outputs, outputs), G[0].dtype), np.zeros((n, outputs), G[0].dtype)
+    A, s = np.zeros_like(G[0], shape=(n, outputs, outputs)), np.zeros_like(G[0], shape=(n, outputs))
     for G_l, S_l, h_bar, weight in zip(G, S, inputs, weights, strict=True):
-        per_unit = (np.square(h_bar) @ weight.T)[:, None, :]
+        per_unit = (np.square(h_bar) @ like(weight, h_bar).T)[:, None, :]
         A += np.matmul(G_l * per_unit, G_l.transpose(0, 2, 1))
         if S_l is not None:
             s += (S_l * per_unit).sum(axis=2)
@@ -38,19 +39,19 @@ def weighted_diagonal(
 def mean_square_length(law: Law, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
     r"""Return :math:`\mathrm E\|\partial\ell\|^2=\mathrm{tr}\,I(\theta|x)`, the sum of all :math:`|\bar h|^2g^\top I(h)g`."""
     parts = [law.diagonal(G_l).sum(axis=1) * _square(h_bar) for G_l, h_bar in zip(G, inputs, strict=True)]
-    total: Array = np.sum(parts, axis=0)
+    total: Array = np.stack(parts).sum(axis=0)
     return total
 
 
 def square_length_variance(law: Law, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
     r"""Return :math:`\mathrm{Var}\|\partial\ell\|^2=\mathrm{Var}(r^\top JJ^\top r)` over labels of the model, (n,)."""
-    K = sum(_square(h_bar)[:, None, None] * np.matmul(G_l, G_l.transpose(0, 2, 1)) for G_l, h_bar in zip(G, inputs, strict=True))
-    return law.quadratic_variance(np.asarray(K))
+    parts = [_square(h_bar)[:, None, None] * np.matmul(G_l, G_l.transpose(0, 2, 1)) for G_l, h_bar in zip(G, inputs, strict=True)]
+    return law.quadratic_variance(np.stack(parts).sum(axis=0))
 
 
 def gradient_lengths(residuals: Array, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
     r"""Return :math:`\|J^\top r_k\|` for K residuals per input, (n, K, T) to (n, K)."""
-    squares = np.zeros(residuals.shape[:2], residuals.dtype)
+    squares = np.zeros_like(residuals, shape=residuals.shape[:2])
     for G_l, h_bar in zip(G, inputs, strict=True):
         squares += np.square(np.matmul(residuals, G_l)).sum(axis=2) * _square(h_bar)[:, None]
     length: Array = np.sqrt(squares)

@@ -12,11 +12,14 @@ input in question.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fisherstats.arrays import double, identity, like
 
 __all__ = [
     "KINDS",
@@ -57,8 +60,8 @@ class Suprema:
     ) -> Suprema:
         """Take those of the hidden layers, and the link's slopes and bends at each input (n, T)."""
         slope, bend = (np.ones((1, outputs)), np.zeros((1, outputs))) if link is None else (np.abs(one) for one in link)
-        slope, bend = np.asarray(slope, np.float64), np.asarray(bend, np.float64)
-        hidden = [np.broadcast_to(np.asarray(one, np.float64), (len(slope), len(one))) for one in (first, second)]
+        slope, bend = double(slope), double(bend)
+        hidden = [np.broadcast_to(like(np.asarray(one, np.float64), slope), (len(slope), len(one))) for one in (first, second)]
         largest = [one.max(axis=1, keepdims=True) for one in (slope, bend)]
         norms = [
             np.concatenate([np.linalg.norm(one, axis=1, keepdims=True), top, top], axis=1)
@@ -80,9 +83,9 @@ class Products:
     def bound(self, norms: Array) -> tuple[Array, Array]:
         """Return the sum (n,) and its derivatives by each norm (n, L), n = 1 where all inputs share them; norms (L,)."""
         if not self.powers:
-            return np.zeros(1), np.zeros((1, len(norms)))
-        powers, coefficients = np.stack(self.powers), np.stack(self.coefficients)
-        lowered = np.maximum(powers[:, None, :] - np.eye(len(norms), dtype=powers.dtype), 0)
+            return np.zeros_like(norms, shape=1), np.zeros_like(norms, shape=(1, len(norms)))
+        powers, coefficients = like(np.stack(self.powers), norms), like(np.stack(self.coefficients), norms)
+        lowered = np.maximum(powers[:, None, :] - identity(len(norms), powers), 0)
         derivatives = powers * np.prod(norms**lowered, axis=2)
         return coefficients.T @ np.prod(norms**powers, axis=1), coefficients.T @ derivatives
 
@@ -117,9 +120,11 @@ class WeightBounds:
 def weight_bounds(suprema: Suprema, widths: Sequence[int], norms: Array, inputs: Sequence[Array]) -> WeightBounds:
     """Return the bounds of all layers and pairs of layers; norms (3, L) by `KINDS`, inputs the layer inputs (n, n_l + 1)."""
     n, n_layers = len(inputs[0]), norms.shape[1]
-    size = [np.linalg.norm(np.asarray(h_bar, np.float64), axis=1) for h_bar in inputs]
-    first, first_gradient = np.zeros((n, 2, n_layers)), np.zeros((n, 2, n_layers, n_layers))
-    second, second_gradient = np.zeros((n, 3, n_layers, n_layers)), np.zeros((n, 3, n_layers, n_layers, n_layers))
+    norms = like(norms, inputs[0])
+    zeros = functools.partial(np.zeros_like, inputs[0], dtype=np.float64)
+    size = [np.linalg.norm(double(h_bar), axis=1) for h_bar in inputs]
+    first, first_gradient = zeros(shape=(n, 2, n_layers)), zeros(shape=(n, 2, n_layers, n_layers))
+    second, second_gradient = (zeros(shape=(n, 3, *(n_layers,) * order)) for order in (2, 3))
     for at, kind in enumerate(KINDS):
         for left in range(n_layers):
             if at < 2:
@@ -148,8 +153,9 @@ def first_bound(suprema: Suprema, layer: int, kind: str) -> Products:
 
 def printed_first_bounds(norms: Array, inputs: Sequence[Array]) -> Array:
     r"""Return :math:`\prod_{i>l}s_i\,\|\bar h_l\|` as printed in (20) and (21) of 2021, which is no bound, (n, 2, L)."""
+    norms = like(norms, inputs[0])
     above = [np.prod(norms[:, layer + 1 :], axis=1) for layer in range(norms.shape[1])]
-    size = [np.linalg.norm(np.asarray(h_bar, np.float64), axis=1) for h_bar in inputs]
+    size = [np.linalg.norm(double(h_bar), axis=1) for h_bar in inputs]
     return np.stack([h[:, None] * product for h, product in zip(size, above, strict=True)], axis=2)
 
 
@@ -194,9 +200,9 @@ def derivative_norms(gram: Array) -> Array:
 
 def kernel_norms(kernels: Sequence[Array]) -> Array:
     """Return the norms `KINDS` of every kernel, (3, L); the last two agree."""
-    doubled = [np.asarray(kernel, np.float64) for kernel in kernels]
+    doubled = [double(kernel) for kernel in kernels]
     spectral = [np.linalg.norm(kernel, ord=2) for kernel in doubled]
-    return np.array([[np.linalg.norm(kernel) for kernel in doubled], spectral, spectral])
+    return np.stack([np.stack([np.linalg.norm(kernel) for kernel in doubled]), *[np.stack(spectral)] * 2])
 
 
 def _slopes(suprema: Suprema, start: int, stop: int) -> Array:

@@ -1,6 +1,6 @@
 """Engines: who carries out the few contractions that are not plain matrix products.
 
-`primitives` defines every contraction in numpy; `numba_kernels` has fused loops of the same names where a benchmark row shows the
+`primitives` defines every contraction in numpy's functions, which is also what runs on arrays of a device; `numba_kernels` has fused loops of the same names where a benchmark row shows the
 win. The engine is resolved once at the border and passed down as an object; what was asked for and cannot be had is an error that
 says why, and what ran is written on the result.
 """
@@ -11,8 +11,9 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from fisherstats.arrays import gpu_status
+from fisherstats.arrays import gpu_array, gpu_status, on_device
 from fisherstats.checks import arguments, capacity
+from fisherstats.engines import primitives
 
 __all__ = ["ENGINES", "Engine", "resolve"]
 
@@ -25,19 +26,24 @@ class Engine:
 
     name: str
     contractions: Any
+    device: Any = None
+    """An array of the device that blocks are computed on; None on the host."""
 
 
-def resolve(engine: str | None, over_classes: bool) -> Engine:
+def resolve(engine: str | None, over_classes: bool, x: Any = None) -> Engine:
     """Return the engine for a request.
 
-    The kernels are contractions over classes, so None chooses numba for families whose moments are sums over classes and numpy
-    for the others, where the namespace code is all there is (asking for numba gives it too, under its own name).
+    None chooses cupy for an `x` that lives on a device. The kernels are contractions over classes, so else it chooses numba for
+    families whose moments are sums over classes and numpy for the others, where numpy's functions are all there is (asking for
+    numba gives it too, under its own name).
     """
     arguments.choice("engine", engine, (None, *ENGINES))
-    if engine == "cupy":
+    if engine == "cupy" or (engine is None and on_device(x)):
         usable, reason = gpu_status()
-        capacity.engine_unavailable("cupy", reason if not usable else "this version computes on the host only")
+        if not usable:
+            capacity.engine_unavailable("cupy", reason)
+        return Engine("cupy", primitives, gpu_array())
     if over_classes and engine != "numpy":
         # numba takes a few tenths of a second to import, so it is loaded on first use.
         return Engine("numba", importlib.import_module("fisherstats.engines.numba_kernels"))
-    return Engine("numpy", importlib.import_module("fisherstats.engines.primitives"))
+    return Engine("numpy", primitives)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import identity, like, on_device
 from fisherstats.engines import primitives
 from fisherstats.model.network import MLP
 
@@ -84,7 +85,7 @@ def forward(model: MLP, x: Array, order: int = 1) -> Forward:
 
 
 def _with_one(h: Array) -> Array:
-    h_bar = np.empty((h.shape[0], h.shape[1] + 1), dtype=h.dtype)
+    h_bar = np.empty_like(h, shape=(h.shape[0], h.shape[1] + 1))
     h_bar[:, :-1] = h
     h_bar[:, -1] = 1
     return h_bar
@@ -109,7 +110,7 @@ def jacobians_and_curvatures(
 def _carried_back(model: MLP, passed: Forward, rows: Array | None, second_order: bool) -> tuple[list[Array], list[Array | None]]:
     r"""Return :math:`B_{l+1}D_l` and, if asked for, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where it is zero."""
     n, n_outputs = passed.natural.shape
-    top = np.eye(n_outputs, dtype=passed.natural.dtype) if rows is None else rows
+    top = identity(n_outputs, passed.natural) if rows is None else like(rows, passed.natural)
     if passed.link_slope is not None:
         top = top * passed.link_slope[:, None, :]
     G = [np.broadcast_to(top, (n, *top.shape[-2:]))]
@@ -119,8 +120,8 @@ def _carried_back(model: MLP, passed: Forward, rows: Array | None, second_order:
         if second_order:
             linear = model.activations[layer].piecewise_linear
             bent.append(None if linear else B * passed.bends[layer][:, None, :])
-        # In place where B is ours: another array of this size is another trip to memory.
-        G.append(np.multiply(B, slope, out=B) if B.flags.writeable else B * slope)
+        # In place unless all inputs share B: another array of this size is another trip to memory.
+        G.append(np.multiply(B, slope, out=B) if B.strides[0] else B * slope)
     return G[::-1], bent[::-1]
 
 
@@ -152,8 +153,8 @@ def _rows_times(rows: Array, kernel: Array) -> Array:
     divisors = (
         [pieces for pieces in range(smallest, 4 * smallest) if n % pieces == 0] if kernel.size <= _SMALL_PRODUCT // 32 else []
     )
-    pieces = n_rows * divisors[0] if divisors else 1
-    product: Array = np.matmul(np.ascontiguousarray(rows).reshape(pieces, -1, n_units), kernel)
+    pieces = n_rows * divisors[0] if divisors and not on_device(rows) else 1
+    product: Array = np.matmul(rows.reshape(pieces, -1, n_units), kernel)
     return product.reshape(n, n_rows, -1)
 
 
@@ -323,7 +324,7 @@ def _unit_hessian(model: MLP, passed: Forward, score: list[Array], layer: int, a
         bent = (score[layer + 1] @ model.weights[layer + 1][:, :-1]) * passed.bends[layer][:, None, :]
         units = np.arange(bent.shape[-1])
         if total is None:
-            total = np.zeros((*bent.shape, bent.shape[-1]), dtype=bent.dtype)
+            total = np.zeros_like(bent, shape=(*bent.shape, bent.shape[-1]))
         total[..., units, units] += bent
     return total
 
@@ -333,7 +334,7 @@ def _reach(passed: Forward, m: int, chain: Array | None) -> Array:
     slope = passed.slopes[m - 1]
     if chain is None:
         n, n_units = slope.shape
-        diagonal = np.zeros((n, n_units, n_units), dtype=slope.dtype)
+        diagonal = np.zeros_like(slope, shape=(n, n_units, n_units))
         diagonal[:, np.arange(n_units), np.arange(n_units)] = slope
         return diagonal
     return slope[:, :, None] * chain
@@ -341,6 +342,7 @@ def _reach(passed: Forward, m: int, chain: Array | None) -> Array:
 
 def push_forward(model: MLP, passed: Forward, direction: Array) -> Array:
     r"""Return :math:`J v` for a parameter vector v, (n, T)."""
+    direction = like(direction, passed.natural)
     moved: Array | None = None
     for layer, (weight, part) in enumerate(zip(model.weights, model.layer_slices(), strict=True)):
         tangent = passed.inputs[layer] @ direction[part].reshape(weight.shape).T
@@ -365,6 +367,7 @@ def second_directional(model: MLP, passed: Forward, direction: Array) -> Array:
     A two-jet of the forward pass: with dots for derivatives, :math:`\ddot a_{l+1}=2V_l^-\dot h_l+W_l^-\ddot h_l` and
     :math:`\ddot h=\sigma''\dot a^2+\sigma'\ddot a`. Needs a pass of order 2.
     """
+    direction = like(direction, passed.natural)
     moved: Array | None = None
     bent: Array | None = None
     for layer, (weight, part) in enumerate(zip(model.weights, model.layer_slices(), strict=True)):

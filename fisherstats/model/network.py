@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fisherstats.arrays import common_dtype, read_only
+from fisherstats.arrays import common_dtype, like, read_only
 from fisherstats.checks import arguments, capacity, inputs, networks
 from fisherstats.model import activations
 from fisherstats.model.activations import Activation
@@ -195,6 +195,17 @@ class MLP:
         if dtype == self.dtype:
             return self
         return MLP([matrix.astype(dtype) for matrix in self.weights], activation=self.activations, family=self.family)
+
+    def beside(self, other: Any) -> MLP:
+        """Return the network with its weights where an array of a device lives; itself for None."""
+        if other is None:
+            return self
+        moved = object.__new__(MLP)
+        # With the fingerprint, which is that of the weights on the host.
+        moved.__dict__.update(
+            self.__dict__, fingerprint=self.fingerprint, weights=tuple(like(one, other) for one in self.weights)
+        )
+        return moved
 
     def natural_parameters(self, x: Any) -> NDArray[np.floating]:
         """Return h_L(x), shape (n, T), for a matrix of inputs.

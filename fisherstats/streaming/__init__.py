@@ -7,12 +7,14 @@ the number of inputs, chunks or threads, so that none of these can change a bit 
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import all_held, noted_checks, on_host
 from fisherstats.checks import arguments
 from fisherstats.streaming import threads
 from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task, add_arrays
@@ -57,6 +59,9 @@ def reduce(
     """Hand what `function(block, first input)` returns to `reduction`, in order, `group` blocks at a time."""
 
     def run() -> None:
+        if rows_of.device is not None:
+            _reduce_on_device(function, rows_of, rows, reduction, progress)
+            return
         n_threads = thread_count(num_threads)
         pipeline = Pipeline(function, rows_of, rows, group, reduction, n_threads)
         with one_blas_thread(), _progress_bar(pipeline.n_blocks, progress) as pipeline.bar:
@@ -64,10 +69,43 @@ def reduce(
             threads.run_together(pipeline.work, 1 if pipeline.n_blocks == group == 1 else n_threads)
             pipeline.finish()
 
+    if rows_of.device is not None:
+        group = 1
     if rows_of.passes is None:
         run()
     else:
         rows_of.passes.reduce(reduction, run, rows * group, rows * leaf_blocks(reduction, group))
+
+
+def _reduce_on_device(function: BlockFunction, rows_of: Rows, rows: int, reduction: Reduction, progress: bool) -> None:
+    """Do the same one block after the other on a device; the sums stay there until all blocks have been added.
+
+    Checks of a block are looked at when the next one has been handed over, so that the device never stands still.
+    """
+    held: deque[tuple[list[Any], Array, int]] = deque()
+
+    def settle() -> None:
+        noted, piece, first = held.popleft()
+        if not all_held(noted):
+            # Done again, every check is waited for, and the one that fails says why.
+            function(rows_of.block(piece, first), first)
+
+    with _progress_bar(rows_of.n_blocks(rows), progress) as bar:
+        for number, (piece, first) in enumerate(rows_of.pieces(rows), 1):
+            with noted_checks() as noted:
+                result = function(rows_of.block(piece, first), first)
+            held.append((noted, piece, first))
+            if len(held) > 1:
+                settle()
+            for task in reduction.tasks([result], False):
+                task()
+            if number % reduction.leaf_blocks == 0:
+                reduction.close()
+            bar.update()
+        while held:
+            settle()
+    reduction.close()
+    reduction.totals = [on_host(one) for one in reduction.totals]
 
 
 def mean(
@@ -126,6 +164,7 @@ class _Joined(Reduction):
         return [lambda: self._write(parts)]
 
     def _write(self, parts: list[list[Array]]) -> None:
+        parts = [[on_host(array) for array in part] for part in parts]
         if self._n_rows is None:
             self.totals.extend(parts)
             return

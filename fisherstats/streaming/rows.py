@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import as_array, like, on_device
 from fisherstats.checks import inputs
 from fisherstats.streaming.passes import Passes
 
@@ -70,10 +71,10 @@ class Part:
     passes: Passes | None = None
 
 
-def block_rows(numbers_per_input: int, preferred: int = 128) -> int:
-    """Return the rows of a block: `preferred`, halved while `numbers_per_input` would make the block too large."""
+def block_rows(numbers_per_input: int, preferred: int = 128, largest: int = _BLOCK_NUMBERS) -> int:
+    """Return the rows of a block: `preferred`, halved while `numbers_per_input` would make the block larger than `largest`."""
     rows = preferred
-    while rows > STREAM_ROWS and rows * numbers_per_input > _BLOCK_NUMBERS:
+    while rows > STREAM_ROWS and rows * numbers_per_input > largest:
         rows //= 2
     return rows
 
@@ -86,6 +87,7 @@ class Rows:
         self.dtype = dtype
         self.known_finite = known_finite
         self.first = 0
+        self.device: Any = None
         self.passes: Passes | None = None
         self.n_present: int | None = None if source is None or isinstance(source, Batches) else int(source.shape[0])
         self.n_inputs = self.n_present or 0
@@ -109,10 +111,10 @@ class Rows:
 
     def block(self, piece: Array, first: int) -> Array:
         """Return a piece as what is computed with; raise if it is not finite."""
-        block = np.ascontiguousarray(piece, dtype=self.dtype)
+        block = piece.astype(self.dtype, copy=False) if on_device(piece) else np.ascontiguousarray(piece, dtype=self.dtype)
         if not self.known_finite:
             inputs.finite_block(block, first)
-        return block
+        return block if self.device is None else like(block, self.device)
 
     def pieces(self, rows: int) -> Iterator[tuple[Array, int]]:
         """Yield (so many rows of x as they lie in memory, index of the first one); the last piece may be shorter."""
@@ -140,7 +142,7 @@ class Rows:
         for size in _sizes(source, rows):
             part = source[start : start + size]
             inputs.unmasked_rows(part, start)
-            yield np.asarray(part)
+            yield as_array(part)
             start += size
 
 
@@ -151,7 +153,7 @@ def _sizes(source: Source, rows: int) -> Iterator[int]:
     if chunks and isinstance(chunks[0], tuple):  # dask: the sizes of all chunks
         yield from chunks[0]
         return
-    if isinstance(source, np.ndarray):
+    if isinstance(source, np.ndarray) or on_device(source):
         step = rows
     else:  # zarr, HDF5: the size of one chunk, or nothing
         chunk = int(chunks[0]) if chunks else _READ_ROWS

@@ -130,7 +130,7 @@ def fit(
     >>> bool(fitted.history.loss[-1] < fitted.history.loss[0])
     True
     """
-    call = calls.prepare(model, x, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, num_threads=num_threads, progress=progress, host_only=True)
     training.in_memory(call.rows.source)
     given = model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
     training.optimizer_object(optimizer, Optimizer)
@@ -263,7 +263,7 @@ def _kernel_norms(network: MLP) -> dict[str, Any]:
 
 def _validation(call: calls.Call, x: Any, y: Any) -> Labelled:
     """Return the labelled inputs to validate with, in the precision of the training."""
-    other = calls.prepare(call.model, x, num_threads=call.num_threads)
+    other = calls.prepare(call.model, x, num_threads=call.num_threads, host_only=True)
     given = call.model.family.check_labels(labels.unlabelled_response(y, other.input_labels), other.n_inputs)
     return Labelled(other.rows.source, given, call.rows.dtype, call.num_threads)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import array_api_strict as standard
@@ -17,6 +18,9 @@ import numpy as np
 import scipy.special
 
 __all__ = ["DeviceArray", "called", "no_transfers", "to_device", "transfers"]
+
+MEMORY = 64 * 8 * 16 * 64
+"""Bytes; so little that a few dozen inputs are several blocks."""
 
 transfers: list[str] = []
 """What has left the device, one word per transfer."""
@@ -119,8 +123,9 @@ def _ufunc(name: str, values: tuple[Any, ...]) -> Any:
     raise TypeError(f"the universal function {name} is not available on a device")
 
 
-def _einsum(subscripts: str, *operands: Any, optimize: bool = False) -> Any:
+def _einsum(subscripts: str, *operands: Any, optimize: bool = False, dtype: Any = None) -> Any:
     del optimize
+    operands = tuple(operands if dtype is None else (one.astype(dtype) for one in operands))
     words, output = subscripts.replace(" ", "").split("->")
     spelled = []
     for own, array in zip(words.split(","), operands, strict=True):
@@ -154,9 +159,9 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     return standard.linalg.vector_norm(x, ord=2 if ord is None else ord, axis=axis, keepdims=keepdims)
 
 
-def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
     moved = standard.moveaxis(a, (axis1, axis2), (-2, -1))
-    return standard.linalg.trace(moved, offset=offset)
+    return standard.linalg.trace(moved, offset=offset, dtype=moved.dtype if dtype is None else _dtype(dtype))
 
 
 def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
@@ -275,6 +280,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "linalg.norm": _norm,
     "linalg.qr": lambda a, mode="reduced": standard.linalg.qr(a, mode="reduced")[1 if mode == "r" else slice(None)],
     "linalg.solve": standard.linalg.solve,
+    "linalg.svd": lambda a, full_matrices=True, compute_uv=True: (
+        tuple(standard.linalg.svd(a, full_matrices=full_matrices)) if compute_uv else standard.linalg.svdvals(a)
+    ),
     "moveaxis": standard.moveaxis,
     "outer": standard.linalg.outer,
     "pad": _pad,
@@ -282,12 +290,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "reshape": _reshape,
     "ravel": lambda a: standard.reshape(a, (-1,)),
     "sort": _sort,
+    "std": lambda a, axis=None, ddof=0: standard.std(a, axis=axis, correction=ddof),
     "stack": _joined(standard.stack),
     "swapaxes": _swapaxes,
     "take_along_axis": lambda a, indices, axis: standard.take_along_axis(a, indices, axis=axis),
     "tensordot": lambda a, b, axes=2: standard.tensordot(a, b, axes=axes),
     "trace": _trace,
     "transpose": _transpose,
+    "vdot": lambda a, b: standard.sum(a * b),
     "where": _where,
 }
 """By name, as functions of the standard's arrays; `einsum` besides."""
@@ -346,6 +356,15 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
+
+    @property
+    def device(self) -> Any:
+        """As cupy's: free and total bytes of its memory."""
+        return SimpleNamespace(mem_info=(MEMORY, MEMORY))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return np.asarray(self.own).strides
 
     @property
     def T(self) -> DeviceArray:
@@ -417,7 +436,16 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             return DeviceArray(self.own[parts])
         if any(array.dtype.kind == "b" for array in arrays):
             raise TypeError("a mask has to be the whole index")
-        return self._taken(self._spelled(parts))
+        added = []
+        for at, part in enumerate(parts):
+            if part is None:
+                before = [one for one in parts[:at] if one is not Ellipsis]
+                own = [one for one in before if isinstance(one, np.ndarray | DeviceArray)]
+                added.append(len(before) - len(own) + (own[0].ndim if own else 0))
+        taken = self._taken(self._spelled(tuple(part for part in parts if part is not None)))
+        for axis in added:
+            taken = DeviceArray(standard.expand_dims(taken.own, axis=axis))
+        return taken
 
     def _taken(self, parts: list[Any]) -> DeviceArray:
         """Return the entries at arrays of integers in adjacent axes, all other axes whole, by one `take`."""
@@ -526,6 +554,7 @@ for _name in (
     "all",
     "argmax",
     "argmin",
+    "std",
     "swapaxes",
     "ravel",
     "trace",

@@ -9,6 +9,7 @@ from functools import singledispatch
 
 import numpy as np
 
+from fisherstats.arrays import identity, like
 from fisherstats.model.families.base import Law
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.gaussian import GaussianLaw
@@ -43,7 +44,8 @@ def _(law: IndependentLaw) -> Pair:
 @information_extremes.register
 def _(law: GaussianLaw) -> Pair:
     squares = np.square(np.linalg.svd(law.root, compute_uv=False)) if law.root.ndim == 2 else np.square(law.root)
-    return np.full(len(law.h), squares.min()), np.full(len(law.h), squares.max())
+    ones = np.ones_like(law.h[:, 0])
+    return squares.min() * ones, squares.max() * ones
 
 
 @information_extremes.register
@@ -104,7 +106,7 @@ def _unfolded(law: Law) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     outputs = law.h.shape[1]
     rows, columns = np.triu_indices(outputs)
     weight = np.where(rows == columns, 1.0, np.sqrt(2.0))
-    return unfolded[:, rows, columns][:, :, rows, columns] * np.outer(weight, weight), rows, columns, weight
+    return unfolded[:, rows, columns][:, :, rows, columns] * like(np.outer(weight, weight), unfolded), rows, columns, weight
 
 
 @quartic_extremes.register
@@ -141,8 +143,8 @@ def unfolded_largest(p: np.ndarray, minimal: bool) -> np.ndarray:
     It is the top eigenvalue of sqrt(p_i p_j) <v_i - vbar, v_j - vbar> with v_i = vec((e_i - p)(e_i - p)'), whose inner products
     are squares of <e_i - p, e_j - p>; they are referred to the most probable class first, so a nearly one-hot p cancels nothing.
     """
-    n, classes = p.shape
-    kept = np.ones(classes, dtype=p.dtype)
+    classes = p.shape[1]
+    kept = np.ones_like(p, shape=classes)
     if minimal:
         kept[-1] = 0
     shared = kept * p
@@ -150,12 +152,12 @@ def unfolded_largest(p: np.ndarray, minimal: bool) -> np.ndarray:
     diagonal = np.arange(classes)
     inner[:, diagonal, diagonal] += kept
     gram = np.square(inner)
-    top = np.argmax(p, axis=1)
-    each = np.arange(n)
-    column = gram[each, :, top]
-    gram = gram - column[:, :, None] - column[:, None, :] + column[each, top][:, None, None]
-    gram[each, top, :] = 0
-    gram[each, :, top] = 0
+    top = np.argmax(p, axis=1)[:, None]
+    column = np.take_along_axis(gram, top[:, :, None], axis=2)[:, :, 0]
+    own = np.take_along_axis(column, top, axis=1)[:, :, None]
+    others = np.ones_like(p)
+    np.put_along_axis(others, top, 0, axis=1)
+    gram = (gram - column[:, :, None] - column[:, None, :] + own) * others[:, :, None] * others[:, None, :]
     mean = np.matmul(gram, p[:, :, None])[:, :, 0]
     overall = (mean * p).sum(axis=1)
     gram = gram - mean[:, :, None] - mean[:, None, :] + overall[:, None, None]
@@ -202,8 +204,8 @@ def quartic_root(law: Law) -> np.ndarray:
     values, vectors = np.linalg.eigh(symmetric)
     scaled = vectors * np.sqrt(np.maximum(values, 0))[:, None, :]
     n, outputs = law.h.shape
-    root = np.zeros((n, scaled.shape[2], outputs, outputs), dtype=scaled.dtype)
-    entries = (scaled * (weight / np.where(rows == columns, 1.0, 2.0))[:, None]).swapaxes(1, 2)
+    root = np.zeros_like(scaled, shape=(n, scaled.shape[2], outputs, outputs))
+    entries = (scaled * like(weight / np.where(rows == columns, 1.0, 2.0), scaled)[:, None]).swapaxes(1, 2)
     root[:, :, rows, columns] = entries
     root[:, :, columns, rows] = entries
     return root
@@ -215,10 +217,10 @@ def _(law: IndependentLaw) -> np.ndarray:
     rows, columns = np.triu_indices(outputs)
     pairs = np.sqrt(law.variance[:, rows]) * np.sqrt(law.variance[:, columns])
     own = np.sqrt(law.variance_of_square)[:, rows]
-    root = np.zeros((n, len(rows), outputs, outputs), dtype=law.h.dtype)
+    root = np.zeros_like(law.h, shape=(n, len(rows), outputs, outputs))
     index = np.arange(len(rows))
     # On symmetric matrices M is diagonal: M_a X_aa^2 and 4 I_a I_b X_ab^2, half of it at (a, b) and half at (b, a).
-    entries = np.where(rows == columns, own, pairs)
+    entries = np.where(like(rows == columns, own), own, pairs)
     root[:, index, rows, columns] = entries
     root[:, index, columns, rows] = entries
     return root
@@ -230,10 +232,10 @@ def _(law: GaussianLaw) -> np.ndarray:
     n, outputs = law.h.shape
     A = np.diag(law.root) if law.root.ndim == 1 else law.root
     rows, columns = np.triu_indices(outputs)
-    basis = np.zeros((len(rows), outputs, outputs), dtype=law.h.dtype)
+    basis = np.zeros((len(rows), outputs, outputs))
     index = np.arange(len(rows))
     basis[index, rows, columns] = basis[index, columns, rows] = np.where(rows == columns, 1.0, np.sqrt(0.5))
-    one: np.ndarray = np.sqrt(2.0) * np.matmul(np.matmul(A.T, basis), A)
+    one: np.ndarray = np.sqrt(2.0) * np.matmul(np.matmul(A.T, like(basis, A)), A)
     return np.broadcast_to(one.astype(law.h.dtype), (n, *one.shape))
 
 
@@ -241,8 +243,8 @@ def _(law: GaussianLaw) -> np.ndarray:
 def _(law: CategoricalLaw) -> np.ndarray:
     """Return sqrt(p_k) (delta_k delta_k' - I) for every class k."""
     n = len(law.p)
-    identity = np.broadcast_to(np.eye(law.h.shape[1], dtype=law.h.dtype), (n, law.h.shape[1], law.h.shape[1]))
-    delta = law.centred(identity)
+    every = np.broadcast_to(identity(law.h.shape[1], law.h), (n, law.h.shape[1], law.h.shape[1]))
+    delta = law.centred(every)
     root: np.ndarray = np.sqrt(law.p)[:, :, None, None] * (
         delta[:, :, :, None] * delta[:, :, None, :] - law.information()[:, None]
     )
