@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, monte_carlo, parallel, views
+from fisherstats.arrays import identity
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, clients
 from fisherstats.closed_form import definiteness as closed
@@ -163,9 +164,9 @@ def _total_variance(call: Call, on_kink: str) -> float:
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input, order=2)
         call.refuse_kinks(passed, on_kink, first_input)
-        roots = law.rows(np.broadcast_to(np.eye(n_outputs, dtype=x.dtype), (len(x), n_outputs, n_outputs)))
+        roots = law.rows(np.broadcast_to(identity(n_outputs, x), (len(x), n_outputs, n_outputs)))
         hessian = derivatives.hessian_blocks(call.model, passed, derivatives.jacobians(call.model, passed), roots)
-        return [np.atleast_1d(np.einsum("iaia->", norms.hessian_inner_products(hessian, passed.inputs)))]
+        return [np.einsum("iaia->", norms.hessian_inner_products(hessian, passed.inputs))[None]]
 
-    (total,) = call.mean(block, call.block_rows(STREAM_ROWS, second_order=True))
+    (total,) = call.mean(block, STREAM_ROWS)
     return float(total[0])

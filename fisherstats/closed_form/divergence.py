@@ -32,11 +32,11 @@ def bregman(family: Family, law: Law, other: Array) -> Array:
     step = other - law.h
     label = family.check_labels(family.sample(law.h, 0, 1)[0], len(step))
     terms = np.stack([family.log_prob(law.h, label), -family.log_prob(other, label), (law.residual(label) * step).sum(axis=1)])
-    found = terms.sum(axis=0)
-    close = found <= _CANCELLED * np.abs(terms).sum(axis=0)
+    difference: Array = terms.sum(axis=0)
+    close = difference <= _CANCELLED * np.abs(terms).sum(axis=0)
     if close.any():
-        found[close] = _integrated(family, law.h[close], step[close])
-    return found
+        difference[close] = _integrated(family, law.h[close], step[close])
+    return difference
 
 
 def _integrated(family: Family, h: Array, step: Array) -> Array:
