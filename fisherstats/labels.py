@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fisherstats.arrays import on_device
 from fisherstats.checks import inputs
 from fisherstats.schema import COORDINATES, VARIABLES
 from fisherstats.sources import SOURCES, citation
@@ -193,8 +194,9 @@ def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
         return x, None
     inputs.labelled_input(x.dims)
     x = x.transpose("input", "feature")
-    # Data that are still in their file stay there; xarray has no public word for it.
-    data = x.data if x.variable._in_memory or x.chunks is not None else _OnDisk(x.variable)
+    # Data that are still in their file, or on a device, stay there; xarray has no public word for it.
+    here = x.variable._in_memory or x.chunks is not None or on_device(x.variable._data)
+    data = x.data if here else _OnDisk(x.variable)
     if "input" not in x.indexes:
         return data, None
     index = x.indexes["input"]

@@ -1,8 +1,8 @@
 """Engines: who carries out the few contractions that are not plain matrix products.
 
 `primitives` defines every contraction in numpy's functions, which is also what runs on arrays of a device; `numba_kernels` has
-fused loops of the same names where a benchmark row shows the win. The engine is resolved once at the border and passed down as an object; what was asked for and cannot be had is an error that
-says why, and what ran is written on the result.
+fused loops of the same names where a benchmark row shows the win. The engine is resolved once at the border and passed
+down as an object; what was asked for and cannot be had is an error that says why, and what ran is written on the result.
 """
 
 from __future__ import annotations

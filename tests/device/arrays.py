@@ -19,8 +19,8 @@ import scipy.special
 
 __all__ = ["DeviceArray", "called", "no_transfers", "to_device", "transfers"]
 
-MEMORY = 64 * 8 * 16 * 64
-"""Bytes; so little that a few dozen inputs are several blocks."""
+MEMORY = 2**17
+"""Bytes; so little that 16 inputs of a small network are a block."""
 
 transfers: list[str] = []
 """What has left the device, one word per transfer."""

@@ -1,0 +1,240 @@
+"""Every public function on the stand-in for a device, against the host."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import fisherstats as fs
+from fisherstats import arrays, engines
+from fisherstats.model.families.user import LogPartitionFamily
+from tests.device.arrays import no_transfers, to_device, transfers
+from tests.device.calls import CALLS, CORE, NETWORKS, inputs, numbers
+
+
+@pytest.fixture(autouse=True)
+def device(monkeypatch):
+    """The stand-in is the device that cupy would be used for."""
+    monkeypatch.setattr(engines, "gpu_status", lambda: (True, "stand-in"))
+    monkeypatch.setattr(engines, "gpu_array", lambda: to_device(np.zeros(0)))
+
+
+def agree(found, wanted):
+    wanted, found = numbers(wanted), numbers(found)
+    assert found.keys() == wanted.keys()
+    assert wanted
+    for name, array in wanted.items():
+        assert found[name].dtype == array.dtype, name
+        size = np.abs(array[np.isfinite(array)]).max(initial=0)
+        np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-12 * size + 1e-15, err_msg=name)
+
+
+def accepted(call, model):
+    """Return what the host gives, or None where the function is not for this network."""
+    try:
+        return call(model, inputs(), None)
+    except (ValueError, fs.AssumptionError, np.linalg.LinAlgError):
+        return None
+
+
+@pytest.mark.parametrize("model", NETWORKS, ids=lambda model: model.family.name)
+def test_the_main_quantities_agree_for_every_family(model):
+    for call in CORE.values():
+        agree(call(model, inputs(), "cupy"), call(model, inputs(), None))
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name not in CORE])
+def test_every_function_agrees(name):
+    compared = 0
+    start = sorted(CALLS).index(name)
+    for model in NETWORKS[start % len(NETWORKS) :] + NETWORKS[: start % len(NETWORKS)]:
+        wanted = accepted(CALLS[name], model)
+        if wanted is not None:
+            agree(CALLS[name](model, inputs(), "cupy"), wanted)
+            compared += 1
+            if compared == 2:
+                break
+    assert compared
+
+
+def test_no_function_with_an_engine_is_left_out():
+    offered = set()
+    for prefix, module in (("", fs), ("applications.", fs.applications)):
+        for name in module.__all__:
+            function = getattr(module, name)
+            if inspect.isfunction(function) and "engine" in inspect.signature(function).parameters:
+                offered.add(prefix + name)
+    computed_nowhere = {"explain"}  # explains what an engine would do
+    assert {name.split()[0] for name in CALLS} == offered - computed_nowhere
+
+
+def test_nothing_leaves_the_device_within_a_block():
+    model, x = NETWORKS[0], inputs(64)
+    transfers.clear()
+    fs.estimator_variance(model, x, engine="cupy")
+    assert set(transfers) == {"get"}
+    few = len(transfers)
+    transfers.clear()
+    fs.estimator_variance(model, np.tile(x, (4, 1)), engine="cupy")
+    blocks = 3 * 64 // 16
+    # One look at the checks of every further block, and as many results as before.
+    assert len(transfers) == few + blocks
+    transfers.clear()
+    fs.estimate_fisher(model, x, estimator="score", n_draws=3, rng=1, engine="cupy", standard_error=False)
+    # Beside these, the natural parameters that the labels of a block are drawn for.
+    assert len(transfers) == 2 * 64 // 16 + 1
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_an_x_on_the_device_stays_there(labelled):
+    model, x = NETWORKS[0], inputs()
+    there = to_device(x)
+    if labelled:
+        there = xr.DataArray(there, dims=("input", "feature"), coords={"input": np.arange(9) + 5})
+    found = fs.fisher_information(model, there)
+    wanted = fs.fisher_information(model, x)
+    agree(found, wanted)
+    assert isinstance(found.data, np.ndarray)
+    assert json.loads(found.attrs["provenance"])["engine"] == "cupy"
+    assert json.loads(wanted.attrs["provenance"])["engine"] == "numba"
+
+
+def test_work_for_the_host_takes_an_x_on_the_device():
+    model, x = NETWORKS[1], inputs()
+    agree(fs.fisher_information(model, to_device(x), engine="numpy"), fs.fisher_information(model, x, engine="numpy"))
+    report = fs.kink_report(NETWORKS[0], to_device(x), tolerance=0.1)
+    assert report.identical(fs.kink_report(NETWORKS[0], x, tolerance=0.1))
+
+
+def test_float32_stays_float32():
+    model = NETWORKS[1].as_dtype(np.dtype(np.float32))
+    x = inputs().astype(np.float32)
+    for name, call in CORE.items():
+        wanted, found = numbers(call(model, x, "numpy")), numbers(call(model, x, "cupy"))
+        for key, array in wanted.items():
+            assert found[key].dtype == array.dtype, name
+            size = np.abs(array[np.isfinite(array)]).max()
+            np.testing.assert_allclose(found[key], array, rtol=1e-4, atol=1e-5 * size, err_msg=name)
+
+
+def test_the_number_of_blocks_changes_rounding_only(monkeypatch):
+    model, x = NETWORKS[0], inputs(50)
+    small = fs.estimate_fisher(model, x, estimator="score", n_draws=3, rng=1, engine="cupy")
+    monkeypatch.setattr("tests.device.arrays.MEMORY", 2**40)
+    transfers.clear()
+    large = fs.estimate_fisher(model, x, estimator="score", n_draws=3, rng=1, engine="cupy")
+    assert len(transfers) < 6
+    agree(large, small)
+
+
+class Rayleigh(LogPartitionFamily):
+    name, n_outputs, bounded = "rayleigh", 1, False
+
+    def log_partition(self, h):
+        return -np.log(-h[..., 0])
+
+    statistic = sample = check_labels = log_partition
+
+
+def outside():
+    x = inputs(40)
+    x[33, 2] = np.nan
+    return x
+
+
+def huge():
+    x = inputs(40)
+    x[35] = 1e200
+    return x
+
+
+def on_a_kink(n=40):
+    x = inputs(n)
+    x[34] = 0
+    return x
+
+
+TANH = fs.MLP.random([3, 4, 2], activation="tanh", family=fs.families.Exponential(2), rng=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda e: fs.fisher_information(NETWORKS[0], outside(), engine=e), ValueError),
+        (lambda e: fs.fisher_information(TANH, huge(), engine=e), ValueError),
+        (lambda e: fs.fisher_information(_deep(), huge(), engine=e), ValueError),
+        (lambda e: fs.estimator_variance(_kinked(), on_a_kink(), engine=e), fs.AssumptionError),
+        (lambda e: fs.fisher_information(_linear(fs.families.Poisson()), 200 * np.abs(inputs(40)), engine=e), ValueError),
+        (lambda e: fs.fisher_information(_linear(fs.families.Exponential()), 300 * np.abs(inputs(40)), engine=e), ValueError),
+    ],
+)
+def test_what_the_host_refuses_is_refused_with_the_same_words(call, error):
+    with pytest.raises(error) as wanted:
+        call("numpy")
+    with pytest.raises(error) as found:
+        call("cupy")
+    # Blocks differ, and with them how many more are counted in a block.
+    words = re.compile(r"\(\d+ such units in this block\)")
+    assert words.sub("", str(found.value)) == words.sub("", str(wanted.value))
+
+
+def _deep():
+    return fs.MLP([np.full((2, 4), 1e120), np.full((1, 3), 1.0)], activation="identity", family=fs.families.Bernoulli())
+
+
+def _kinked():
+    weights = [np.array([[1.0, 1.0, 1.0, 0.0], [1.0, -1.0, 2.0, 0.5]]), np.array([[1.0, -1.0, 0.2]])]
+    return fs.MLP(weights, activation="relu", family=fs.families.Bernoulli())
+
+
+def _linear(family):
+    return fs.MLP([np.ones((1, 4))], activation=[], family=family)
+
+
+def test_functions_of_users_are_refused():
+    model = fs.MLP.random([3, 1], activation=[], family=Rayleigh(), rng=1)
+    with pytest.raises(fs.EngineUnavailable, match="the family 'rayleigh', whose functions are written for arrays of the host"):
+        fs.fisher_information(model, inputs(), engine="cupy")
+    product = fs.families.Product([fs.families.Bernoulli(), Rayleigh()])
+    with pytest.raises(fs.EngineUnavailable, match="the family 'rayleigh'"):
+        fs.fisher_information(fs.MLP.random([3, 2], activation=[], family=product, rng=1), to_device(inputs()))
+
+    def cube(a):
+        yield a**3
+        yield 3 * a**2
+
+    mine = fs.activations.Activation("cube", cube, sup_first=1.0, sup_second=1.0)
+    model = fs.MLP.random([3, 4, 2], activation=mine, family=fs.families.Bernoulli(2), rng=1)
+    with pytest.raises(fs.EngineUnavailable, match="the activation 'cube'"):
+        fs.fisher_information(model, inputs(), engine="cupy")
+
+
+def test_a_machine_without_a_device_says_so(monkeypatch):
+    monkeypatch.setattr(engines, "gpu_status", lambda: (False, "cupy is not installed"))
+    for x, engine in ((inputs(), "cupy"), (to_device(inputs()), None)):
+        with pytest.raises(fs.EngineUnavailable, match="`engine='cupy'` is not available: cupy is not installed"):
+            fs.fisher_information(NETWORKS[0], x, engine=engine)
+
+
+def test_checks_are_noted_only_where_a_list_waits_for_them():
+    bad = to_device(np.array([True, False]))
+    assert not arrays.holds(bad)
+    with arrays.noted_checks() as noted, no_transfers():
+        assert arrays.holds(bad)
+    assert len(noted) == 1
+    assert not arrays.all_held(noted)
+    assert arrays.all_held([])
+
+
+def test_gpu_status_gives_a_reason_or_a_name(monkeypatch):
+    monkeypatch.setenv("FISHERSTATS_DISABLE_GPU", "1")
+    assert importlib.import_module("fisherstats.arrays").gpu_status.__wrapped__() == (
+        False,
+        "it is disabled by the environment variable FISHERSTATS_DISABLE_GPU",
+    )
