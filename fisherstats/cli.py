@@ -11,7 +11,9 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,8 +93,23 @@ def _client(parsed: argparse.Namespace) -> Iterator[Any]:
     n_workers = arguments.positive_integer("--workers", parsed.workers)
     # What the workers have to say is not for the user: an error that matters comes back through the client.
     settings = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-    with distributed.LocalCluster(n_workers=n_workers, **settings) as cluster, distributed.Client(cluster) as client:
+    with _started_deaf():
+        cluster = distributed.LocalCluster(n_workers=n_workers, **settings)
+    with cluster, distributed.Client(cluster) as client:
         yield client
+
+
+@contextlib.contextmanager
+def _started_deaf() -> Iterator[None]:
+    """Let processes that are started here ignore Ctrl-C: a terminal sends it to all of them, and this one ends the others."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous if previous is not None else signal.SIG_DFL)
 
 
 def _info() -> None:

@@ -101,31 +101,46 @@ class TestCommandLine:
         assert cli.main(["study", config, "--out", str(tmp_path / "out"), "--workers", "2"]) == 1
         assert "fisherstats[distributed]" in capsys.readouterr().err
 
-    def test_a_killed_command_takes_its_workers_along_and_can_be_gone_on_with(self, tmp_path, config, whole) -> None:
-        out = tmp_path / "out"
-        program = (
-            "import sys\nfrom fisherstats import cli, measurements\nmeasurements._MOST_REPLICATES = 2\n"
-            "if __name__ == '__main__':\n    sys.exit(cli.main())"
+    def start(self, tmp_path, config) -> tuple[subprocess.Popen[bytes], list[psutil.Process]]:
+        """Start the command with two workers, in a process group of its own; return it and them when something is kept."""
+        (tmp_path / "program.py").write_text(
+            "import signal, sys\nfrom fisherstats import cli, measurements\nmeasurements._MOST_REPLICATES = 2\n"
+            "if __name__ == '__main__':\n    signal.signal(signal.SIGINT, signal.default_int_handler)\n    sys.exit(cli.main())"
         )
-        (tmp_path / "program.py").write_text(program)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        arguments = ["study", config, "--out", str(out), "--workers", "2", "--no-progress"]
         process = subprocess.Popen(
-            [sys.executable, str(tmp_path / "program.py"), *arguments],
-            env=environment,
+            [sys.executable, str(tmp_path / "program.py"), *self.arguments(tmp_path, config)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
-        kept = tmp_path / "out.unfinished"
         deadline = time.monotonic() + 100
-        while not (kept / "exact").exists() and process.poll() is None and time.monotonic() < deadline:
+        while not (tmp_path / "out.unfinished" / "exact").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         workers = psutil.Process(process.pid).children(recursive=True)
         assert len(workers) >= 2
+        return process, workers
+
+    def arguments(self, tmp_path, config) -> list[str]:
+        return ["study", config, "--out", str(tmp_path / "out"), "--workers", "2", "--no-progress"]
+
+    def gone_on_with(self, tmp_path, config, workers, whole) -> None:
+        psutil.wait_procs(workers, timeout=30)
+        assert not [one for one in workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        assert cli.main([*self.arguments(tmp_path, config), "--resume"]) == 0
+        assert self.results(tmp_path / "out").identical(whole[0])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["config.toml", "out", "program.py"]
+
+    def test_a_killed_command_takes_its_workers_along_and_can_be_gone_on_with(self, tmp_path, config, whole) -> None:
+        process, workers = self.start(tmp_path, config)
         process.kill()
         process.communicate()
-        psutil.wait_procs(workers, timeout=20)
-        assert not [one for one in workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-        assert cli.main([*arguments, "--resume"]) == 0
-        assert self.results(out).identical(whole[0])
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["config.toml", "out", "program.py"]
+        self.gone_on_with(tmp_path, config, workers, whole)
+
+    def test_ctrl_c_at_the_terminal_reaches_the_workers_too(self, tmp_path, config, whole) -> None:
+        process, workers = self.start(tmp_path, config)
+        os.killpg(process.pid, signal.SIGINT)
+        shown = process.communicate(timeout=60)[1].decode()
+        assert process.returncode == 130
+        assert shown == f"fisherstats: interrupted; {tmp_path / 'out.unfinished'} keeps what is done: go on with --resume.\n"
+        self.gone_on_with(tmp_path, config, workers, whole)
