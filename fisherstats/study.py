@@ -77,7 +77,8 @@ def run(
         If the configuration, the data, `out` or `client` will not do, or if `store` is of another study (the message says what
         has changed), damaged, in use, or no store; before any work.
     OSError
-        If results cannot be written; what `store` holds by then stays good.
+        If results cannot be written. What `store` holds by then stays good; if it is `out` that fails, everything is computed,
+        and the exception has it as its attribute ``tree``.
     WorkerLost
         If the workers of `client` die. The message of an error begins with the piece of work in which it was raised.
     MissingExtra
@@ -222,10 +223,11 @@ def _measured(study: _Study, client: Any, bar: parallel.Bar) -> xr.DataTree:
     """Compute what is not there yet, and return everything the report shows."""
     subject, results = study.experiment, study.results
     measured = Measured(subject.model, subject.x, study.settings.seed, study.provenance)
-    for wave in (range(1), range(1, len(study.steps))):
+    # The first is small and the others need it, so it is computed here, and what all others need is sent once.
+    for wave, where in ((range(1), None), (range(1, len(study.steps)), client)):
         todo = [piece for piece in wave if not results.done[piece]]
         pieces = [parallel.Piece(study.steps[piece].name, study.steps[piece]) for piece in todo]
-        stream = parallel.completed(measurements.measure, measured, pieces, client=client, bar=bar)
+        stream = parallel.completed(measurements.measure, measured, pieces, client=where, bar=bar)
         with contextlib.closing(stream):
             for position, dataset in stream:
                 results.write(todo[position], dataset)
@@ -366,10 +368,8 @@ def _write(tree: xr.DataTree, page: str, place: Path, kept: Path | None = None) 
             tree.to_zarr(partial / "study.zarr", zarr_format=2)
             stop_if_interrupted()
             _replace(place, partial, earlier)
-        except OSError as error:
-            if kept is not None:
-                stores.results_not_written(place, error, kept)
-            raise
+        except (OSError, RuntimeError) as error:  # HDF5 says RuntimeError when the disk is full
+            stores.results_not_written(place, error, kept, tree)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(earlier, ignore_errors=True)

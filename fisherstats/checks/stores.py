@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -72,13 +73,20 @@ def not_written(path: Path, error: OSError, done: int, total: int) -> NoReturn:
     ) from error
 
 
-def results_not_written(place: Path, error: OSError, kept: Path) -> NoReturn:
+def results_not_written(place: Path, error: OSError | RuntimeError, kept: Path | None, tree: Any) -> NoReturn:
     """Say that the files of a study cannot be written, and where everything is that was computed."""
-    raise OSError(
-        f"`out` must be a folder that can be written to, got {shown(str(place))} ({error.strerror or error}): everything is "
-        f"computed and kept in {shown(str(kept))}; make room or give permission, and run the same study with the same store to "
-        "go on (on the command line: --resume)."
-    ) from error
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, RuntimeError):  # HDF5 does not say why
+        reason += f"; {shutil.disk_usage(place.parent).free / 2**20:.1f} MiB are free there"
+    where = "in the attribute `tree` of this exception"
+    if kept is not None:
+        where = f"in {shown(str(kept))}, from where the same study with the same store goes on (on the command line: --resume)"
+    raised = OSError(
+        f"`out` must be a folder that can be written to, got {shown(str(place))} ({reason}). Everything is computed, and kept "
+        f"{where}; make room or give permission."
+    )
+    raised.tree = tree  # type: ignore[attr-defined]
+    raise raised from error
 
 
 def same_study(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:

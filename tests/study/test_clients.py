@@ -10,7 +10,6 @@ import threading
 import time
 from typing import Any
 
-import psutil
 import pytest
 import xarray as xr
 
@@ -18,6 +17,7 @@ from fisherstats import cli
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr", "dask", "distributed"):
     pytest.importorskip(needed)
+psutil = pytest.importorskip("psutil")
 
 from tests.study.resuming import CONFIG, files, part, run  # noqa: E402
 
@@ -101,7 +101,7 @@ class TestCommandLine:
         assert cli.main(["study", config, "--out", str(tmp_path / "out"), "--workers", "2"]) == 1
         assert "fisherstats[distributed]" in capsys.readouterr().err
 
-    def start(self, tmp_path, config) -> tuple[subprocess.Popen[bytes], list[psutil.Process]]:
+    def start(self, tmp_path, config) -> tuple[subprocess.Popen[bytes], list[Any]]:
         """Start the command with two workers, in a process group of its own; return it and them when something is kept."""
         (tmp_path / "program.py").write_text(
             "import signal, sys\nfrom fisherstats import cli, measurements\nmeasurements._MOST_REPLICATES = 2\n"

@@ -195,14 +195,21 @@ class TestDisk:
         with pytest.raises(ValueError, match=r"`store` must be in a directory that can be written to, got '.*locked/store'\."):
             run(tmp_path / "locked" / "store")
 
-    def test_no_room_for_the_results(self, tmp_path, whole, monkeypatch) -> None:
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [
+            (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), r"No space left on device"),
+            (RuntimeError("NetCDF: HDF error"), r"NetCDF: HDF error; [\d.]+ MiB are free there"),
+        ],
+    )
+    def test_no_room_for_the_results(self, tmp_path, whole, error, reason) -> None:
         def full(*arguments: Any, **more: Any) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise error
 
-        with monkeypatch.context() as patched:
+        with pytest.MonkeyPatch.context() as patched:
             patched.setattr(xr.DataTree, "to_netcdf", full)
             with pytest.raises(
-                OSError, match=r"`out` must be .* \(No space left on device\): everything is computed and kept in"
+                OSError, match=rf"`out` must be .* \({reason}\)\. Everything is computed, and kept in '.*store', from"
             ):
                 run(tmp_path / "store", out=tmp_path / "out")
         assert [path.name for path in tmp_path.iterdir()] == ["store"]

@@ -189,8 +189,9 @@ class TestFiles:
             raise OSError("no space left on device")
 
         monkeypatch.setattr(xr.DataTree, moment, full)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(OSError, match=r"`out` must be .* \(no space left on device\)\. Everything is computed") as caught:
             study.run(QUICK, out=tmp_path / "s", seed=5)
+        assert caught.value.tree.identical(study.run(QUICK, out=None, seed=5))
         assert [path.name for path in tmp_path.iterdir()] == ["s"]
         assert (tmp_path / "s" / "study.nc").read_bytes() == before
 
