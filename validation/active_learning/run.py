@@ -94,7 +94,7 @@ def needed(curves: xr.Dataset, targets: Sequence[float] = (0.85, 0.9, 0.95)) -> 
 
 
 def cost(pools: Sequence[int] = (1000, 4000, 16_000, 64_000), widths: Sequence[int] = (784, 80, 80, 80, 10)) -> xr.Dataset:
-    """Seconds and bytes of both scores of a pool, on one thread; bytes beside the pool and the result."""
+    """Seconds of one core and bytes of both scores of a pool; bytes beside the pool and the result."""
     model = fs.MLP.random(widths, activation="relu", family=fs.families.Categorical(widths[-1]), rng=0)
     seconds, peaks = np.empty(len(pools)), np.empty(len(pools))
     for k, size in enumerate(pools):
@@ -102,9 +102,9 @@ def cost(pools: Sequence[int] = (1000, 4000, 16_000, 64_000), widths: Sequence[i
         score = functools.partial(applications.expected_gradient_length, model, x, score=("squared_norm", "norm"), num_threads=1)
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             score()
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         seconds[k] = min(times)
         tracemalloc.start()
         score()
@@ -121,7 +121,7 @@ def cost(pools: Sequence[int] = (1000, 4000, 16_000, 64_000), widths: Sequence[i
 def cost_table(found: xr.Dataset) -> list[str]:
     """Cost by size of the pool."""
     lines = [
-        "| pool | time | per input | memory beside pool and result | a matrix pool x P would take |",
+        "| pool | core time | per input | memory beside pool and result | a matrix pool x P would take |",
         "|---:|---:|---:|---:|---:|",
     ]
     for size in found.pool.values:
