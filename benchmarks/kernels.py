@@ -40,12 +40,16 @@ def rows(shapes: tuple[tuple[int, int, int], ...] = SHAPES, repeats: int = 200) 
             "slopes": rng.random((n, units)),
             "chain": rng.normal(size=(1, units, units)),
             "above": rng.normal(size=(n, classes, units)),
+            "scale": rng.random((n, units)),
+            "rows": rng.normal(size=(n, classes, units)),
+            "goes_on": False,
+            "scales": [rng.random((n, units)) for _ in range(2)],
         }
         for name in numba_kernels.__all__:
             definition, kernel = getattr(primitives, name), getattr(numba_kernels, name)
             arguments = [given[word] for word in inspect.signature(definition).parameters]
 
-            def call(function: Callable[..., Any], arguments: list[np.ndarray] = arguments) -> Callable[[], Any]:
+            def call(function: Callable[..., Any], arguments: list[Any] = arguments) -> Callable[[], Any]:
                 return lambda: function(*arguments)
 
             with one_blas_thread():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,9 +24,12 @@ __all__ = ["DENSE_ROWS", "Call", "prepare"]
 Array = NDArray[np.floating]
 
 _CHECKED_ROWS = 4096
-_GROUPED_ROWS = 128
+_GROUPED_ROWS = 144
 DENSE_ROWS = 256
 """Inputs in a block of dense work."""
+
+_ROOT_ROWS = 512
+"""Inputs in a block of dense work that is given by rows of a root."""
 
 _DENSE_GROUP = 2048
 
@@ -97,7 +100,7 @@ class Call:
         block: BlockFunction,
         second_order: bool = False,
         infinite: bool = False,
-        preferred: int = 128,
+        preferred: int = 256,
         shapes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Array]:
         """Return the mean over inputs of (number per unit) x (power of the layer input), see `assembly.DiagonalSum`.
@@ -107,7 +110,7 @@ class Call:
         """
         total = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
-            rows = 2 * streaming.STREAM_ROWS
+            rows = 3 * streaming.STREAM_ROWS
             self._reduce(block, total, rows, _GROUPED_ROWS // rows)
             results = [np.divide(one, self.n_inputs, out=one) for one in total.totals]
             inputs.finite_results(results, self.rows.dtype, infinite)
@@ -157,7 +160,7 @@ class Call:
         return [matrix.shape for matrix in self.model.weights]
 
     def _dense(self, block: BlockFunction, total: streaming.Reduction) -> None:
-        rows = self.block_rows(DENSE_ROWS)
+        rows = self.block_rows(_ROOT_ROWS)
         if self.rows.device is not None:
             rows = min(rows, self._device_rows(pairs.DEVICE_PAIRS))
         self._reduce(block, total, rows, max(1, _DENSE_GROUP // rows))
@@ -170,7 +173,7 @@ class Call:
     def pass_through(self, x: Array, first_input: int, order: int = 1) -> tuple[Forward, Law]:
         """Return the forward pass of a block and the law of the response there."""
         passed = derivatives.forward(self.model, x, order)
-        inputs.finite_pass(passed.pre_activations, passed.natural, first_input, self.name)
+        inputs.finite_pass(passed.pre_activations, passed.natural, first_input, self.name, passed.hidden)
         self.model.family.check_domain(passed.natural, first_input)
         law = self.model.family.at(passed.natural)
         law.contractions = self.engine.contractions
@@ -178,7 +181,12 @@ class Call:
 
     def jacobians(self, passed: Forward, differences: bool = True) -> list[Array]:
         """Return G; for use in moments of the law, `differences` of outputs are enough where the family says so."""
-        return derivatives.jacobians(self.model, passed, self._rows(passed, differences))
+        return derivatives.jacobians(self.model, passed, self._rows(passed, differences), self.engine.contractions)
+
+    def from_the_top(self, passed: Forward) -> Iterator[Array]:
+        """Yield the rows of `jacobians` one layer at a time, the last layer first."""
+        for G, _ in derivatives.from_the_top(self.model, passed, self._rows(passed, True), self.engine.contractions):
+            yield G
 
     def jacobians_and_curvatures(self, passed: Forward, differences: bool = True) -> tuple[list[Array], list[Array | None]]:
         """Return G and S, as `jacobians`."""
@@ -201,7 +209,7 @@ class Call:
             chosen = self.model.activations
             inputs.kink_free(passed.pre_activations, [one.kinks for one in chosen], [one.name for one in chosen], first_input)
 
-    def block_rows(self, preferred: int = 128, second_order: bool = False) -> int:
+    def block_rows(self, preferred: int = 256, second_order: bool = False) -> int:
         """Return the rows per block for this network: fewer where the arrays per input are large."""
         widest = max(self.model.widths[1:])
         numbers = self.model.widths[-1] * max(self.model.widths)

@@ -378,7 +378,7 @@ def fisher_information(
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law = call.pass_through(x, first_input)
-        return [(fisher.unit_factors(law, call.jacobians(passed)), 2), passed.inputs]
+        return [(fisher.unit_factors(law, call.from_the_top(passed))[::-1], 2), passed.inputs]
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         passed, law = call.pass_through(x, first_input)
@@ -388,7 +388,7 @@ def fisher_information(
 
     def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
         passed, law = call.pass_through(x, first_input)
-        return [fisher.root_rows(call.model, passed, law)], passed.inputs
+        return [fisher.root_rows(call.model, passed, law, law.contractions)], passed.inputs
 
     if store is not None:
         return stored.information(call, view, rows_of, store, call.provenance(view=view))
@@ -401,7 +401,7 @@ def fisher_information(
 _KEPT_BYTES = 2**28
 """What an operator keeps of the forward pass at most; past it, every product passes through the network again."""
 
-_PRODUCT_ROWS = 256
+_PRODUCT_ROWS = 512
 
 
 class _InformationOperator(LinearOperator):

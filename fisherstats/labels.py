@@ -177,13 +177,17 @@ def array(
 ) -> xr.DataArray:
     """Return one labelled quantity; `companions` (its standard error, say) become coordinates beside it."""
     filled = _filled([(key, dims, values), *companions], coords, provenance)
-    return filled.set_coords([VARIABLES[name].name for name, _, _ in companions])[VARIABLES[key].name]
+    if companions:
+        filled = filled.set_coords([VARIABLES[name].name for name, _, _ in companions])
+    return filled[VARIABLES[key].name]
 
 
 def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> xr.DataTree:
     """Return a DataTree with one child per layer."""
-    root = xr.Dataset(attrs={"provenance": json.dumps(provenance, sort_keys=True)})
-    return xr.DataTree.from_dict({"/": root, **children})
+    root = xr.DataTree(xr.Dataset(attrs={"provenance": json.dumps(provenance, sort_keys=True)}))
+    # Both `from_dict` and children given at construction copy every child once more.
+    root.children = {name: xr.DataTree(child) for name, child in children.items()}
+    return root
 
 
 def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:

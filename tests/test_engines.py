@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -26,13 +27,23 @@ def arguments(name: str, n: int, classes: int, columns: int, dtype: type, concen
         "slopes": rng.random((n, classes)),
         "chain": rng.normal(size=(n if concentration == 1.0 else 1, classes, columns + 1)),
         "above": rng.normal(size=(n, 2, columns)),
+        "scale": rng.random((n, columns + 1)),
+        "rows": rng.normal(size=(n, 2, columns)),
+        "goes_on": n > 1,
+        "scales": [rng.normal(size=(n, classes)) for _ in range(2)],
     }
-    return [made[word].astype(dtype) for word in inspect.signature(getattr(primitives, name)).parameters]
+    return [each(made[word], lambda one: one.astype(dtype)) for word in inspect.signature(getattr(primitives, name)).parameters]
 
 
-def of(module, name: str, given: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+def each(given, function):
+    if isinstance(given, list):
+        return [function(one) for one in given]
+    return function(given) if isinstance(given, np.ndarray) else given
+
+
+def of(module, name: str, given: list[np.ndarray]) -> Sequence[np.ndarray]:
     result = getattr(module, name)(*given)
-    return result if isinstance(result, tuple) else (result,)
+    return result if isinstance(result, tuple | list) else (result,)
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -45,19 +56,21 @@ def test_kernel_equals_its_definition(name, dtype, n, classes, columns, concentr
     expected = of(primitives, name, given)
     if differences and "p" in inspect.signature(getattr(primitives, name)).parameters:
         given = [one[:, :-1] - one[:, -1:] if one.ndim == 3 else one for one in given]
-    scales = of(primitives, name, [np.abs(one) for one in given])
+    scales = of(primitives, name, [each(one, np.abs) for one in given])
     for found, wanted, scale in zip(of(numba_kernels, name, given), expected, scales, strict=True):
         assert found.dtype == dtype
-        size = max(1.0, np.abs(wanted).max(), np.abs(scale).max())
+        size = max(1.0, np.abs(wanted).max(initial=0), np.abs(scale).max(initial=0))
         np.testing.assert_allclose(found, wanted, rtol=0, atol=64 * np.finfo(dtype).eps * size)
     for found, wanted in zip(of(primitives, name, given), expected, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=256 * np.finfo(dtype).eps * max(1.0, np.abs(wanted).max()))
+        np.testing.assert_allclose(
+            found, wanted, rtol=0, atol=256 * np.finfo(dtype).eps * max(1.0, np.abs(wanted).max(initial=0))
+        )
 
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernel_takes_any_memory_layout(name):
     given = arguments(name, 4, 5, 6, np.float64, 1.0)
-    other = [np.asfortranarray(one) for one in given]
+    other = [each(one, np.asfortranarray) for one in given]
     for found, wanted in zip(of(numba_kernels, name, other), of(numba_kernels, name, given), strict=True):
         np.testing.assert_array_equal(found, wanted)
 

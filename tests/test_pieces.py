@@ -189,7 +189,7 @@ def test_an_error_names_the_block_and_its_inputs(model, x):
     broken = x.copy()
     broken[333, 1] = np.nan
     lazy = dask.array.from_array(broken, chunks=(100, 3))
-    message = r"^In block 1, inputs 256 to 511: `x` must be finite, got nan at index \(333, 1\)"
+    message = r"^In block 0, inputs 0 to 511: `x` must be finite, got nan at index \(333, 1\)"
     for name in ("information", "information per input"):
         with pytest.raises(ValueError, match=message):
             CALLS[name](model, lazy).compute(scheduler="threads")
@@ -265,7 +265,7 @@ def test_a_poisoned_block_on_a_cluster_is_named(model, many, client, real_leaves
     broken = many.copy()
     broken[20_000, 2] = np.inf
     with pytest.raises(
-        ValueError, match=r"^In block 4, inputs 16384 to 20479: `x` must be finite, got inf at index \(20000, 2\)"
+        ValueError, match=r"^In block 2, inputs 16384 to 24575: `x` must be finite, got inf at index \(20000, 2\)"
     ):
         CALLS["information"](model, chunked(broken, 7001)).compute()
 

@@ -6,7 +6,8 @@ layer; the array over inputs, outputs and parameters never exists.  Sums over in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -62,9 +63,9 @@ Quantity = tuple[Sequence[Array | None], int]
 class DiagonalSum(Reduction):
     r"""Sums over inputs of :math:`f_l[o]\,\bar h_l[d]^k`, (P,) for each of several quantities, from blocks of factors.
 
-    Each block is ([(factors per layer, exponent k) of each quantity], layer inputs). The blocks of a group are joined, and the
-    factors of all quantities with the same exponent share one matrix product per layer, in stripes of columns that may run at the
-    same time. Products are in the precision of the factors, over the inputs of one group; groups are added in float64.
+    Each block is ([(factors per layer, exponent k) of each quantity], layer inputs). The blocks of a group are joined, and each
+    quantity takes one matrix product per layer, in stripes of columns that may run at the same time. Products are in the
+    precision of the factors, over the inputs of one group; groups are added in float64.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
@@ -74,53 +75,58 @@ class DiagonalSum(Reduction):
 
     def of_block(self, quantities: list[Quantity], inputs: list[Array]) -> list[Array]:
         """Return the sums over one block, for work in which a block is a group of its own."""
-        sums: list[Array] = [np.zeros_like(inputs[0], dtype=np.float64, shape=int(self._ends[-1])) for _ in quantities]
+        sums: list[Array] = [np.empty_like(inputs[0], dtype=np.float64, shape=int(self._ends[-1])) for _ in quantities]
         for layer in range(len(self._shapes)):
-            for number, piece in self._products([(quantities, inputs)], layer, slice(None)):
-                sums[number][self._own(layer)] = piece.ravel()
+            self._sum_into(sums, True, [(quantities, inputs)], layer, slice(None))
         return sums
 
     def tasks(self, parts: list[tuple[list[Quantity], list[Array]]], last: bool) -> list[Callable[[], None]]:
         """Return the products of a group of blocks, each to be added to its own part of the leaf."""
-        if not self.leaf:
-            self.leaf = [np.zeros_like(parts[0][1][0], dtype=np.float64, shape=int(self._ends[-1])) for _ in parts[0][0]]
+        first = not self.leaf
+        if first:
+            self.leaf = [np.empty_like(parts[0][1][0], dtype=np.float64, shape=int(self._ends[-1])) for _ in parts[0][0]]
         return [
-            partial(self._add, parts, layer, slice(start, start + _STRIPE))
+            partial(self._sum_into, self.leaf, first, parts, layer, slice(start, start + _STRIPE))
             for layer, (_, n_in) in enumerate(self._shapes)
             for start in range(0, n_in, _STRIPE)
         ]
-
-    def _add(self, parts: list[tuple[list[Quantity], list[Array]]], layer: int, columns: slice) -> None:
-        for number, piece in self._products(parts, layer, columns):
-            self.leaf[number][self._own(layer)].reshape(self._shapes[layer])[:, columns] += piece
 
     def _own(self, layer: int) -> slice:
         n_out, n_in = self._shapes[layer]
         return slice(self._ends[layer] - n_out * n_in, self._ends[layer])
 
-    def _products(
-        self, parts: list[tuple[list[Quantity], list[Array]]], layer: int, columns: slice
-    ) -> Iterator[tuple[int, Array]]:
-        """Yield (number of the quantity, its sum over the inputs of the parts), for quantities that are not zero."""
+    def _sum_into(
+        self, sums: list[Array], first: bool, parts: list[tuple[list[Quantity], list[Array]]], layer: int, columns: slice
+    ) -> None:
+        """Add the sums over the inputs of the parts, for some columns of a layer, to those of each quantity; write the first."""
         quantities = parts[0][0]
-        h_bar = _joined([inputs[layer][:, columns] for _, inputs in parts], 0)
-        for exponent in sorted({exponent for _, exponent in quantities}):
-            chosen = [number for number, (own, k) in enumerate(quantities) if k == exponent and own[layer] is not None]
-            if not chosen:
+        h_bar = _joined([inputs[layer][:, columns] for _, inputs in parts])
+        powers: dict[int, Array] = {}
+        for number, (factors, exponent) in enumerate(quantities):
+            into = sums[number][self._own(layer)].reshape(self._shapes[layer])[:, columns]
+            if factors[layer] is None:
+                if first:
+                    into[...] = 0
                 continue
-            factors: list[list[Any]] = [[of[number][0][layer] for number in chosen] for of, _ in parts]
-            factor = _joined([_joined(one, 1) for one in factors], 0)
-            product = factor.T @ power_of(h_bar, exponent)
+            if exponent not in powers:
+                powers[exponent] = power_of(h_bar, exponent)
+            factor = _joined([of[number][0][layer] for of, _ in parts])
+            if first and factor.dtype == np.float64:
+                np.matmul(factor.T, powers[exponent], out=into)
+                continue
+            product = factor.T @ powers[exponent]
             if product.dtype != np.float64 and not np.isfinite(product).all():
                 # A power past the range of float32, whose product with a small factor may well be within it.
                 product = double(factor).T @ power_of(double(h_bar), exponent)
-            n_out = self._shapes[layer][0]
-            for place, number in enumerate(chosen):
-                yield number, product[place * n_out : (place + 1) * n_out]
+            if first:
+                into[...] = product
+            else:
+                into += product
 
 
-def _joined(arrays: Sequence[Array], axis: int) -> Array:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=axis)
+def _joined(arrays: Sequence[Any]) -> Array:
+    joined: Array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return joined
 
 
 def diagonal(
@@ -226,14 +232,20 @@ def layer_means(values: Array, slices: Sequence[slice]) -> NDArray[np.float64]:
     return np.stack([values[..., part].mean(axis=-1, dtype=np.float64) for part in slices], axis=-1)
 
 
+@functools.cache
+def _below_the_diagonal(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.tril_indices(size, -1)
+
+
 def symmetric(block: Array) -> Array:
     """Copy the upper triangle of the last two axes onto the lower one, in place, and return the array."""
     size = block.shape[-1]
     for start in range(0, size, _PANEL):
         stop = min(start + _PANEL, size)
         block[..., stop:, start:stop] = np.swapaxes(block[..., start:stop, stop:], -1, -2)
-        for row in range(start, stop):
-            block[..., row + 1 : stop, row] = block[..., row, row + 1 : stop]
+        corner = block[..., start:stop, start:stop]
+        below, left = _below_the_diagonal(stop - start)
+        corner[..., below, left] = corner[..., left, below]
     return block
 
 

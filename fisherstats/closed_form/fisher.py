@@ -6,13 +6,15 @@ the data label), so each is one call of the same contraction.  The Hessian estim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.arrays import identity, like
 from fisherstats.closed_form import assembly
+from fisherstats.engines import primitives
 from fisherstats.model.derivatives import Forward, HessianBlocks, gradients, jacobians, push_forward
 from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.network import MLP
@@ -33,7 +35,7 @@ Array = NDArray[np.floating]
 Blocks = dict[tuple[int, int], Array]
 
 
-def unit_factors(second: SecondMoment, G: Sequence[Array]) -> list[Array]:
+def unit_factors(second: SecondMoment, G: Iterable[Array]) -> list[Array]:
     r"""Return :math:`G_l[:,o]^\top S\,G_l[:,o]` per layer, (n, units): times :math:`\bar h_l^2` it is the diagonal.
 
     With S = I(h) this is eq (6) of 2021 on the diagonal (Lemma 3.1 of 2024), with the mean of r r' over draws the score
@@ -42,14 +44,14 @@ def unit_factors(second: SecondMoment, G: Sequence[Array]) -> list[Array]:
     return [second.diagonal(G_l) for G_l in G]
 
 
-def root_rows(model: MLP, passed: Forward, second: SecondMoment) -> list[Array]:
+def root_rows(model: MLP, passed: Forward, second: SecondMoment, contractions: Any = primitives) -> list[Array]:
     r"""Return :math:`\rho_r^\top G_l` per layer for the rows :math:`\rho_r` of a root of S, (n, R, units).
 
     The rows themselves are carried back through the network, so that no derivative of a single output is needed.
     """
     n, n_outputs = passed.natural.shape
     every = np.broadcast_to(identity(n_outputs, passed.natural), (n, n_outputs, n_outputs))
-    return jacobians(model, passed, second.rows(every))
+    return jacobians(model, passed, second.rows(every), contractions)
 
 
 def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:

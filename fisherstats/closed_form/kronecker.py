@@ -51,15 +51,16 @@ class FactorSum(Reduction):
 
     def tasks(self, parts: list[tuple[list[list[Array]], list[Array]]], last: bool) -> list[Callable[[], None]]:
         """Return the panels of all factors for a group of blocks, the larger ones first."""
-        if not self.leaf:
-            self.leaf = [np.zeros_like(parts[0][1][0], dtype=np.float64, shape=(size, size)) for size in self._sizes]
+        first = not self.leaf
+        if first:
+            self.leaf = [np.empty_like(parts[0][1][0], dtype=np.float64, shape=(size, size)) for size in self._sizes]
         tasks: list[Callable[[], None]] = []
         for layer, (A, G) in enumerate(zip(self.leaf[::2], self.leaf[1::2], strict=True)):
             for total, flat in (
                 (A, [own[layer] for _, own in parts]),
                 (G, [rows[0][layer].reshape(-1, len(G)) for rows, _ in parts]),
             ):
-                tasks += [partial(_add_panel, total, flat, start) for start in range(0, len(total), _PANEL)]
+                tasks += [partial(_add_panel, total, flat, start, first) for start in range(0, len(total), _PANEL)]
         return tasks
 
     def means(self, n_inputs: int) -> list[Blocks]:
@@ -70,9 +71,14 @@ class FactorSum(Reduction):
         return [{(layer, layer): symmetric(one) for layer, one in enumerate(each)} for each in kinds]
 
 
-def _add_panel(total: Array, flat: list[Array], start: int) -> None:
-    for rows in flat:
-        total[start : start + _PANEL, start:] += rows[:, start : start + _PANEL].T @ rows[:, start:]
+def _add_panel(total: Array, flat: list[Array], start: int, first: bool) -> None:
+    """Add what blocks of rows give to a panel on and above the diagonal; the first group of blocks finds nothing there yet."""
+    panel = total[start : start + _PANEL, start:]
+    if first:
+        total[start : start + _PANEL, :start] = 0
+        panel[...] = flat[0][:, start : start + _PANEL].T @ flat[0][:, start:]
+    for rows in flat[1:] if first else flat:
+        panel += rows[:, start : start + _PANEL].T @ rows[:, start:]
 
 
 def _products(rows: Array) -> Array:

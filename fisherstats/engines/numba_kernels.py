@@ -7,13 +7,20 @@ complete in itself: numba's cache does not notice changes in functions of anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
 import numpy as np
 
-__all__ = ["class_moments", "class_second_moment", "class_square_variance", "class_third_moment", "squared_chain"]
+__all__ = [
+    "class_moments",
+    "class_second_moment",
+    "class_square_variance",
+    "class_third_moment",
+    "scaled_products",
+    "squared_chain",
+]
 
 
 def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,20 +149,52 @@ def _moments(  # pragma: no cover
 
 
 @_compiled
+def _scaled_products(  # pragma: no cover
+    rows: np.ndarray, kernel: np.ndarray, scales: tuple[np.ndarray, ...], out: tuple[np.ndarray, ...]
+) -> None:
+    n, n_rows, _ = rows.shape
+    first = out[0]
+    # Pieces of at most a million multiplications: OpenBLAS is faster at those, and they are still in the cache when scaled.
+    step = max(1, 1000000 // (n_rows * kernel.size)) if kernel.size <= 31250 else n
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        count = (stop - start) * n_rows
+        np.dot(rows[start:stop].reshape(count, rows.shape[2]), kernel, first[start:stop].reshape(count, kernel.shape[1]))
+        for i in range(start, stop):
+            for r in range(n_rows):
+                for s in range(1, len(scales)):
+                    for j in range(kernel.shape[1]):
+                        out[s][i, r, j] = first[i, r, j] * scales[s][i, j]
+                for j in range(kernel.shape[1]):
+                    first[i, r, j] *= scales[0][i, j]
+
+
+@_compiled
 def _squared_chain(  # pragma: no cover
-    kernel: np.ndarray, slopes: np.ndarray, chain: np.ndarray, above: np.ndarray, link: np.ndarray, out: np.ndarray
+    kernel: np.ndarray,
+    slopes: np.ndarray,
+    chain: np.ndarray,
+    above: np.ndarray,
+    scale: np.ndarray,
+    link: np.ndarray,
+    out: np.ndarray,
 ) -> None:
     scaled = np.empty_like(kernel)
-    square = np.empty(link.shape[1:], link.dtype)
+    own = np.empty(link.shape[1:], link.dtype)
+    square = np.empty_like(own)
     for i in range(slopes.shape[0]):
         for r in range(kernel.shape[0]):
             for j in range(kernel.shape[1]):
                 scaled[r, j] = kernel[r, j] * slopes[i, j]
-        np.dot(scaled, chain[i if chain.shape[0] > 1 else 0], link[i])
+        J = link[i] if link.shape[0] > 0 else own
+        np.dot(scaled, chain[i if chain.shape[0] > 1 else 0], J)
         for r in range(square.shape[0]):
             for k in range(square.shape[1]):
-                square[r, k] = link[i, r, k] * link[i, r, k]
+                square[r, k] = J[r, k] * J[r, k]
         np.dot(above[i], square, out[i])
+        for r in range(out.shape[1]):
+            for k in range(out.shape[2]):
+                out[i, r, k] *= scale[i, k]
 
 
 def class_second_moment(p: np.ndarray, w: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -186,11 +225,19 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
     return score, hessian, third
 
 
-def squared_chain(kernel: np.ndarray, slopes: np.ndarray, chain: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return J = W D J' and sum_r a_r J_r^2, input by input, so that nothing leaves the cache between the two products."""
+def scaled_products(rows: np.ndarray, kernel: np.ndarray, scales: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return rows @ kernel times each of the diagonals `scales`, in one pass over pieces that stay in the cache."""
+    out = [np.empty((*rows.shape[:2], kernel.shape[1]), dtype=rows.dtype) for _ in scales]
+    _scaled_products(*(np.ascontiguousarray(one) for one in (rows, kernel)), tuple(map(np.ascontiguousarray, scales)), tuple(out))
+    return out
+
+
+def squared_chain(
+    kernel: np.ndarray, slopes: np.ndarray, chain: np.ndarray, above: np.ndarray, scale: np.ndarray, goes_on: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return J = W D J' and (sum_r a_r J_r^2) E, input by input, so that nothing leaves the cache between the two products."""
     n, outputs = above.shape[:2]
-    link = np.empty((n, kernel.shape[0], chain.shape[2]), dtype=chain.dtype)
+    link = np.empty((n if goes_on else 0, kernel.shape[0], chain.shape[2]), dtype=chain.dtype)
     out = np.empty((n, outputs, chain.shape[2]), dtype=chain.dtype)
-    arrays = (np.ascontiguousarray(one) for one in (kernel, slopes, chain, above))
-    _squared_chain(*arrays, link, out)
+    _squared_chain(*(np.ascontiguousarray(one) for one in (kernel, slopes, chain, above, scale)), link, out)
     return link, out

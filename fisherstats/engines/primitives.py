@@ -7,7 +7,11 @@ array is reduced by hand.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from fisherstats.arrays import on_device
 
 __all__ = [
     "centred",
@@ -17,6 +21,8 @@ __all__ = [
     "class_third_moment",
     "every_class",
     "pair_sum",
+    "row_products",
+    "scaled_products",
     "squared_chain",
     "weighted_fourth_power",
     "weighted_mean",
@@ -110,10 +116,35 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
     return weighted_square_variance(p, q), weighted_square(p, r), weighted_square_product(p, q, r)
 
 
-def squared_chain(kernel: np.ndarray, slopes: np.ndarray, chain: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return J = W D J' and sum_r a_r J_r^2 for W (m, j), the diagonals D (n, j), J' (n, j, k) or (1, j, k), and a (n, T, m).
+_SMALL_PRODUCT = 10**6
+"""OpenBLAS has a faster path for products of fewer multiplications."""
 
-    Shapes (n, m, k) and (n, T, k).
+
+def row_products(rows: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Return rows @ kernel, (n, T, k), for rows (n, T, m) and a matrix (m, k); all rows are stacked, in small pieces."""
+    n, n_rows, n_units = rows.shape
+    smallest = -(-n * kernel.size // _SMALL_PRODUCT)
+    divisors = (
+        [pieces for pieces in range(smallest, 4 * smallest) if n % pieces == 0] if kernel.size <= _SMALL_PRODUCT // 32 else []
+    )
+    pieces = n_rows * divisors[0] if divisors and not on_device(rows) else 1
+    product: np.ndarray = np.matmul(rows.reshape(pieces, -1, n_units), kernel)
+    return product.reshape(n, n_rows, -1)
+
+
+def scaled_products(rows: np.ndarray, kernel: np.ndarray, scales: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return rows @ kernel times each of the diagonals `scales` (n, k), for rows (n, T, m) and a matrix (m, k): (n, T, k)."""
+    product = row_products(rows, kernel)
+    scaled = [product * scale[:, None, :] for scale in scales[1:]]
+    return [np.multiply(product, scales[0][:, None, :], out=product), *scaled]
+
+
+def squared_chain(
+    kernel: np.ndarray, slopes: np.ndarray, chain: np.ndarray, above: np.ndarray, scale: np.ndarray, goes_on: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return J = W D J' and (sum_r a_r J_r^2) E for W (m, j), the diagonals D (n, j), J' (n, j, k) or (1, j, k), a (n, T, m).
+
+    E are the diagonals `scale` (n, k). Shapes (n, m, k) and (n, T, k); J is empty where the chain ends here.
     """
     link: np.ndarray = np.matmul(kernel * slopes[:, None, :], chain)
-    return link, np.matmul(above, np.square(link))
+    return link if goes_on else link[:0], np.matmul(above, np.square(link)) * scale[:, None, :]

@@ -14,14 +14,15 @@ G and S may hold the rows a < T of differences from the last output: one row les
 
 from __future__ import annotations
 
-import functools
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import identity, like, on_device
+from fisherstats.arrays import identity, like
 from fisherstats.engines import primitives
 from fisherstats.model.network import MLP
 
@@ -32,6 +33,7 @@ __all__ = [
     "curvatures",
     "differences",
     "forward",
+    "from_the_top",
     "gradients",
     "hessian_blocks",
     "jacobians",
@@ -50,8 +52,10 @@ class Forward:
 
     inputs: list[Array]
     """Layer inputs with the constant one appended, (n, n_l + 1) for l = 0..L-1."""
+    hidden: Array
+    """The pre-activations of all hidden layers in one array, layer by layer, (n x units,)."""
     pre_activations: list[Array]
-    """a_{l+1}, (n, n_{l+1}) for the hidden layers."""
+    """a_{l+1}, (n, n_{l+1}) for the hidden layers: views of `hidden`."""
     slopes: list[Array]
     """First derivatives of the activations there."""
     bends: list[Array]
@@ -66,22 +70,33 @@ class Forward:
 
 def forward(model: MLP, x: Array, order: int = 1) -> Forward:
     """Pass a block through the network, with the derivatives of activations and link up to `order`."""
-    inputs, pre_activations, slopes, bends = [], [], [], []
-    h = x
-    for weight, activation in zip(model.weights[:-1], model.activations, strict=True):
-        h_bar = _with_one(h)
-        a = h_bar @ weight.T
-        h, *derivatives = activation.evaluate(a, order)
-        inputs.append(h_bar)
-        pre_activations.append(a)
-        slopes.append(derivatives[0])
-        if order > 1:
-            bends.append(derivatives[1])
-    inputs.append(_with_one(h))
+    n, sizes = len(x), [len(weight) for weight in model.weights[:-1]]
+    hidden = np.empty_like(x, shape=n * sum(sizes))
+    pre_activations = _layers(hidden, n, sizes)
+    # The derivatives of all layers at once where they share an activation: fewer and larger steps for small blocks.
+    together = order > 1 and all(one is model.activations[0] for one in model.activations)
+    inputs = [_with_one(x)]
+    by_layer: list[list[Array]] = [[] for _ in range(order)]
+    for weight, activation, a in zip(model.weights[:-1], model.activations, pre_activations, strict=True):
+        np.matmul(inputs[-1], weight.T, out=a)
+        h, *derivatives = activation.evaluate(a, 0 if together else order)
+        inputs.append(_with_one(h))
+        for found, derivative in zip(by_layer, derivatives, strict=False):
+            found.append(derivative)
+    if together and sizes:
+        _, *derivatives = model.activations[0].evaluate(hidden, order)
+        by_layer = [_layers(one, n, sizes) for one in derivatives]
+    slopes, bends = by_layer if order > 1 else (by_layer[0], [])
     output = inputs[-1] @ model.weights[-1].T
     link = model.family.link
     linked = (output,) if link is None else link.evaluate(output, order)
-    return Forward(inputs, pre_activations, slopes, bends, *linked)
+    return Forward(inputs, hidden, pre_activations, slopes, bends, *linked)
+
+
+def _layers(flat: Array, n: int, sizes: Sequence[int]) -> list[Array]:
+    """Return the part (n, units) of each layer of an array that holds them one after the other."""
+    ends = itertools.accumulate(n * size for size in sizes)
+    return [flat[end - n * size : end].reshape(n, size) for end, size in zip(ends, sizes, strict=True)]
 
 
 def _with_one(h: Array) -> Array:
@@ -91,38 +106,50 @@ def _with_one(h: Array) -> Array:
     return h_bar
 
 
-def jacobians(model: MLP, passed: Forward, rows: Array | None = None) -> list[Array]:
+def jacobians(model: MLP, passed: Forward, rows: Array | None = None, contractions: Any = primitives) -> list[Array]:
     r"""Return :math:`G_l=B_{l+1}D_l` for every layer, (n, T, n_{l+1}); the last one is the identity, or the link's slope.
 
-    With `rows` (R, T), the same for all inputs, or (n, R, T), return their products with G_l, (n, R, n_{l+1}).
+    With `rows` (R, T), the same for all inputs, or (n, R, T), return their products with G_l, (n, R, n_{l+1}). `contractions`
+    holds `scaled_products` (see `engines`).
     """
-    return _carried_back(model, passed, rows, second_order=False)[0]
+    return [G for G, _ in from_the_top(model, passed, rows, contractions)][::-1]
 
 
 def jacobians_and_curvatures(
     model: MLP, passed: Forward, rows: Array | None = None, contractions: Any = primitives
 ) -> tuple[list[Array], list[Array | None]]:
     """Return what `jacobians` and `curvatures` do, with what they share computed once; needs a pass of order 2."""
-    G, bent = _carried_back(model, passed, rows, second_order=True)
+    carried = list(from_the_top(model, passed, rows, contractions, second_order=True))[::-1]
+    G, bent = [one for one, _ in carried], [one for _, one in carried[:-1]]
     return G, _with_link(passed, G, _chained_curvatures(model, passed, bent, contractions))
 
 
-def _carried_back(model: MLP, passed: Forward, rows: Array | None, second_order: bool) -> tuple[list[Array], list[Array | None]]:
-    r"""Return :math:`B_{l+1}D_l` and, if asked for, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where it is zero."""
+def from_the_top(
+    model: MLP, passed: Forward, rows: Array | None = None, contractions: Any = primitives, second_order: bool = False
+) -> Iterator[tuple[Array, Array | None]]:
+    r"""Yield :math:`B_{l+1}D_l` and, if asked for, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where zero; the last layer first.
+
+    Whoever needs one layer at a time need not keep them: their memory is then used again while it is in the cache.
+    """
     n, n_outputs = passed.natural.shape
     top = identity(n_outputs, passed.natural) if rows is None else like(rows, passed.natural)
     if passed.link_slope is not None:
         top = top * passed.link_slope[:, None, :]
-    G = [np.broadcast_to(top, (n, *top.shape[-2:]))]
-    bent: list[Array | None] = []
+    G = np.broadcast_to(top, (n, *top.shape[-2:]))
+    yield G, None
     for layer in range(model.n_layers - 2, -1, -1):
-        B, slope = pull_back(model, G[-1], layer + 1), passed.slopes[layer][:, None, :]
-        if second_order:
-            linear = model.activations[layer].piecewise_linear
-            bent.append(None if linear else B * passed.bends[layer][:, None, :])
-        # In place unless all inputs share B: another array of this size is another trip to memory.
-        G.append(np.multiply(B, slope, out=B) if B.strides[0] else B * slope)
-    return G[::-1], bent[::-1]
+        kernel, scales = model.kernels[layer + 1], [passed.slopes[layer]]
+        curved = second_order and not model.activations[layer].piecewise_linear
+        if curved:
+            scales.append(passed.bends[layer])
+        if G.strides[0] == 0:
+            # The rows at the top are stored once for all inputs, and so is their product with the kernel.
+            shared = G[0] @ kernel
+            scaled = [shared * scale[:, None, :] for scale in scales]
+        else:
+            scaled = contractions.scaled_products(G, kernel, scales)
+        G = scaled.pop(0)
+        yield G, scaled.pop() if curved else None
 
 
 def differences(n_outputs: int, dtype: np.dtype[np.floating]) -> Array:
@@ -139,30 +166,7 @@ def pull_back(model: MLP, G: Array, layer: int) -> Array:
     if G.strides[0] == 0:
         shared = G[0] @ kernel
         return np.broadcast_to(shared, (G.shape[0], *shared.shape))
-    return _rows_times(G, kernel)
-
-
-_SMALL_PRODUCT = 10**6
-"""OpenBLAS has a faster path for products of fewer multiplications."""
-
-
-def _rows_times(rows: Array, kernel: Array) -> Array:
-    """Return rows @ kernel for a matrix shared by all inputs; the rows of all inputs and outputs are stacked, in pieces."""
-    n, n_rows, n_units = rows.shape
-    smallest = -(-n * kernel.size // _SMALL_PRODUCT)
-    divisors = (
-        [pieces for pieces in range(smallest, 4 * smallest) if n % pieces == 0] if kernel.size <= _SMALL_PRODUCT // 32 else []
-    )
-    pieces = n_rows * divisors[0] if divisors and not on_device(rows) else 1
-    product: Array = np.matmul(rows.reshape(pieces, -1, n_units), kernel)
-    return product.reshape(n, n_rows, -1)
-
-
-@functools.cache
-def _pieces(n: int, size: int) -> int:
-    """Return a divisor of n inputs that makes the products with a matrix of this size small enough, 0 if there is none near."""
-    smallest = -(-n * size // _SMALL_PRODUCT)
-    return next((pieces for pieces in range(smallest, min(4 * smallest, n // 16) + 1) if n % pieces == 0), 0)
+    return primitives.row_products(G, kernel)
 
 
 def curvatures(
@@ -213,23 +217,23 @@ def _chained_curvatures(model: MLP, passed: Forward, bent: list[Array | None], c
     last_bent = max((k for k in range(n_hidden) if bent[k] is not None), default=-1)
     S: list[Array | None] = []
     for layer in range(n_hidden):
-        later: Array | None = None
+        # From the bottom up, so that the array of a layer may become its S: only the layers below needed it as it is.
+        total = bent[layer]
+        scale = np.square(passed.slopes[layer])
         # J_{k,l} starts as the kernel of the next layer, the same for all inputs.
-        chain = np.zeros(0) if layer >= last_bent else model.weights[layer + 1][None, :, :-1]
+        chain = np.zeros(0) if layer >= last_bent else model.kernels[layer + 1][None]
         for k in range(layer + 1, last_bent + 1):
             above = bent[k]
             if k == layer + 1:
-                term = None if above is None else _rows_times(above, np.square(chain[0]))
+                term = None if above is None else contractions.scaled_products(above, np.square(chain[0]), [scale])[0]
             elif above is None:
-                chain, term = np.matmul(model.weights[k][:, :-1] * passed.slopes[k - 1][:, None, :], chain), None
+                chain, term = np.matmul(model.kernels[k] * passed.slopes[k - 1][:, None, :], chain), None
             else:
-                chain, term = contractions.squared_chain(model.weights[k][:, :-1], passed.slopes[k - 1], chain, above)
+                slopes, goes_on = passed.slopes[k - 1], k < last_bent
+                chain, term = contractions.squared_chain(model.kernels[k], slopes, chain, above, scale, goes_on)
             if term is not None:
-                later = term if later is None else np.add(later, term, out=later)
-        if later is not None:
-            later *= np.square(passed.slopes[layer])[:, None, :]
-        own = bent[layer]
-        S.append(later if own is None else own if later is None else np.add(own, later, out=later))
+                total = term if total is None else np.add(total, term, out=total)
+        S.append(total)
     S.append(None)
     return S
 

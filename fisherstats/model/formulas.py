@@ -155,14 +155,18 @@ def tanh(a: Array) -> Iterator[Array]:
     """The hyperbolic tangent."""
     value = np.tanh(a)
     yield value
-    # 1 - value^2 would lose the digits of a small slope.
-    decay = np.exp(-np.abs(a))
-    decay *= decay
-    first = 1 + decay
+    # 1 - value^2 would lose the digits of a small slope; as |value| = (1 - d) / (1 + d), d = e^(-2|a|), it is d (1 + |value|)^2.
+    decay = np.abs(a, out=np.empty_like(a))
+    np.negative(decay, out=decay)
+    np.exp(decay, out=decay)
+    first = np.abs(value, out=np.empty_like(a))
+    first += 1
+    first *= decay
     first *= first
-    first = 4 * decay / first
     yield first
-    yield -2 * value * first
+    second = np.multiply(value, first, out=decay)
+    second *= -2
+    yield second
 
 
 # The normal distribution

@@ -169,10 +169,10 @@ class MLP:
         """Precision of the weights."""
         return self.weights[0].dtype
 
-    @property
+    @functools.cached_property
     def kernels(self) -> tuple[NDArray[np.floating], ...]:
-        """Weight matrices without the bias column."""
-        return tuple(matrix[:, :-1] for matrix in self.weights)
+        """Weight matrices without the bias column, each in one piece of memory."""
+        return tuple(read_only(matrix[:, :-1]) for matrix in self.weights)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -203,7 +203,10 @@ class MLP:
         moved = object.__new__(MLP)
         # With the fingerprint, which is that of the weights on the host.
         moved.__dict__.update(
-            self.__dict__, fingerprint=self.fingerprint, weights=tuple(like(one, other) for one in self.weights)
+            self.__dict__,
+            fingerprint=self.fingerprint,
+            weights=tuple(like(one, other) for one in self.weights),
+            kernels=tuple(like(one, other) for one in self.kernels),
         )
         return moved
 

@@ -41,6 +41,11 @@ class Trainee(MLP):
         """SHA-256 of the weights as they are now; never kept, as they change."""
         return self.frozen().fingerprint
 
+    @property
+    def kernels(self) -> tuple[Array, ...]:
+        """Weight matrices without the bias column, as they are now: views."""
+        return tuple(matrix[:, :-1] for matrix in self.weights)
+
     def frozen(self) -> MLP:
         """Return the network as it is now."""
         return MLP(self.weights, activation=self.activations, family=self.family)

@@ -106,8 +106,8 @@ class CategoricalLaw(Law):
 
     def joint_moments(self, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return `square_variance` of u, `diagonal` of s and `third_moment` of both, in one pass over the classes."""
-        score, hessian, third = self.contractions.class_moments(self.p, u, s)
-        return score, hessian, third + 0.0
+        moments: tuple[np.ndarray, np.ndarray, np.ndarray] = self.contractions.class_moments(self.p, u, s)
+        return moments
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return M(u,v,u,v) = sum_k p_k (q_k(u) q_k(v) - Cov(u.t, v.t))^2 for all pairs, shape (n, k, m).
