@@ -130,7 +130,7 @@ class BatchInformation:
             root = self._middle(law, 0, n).rows(np.broadcast_to(np.eye(outputs), (n, outputs, outputs)))
             middle = lambda z: np.matmul(root.transpose(0, 2, 1), np.matmul(root, z))  # noqa: E731
         residual = self._draw(law, 0).mean if self.kind == "hessian" else None
-        parametrization = self._own
+        parametrization = self._own.kept()
 
         def times(v: Array) -> Array:
             v = parametrization.forward(v)

@@ -103,6 +103,8 @@ class NormalizedTrainee(Trainee):
     """Running means, in float64."""
     variances: list[Array]
     """Running variances, in float64."""
+    work: list[Array]
+    """Room for the folded weights of hidden layers: new arrays in every step would take as long as the folding."""
 
     def __init__(self, model: MLP, settings: BatchNormalization) -> None:
         super().__init__(model)
@@ -112,6 +114,7 @@ class NormalizedTrainee(Trainee):
         self.__dict__["weights"] = tuple(layer_views(model, parameters))
         self.__dict__["scales"] = scale_views(model, parameters)
         self.__dict__["settings"] = settings
+        self.__dict__["work"] = [np.empty_like(matrix) for matrix in self.weights[:-1]]
         self.__dict__["means"] = [np.zeros(size) for size in sizes]
         self.__dict__["variances"] = [np.ones(size) for size in sizes]
 
@@ -168,10 +171,9 @@ class NormalizedTrainee(Trainee):
             into_scales[layer][...] = (back * normals[layer]).sum(axis=0)
             back = _through_normalization(back, normals[layer], self.scales[layer] / deviations[layer])
             np.matmul(back.T, inputs[layer], out=into[layer][:, :-1])
-        weights = folded(self.weights, self.scales, means, deviations)
-        # Copies, as a solver that serves for several steps keeps them.
-        kernels, scales = [matrix[:, :-1].copy() for matrix in self.weights[:-1]], [scale.copy() for scale in self.scales]
-        network = FoldedNetwork(self, weights, kernels, scales, means, deviations)
+        weights = folded(self.weights, self.scales, means, deviations, self.work)
+        kernels = [matrix[:, :-1] for matrix in self.weights[:-1]]
+        network = FoldedNetwork(self, weights, kernels, self.scales, means, deviations)
         return network, Fit(*(sums(self.family, natural, y) / len(rows)).tolist()), gradient
 
     def _follow(self, layer: int, mean: Array, variance: Array) -> None:
@@ -190,7 +192,13 @@ def _through_normalization(back: Array, normal: Array, factor: Array) -> Array:
     return found
 
 
-def folded(weights: Sequence[Array], scales: Sequence[Array], means: Sequence[Array], deviations: Sequence[Array]) -> list[Array]:
+def folded(
+    weights: Sequence[Array],
+    scales: Sequence[Array],
+    means: Sequence[Array],
+    deviations: Sequence[Array],
+    out: Sequence[Array] | None = None,
+) -> list[Array]:
     """Return the weights of the network with a given mean and deviation of every hidden pre-activation folded in.
 
     Parameters
@@ -199,16 +207,17 @@ def folded(weights: Sequence[Array], scales: Sequence[Array], means: Sequence[Ar
         Kernels with the shifts in the last column, and the last layer.
     scales, means, deviations : sequence of ndarray, shape (units,)
         Of the hidden layers.
+    out : sequence of ndarray, optional
+        Where to write the hidden layers.
 
     Returns
     -------
     list of ndarray, shape (units, n_in + 1)
         In the precision of the weights; the last layer as it is.
     """
-    found = []
-    for weight, scale, mean, deviation in zip(weights, scales, means, deviations, strict=False):
+    found = [np.empty_like(weight) for weight in weights[:-1]] if out is None else list(out)
+    for own, weight, scale, mean, deviation in zip(found, weights, scales, means, deviations, strict=False):
         factor = scale / deviation
-        own = weight * factor[:, None]
+        np.multiply(weight, factor[:, None], out=own, casting="same_kind")
         own[:, -1] = weight[:, -1] - factor * mean
-        found.append(own.astype(weight.dtype, copy=False))
     return [*found, weights[-1]]

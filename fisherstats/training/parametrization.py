@@ -65,6 +65,10 @@ class Parametrization:
         """Units and inputs of every part."""
         return [matrix.shape for matrix in self.model.weights]
 
+    def kept(self) -> Parametrization:
+        """Return what stays as it is while the network moves on."""
+        return self
+
     def parts(self, inputs: Sequence[Array]) -> list[Part]:
         """Return the parts for the inputs of every layer, with the constant one appended, (n, n_l + 1)."""
         return [Part(layer, None, h_bar) for layer, h_bar in enumerate(inputs)]
@@ -122,6 +126,11 @@ class FoldedParametrization(Parametrization):
         """Units and inputs of every part: kernel, shift and scale of each hidden layer, the whole of the last."""
         hidden = [shape for kernel in self.kernels for shape in (kernel.shape, (len(kernel), 1), (len(kernel), 1))]
         return [*hidden, self.model.weights[-1].shape]
+
+    def kept(self) -> FoldedParametrization:
+        """Return what stays as it is while the network moves on."""
+        kernels, scales = ([one.copy() for one in arrays] for arrays in (self.kernels, self.scales))
+        return FoldedParametrization(self.model, kernels, scales, self.means, self.deviations)
 
     def parts(self, inputs: Sequence[Array]) -> list[Part]:
         """Return the parts for the inputs of every layer, with the constant one appended, (n, n_l + 1)."""
