@@ -52,7 +52,7 @@ class TestStore:
 
 
 class TestResume:
-    @pytest.mark.parametrize("pieces", [0, 1, 4, 7, 10, PIECES - 1, PIECES, PIECES + 1])
+    @pytest.mark.parametrize("pieces", [0, 1, 7, PIECES, PIECES + 1])
     def test_stopped_between_pieces(self, tmp_path, whole, pieces) -> None:
         store = part(tmp_path / "store", pieces)
         assert np.count_nonzero(marks(store)) == pieces
@@ -77,7 +77,7 @@ class TestResume:
         assert computed == ["replicates, N = 1"] + ["replicates, N = 3"] * 3
 
     def test_stopped_between_the_results_and_their_mark(self, tmp_path, whole, monkeypatch) -> None:
-        for stop_at in (0, 2, 6, 11, PIECES):
+        for stop_at in (0, 6, PIECES):
             store = tmp_path / f"store {stop_at}"
             with pytest.MonkeyPatch.context() as patched:
                 mark = checkpoints.Store._mark
@@ -131,10 +131,10 @@ class TestKilled:
 
     def test_a_few_times(self, tmp_path, whole) -> None:
         store = tmp_path / "store"
-        for writes, delay in ((0, 0.1), (3, 0.01), (7, 0.03)):
+        for writes, delay in ((3, 0.01), (6, 0.03)):
             assert killed(store, writes, delay)
-        assert np.count_nonzero(marks(store)) in (8, 9, 10)
-        assert not killed(store)
+        assert 8 <= np.count_nonzero(marks(store)) < PIECES
+        assert run(store).identical(whole[0])
         assert files(store) == files(whole[1])
 
     @pytest.mark.validation
