@@ -150,23 +150,21 @@ def _moments(  # pragma: no cover
 
 @_compiled
 def _scaled_products(  # pragma: no cover
-    rows: np.ndarray, kernel: np.ndarray, scales: tuple[np.ndarray, ...], out: tuple[np.ndarray, ...]
+    rows: np.ndarray, kernel: np.ndarray, scale: np.ndarray, second: np.ndarray, out: np.ndarray, second_out: np.ndarray
 ) -> None:
-    n, n_rows, _ = rows.shape
-    first = out[0]
+    each = len(rows) // len(scale)
     # Pieces of at most a million multiplications: OpenBLAS is faster at those, and they are still in the cache when scaled.
-    step = max(1, 1000000 // (n_rows * kernel.size)) if kernel.size <= 31250 else n
-    for start in range(0, n, step):
-        stop = min(start + step, n)
-        count = (stop - start) * n_rows
-        np.dot(rows[start:stop].reshape(count, rows.shape[2]), kernel, first[start:stop].reshape(count, kernel.shape[1]))
-        for i in range(start, stop):
-            for r in range(n_rows):
-                for s in range(1, len(scales)):
-                    for j in range(kernel.shape[1]):
-                        out[s][i, r, j] = first[i, r, j] * scales[s][i, j]
+    step = each * max(1, 1000000 // (each * kernel.size)) if kernel.size <= 31250 else len(rows)
+    for start in range(0, len(rows), step):
+        stop = min(start + step, len(rows))
+        np.dot(rows[start:stop], kernel, out[start:stop])
+        for r in range(start, stop):
+            i = r // each
+            if len(second) > 0:
                 for j in range(kernel.shape[1]):
-                    first[i, r, j] *= scales[0][i, j]
+                    second_out[r, j] = out[r, j] * second[i, j]
+            for j in range(kernel.shape[1]):
+                out[r, j] *= scale[i, j]
 
 
 @_compiled
@@ -226,10 +224,13 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
 
 
 def scaled_products(rows: np.ndarray, kernel: np.ndarray, scales: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return rows @ kernel times each of the diagonals `scales`, in one pass over pieces that stay in the cache."""
-    out = [np.empty((*rows.shape[:2], kernel.shape[1]), dtype=rows.dtype) for _ in scales]
-    _scaled_products(*(np.ascontiguousarray(one) for one in (rows, kernel)), tuple(map(np.ascontiguousarray, scales)), tuple(out))
-    return out
+    """Return rows @ kernel times each of one or two diagonals `scales`, in one pass over pieces that stay in the cache."""
+    n, each, _ = rows.shape
+    first, second = (*scales, scales[0][:0])[:2]
+    out, second_out = (np.empty((len(scale) * each, kernel.shape[1]), dtype=rows.dtype) for scale in (first, second))
+    given = (np.ascontiguousarray(one) for one in (rows.reshape(n * each, -1), kernel, first, second))
+    _scaled_products(*given, out, second_out)
+    return [one.reshape(n, each, -1) for one in (out, second_out)[: len(scales)]]
 
 
 def squared_chain(

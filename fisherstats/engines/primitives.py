@@ -133,7 +133,7 @@ def row_products(rows: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def scaled_products(rows: np.ndarray, kernel: np.ndarray, scales: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return rows @ kernel times each of the diagonals `scales` (n, k), for rows (n, T, m) and a matrix (m, k): (n, T, k)."""
+    """Return rows @ kernel times each of one or two diagonals `scales` (n, k): (n, T, k), for rows (n, T, m), a matrix (m, k)."""
     product = row_products(rows, kernel)
     scaled = [product * scale[:, None, :] for scale in scales[1:]]
     return [np.multiply(product, scales[0][:, None, :], out=product), *scaled]
