@@ -16,17 +16,17 @@ _MOST_CHANGES = 4
 
 
 def store_path(store: Any, out: Path | None) -> Path | None:
-    """Return the path of the store, or None where nothing is kept; it may not be where the results go."""
+    """Return the path of the store, links followed, or None where nothing is kept; it may not be where the results go."""
     if store is None:
         return None
     if not isinstance(store, str | os.PathLike):
         raise TypeError(f"`store` must be the path of a folder, or None to keep nothing, got {shown(store)}.")
-    path = Path(os.path.abspath(os.fspath(store)))
+    path = Path(os.path.realpath(os.fspath(store)))
     if out is not None:
-        results = Path(os.path.abspath(out))
+        results = Path(os.path.realpath(out))
         if path == results or results in path.parents or path in results.parents:
             raise ValueError(f"`store` must be apart from `out`, got {shown(str(store))} with out={shown(str(out))}.")
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
+    if path.exists() and not path.is_dir():
         raise ValueError(f"`store` must be a folder, or a path where none is yet, got {shown(str(path))}, which is a file.")
     parent = next(place for place in path.parents if place.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):

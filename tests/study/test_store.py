@@ -127,6 +127,16 @@ class TestRefusals:
         (tmp_path / "store").mkdir()
         assert run(tmp_path / "store").identical(whole[0])
 
+    def test_a_link_to_another_disk(self, tmp_path, whole) -> None:
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "store").symlink_to(tmp_path / "disk", target_is_directory=True)
+        part(tmp_path / "store", 3)
+        assert run(tmp_path / "disk").identical(whole[0])
+        assert (tmp_path / "store").is_symlink()
+        assert files(tmp_path / "store") == files(whole[1])
+        with pytest.raises(ValueError, match="`store` must be apart from `out`"):
+            run(tmp_path / "store", out=tmp_path / "disk")
+
     def test_paths_that_will_not_do(self, tmp_path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(
