@@ -223,6 +223,13 @@ class Call:
         """Return the rows per block on a device: the most that leave its memory to what is made of them."""
         return streaming.block_rows(numbers, _DEVICE_ROWS, device_numbers(self.rows.device) // _DEVICE_SHARE)
 
+    def data_labels(self, y: Any) -> NDArray[Any]:
+        """Return the data labels of all inputs, if there is one for each and all are in the support of the family."""
+        checked = self.rows.data_labels
+        if checked is not None and checked is y:
+            return checked
+        return self.model.family.check_labels(labels.unlabelled_response(y, self.input_labels), self.n_inputs)
+
     def input_coordinate(self) -> dict[str, Any]:
         """Return the coordinate of the inputs: the user's labels where x carries them."""
         present = slice(self.rows.first, self.rows.first + self.n_present)
@@ -265,6 +272,7 @@ def prepare(
     """
     networks.model_object(model, MLP)
     source, input_labels = (x, x.input_labels) if isinstance(x, Part) else labels.unlabelled(x)
+    inputs.no_batches(source)
     if not isinstance(source, Part) and not inputs.read_by_slices(source):
         source = arguments.array_like("x", source)
     inputs.input_matrix(tuple(source.shape), source.dtype, model.widths[0])

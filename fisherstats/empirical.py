@@ -216,7 +216,7 @@ def bias_signature(
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     call.fits("`bias_signature`", model.widths[-1] ** 2 * min(call.n_inputs, 128), 3, "use a family of fewer outputs.")
-    data_labels = model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
+    data_labels = call.data_labels(y)
 
     def block(x: Array, first_input: int) -> list[Any]:
         _, law = call.pass_through(x, first_input)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, monte_carlo, views
+from fisherstats import calls, monte_carlo, views
 from fisherstats.arrays import identity
 from fisherstats.checks import arguments
 from fisherstats.checks import probes as probe_checks
@@ -277,7 +277,7 @@ def empirical_fisher(
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     views.check(call, view, per_input, 3)
-    data_labels = model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
+    data_labels = call.data_labels(y)
 
     def middle(x: Array, first_input: int) -> tuple[Any, ...]:
         passed, law = call.pass_through(x, first_input)

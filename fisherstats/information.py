@@ -183,9 +183,7 @@ def hidden_information(
     arguments.only_with("y", y, "estimator", estimator, "empirical")
     if estimator == "score":
         return _estimated_hidden(call, layer, arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng))
-    data_labels = (
-        None if y is None else model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
-    )
+    data_labels = None if y is None else call.data_labels(y)
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)

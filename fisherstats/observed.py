@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, views
+from fisherstats import calls, views
 from fisherstats.arrays import like
 from fisherstats.checks import arguments
 from fisherstats.closed_form import covariance, fisher, observed
@@ -94,7 +94,7 @@ def observed_information(
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     views.check(call, view, per_input, 5)
-    data_labels = model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
+    data_labels = call.data_labels(y)
 
     def at_labels(x: Array, first_input: int) -> tuple[Any, ...]:
         passed, law = call.pass_through(x, first_input, order=2)

@@ -14,13 +14,13 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import xarray as xr
 
-from fisherstats import labels
+from fisherstats import calls, labels
 from fisherstats.checks import arguments, inputs
 from fisherstats.model.network import MLP
 from fisherstats.streaming import Batches, Part, PassEnded, Passes, PassShape, RecordedPasses, one_blas_thread
@@ -61,6 +61,7 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
             asked = _Asked(call, given)
             if not lazy:
                 return cast(R, _over_batches(asked, cast(Iterable[Any], x)))
+            arguments.boolean("progress", given.get("progress", False))
             given["progress"] = False
             if given.get("num_threads") is None and "num_threads" in signature.parameters:
                 given["num_threads"] = 1  # whoever runs the tasks has threads of its own
@@ -73,8 +74,8 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
 
 
 def _is_lazy(x: Any) -> bool:
-    data = x.variable if isinstance(x, xr.DataArray) else x
-    return getattr(data, "chunks", None) is not None and hasattr(data, "__dask_graph__") and hasattr(data, "dtype")
+    data = x.data if isinstance(x, xr.DataArray) and x.chunks is not None else x
+    return isinstance(getattr(data, "dtype", None), np.dtype) and hasattr(data, "__dask_graph__") and hasattr(data, "rechunk")
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,10 @@ def _over_batches(asked: _Asked, batches: Iterable[Any]) -> Any:
     reader = _Reader(asked.function.__name__, batches)
     first = reader.peek()
     n_features = first.shape[1] if first.ndim == 2 else 0
-    y = asked.given.get("y")
-    n_labels = None if y is None else len(y)
+    n_labels = None
+    if asked.given.get("y") is not None:
+        y = asked.given["y"] = arguments.array_like("y", labels.unlabelled_response(asked.given["y"]))
+        n_labels = len(y) if y.ndim else 1
     source = Batches(reader, n_features, first.dtype, n_labels)
     # Until the rows have been counted, labels that were given say how many there are; else as many as every check asks for.
     n_inputs = 2 if n_labels is None else n_labels
@@ -148,7 +151,8 @@ class _Reader:
 
 
 def _bare(batch: Any) -> Any:
-    return labels.unlabelled(batch)[0] if isinstance(batch, xr.DataArray) else batch
+    data, _ = labels.unlabelled(batch)
+    return data[:] if isinstance(batch, xr.DataArray) else data  # what is still in its file is read
 
 
 # --- lazy results --------------------------------------------------------------------------------------------------------------
@@ -162,10 +166,17 @@ class _Lazy:
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     input_labels: np.ndarray | None
+    data_labels: np.ndarray | None = None
 
     def part(self, source: Any, first: int, n_present: int, passes: Passes | None) -> Part:
         """Return the x of a piece of the call."""
-        return Part(source, self.shape, self.dtype, first, n_present, self.input_labels, passes)
+        return Part(source, self.shape, self.dtype, first, n_present, self.input_labels, passes, self.data_labels)
+
+    def with_data_labels(self) -> _Lazy:
+        """Return the same call with data labels that no task needs to look through again."""
+        given = self.asked.given
+        checked = calls.prepare(given["model"], self.part(None, 0, 0, None)).data_labels(given["y"])
+        return replace(self, asked=replace(self.asked, given=given | {"y": checked}), data_labels=checked)
 
 
 def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
@@ -178,6 +189,8 @@ def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
     name = asked.function.__name__
     given = {key: one.fingerprint if isinstance(one, MLP) else one for key, one in asked.given.items()}
     token = dask.base.tokenize(name, given, data.name, input_labels)
+    if given.get("y") is not None:
+        lazy = lazy.with_data_labels()
     sent = dask.delayed(lazy, name=f"{name}-call-{token}", traverse=False)
     graph = _Graph(name, token, sent, data, input_labels)
     if per_input:
@@ -190,8 +203,8 @@ def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
 
 def _template(lazy: _Lazy, data: Any) -> tuple[Labelled, list[PassShape]]:
     """Return a result of the same dims, coordinates and attributes, and how its passes are cut, without reading x."""
-    n_rows = 2 if lazy.shape[0] != lazy.shape[0] else min(2, lazy.shape[0])
-    n_columns = lazy.shape[1] if len(lazy.shape) == 2 else 0
+    known = len(lazy.shape) == 2 and not np.isnan(lazy.shape).any()  # else x is refused
+    n_rows, n_columns = (min(2, lazy.shape[0]), lazy.shape[1]) if known else (2, 0)
     made_up = np.random.default_rng(0).normal(size=(n_rows, n_columns)).astype(lazy.dtype)
     recorded = RecordedPasses()
     with warnings.catch_warnings(), np.errstate(all="ignore"):

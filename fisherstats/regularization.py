@@ -308,7 +308,7 @@ def _strength(shared: _Training, penalty: Penalty | Sequence[Penalty], num_threa
 def _labelled(call: Call, x: Any, y: Any) -> Labelled:
     """Return labelled inputs, checked, in the precision of the training."""
     here = calls.prepare(call.model, x)
-    given = call.model.family.check_labels(labels.unlabelled_response(y, here.input_labels), here.n_inputs)
+    given = here.data_labels(y)
     return Labelled(here.rows.source, given, call.rows.dtype, call.num_threads)
 
 

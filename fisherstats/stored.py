@@ -15,7 +15,7 @@ import xarray as xr
 
 from fisherstats import labels
 from fisherstats.calls import Call
-from fisherstats.checks import arguments, capacity
+from fisherstats.checks import arguments, capacity, inputs
 from fisherstats.closed_form.pairs import Tile, TileSum, small_tiles
 from fisherstats.views import RowsBlock
 
@@ -47,6 +47,7 @@ def information(call: Call, view: str, block: RowsBlock, store: Any, provenance:
             total = TileSum(shapes, tiles)
             call.tile_sums(block, total)
             for left, right, rows, columns, values in total.rectangles(call.n_inputs):
+                inputs.finite_results([values], call.rows.dtype)
                 if full:
                     own, beside = call.model.layer_slices()[left].start, call.model.layer_slices()[right].start
                     target = group["information"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -152,6 +153,25 @@ def test_lazy_labels_are_read_once(model, x):
         assert read == [200, 200, 200]
 
 
+def test_labels_are_checked_when_the_call_is_made_and_not_in_every_task(model, x, monkeypatch):
+    result = fs.empirical_fisher(model, chunked(x, 70), Y)
+    checked = []
+    monkeypatch.setattr(fs.families.Categorical, "check_labels", lambda *given: checked.append(given))
+    for again in (result, pickle.loads(pickle.dumps(result))):
+        again.compute(scheduler="sync")
+    assert checked == []
+
+
+def test_every_use_of_a_generator_gives_other_draws(model, x):
+    drawn = []
+    for inputs in (x, chunked(x, 70)):
+        rng = np.random.default_rng(3)
+        drawn.append([fs.estimate_fisher(model, inputs, estimator="score", n_draws=2, rng=rng) for _ in range(2)])
+    for expected, result in zip(*drawn, strict=True):
+        xr.testing.assert_identical(result.compute(), expected)
+    assert not drawn[0][0].equals(drawn[0][1])
+
+
 def test_nothing_is_read_before_the_result_is_asked_for(model, x):
     def fail(block):
         raise OSError("the disk is gone")
@@ -172,6 +192,9 @@ def test_arguments_are_refused_at_once(model, x):
         (lambda: fs.estimator_variance(model, lazy, design="subsample", population=599), "`population` must be at least the 600"),
         (lambda: fs.fisher_information(model, lazy[:, :2]), "`x` must have 3 columns"),
         (lambda: fs.empirical_fisher(model, lazy, Y[:-1]), "`y`"),
+        (lambda: fs.fisher_information(model, lazy, progress="yes"), "`progress` must be True or False"),
+        (lambda: fs.fisher_information(model, lazy.data[0, 0]), r"`x` must be 2-D \(input, feature\), got shape \(\)"),
+        (lambda: fs.fisher_information(model, lazy.data[:, lazy.data[0] > 0]), r"got shape \(600, nan\)"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

@@ -83,6 +83,22 @@ def test_a_file_with_a_hole_is_refused_with_its_row(store, model, x, tmp_path):
         fs.fisher_information(model, source)
 
 
+def test_long_chunks_of_a_file_are_read_in_parts(model, x, monkeypatch, tmp_path):
+    read = []
+
+    class Columns:
+        shape, dtype, chunks = x.shape, x.dtype, (N_INPUTS, 1)
+
+        def __getitem__(self, rows):
+            read.append(rows.stop - rows.start)
+            return x[rows]
+
+    expected = fs.fisher_information(model, x)
+    monkeypatch.setattr(fs.streaming.rows, "_READ_BYTES", 1300 * 6 * 8)
+    xr.testing.assert_identical(fs.fisher_information(model, Columns()), expected)
+    assert read == [1300, 1300, 1300, 1100]
+
+
 def test_masked_entries_in_a_file_are_refused(model, x, tmp_path):
     with netCDF4.Dataset(tmp_path / "masked.nc", "w") as file:
         file.createDimension("input", N_INPUTS)
@@ -153,10 +169,13 @@ def test_an_iterator_is_not_read_twice(model, x, monkeypatch):
     np.testing.assert_array_equal(twice(model, Again(x, 100)), 2 * fs.fisher_information(model, x))
 
 
-def test_batches_of_tensors_and_labelled_batches(model, x):
+def test_batches_of_lists_and_labelled_batches(model, x, tmp_path):
     labelled = (xr.DataArray(one.T, dims=("feature", "input")) for one in batches(x, 700))
     xr.testing.assert_identical(fs.fisher_information(model, labelled), fs.fisher_information(model, x))
     lists = (one.tolist() for one in batches(x, 700))
+    on_disk = labelled_in_netcdf(x, tmp_path)
+    parts = (on_disk[start : start + 700] for start in range(0, N_INPUTS, 700))
+    xr.testing.assert_identical(fs.fisher_information(model, parts), fs.fisher_information(model, x))
     xr.testing.assert_identical(fs.fisher_information(model, lists), fs.fisher_information(model, x))
 
 
@@ -170,11 +189,28 @@ def test_batches_of_tensors_and_labelled_batches(model, x):
         (lambda x: iter([x[:3], np.full((2, 6), np.inf)]), r"`x` must be finite, got inf at index \(3, 0\)"),
         (lambda x: iter([x[:3], np.ma.masked_less(x[3:5], 0.0)]), "masked entries, got some in batch 1"),
         (lambda x: iter(x), r"use x\[None, :\] for a single input"),
+        (lambda x: iter([x[:0], x[:0]]), r"`x` must have at least one row, got shape \(0, 6\)"),
     ],
 )
 def test_bad_batches_are_refused(given, message, model, x):
     with pytest.raises(ValueError, match=message):
         fs.fisher_information(model, given(x))
+
+
+def test_empty_batches_change_nothing(model, x):
+    parts = [x[:0], x[:3], x[:0], x[3:2000], x[:0], x[2000:], x[:0]]
+    xr.testing.assert_identical(fs.fisher_information(model, iter(parts)), fs.fisher_information(model, x))
+
+
+def test_labelled_labels_beside_batches():
+    two = fs.MLP.random([6, 4, 2], activation="tanh", family=fs.families.Gaussian(2), rng=3)
+    x, y = np.random.default_rng(0).normal(size=(300, 6)), np.random.default_rng(1).normal(size=(300, 2))
+    expected = fs.empirical_fisher(two, x, y)
+    for given in (xr.DataArray(y.T, dims=("output", "input")), xr.DataArray(y, dims=("input", "output")).chunk(input=70)):
+        xr.testing.assert_identical(fs.empirical_fisher(two, batches(x, 70), given), expected)
+    for given, error in ((3.0, ValueError), (iter(y), TypeError)):
+        with pytest.raises(error, match="`y` must"):
+            fs.empirical_fisher(two, batches(x, 70), given)
 
 
 def test_labels_for_another_number_of_inputs_are_refused(model, x):

@@ -79,6 +79,16 @@ def test_a_lazy_x_is_read_chunk_by_chunk(model, x, tmp_path):
         agree(found[name]["information"], expected[name]["information"])
 
 
+@pytest.mark.parametrize("view", ["full", "block"])
+def test_what_overflows_is_refused_as_in_memory(view, tmp_path):
+    narrow = fs.MLP([np.full((2, 4), 1e-25, np.float32)], activation=[], family=fs.families.Gaussian(2))
+    large = np.full((5, 3), 1e25, np.float32)
+    for store in (None, tmp_path / "f"):
+        with pytest.raises(ValueError, match="`x` must give results within the range of float32"):
+            fs.fisher_information(narrow, large, view=view, store=store)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("numbers", [1, 100, 10**6])
 @pytest.mark.parametrize("cross_layers", [True, False])
 @pytest.mark.parametrize("units", [1, 3])
@@ -113,7 +123,11 @@ def test_refusals(model, x, tmp_path):
             fs.SizeError,
             "are free",
         ),
-        (lambda: fs.fisher_information(model, iter([x]), view="block", store=tmp_path / "f"), TypeError, "`x`"),
+        (
+            lambda: fs.fisher_information(model, iter([x]), view="block", store=tmp_path / "f"),
+            TypeError,
+            r"`x` must be one array here.*np\.vstack\(list\(x\)\)",
+        ),
     ]
     for call, error, message in calls:
         with pytest.raises(error, match=message):

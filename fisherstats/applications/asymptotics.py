@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels
+from fisherstats import calls
 from fisherstats.arrays import like
 from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
@@ -63,9 +63,7 @@ def inverse_information(
         if needs:
             checks.labels_needed(what, y)
     call.fits("the asymptotic covariance", model.n_params**2, 6, "use leading_eigenpairs, or a network of fewer parameters.")
-    data_labels = None
-    if y is not None:
-        data_labels = model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
+    data_labels = None if y is None else call.data_labels(y)
     estimated = dispersion == "pearson" or (
         dispersion is None and y is not None and isinstance(model.family, Gaussian) and not robust
     )

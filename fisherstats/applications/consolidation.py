@@ -345,9 +345,7 @@ def consolidation_penalty(
     pulled_to = anchor if centre is None else centre
     delta = [(w - a).astype(np.float64) for w, a in zip(model.weights, pulled_to.weights, strict=True)]
     squares = [np.square(one).astype(call.rows.dtype) for one in delta]
-    data_labels = None
-    if y is not None:
-        data_labels = anchor.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
+    data_labels = None if y is None else call.data_labels(y)
     curved = information == "hessian"
 
     def block(x: Array, first_input: int) -> list[Array]:

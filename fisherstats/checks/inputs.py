@@ -29,6 +29,7 @@ __all__ = [
     "kink_free",
     "labelled_input",
     "labelled_response",
+    "no_batches",
     "one_array",
     "population_size",
     "same_inputs",
@@ -144,6 +145,15 @@ def gives_batches(x: Any) -> bool:
         return False
     looks_like_an_array = any(hasattr(x, name) for name in ("__array__", "__array_interface__", "shape", "dtype", "dims"))
     return not looks_like_an_array and hasattr(x, "__iter__")
+
+
+def no_batches(x: Any) -> None:
+    """Refuse batches where rows have to be read anew for what is done with them, or kept."""
+    if gives_batches(x):
+        raise TypeError(
+            f"`x` must be one array here, in memory, on disk or of dask, got {shown(x)}; join rows or batches with "
+            "`np.vstack(list(x))`."
+        )
 
 
 def some_batch(batches: Sequence[Any]) -> None:

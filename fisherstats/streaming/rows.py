@@ -26,6 +26,9 @@ _BLOCK_NUMBERS = 2**22
 _READ_ROWS = 1024
 """Rows that are read at a time from what is not in memory and does not say how it is stored."""
 
+_READ_BYTES = 2**28
+"""What is read at a time at most, however many rows a chunk of a file has."""
+
 
 class Source(Protocol):
     """What x must offer: a shape, and rows by slicing (an ndarray, a memory map, a dask, zarr or HDF5 array)."""
@@ -59,7 +62,8 @@ class Batches:
 class Part:
     """An x of which only some rows are at hand: `source` holds those from the row `first` on, out of `n_inputs`.
 
-    A call that is carried out in pieces is given one in place of x, with the results of its earlier passes over the inputs.
+    A call that is carried out in pieces is given one in place of x, with the results of its earlier passes over the inputs and
+    with the data labels of all inputs, if there are any and they have been checked.
     """
 
     source: Source | Batches | None
@@ -69,6 +73,7 @@ class Part:
     n_present: int | None = None
     input_labels: NDArray[Any] | None = None
     passes: Passes | None = None
+    data_labels: NDArray[Any] | None = None
 
 
 def block_rows(numbers_per_input: int, preferred: int = 128, largest: int = _BLOCK_NUMBERS) -> int:
@@ -89,6 +94,7 @@ class Rows:
         self.first = 0
         self.device: Any = None
         self.passes: Passes | None = None
+        self.data_labels: NDArray[Any] | None = None
         self.n_present: int | None = None if source is None or isinstance(source, Batches) else int(source.shape[0])
         self.n_inputs = self.n_present or 0
 
@@ -97,7 +103,7 @@ class Rows:
         """Return the rows that are at hand."""
         rows = cls(part.source, dtype)
         rows.first, rows.passes, rows.n_inputs = part.first, part.passes, part.shape[0]
-        rows.n_present = part.n_present
+        rows.n_present, rows.data_labels = part.n_present, part.data_labels
         return rows
 
     def n_blocks(self, rows: int) -> int | None:
@@ -157,7 +163,8 @@ def _sizes(source: Source, rows: int) -> Iterator[int]:
         step = rows
     else:  # zarr, HDF5: the size of one chunk, or nothing
         chunk = int(chunks[0]) if chunks else _READ_ROWS
-        step = -(-rows // chunk) * chunk
+        most = _READ_BYTES // (source.shape[1] * np.dtype(source.dtype).itemsize)
+        step = max(rows, min(-(-rows // chunk) * chunk, most))
     for start in range(0, n_inputs, step):
         yield min(step, n_inputs - start)
 

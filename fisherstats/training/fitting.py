@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, streaming
+from fisherstats import calls, streaming
 from fisherstats.checks import arguments, training
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
@@ -132,7 +132,7 @@ def fit(
     """
     call = calls.prepare(model, x, num_threads=num_threads, progress=progress, host_only=True)
     training.in_memory(call.rows.source)
-    given = model.family.check_labels(labels.unlabelled_response(y, call.input_labels), call.n_inputs)
+    given = call.data_labels(y)
     training.optimizer_object(optimizer, Optimizer)
     penalties = training.penalties(penalty, Penalty)
     training.normalization_object(normalization, BatchNormalization)
@@ -264,7 +264,7 @@ def _kernel_norms(network: MLP) -> dict[str, Any]:
 def _validation(call: calls.Call, x: Any, y: Any) -> Labelled:
     """Return the labelled inputs to validate with, in the precision of the training."""
     other = calls.prepare(call.model, x, num_threads=call.num_threads, host_only=True)
-    given = call.model.family.check_labels(labels.unlabelled_response(y, other.input_labels), other.n_inputs)
+    given = other.data_labels(y)
     return Labelled(other.rows.source, given, call.rows.dtype, call.num_threads)
 
 
