@@ -26,7 +26,7 @@ _BLOCK_NUMBERS = 2**22
 _READ_ROWS = 1024
 """Rows that are read at a time from what is not in memory and does not say how it is stored."""
 
-_READ_BYTES = 2**28
+_READ_BYTES = 2**27
 """What is read at a time at most, however many rows a chunk of a file has."""
 
 
@@ -163,7 +163,7 @@ def _sizes(source: Source, rows: int) -> Iterator[int]:
         step = rows
     else:  # zarr, HDF5: the size of one chunk, or nothing
         chunk = int(chunks[0]) if chunks else _READ_ROWS
-        most = _READ_BYTES // (source.shape[1] * np.dtype(source.dtype).itemsize)
+        most = _READ_BYTES // (source.shape[1] * np.dtype(source.dtype).itemsize) // rows * rows
         step = max(rows, min(-(-rows // chunk) * chunk, most))
     for start in range(0, n_inputs, step):
         yield min(step, n_inputs - start)
