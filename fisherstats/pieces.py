@@ -36,6 +36,9 @@ Totals = tuple[Callable[[list[Any], list[Any]], None], list[Any]]
 _CHUNK_BYTES = 2**27
 """A chunk of a result with one row per input is halved while it is larger, but holds one block at least."""
 
+_BESIDE_X = {"y", "probabilities"}
+"""Arguments with an entry per input."""
+
 
 def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function of (model, x, ...) take a lazy x or batches of rows; `per_input` if it always gives a row per input."""
@@ -56,8 +59,9 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
             del given["x"]
             if isinstance(given.get("rng"), np.random.Generator):
                 given["rng"] = arguments.seed_sequence(given["rng"])
-            if hasattr(given.get("y"), "__dask_graph__"):
-                given["y"] = given["y"].compute()  # once, and not in every task
+            for name in _BESIDE_X & given.keys():
+                if hasattr(given[name], "__dask_graph__"):
+                    given[name] = given[name].compute()  # once, and not in every task
             asked = _Asked(call, given)
             if not lazy:
                 return cast(R, _over_batches(asked, cast(Iterable[Any], x)))
@@ -106,10 +110,10 @@ def _over_batches(asked: _Asked, batches: Iterable[Any]) -> Any:
     reader = _Reader(asked.function.__name__, batches)
     first = reader.peek()
     n_features = first.shape[1] if first.ndim == 2 else 0
-    n_labels = None
-    if asked.given.get("y") is not None:
-        y = asked.given["y"] = arguments.array_like("y", labels.unlabelled_response(asked.given["y"]))
-        n_labels = len(y) if y.ndim else 1
+    given = {name: one for name, one in asked.given.items() if name in _BESIDE_X and one is not None}
+    beside = {name: arguments.array_like(name, labels.unlabelled_response(one)) for name, one in given.items()}
+    asked = replace(asked, given=asked.given | beside)
+    n_labels = next((len(one) if one.ndim else 1 for one in beside.values()), None)
     source = Batches(reader, n_features, first.dtype, n_labels)
     # Until the rows have been counted, labels that were given say how many there are; else as many as every check asks for.
     n_inputs = 2 if n_labels is None else n_labels

@@ -200,6 +200,11 @@ def test_arguments_are_refused_at_once(model, x):
             call()
 
 
+def test_a_delayed_object_is_refused_in_words(model, x):
+    with pytest.raises(TypeError, match=r"`x` must be an array of real numbers, got Delayed\("):
+        fs.fisher_information(model, dask.delayed(x))
+
+
 def test_made_up_inputs_outside_the_natural_domain_do_no_harm(x):
     # A log rate past the range of its fourth moment is refused; here only the given inputs are small enough.
     model = fs.MLP([[[1e4, 0.0]]], activation=[], family=fs.families.Poisson())

@@ -134,6 +134,7 @@ class Again:
 
 
 Y = np.random.default_rng(1).integers(0, 4, N_INPUTS)
+TABLE = np.random.default_rng(2).dirichlet(np.ones(4), N_INPUTS)
 CALLS = {
     "information": fs.fisher_information,
     "full": lambda m, x: fs.fisher_information(m, x, view="full"),
@@ -141,6 +142,7 @@ CALLS = {
     "per input": lambda m, x: fs.fisher_information(m, x, per_input=True),
     "estimate": lambda m, x: fs.estimate_fisher(m, x, estimator=("score", "hessian"), n_draws=3, rng=np.random.default_rng(5)),
     "empirical": lambda m, x: fs.empirical_fisher(m, x, Y),
+    "table": lambda m, x: fs.empirical_variance(m, x, TABLE),
     "random": lambda m, x: fs.estimator_variance(m, x, design="random"),
     "subsample": lambda m, x: fs.estimator_variance(m, x, design="subsample", population=N_INPUTS),
 }
@@ -214,7 +216,7 @@ def test_labelled_labels_beside_batches():
 
 
 def test_labels_for_another_number_of_inputs_are_refused(model, x):
-    with pytest.raises(ValueError, match="`y` must have one label per row of `x`, got 4999 for 5000 rows or more"):
+    with pytest.raises(ValueError, match="`x` must have as many rows as there are labels, got 5000 or more for 4999 labels"):
         fs.empirical_fisher(model, batches(x, 1000), Y[:-1])
     with pytest.raises(ValueError, match=r"`y` must .*4000"):
         fs.empirical_fisher(model, batches(x[:4000], 1000), Y)

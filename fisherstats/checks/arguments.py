@@ -39,7 +39,7 @@ __all__ = [
 
 def shown(value: Any) -> str:
     """Return a short text of what arrived, for the end of a message."""
-    if getattr(value, "ndim", 0) and hasattr(value, "dtype"):
+    if isinstance(getattr(value, "ndim", None), int) and value.ndim and hasattr(value, "dtype"):
         kind = "an array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
         return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
     try:

@@ -165,7 +165,7 @@ def some_batch(batches: Sequence[Any]) -> None:
 def labelled_rows(n_read: int, n_labels: int | None) -> None:
     """Require a data label for every row that was read."""
     if n_labels is not None and n_read > n_labels:
-        raise ValueError(f"`y` must have one label per row of `x`, got {n_labels} for {n_read} rows or more.")
+        raise ValueError(f"`x` must have as many rows as there are labels, got {n_read} or more for {n_labels} labels.")
 
 
 def read_again(caller: str) -> NoReturn:
