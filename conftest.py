@@ -10,8 +10,21 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
+
 _root = Path(__file__).parent
 _digest = hashlib.sha256()
 for _source in sorted(_root.glob("fisherstats/engines/*.py")):
     _digest.update(_source.read_bytes())
 os.environ["NUMBA_CACHE_DIR"] = str(_root / ".numba_cache" / _digest.hexdigest()[:16])
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Collect tests/gpu alone for `-m gpu`: machines with a device often lack what other test files import."""
+    wanted = _root / "tests" / "gpu"
+    alone = config.getoption("markexpr").strip() == "gpu"
+    return (
+        True
+        if alone and wanted not in (collection_path, *collection_path.parents) and collection_path not in wanted.parents
+        else None
+    )

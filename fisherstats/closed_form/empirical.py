@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import like
 from fisherstats.engines import primitives
 from fisherstats.model.families import Law
 from fisherstats.model.families.categorical import CategoricalLaw
@@ -39,7 +40,7 @@ def empirical_factors(law: Law, q: Array | Law, G: Sequence[Array]) -> list[Arra
     """
     if isinstance(q, Law):
         return [q.diagonal(G_l) + mean_shift(law, q, G_l) ** 2 for G_l in G]
-    return [primitives.weighted_square(q, _residuals_along(law, G_l)) for G_l in G]
+    return [primitives.weighted_square(like(q, law.h), _residuals_along(law, G_l)) for G_l in G]
 
 
 def empirical_variance_factors(law: Law, q: Array | Law, G: Sequence[Array]) -> list[Array]:
@@ -50,7 +51,7 @@ def empirical_variance_factors(law: Law, q: Array | Law, G: Sequence[Array]) -> 
     """
     if isinstance(q, Law):
         return [combined_variance(q, G_l, 2 * mean_shift(law, q, G_l)[:, None, :] * G_l) for G_l in G]
-    return [primitives.weighted_square_variance(q, _residuals_along(law, G_l)) for G_l in G]
+    return [primitives.weighted_square_variance(like(q, law.h), _residuals_along(law, G_l)) for G_l in G]
 
 
 def bias_eigenvalues(law: Law, residual: Array) -> Array:

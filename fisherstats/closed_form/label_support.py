@@ -57,5 +57,5 @@ def mean_absolute_residual(family: Family, law: Law) -> Array | None:
 
 def entropy(log_prob: Array) -> Array:
     """Return - sum p log p over labels, (n, K) to (n,)."""
-    total: Array = -np.sum(np.exp(log_prob) * np.where(np.isneginf(log_prob), 0, log_prob), axis=1)
+    total: Array = -np.sum(np.exp(log_prob) * np.where(log_prob == -np.inf, 0, log_prob), axis=1)
     return total

@@ -88,13 +88,13 @@ def inverse_of_matrix(H: Array) -> tuple[Inverse, float]:
     scale[scale == 0] = 1
     values, vectors = np.linalg.eigh(H / scale[:, None] / scale)
     values, vectors = values[::-1], vectors[:, ::-1]
-    kept = values > len(H) * np.finfo(H.dtype).eps * max(values[0], 0)
+    kept = values > len(H) * np.finfo(H.dtype).eps * max(float(values[0]), 0)
     return _inverse(vectors.T, np.sqrt(np.where(kept, values, 0)), scale), float(values[-1])
 
 
 def _inverse(right: Array, values: Array, scale: Array) -> Inverse:
     """Return the inverse of D V S^2 V'D, D = diag(scale), with the rows of V' in `right`."""
-    rank = int(np.count_nonzero(values))
+    rank = int((values > 0).sum())
     root = right[:rank].T / values[:rank] / scale[:, None]
     if rank < len(scale):
         # D^-1 (.)^+ D^-1 is one of many generalised inverses; between projectors on the range it is that of Moore and Penrose.

@@ -224,10 +224,10 @@ def score_tensor_attained(roots: Array, products: Array, iterations: int = 60) -
     """
     n, rank, outputs = roots.shape[:3]
     values, vectors = np.linalg.eigh(products.reshape(n * outputs, n * outputs))
-    kept = values > values[-1] * 1e-14
-    if not kept.any():
+    kept = int((values > values[-1] * 1e-14).sum())
+    if not kept:
         return 0.0
-    V = (vectors[:, kept] * np.sqrt(values[kept])).reshape(n, outputs, -1)
+    V = (vectors[:, -kept:] * np.sqrt(values[-kept:])).reshape(n, outputs, -1)
     forms = np.matmul(V.swapaxes(1, 2)[:, None], np.matmul(roots, V[:, None])).reshape(n * rank, V.shape[2], V.shape[2])
     flat = forms.reshape(n * rank, -1)
     weights = np.linalg.eigh(flat @ flat.T)[1][:, -1]

@@ -26,8 +26,8 @@ MEMORY = 2**17
 transfers: list[str] = []
 """What has left the device, one word per transfer."""
 
-called: set[str] = set()
-"""Functions of numpy that have been called with arrays of the device."""
+called: set[tuple[str, int, tuple[str, ...]]] = set()
+"""Functions of numpy that have been called with arrays of the device: name, number of positional arguments, keywords."""
 
 _refusing = [False]
 
@@ -73,7 +73,7 @@ def _put_along_axis(arr: DeviceArray, indices: DeviceArray, values: Any, axis: i
 
 
 def _call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    called.add(name)
+    called.add((name, len(args), tuple(sorted(kwargs))))
     if name == "einsum":
         return DeviceArray(einsum(*[_plain(one) for one in args], **kwargs))
     if name == "put_along_axis":
@@ -141,7 +141,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, function: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         if method != "__call__" or kwargs:
             raise TypeError(f"{function.__name__}.{method} with {sorted(kwargs)} is not available on a device")
-        called.add(function.__name__)
+        called.add((function.__name__, len(inputs), () if out is None else ("out",)))
         for value in inputs:
             if isinstance(value, np.ndarray):
                 raise TypeError(f"Unsupported type {type(value)}")

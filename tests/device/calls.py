@@ -16,7 +16,7 @@ applications, families = fs.applications, fs.families
 Call = Callable[[Any, Any, str | None], Any]
 
 
-def inputs(n: int = 9) -> np.ndarray:
+def inputs(n: int = 18) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(n, 3))
 
 
@@ -100,6 +100,19 @@ CALLS: dict[str, Call] = {
     "estimator_variance probes": lambda m, x, e: fs.estimator_variance(
         m, x, estimators=["hutchinson_gaussian", "hutchinson_rademacher"], engine=e
     ),
+    **{
+        f"estimator_variance probes {group}": lambda m, x, e, group=group: fs.estimator_variance(
+            m, x, estimators=["score", "hutchinson_gaussian"], group_by=group, engine=e
+        )
+        for group in ("layer", "unit")
+    },
+    **{
+        f"estimate_fisher {estimator} {view} errors": lambda m, x, e, view=view, estimator=estimator: fs.estimate_fisher(
+            m, x, estimator=estimator, view=view, standard_error=True, **DRAWN, engine=e
+        )
+        for view in ("block", "full")
+        for estimator in ("score", "hessian")
+    },
     "estimate_fisher probes": lambda m, x, e: fs.estimate_fisher(m, x, estimator="hutchinson_rademacher", **DRAWN, engine=e),
     "variance_bounds per input": lambda m, x, e: fs.variance_bounds(m, x, per_input=True, engine=e),
     "output_information": lambda m, x, e: fs.output_information(m, x, engine=e),
@@ -120,9 +133,14 @@ CALLS: dict[str, Call] = {
     "definiteness": lambda m, x, e: fs.definiteness(m, x, **DRAWN, n_replicates=3, engine=e),
     "derivative_bounds": lambda m, x, e: fs.derivative_bounds(m, x, engine=e),
     "derivative_bounds printed": lambda m, x, e: fs.derivative_bounds(m, x, form="printed", engine=e),
+    "efron_curvature per input": lambda m, x, e: fs.efron_curvature(m, x, directions=directions(m), per_input=True, engine=e),
     "efron_curvature": lambda m, x, e: fs.efron_curvature(m, x, directions=directions(m), engine=e),
     "empirical_variance": lambda m, x, e: fs.empirical_variance(m, x, truth=m, engine=e),
+    "empirical_variance classes": lambda m, x, e: fs.empirical_variance(
+        m, x, probabilities=np.full((len(x), m.widths[-1]), 1 / m.widths[-1]), engine=e
+    ),
     "estimator_covariance": lambda m, x, e: fs.estimator_covariance(m, x[:2], estimator="score", engine=e),
+    "estimator_covariance hessian": lambda m, x, e: fs.estimator_covariance(m, x[:2], estimator="hessian", engine=e),
     "estimator_covariance cross": lambda m, x, e: fs.estimator_covariance(m, x[:2], estimator="cross", engine=e),
     "family_extremes": lambda m, x, e: fs.family_extremes(m, x, engine=e),
     "functional_variance": lambda m, x, e: fs.functional_variance(m, x, vector=direction(m), engine=e),

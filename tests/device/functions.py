@@ -224,7 +224,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "cumsum": lambda a, axis=None: standard.cumulative_sum(a, axis=axis),
     "diagonal": _diagonal,
     "diff": lambda a, axis=-1: standard.diff(a, axis=axis),
-    "diag": lambda v: standard.eye(v.shape[0], dtype=v.dtype) * v,
+    "diag": lambda v: standard.linalg.diagonal(v) if v.ndim == 2 else standard.eye(v.shape[0], dtype=v.dtype) * v,
     "expand_dims": lambda a, axis: standard.expand_dims(a, axis=axis),
     "linalg.cholesky": standard.linalg.cholesky,
     "linalg.eigh": lambda a: tuple(standard.linalg.eigh(a)),

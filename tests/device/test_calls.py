@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
@@ -14,8 +15,10 @@ import xarray as xr
 import fisherstats as fs
 from fisherstats import arrays, engines
 from fisherstats.model.families.user import LogPartitionFamily
-from tests.device.arrays import no_transfers, to_device, transfers
+from tests.device.arrays import DeviceArray, called, no_transfers, to_device, transfers
 from tests.device.calls import CALLS, CORE, NETWORKS, inputs, numbers
+from tests.device.closed_forms import ON_THE_HOST, defined, recorded
+from tests.device.test_closed_form import all_forms
 
 
 @pytest.fixture(autouse=True)
@@ -43,24 +46,84 @@ def accepted(call, model):
         return None
 
 
+@functools.cache
+def compared(name, n_networks):
+    """Return what device and host give for a few networks, and the closed forms that were called with arrays of the device."""
+    pairs, functions = [], set()
+    start = sorted(CALLS).index(name)
+    for model in NETWORKS[start % len(NETWORKS) :] + NETWORKS[: start % len(NETWORKS)]:
+        wanted = accepted(CALLS[name], model)
+        if wanted is not None:
+            with recorded(functions):
+                found = CALLS[name](model, inputs(), "cupy")
+            pairs.append((found, wanted))
+        if len(pairs) == n_networks:
+            break
+    return pairs, functions
+
+
 @pytest.mark.parametrize("model", NETWORKS, ids=lambda model: model.family.name)
 def test_the_main_quantities_agree_for_every_family(model):
     for call in CORE.values():
         agree(call(model, inputs(), "cupy"), call(model, inputs(), None))
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name not in CORE])
+@pytest.mark.parametrize("name", CALLS)
 def test_every_function_agrees(name):
-    compared = 0
-    start = sorted(CALLS).index(name)
-    for model in NETWORKS[start % len(NETWORKS) :] + NETWORKS[: start % len(NETWORKS)]:
-        wanted = accepted(CALLS[name], model)
-        if wanted is not None:
-            agree(CALLS[name](model, inputs(), "cupy"), wanted)
-            compared += 1
-            if compared == 2:
-                break
-    assert compared
+    pairs, _ = compared(name, 1 if name in CORE else 2)
+    assert pairs
+    for found, wanted in pairs:
+        agree(found, wanted)
+
+
+def test_every_closed_form_runs_on_a_device(tmp_path):
+    """But for what is done to results on the host, once per call; the list holds all of it."""
+    functions = set().union(*(compared(name, 1 if name in CORE else 2)[1] for name in CALLS))
+    with recorded(functions):
+        all_forms()
+        fs.fisher_information(NETWORKS[0], inputs(), view="full", store=tmp_path / "it.zarr", engine="cupy")
+    functions = {one for one in functions if not one.endswith(("__init__", "__post_init__", "parameters"))}
+    assert defined() - functions == ON_THE_HOST
+    assert functions <= defined() | {one for one in functions if "<" in one}
+
+
+def test_cupy_has_every_function_with_these_arguments():
+    """Importing cupy and asking for signatures needs no device."""
+    cupy = pytest.importorskip("cupy")
+    special = importlib.import_module("cupyx.scipy.special")
+    for name in CALLS:
+        compared(name, 1 if name in CORE else 2)
+    all_forms()
+    assert len(called) > 100
+    for name, count, keywords in called:
+        function = functools.reduce(lambda owner, part: getattr(owner, part, None), name.split("."), cupy)
+        function = getattr(special, name) if function is None else function
+        if not isinstance(function, cupy.ufunc):
+            inspect.signature(function).bind(*range(count), **dict.fromkeys(keywords))
+
+
+def test_every_method_is_one_of_cupy():
+    cupy = pytest.importorskip("cupy")
+    own = {name for name in dir(DeviceArray) if not name.startswith("_")} - {"own"}
+    assert own <= set(dir(cupy.ndarray))
+
+
+@pytest.mark.parametrize("view", ["full", "block"])
+def test_a_view_on_disk(view, tmp_path):
+    model, x = NETWORKS[0], inputs(40)
+    found = fs.fisher_information(model, x, view=view, store=tmp_path / "it.zarr", engine="cupy")
+    agree(found.compute(), fs.fisher_information(model, x, view=view))
+
+
+def test_a_lazy_result_is_computed_on_the_device():
+    da, dask = pytest.importorskip("dask.array"), pytest.importorskip("dask")
+    model, x = NETWORKS[0], inputs(80)
+    found = fs.fisher_information(model, da.from_array(x, chunks=(30, 3)), engine="cupy")
+    transfers.clear()
+    with dask.config.set(scheduler="synchronous"):
+        found = found.compute()
+    assert transfers
+    agree(found, fs.fisher_information(model, x))
 
 
 def test_no_function_with_an_engine_is_left_out():
@@ -96,7 +159,7 @@ def test_an_x_on_the_device_stays_there(labelled):
     model, x = NETWORKS[0], inputs()
     there = to_device(x)
     if labelled:
-        there = xr.DataArray(there, dims=("input", "feature"), coords={"input": np.arange(9) + 5})
+        there = xr.DataArray(there, dims=("input", "feature"), coords={"input": np.arange(18) + 5})
     found = fs.fisher_information(model, there)
     wanted = fs.fisher_information(model, x)
     agree(found, wanted)

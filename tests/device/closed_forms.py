@@ -1,0 +1,89 @@
+"""Which functions of `closed_form` are called with arrays of a device."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fisherstats import closed_form
+from tests.device.arrays import DeviceArray
+
+__all__ = ["ON_THE_HOST", "defined", "recorded"]
+
+FILES = {str(path): path.stem for path in Path(closed_form.__file__).parent.glob("*.py")}
+
+ON_THE_HOST = {
+    # sums are gathered in tasks of the threads, and finished matrices are written
+    *("assembly.DiagonalSum._add", "assembly.DiagonalSum._own", "assembly.DiagonalSum.tasks", "kronecker.FactorSum.means"),
+    *("pairs.PairSum._make_matrices", "pairs.PairSum._write", "pairs.PairSum._write_cross", "pairs.PairSum._write_own"),
+    *("pairs.PairSum.finish", "pairs.TileSum._whole", "pairs.TileSum.rectangles", "pairs.squares", "relative.NeuronSum.means"),
+    # the form of the sums of pairs that fits a cache; on a device it is pairs._sums_on_device
+    *("pairs._fill", "pairs._products", "pairs._unit_pairs", "pairs._upper"),
+    # labelled results
+    "assembly.layer_means",
+    # labels are drawn, and read, on the host
+    "divergence._integrated",
+    # sizes, places and numbers
+    *("definiteness.binomial_interval", "definiteness.sufficient_draws", "entries.Places.of", "entries.Places.ordered"),
+    *("fisher._pairs", "inequalities._spread_directions", "label_support.few", "norms._directions", "pairs.PairSum._cost"),
+    *("pairs.PairSum._step", "pairs.small_tiles", "relative.Responses.largest", "relative.is_binary"),
+    *("tensor_bounds._svec_basis", "weight_norms.Suprema.of", "weight_norms._powers", "weight_norms._slopes"),
+    *("weight_norms.first_bound", "weight_norms.second_bound"),
+    # checks of a functional, once per call
+    *("propagation.Functional.defined_at", "propagation.Functional.fits", "propagation.LeadingEigenvalues.defined_at"),
+    *("propagation.LeadingEigenvalues.fits", "propagation.SolveWith.fits"),
+}
+"""What takes no array of a device, and why; constructors and `parameters` apart."""
+
+_PLAIN = ("__init__", "__post_init__", "parameters")
+
+
+def defined() -> set[str]:
+    """Return all functions and methods, as module.function or module.Class.method."""
+    names = set()
+
+    def walk(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef):
+                abstract = any(isinstance(one, ast.Name) and one.id == "abstractmethod" for one in child.decorator_list)
+                if not abstract and child.name not in _PLAIN:
+                    names.add(prefix + child.name)
+            elif isinstance(child, ast.ClassDef):
+                walk(child, f"{prefix}{child.name}.")
+
+    for path, stem in FILES.items():
+        walk(ast.parse(Path(path).read_text(encoding="utf-8")), f"{stem}.")
+    return names
+
+
+@contextlib.contextmanager
+def recorded(names: set[str]) -> Iterator[None]:
+    """Add the functions that are called with an array of the device, itself or within what is handed over."""
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        stem = FILES.get(frame.f_code.co_filename) if event == "call" else None
+        if stem is not None and any(_on_device(value) for value in frame.f_locals.values()):
+            names.add(f"{stem}.{frame.f_code.co_qualname}")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+def _on_device(value: Any, depth: int = 4) -> bool:
+    if isinstance(value, DeviceArray):
+        return True
+    if not depth:
+        return False
+    if isinstance(value, list | tuple):
+        return any(_on_device(one, depth - 1) for one in value)
+    if isinstance(value, dict):
+        return any(_on_device(one, depth - 1) for one in value.values())
+    return any(_on_device(one, depth - 1) for one in getattr(value, "__dict__", {}).values())
