@@ -26,7 +26,7 @@ TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 ROUND_SECONDS = 0.1
 SLOW_SECONDS = 5.0
 PAUSE_SECONDS = 0.25
-GEMM_SIZE = {"full": 2000, "tiny": 50}
+GEMM_SIZE = {"full": 2000, "tiny": 50, "device": 8192}
 
 
 def relative(value: Array, reference: Array) -> float:
@@ -104,8 +104,11 @@ def gemm(size: int, dtype: str) -> Callable[[], Any]:
     return lambda: np.matmul(a, b, out=out)
 
 
-def measure(case: Case, rounds: int, size: str) -> Row:
-    """Time a case and its peers in turns, after one call of each whose results are compared."""
+def measure(case: Case, rounds: int, size: str, product: Callable[[], Any] | None = None) -> Row:
+    """Time a case and its peers in turns, after one call of each whose results are compared.
+
+    `product` is the matrix product beside them, of square matrices of the size in `GEMM_SIZE`; on the host's cores if not given.
+    """
     if case.ours is None:
         return Row(case, [])
     if case.own_clock:
@@ -116,7 +119,7 @@ def measure(case: Case, rounds: int, size: str) -> Row:
     reference = np.asarray(case.value(result) if case.value else 1.0, np.float64)
     del result
     _agree(case, "ours", case.difference(reference, reference))
-    product = gemm(GEMM_SIZE[size], case.dtype)
+    product = gemm(GEMM_SIZE[size], case.dtype) if product is None else product
     product()
     calls, durations, names, differences = [product, case.ours], [ROUND_SECONDS, first], [], {}
     with warnings.catch_warnings():
@@ -133,7 +136,7 @@ def measure(case: Case, rounds: int, size: str) -> Row:
             durations.append(first if first > SLOW_SECONDS else seconds(call)[0])
             calls.append(call)
             names.append(peer.name)
-        counts = [max(1, min(20, int(ROUND_SECONDS / duration))) if size == "full" else 1 for duration in durations]
+        counts = [max(1, min(20, int(ROUND_SECONDS / duration))) if size != "tiny" else 1 for duration in durations]
         once = [False, False, *(duration > SLOW_SECONDS for duration in durations[2:])]
         rates, ours, *theirs = in_turns(calls, counts, once, rounds)
     timed = dict(zip(names, theirs, strict=True))

@@ -51,7 +51,7 @@ def order(widths: Sequence[int], layers: slice = slice(None)) -> Array:
 def joined(widths: Sequence[int]) -> Callable[[Sequence[Any]], Array]:
     """Return what turns a list of torch tensors, one per parameter, into one vector in our order."""
     places = order(widths)
-    return lambda tensors: np.concatenate([tensor.detach().numpy().ravel() for tensor in tensors])[places]
+    return lambda tensors: np.concatenate([tensor.detach().cpu().numpy().ravel() for tensor in tensors])[places]
 
 
 def flat(arrays: Sequence[Any]) -> Array:

@@ -48,7 +48,7 @@ def backpack(model: fs.MLP, x: np.ndarray) -> Contestant:
 
 def nngeometry(model: fs.MLP, x: np.ndarray) -> Contestant:
     places = peers.order(model.widths)
-    return peers.nngeometry(model, x, "PMatDiag"), lambda matrix: matrix.get_diag().detach().numpy()[places]
+    return peers.nngeometry(model, x, "PMatDiag"), lambda matrix: matrix.get_diag().detach().cpu().numpy()[places]
 
 
 def asdl(model: fs.MLP, x: np.ndarray) -> Contestant:

@@ -68,4 +68,4 @@ def backpack(model: fs.MLP, x: Array) -> Contestant:
 def nngeometry(model: fs.MLP, x: Array) -> Contestant:
     places = peers.order(model.widths)
     call = peers.nngeometry(model, x, "PMatDiag", n_draws=PEER_DRAWS)
-    return call, lambda matrix: matrix.get_diag().detach().numpy()[places]
+    return call, lambda matrix: matrix.get_diag().detach().cpu().numpy()[places]

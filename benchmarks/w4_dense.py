@@ -54,12 +54,14 @@ def cases(size: str) -> Iterator[Case]:
 
 def nngeometry(model: fs.MLP, x: Array) -> Contestant:
     places = peers.order(model.widths)
-    return peers.nngeometry(model, x, "PMatDense"), lambda matrix: matrix.to_torch().detach().numpy()[np.ix_(places, places)]
+    return peers.nngeometry(
+        model, x, "PMatDense"
+    ), lambda matrix: matrix.to_torch().detach().cpu().numpy()[np.ix_(places, places)]
 
 
 def asdl(model: fs.MLP, x: Array) -> Contestant:
     places = peers.order(model.widths)
-    return peers.asdl(model, x, "full"), lambda matrices: matrices[0].data.detach().numpy()[np.ix_(places, places)]
+    return peers.asdl(model, x, "full"), lambda matrices: matrices[0].data.detach().cpu().numpy()[np.ix_(places, places)]
 
 
 def torch_jacobians(model: fs.MLP, x: Array) -> Contestant:
@@ -80,7 +82,7 @@ def torch_jacobians(model: fs.MLP, x: Array) -> Contestant:
             factors = (root @ jacobian).flatten(0, 1)
             return factors.T @ factors / len(data)
 
-    return call, lambda matrix: matrix.numpy()[np.ix_(places, places)]
+    return call, lambda matrix: matrix.cpu().numpy()[np.ix_(places, places)]
 
 
 def jax_jacobians(model: fs.MLP, x: Array) -> Contestant:

@@ -64,7 +64,7 @@ def curvlinops(model: fs.MLP, x: Array, vector: Array) -> Contestant:
         network, torch.nn.CrossEntropyLoss(), parameters, [(data, labels)], check_deterministic=False
     )
     theirs = torch.tensor(vector[np.argsort(places)])
-    return lambda: information @ theirs, lambda product: product.detach().numpy()[places]
+    return lambda: information @ theirs, lambda product: product.detach().cpu().numpy()[places]
 
 
 def nngeometry(model: fs.MLP, x: Array, vector: Array) -> Contestant:
@@ -73,7 +73,7 @@ def nngeometry(model: fs.MLP, x: Array, vector: Array) -> Contestant:
     information = peers.nngeometry(model, x, "PMatImplicit")()
     layers = information.generator.layer_collection
     theirs = objects.PVector(layers, vector_repr=torch.tensor(vector[np.argsort(places)]))
-    return lambda: information.mv(theirs), lambda product: product.to_torch().detach().numpy()[places]
+    return lambda: information.mv(theirs), lambda product: product.to_torch().detach().cpu().numpy()[places]
 
 
 def jax_product(model: fs.MLP, x: Array, vector: Array) -> Contestant:

@@ -84,7 +84,7 @@ def nngeometry(model: fs.MLP, x: Array) -> Contestant:
 
     def value(matrix: Any) -> Array:
         found = matrix.data.values()
-        return peers.flat([block.detach().numpy()[np.ix_(one, one)] for block, one in zip(found, places, strict=True)])
+        return peers.flat([block.detach().cpu().numpy()[np.ix_(one, one)] for block, one in zip(found, places, strict=True)])
 
     return peers.nngeometry(model, x, "PMatBlockDiag"), value
 
@@ -103,20 +103,20 @@ def factors(tree: Any) -> Array:
 def asdl_factors(model: fs.MLP, x: Array) -> Contestant:
     def value(layers: list[Any]) -> Array:
         found = zip(layers, model.widths[:-1], strict=True)
-        return over_traces([(one.kron.A.detach().numpy()[:n, :n], one.kron.B.detach().numpy()) for one, n in found])
+        return over_traces([(one.kron.A.detach().cpu().numpy()[:n, :n], one.kron.B.detach().cpu().numpy()) for one, n in found])
 
     return peers.asdl(model, x, "kron"), value
 
 
 def backpack_factors(model: fs.MLP, x: Array) -> Contestant:
     def value(found: list[Any]) -> Array:
-        return over_traces([(A.detach().numpy(), G.detach().numpy()) for G, A in found[::2]])
+        return over_traces([(A.detach().cpu().numpy(), G.detach().cpu().numpy()) for G, A in found[::2]])
 
     return peers.backpack(model, x, "KFLR", "kflr"), value
 
 
 def nngeometry_factors(model: fs.MLP, x: Array) -> Contestant:
     def value(matrix: Any) -> Array:
-        return over_traces([(A.detach().numpy()[:-1, :-1], G.detach().numpy()) for A, G in matrix.data.values()])
+        return over_traces([(A.detach().cpu().numpy()[:-1, :-1], G.detach().cpu().numpy()) for A, G in matrix.data.values()])
 
     return peers.nngeometry(model, x, "PMatKFAC"), value

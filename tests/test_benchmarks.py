@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import (
+    device,
     harness,
     kernels,
     nets,
@@ -22,7 +23,9 @@ from benchmarks import (
     w6_products,
     w8_blocks,
 )
+from fisherstats import engines
 from fisherstats.engines import numba_kernels
+from tests.device.arrays import to_device
 
 
 def test_every_kernel_has_a_row():
@@ -72,6 +75,23 @@ def test_a_row_says_what_was_measured():
     assert cells[3:12] == ["2", "3", "fast", "10", "5.0", "1", "2.00", "1", "5.0e-01"]
     assert cells[12] == "slow 9000; absent not installed"
     assert len(cells) == len(table.cells(harness.Row(case([]), []), {})) == len(table.HEAD)
+
+
+def test_a_benchmark_of_a_device_needs_one(capsys, monkeypatch):
+    monkeypatch.setattr(device.arrays, "gpu_status", lambda: (False, "it is disabled"))
+    with pytest.raises(SystemExit) as ended:
+        device.main([])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "There is nothing to measure: it is disabled.\n"
+
+
+def test_the_benchmark_of_a_device_runs_and_agrees(monkeypatch):
+    """On the stand-in; where the peers of other devices are installed, they are not asked for."""
+    monkeypatch.setattr(engines, "gpu_status", lambda: (True, "stand-in"))
+    monkeypatch.setattr(engines, "gpu_array", lambda: to_device(np.zeros(0)))
+    rows = device.measured("tiny", 1, to_device)
+    assert {row.case.work.split()[0] for row in rows} == {f"W{number}" for number in range(1, 9)}
+    assert all(row.times and row.flops_per_second for row in rows)
 
 
 def test_parameters_are_put_in_our_order():
