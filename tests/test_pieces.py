@@ -162,6 +162,23 @@ def test_labels_are_checked_when_the_call_is_made_and_not_in_every_task(model, x
     assert checked == []
 
 
+def test_a_slice_of_a_lazy_result_reads_its_own_inputs_only(model, x, tmp_path):
+    read = []
+
+    def note(block):
+        read.append(len(block))
+        return block
+
+    lazy = dask.array.from_array(x, chunks=(70, 3)).map_blocks(note, dtype=x.dtype, meta=np.empty((0, 0)))
+    result, expected = (CALLS["information per input"](model, one) for one in (lazy, x))
+    last = slice(-20, None)
+    xr.testing.assert_identical(result[last].compute(scheduler="sync"), expected[last])
+    assert sum(read) < 200
+    result.to_netcdf(tmp_path / "f.nc")
+    with xr.open_dataarray(tmp_path / "f.nc") as stored:
+        xr.testing.assert_identical(stored.load(), expected)
+
+
 def test_every_use_of_a_generator_gives_other_draws(model, x):
     drawn = []
     for inputs in (x, chunked(x, 70)):
