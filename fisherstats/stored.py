@@ -21,11 +21,11 @@ from fisherstats.views import RowsBlock
 
 __all__ = ["information"]
 
-_TILE_NUMBERS = 2**22
-"""Numbers in a tile, 32 MiB."""
+_TILE_NUMBERS = 2**21
+"""Numbers in a tile, 16 MiB."""
 
-_PASS_NUMBERS = 2**24
-"""Numbers of the tiles that one pass over the inputs sums up, 128 MiB."""
+_PASS_NUMBERS = 2**23
+"""Numbers of the tiles that one pass over the inputs sums up, 64 MiB."""
 
 _CHUNK_ROWS = 512
 """A chunk of a block has about so many rows and columns: whole units."""

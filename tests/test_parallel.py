@@ -144,7 +144,7 @@ class TestErrors:
             parallel.in_order(odd_error, None, pieces(1))
 
     def test_what_cannot_be_sent(self, processes) -> None:
-        with pytest.raises((AttributeError, TypeError, pickle.PicklingError), match=r"^piece 0: .*pickle"):
+        with pytest.raises((AttributeError, TypeError, pickle.PicklingError), match=r"^piece \d: .*pickle"):
             parallel.in_order(nothing, threading.Lock(), pieces(2), client=processes)
 
     def test_an_executor_that_is_shut_down(self) -> None:

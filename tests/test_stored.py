@@ -167,4 +167,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def test_memory_is_bounded(tmp_path):
     done = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path / "f")], capture_output=True, text=True, check=True)
     # The first block alone is 693,000 KiB.
-    assert int(done.stdout) < 900_000
+    assert int(done.stdout) < 976_000
