@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import xarray as xr
 import zarr
 
 import fisherstats as fs
+from tests.memory import peak_kib
 
 N_INPUTS = 5000
 
@@ -223,26 +222,21 @@ def test_labels_for_another_number_of_inputs_are_refused(model, x):
 
 
 PEAK = """
-import resource, sys
+import sys
 import numpy as np
 import fisherstats as fs
 model = fs.MLP.random([784, 80, 80, 80, 10], activation="tanh", family=fs.families.Categorical(10), rng=0)
 rng = np.random.default_rng(0)
 n = int(sys.argv[1])
 fs.fisher_information(model, (rng.random((1000, 784)) for _ in range(n // 1000)))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-
-
-def peak(n: int) -> int:
-    return int(subprocess.run([sys.executable, "-c", PEAK, str(n)], capture_output=True, text=True, check=True).stdout)
 
 
 def test_memory_is_flat_in_the_number_of_generated_inputs():
     # 20,000 further inputs are 122,500 KiB.
-    assert peak(30_000) - peak(10_000) < 20_000
+    assert peak_kib(PEAK, 30_000) - peak_kib(PEAK, 10_000) < 20_000
 
 
 @pytest.mark.validation
 def test_ten_million_generated_inputs_take_less_than_a_gigabyte():
-    assert peak(10_000_000) < 1_000_000
+    assert peak_kib(PEAK, 10_000_000) < 1_000_000

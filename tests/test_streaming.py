@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_info
 
 import fisherstats as fs
 from fisherstats import streaming
+from tests.memory import peak_kib
 
 N_INPUTS = 2500
 
@@ -128,22 +129,18 @@ def test_a_failing_late_block_of_a_lazy_source_names_its_row(model, x):
 
 
 PEAK = """
-import resource, sys
+import sys
 import dask.array, numpy as np, xarray as xr
 import fisherstats as fs
 model = fs.MLP.random([64, 32, 10], activation="tanh", family=fs.families.Categorical(10), rng=0)
 n = int(sys.argv[1])
 x = xr.DataArray(dask.array.random.default_rng(0).normal(size=(n, 64), chunks=(5000, 64)), dims=("input", "feature"))
 fs.estimate_fisher(model, x, estimator="score", n_draws=4, rng=0).compute()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
 def test_memory_is_flat_in_the_number_of_inputs():
-    few, many = (
-        int(subprocess.run([sys.executable, "-c", PEAK, str(n)], capture_output=True, text=True, check=True).stdout)
-        for n in (10_000, 80_000)
-    )
+    few, many = (peak_kib(PEAK, n) for n in (10_000, 80_000))
     # The 70,000 further rows are 35,000 KiB; holding them would show.
     assert many - few < 20_000
 
