@@ -54,9 +54,7 @@ def generated_cases(size: str) -> Iterator[Case]:
     widths, numbers, chunk = GENERATED[size]
     model, x = nets.tanh_classifier(widths, chunk, "float64")
     for n_inputs in numbers:
-        inputs = generated(x, n_inputs)
-        if inputs is None:
-            return
+        inputs = Generated(x, n_inputs)
         yield Case(
             "Scale: exact diagonal, generated inputs",
             nets.described(widths, n_inputs),
@@ -67,18 +65,15 @@ def generated_cases(size: str) -> Iterator[Case]:
         )
 
 
-def generated(x: np.ndarray, n_inputs: int) -> Any:
-    """Return an array of inputs that come into being a chunk at a time (None without dask)."""
-    try:
-        import dask.array as da
-    except ImportError:
-        return None
-    chunk = min(len(x), n_inputs)
+class Generated:
+    """Inputs that come into being a batch at a time, anew for every call."""
 
-    def one(block_id: tuple[int, int]) -> np.ndarray:
-        return x[:chunk] + np.float64(1e-3) * block_id[0]
+    def __init__(self, x: np.ndarray, n_inputs: int) -> None:
+        self._x = x[: min(len(x), n_inputs)]
+        self._batches = n_inputs // len(self._x)
 
-    return da.map_blocks(one, chunks=((chunk,) * (n_inputs // chunk), (x.shape[1],)), dtype=x.dtype)
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self._x + 1e-3 * number for number in range(self._batches))
 
 
 def memory_note(work: str, widths: tuple[int, ...], n_inputs: int, dtype: str) -> str:
