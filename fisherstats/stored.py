@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fisherstats import labels
+from fisherstats import labels, views
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, capacity, inputs
 from fisherstats.closed_form.pairs import Tile, TileSum, small_tiles
-from fisherstats.views import RowsBlock
 
 __all__ = ["information"]
 
@@ -31,11 +30,13 @@ _CHUNK_ROWS = 512
 """A chunk of a block has about so many rows and columns: whole units."""
 
 
-def information(call: Call, view: str, block: RowsBlock, store: Any, provenance: dict[str, Any]) -> xr.DataArray | xr.DataTree:
+def information(
+    call: Call, view: str, block: views.RowsBlock, store: Any, provenance: dict[str, Any]
+) -> xr.DataArray | xr.DataTree:
     """Write the whole matrix or the diagonal blocks to a new zarr store, and return them as they lie there, lazily."""
     arguments.optional_module("dask.array", extra="distributed")
     zarr = arguments.optional_module("zarr", extra="io")
-    place = capacity.new_store(store, _bytes(call, view))
+    place = capacity.new_store(store, views.numbers(call, view) * call.rows.dtype.itemsize)
     shapes = [matrix.shape for matrix in call.model.weights]
     full = view == "full"
     with _in_the_end_at(place) as partial:
@@ -66,11 +67,6 @@ def opened(place: Path, view: str) -> xr.DataArray | xr.DataTree:
         return xr.open_datatree(place, engine="zarr", chunks={})
     found: xr.DataArray = xr.open_zarr(place, chunks={})["information"]
     return found
-
-
-def _bytes(call: Call, view: str) -> int:
-    numbers = call.model.n_params**2 if view == "full" else sum(size**2 for size in call.sizes)
-    return numbers * call.rows.dtype.itemsize
 
 
 def _chunk_units(n_in: int) -> int:

@@ -13,7 +13,7 @@ from fisherstats.calls import DENSE_ROWS, Call
 from fisherstats.checks import arguments
 from fisherstats.closed_form import assembly
 
-__all__ = ["KRONECKER", "VIEWS", "check", "compute", "labelled", "stacked"]
+__all__ = ["KRONECKER", "VIEWS", "check", "compute", "labelled", "numbers", "stacked"]
 
 Array = NDArray[np.floating]
 
@@ -42,10 +42,10 @@ def check(
     if may_be_stored and view in ("block", "full") and not per_input:
         remedy = remedy.replace("use ", "use `store` to write it to disk, ", 1)
     what = f"`view={view!r}`" + (" with `per_input=True`" if per_input else "")
-    call.fits(what, _numbers(call, view) * rows * n_quantities, 1 if view == "diagonal" else 2, remedy)
+    call.fits(what, numbers(call, view) * rows * n_quantities, 1 if view == "diagonal" else 2, remedy)
 
 
-def _numbers(call: Call, view: str) -> int:
+def numbers(call: Call, view: str) -> int:
     """Return how many numbers one matrix takes in a view."""
     if view == "kfac":
         return sum(size**2 for matrix in call.model.weights for size in matrix.shape)
@@ -95,7 +95,7 @@ def compute(
 
     rows = call.block_rows(DENSE_ROWS, second_order)
     if per_input:
-        rows = min(rows, streaming.block_rows(_numbers(call, view), DENSE_ROWS))
+        rows = min(rows, streaming.block_rows(numbers(call, view), DENSE_ROWS))
     flat = call.over_inputs(dense_block, rows, per_input)
     count = len(pairs)
     found = [dict(zip(pairs, flat[start : start + count], strict=True)) for start in range(0, len(flat), count)]

@@ -24,3 +24,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.DataTree, Path]:
     with pytest.MonkeyPatch.context() as patched:
         resuming.small_groups(patched)
         return resuming.run(store), store
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """The path of a file with the settings of that study."""
+    from tests.study.resuming import CONFIG
+
+    path = tmp_path / "config.toml"
+    tables = [f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in table.items()) for name, table in CONFIG.items()]
+    path.write_text("\n".join(tables))
+    return str(path)

@@ -51,13 +51,6 @@ def test_a_killed_worker_changes_nothing(client, whole, tmp_path) -> None:
 
 
 class TestCommandLine:
-    @pytest.fixture
-    def config(self, tmp_path) -> str:
-        path = tmp_path / "config.toml"
-        tables = [f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in table.items()) for name, table in CONFIG.items()]
-        path.write_text("\n".join(tables))
-        return str(path)
-
     def results(self, out: Any) -> xr.DataTree:
         with xr.open_datatree(out / "study.nc", engine="netcdf4") as opened:
             return opened.load()

@@ -227,13 +227,6 @@ class TestDisk:
 
 
 class TestCommandLine:
-    @pytest.fixture
-    def config(self, tmp_path) -> str:
-        path = tmp_path / "config.toml"
-        tables = [f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in table.items()) for name, table in CONFIG.items()]
-        path.write_text("\n".join(tables))
-        return str(path)
-
     def test_resume(self, tmp_path, config, whole, capsys) -> None:
         out = tmp_path / "out"
         part(tmp_path / "out.unfinished", 9)
