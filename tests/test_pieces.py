@@ -13,6 +13,7 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import fisherstats as fs
 from fisherstats import applications
@@ -315,9 +316,19 @@ def test_a_poisoned_block_on_a_cluster_is_named(model, many, client, real_leaves
         CALLS["information"](model, chunked(broken, 7001)).compute()
 
 
-def test_tasks_take_one_thread_of_blas_and_of_the_package(model, many, client, real_leaves, monkeypatch):
-    asked = []
+def test_tasks_take_one_thread_of_blas_and_of_the_package(model, many, real_leaves, monkeypatch):
+    asked, blas = [], []
+    look = fs.calls.inputs.finite_results
+
+    def note(*given):  # called after a pass, when the pass itself no longer holds BLAS
+        blas.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        look(*given)
+
     original = fs.streaming.threads.run_together
     monkeypatch.setattr(fs.streaming.threads, "run_together", lambda work, count: (asked.append(count), original(work, count)))
-    CALLS["estimate"](model, chunked(many, 7001)).compute(scheduler="sync")
+    result = CALLS["estimate"](model, chunked(many, 7001))
+    monkeypatch.setattr(fs.calls.inputs, "finite_results", note)
+    with threadpool_limits(2, user_api="blas"):
+        result.compute(scheduler="sync")
     assert set(asked) == {1}
+    assert set(blas) == {1}
