@@ -9,15 +9,15 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import pickle
-import sys
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 from fisherstats.checks import arguments, clients
+from fisherstats.progress import Bar, progress_bar
 from fisherstats.streaming import one_blas_thread
 
-__all__ = ["Bar", "Piece", "completed", "in_order", "progress_bar"]
+__all__ = ["Piece", "completed", "in_order"]
 
 Function = Callable[[Any, Any, int | None], Any]
 """(what all pieces need, what this piece is, threads to use) -> its result; importable by name, so that it can be sent."""
@@ -36,49 +36,6 @@ class Piece(NamedTuple):
     argument: Any
 
 
-class Bar:
-    """Counts pieces that are done; shows nothing."""
-
-    def expect(self, total: int, done: int = 0) -> None:
-        """Say how many there are, and how many of them were done before."""
-
-    def begin(self, name: str) -> None:
-        """Say what is computed now."""
-
-    def update(self) -> None:
-        """Count one more."""
-
-
-class _ShownBar(Bar):
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-        self._name = ""
-
-    def expect(self, total: int, done: int = 0) -> None:
-        self._bar.total = total
-        self._bar.n = self._bar.initial = done
-        self._bar.refresh()
-
-    def begin(self, name: str) -> None:
-        if name != self._name:
-            self._bar.set_description(name)
-        self._name = name
-
-    def update(self) -> None:
-        self._bar.update(1)
-
-
-@contextlib.contextmanager
-def progress_bar(total: int, shown: bool) -> Iterator[Bar]:
-    """Show how many pieces are done, how fast, and the time that is left."""
-    if not shown:
-        yield Bar()
-        return
-    tqdm = arguments.optional_module("tqdm", extra="study").tqdm
-    with tqdm(total=total, unit="piece", file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
-        yield _ShownBar(bar)
-
-
 def in_order(
     function: Function,
     shared: Any,
@@ -89,7 +46,7 @@ def in_order(
     progress: bool = False,
 ) -> list[Any]:
     """Return the results of all pieces in their order."""
-    with progress_bar(len(pieces), progress) as bar:
+    with progress_bar(len(pieces), progress, "piece") as bar:
         found = dict(completed(function, shared, pieces, client=client, num_threads=num_threads, bar=bar))
     return [found[position] for position in range(len(pieces))]
 

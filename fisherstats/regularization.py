@@ -18,6 +18,7 @@ from fisherstats.closed_form import assembly, planning, weight_norms
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
 from fisherstats.pieces import in_pieces
+from fisherstats.progress import progress_bar
 from fisherstats.schema import ESTIMATORS
 from fisherstats.training import Optimizer, Penalty, fit
 from fisherstats.training.likelihood import Labelled, measures_accuracy
@@ -268,7 +269,7 @@ def regularization_path(
     training_of = _Training(model, data, x if x_eval is None else x_eval, settings, n_draws, target, on_kink, engine, warm_start)
     pieces = [parallel.Piece(f"strength {strength:g}", one) for strength, one in zip(grid, penalties, strict=True)]
     try:
-        with parallel.progress_bar(len(pieces), progress) as bar:
+        with progress_bar(len(pieces), progress, "piece") as bar:
             done = parallel.completed(_strength, training_of, pieces, client=client, num_threads=num_threads, bar=bar)
             path.rows.update(done)
     except BaseException as error:

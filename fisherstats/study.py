@@ -22,6 +22,7 @@ from fisherstats.checks import arguments, clients, stores
 from fisherstats.checks import study as checks
 from fisherstats.experiment import Data, Experiment, Settings, read_settings
 from fisherstats.measurements import Measured, Step
+from fisherstats.progress import Bar, progress_bar
 from fisherstats.schema import ESTIMATORS
 
 __all__ = ["finished", "run"]
@@ -109,7 +110,7 @@ def run(
         for module in ("matplotlib", "jinja2", "netCDF4", "zarr"):
             arguments.optional_module(module, extra="study")
     data = experiment.load(settings)
-    with contextlib.nullcontext() if kept is None else checkpoints.exclusive(kept), parallel.progress_bar(1, progress) as bar:
+    with contextlib.nullcontext() if kept is None else checkpoints.exclusive(kept), progress_bar(1, progress, "piece") as bar:
         study = _begun(settings, data, kept, bar)
         if place is not None and study.results.done.all():
             earlier = _finished(place, _decided(settings, data))
@@ -185,7 +186,7 @@ class _Study:
 _TABLES = ("estimates", "layers")
 
 
-def _begun(settings: Settings, data: Data, kept: Path | None, bar: parallel.Bar) -> _Study:
+def _begun(settings: Settings, data: Data, kept: Path | None, bar: Bar) -> _Study:
     """Return the study with its network, trained or taken from the store."""
     decided = _decided(settings, data)
     record = None if kept is None else Store.record(kept)
@@ -219,7 +220,7 @@ def _restored(data: Data, kept: Path, record: Mapping[str, Any]) -> Experiment:
     return subject
 
 
-def _measured(study: _Study, client: Any, bar: parallel.Bar) -> xr.DataTree:
+def _measured(study: _Study, client: Any, bar: Bar) -> xr.DataTree:
     """Compute what is not there yet, and return everything the report shows."""
     subject, results = study.experiment, study.results
     measured = Measured(subject.model, subject.x, study.settings.seed, study.provenance)

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_info
 from fisherstats import parallel
 from fisherstats.errors import TrainingDiverged, WorkerLost
 from fisherstats.parallel import Piece
+from fisherstats.progress import progress_bar
 
 distributed = pytest.importorskip("distributed")
 
@@ -207,7 +208,7 @@ class TestProgress:
         assert "piece/s" in shown.err
 
     def test_it_starts_at_what_is_done(self, capsys) -> None:
-        with parallel.progress_bar(1, True) as bar:
+        with progress_bar(1, True, "piece") as bar:
             bar.expect(10, done=6)
             bar.update()
         assert "6/10" in capsys.readouterr().err

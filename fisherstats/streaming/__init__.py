@@ -6,16 +6,15 @@ the number of inputs, chunks or threads, so that none of these can change a bit 
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.arrays import all_held, noted_checks, on_host
-from fisherstats.checks import arguments
+from fisherstats.progress import progress_bar
 from fisherstats.streaming import threads
 from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task, add_arrays
 from fisherstats.streaming.pipeline import BlockFunction, Pipeline, leaf_blocks
@@ -64,7 +63,7 @@ def reduce(
             return
         n_threads = thread_count(num_threads)
         pipeline = Pipeline(function, rows_of, rows, group, reduction, n_threads)
-        with one_blas_thread(), _progress_bar(pipeline.n_blocks, progress) as pipeline.bar:
+        with one_blas_thread(), progress_bar(pipeline.n_blocks, progress, "block") as pipeline.bar:
             # One block that is simply added up leaves nothing for a second thread.
             threads.run_together(pipeline.work, 1 if pipeline.n_blocks == group == 1 else n_threads)
             pipeline.finish()
@@ -90,7 +89,7 @@ def _reduce_on_device(function: BlockFunction, rows_of: Rows, rows: int, reducti
             # Done again, every check is waited for, and the one that fails says why.
             function(rows_of.block(piece, first), first)
 
-    with _progress_bar(rows_of.n_blocks(rows), progress) as bar:
+    with progress_bar(rows_of.n_blocks(rows), progress, "block") as bar:
         for number, (piece, first) in enumerate(rows_of.pieces(rows), 1):
             with noted_checks() as noted:
                 result = function(rows_of.block(piece, first), first)
@@ -182,20 +181,3 @@ class _Joined(Reduction):
             found: list[Array] = self.totals[0]
             return found
         return [np.concatenate(column) for column in zip(*self.totals, strict=True)]
-
-
-class _NoBar:
-    """Stands in for a progress bar that was not asked for."""
-
-    def update(self) -> None:
-        """Do nothing."""
-
-
-@contextlib.contextmanager
-def _progress_bar(n_blocks: int | None, progress: bool) -> Iterator[Any]:
-    if not progress:
-        yield _NoBar()
-        return
-    tqdm = arguments.optional_module("tqdm", "study")
-    with tqdm.tqdm(total=n_blocks, unit="block", leave=False) as bar:
-        yield bar

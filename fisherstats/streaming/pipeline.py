@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.progress import Bar
 from fisherstats.streaming.passes import Reduction, Task
 from fisherstats.streaming.rows import Rows
 
@@ -35,7 +36,7 @@ class Pipeline:
         self._whole = rows_of.passes is None
         self._leaf_blocks = leaf_blocks(reduction, group)
         self._reduction = reduction
-        self.bar: Any = None
+        self.bar = Bar()
         self._ahead = 2 * max(threads, group)
         self._pieces: Iterator[tuple[Array, int]] = rows_of.pieces(rows)
         self._state = threading.Condition()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from fisherstats import calls, streaming
 from fisherstats.checks import arguments, training
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
+from fisherstats.progress import Bar, progress_bar
 from fisherstats.training.batches import batches, stream
 from fisherstats.training.history import Callback, History
 from fisherstats.training.likelihood import Fit, Labelled, Workers, measures_accuracy
@@ -154,7 +154,7 @@ def fit(
     finished = call.model
     try:
         steps = -(-len(data) // size)
-        with Workers(num_threads) as workers, _progress_bar(epochs * steps, progress) as bar:
+        with Workers(num_threads) as workers, progress_bar(epochs * steps, progress, "step") as bar:
             for epoch in range(1, epochs + 1):
                 numbers = descent.epoch(epoch, batches(len(data), size, rng=seed, epoch=epoch), seed, workers, bar)
                 network = trainee.frozen()
@@ -188,7 +188,7 @@ class _Descent:
         self.taken = 0
 
     def epoch(
-        self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, workers: Workers, bar: Any
+        self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, workers: Workers, bar: Bar
     ) -> dict[str, Any]:
         """Take the steps of an epoch and return its numbers."""
         rng = stream(seed, epoch, _OPTIMISING)
@@ -266,18 +266,3 @@ def _validation(call: calls.Call, x: Any, y: Any) -> Labelled:
     other = calls.prepare(call.model, x, num_threads=call.num_threads, host_only=True)
     given = other.data_labels(y)
     return Labelled(other.rows.source, given, call.rows.dtype, call.num_threads)
-
-
-@contextlib.contextmanager
-def _progress_bar(n_steps: int, progress: bool) -> Iterator[Any]:
-    if not progress:
-        yield _NoBar()
-        return
-    tqdm = arguments.optional_module("tqdm", "study")
-    with tqdm.tqdm(total=n_steps, unit="step", leave=False) as bar:
-        yield bar
-
-
-class _NoBar:
-    def update(self) -> None:
-        """Do nothing."""
