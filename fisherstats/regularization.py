@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,8 @@ from fisherstats.monte_carlo import seed_record
 from fisherstats.pieces import in_pieces
 from fisherstats.progress import progress_bar
 from fisherstats.schema import ESTIMATORS
-from fisherstats.training import Optimizer, Penalty, fit
+from fisherstats.training import BatchNormalization, Optimizer, Penalty, fit
+from fisherstats.training.fitting import started
 from fisherstats.training.likelihood import Labelled, measures_accuracy
 
 __all__ = ["layer_errors", "regularization_path"]
@@ -111,7 +113,7 @@ def layer_errors(
     n_draws = arguments.positive_integer("n_draws", n_draws)
     target = arguments.positive_number("target_cv", target_cv)
     found = _errors(model, x, call, n_draws, target, on_kink)
-    entries: list[labels.Entry] = [(key, dims, found[key].astype(call.rows.dtype)) for key, dims in _PER_LAYER.items()]
+    entries: list[labels.Entry] = [(key, dims, found[key]) for key, dims in _PER_LAYER.items()]
     coords = labels.layer_coordinates(model.n_layers) | labels.coordinates(estimator=list(ESTIMATORS))
     return labels.dataset(entries, coords, call.provenance(n_draws=n_draws, target_cv=target, on_kink=on_kink))
 
@@ -122,7 +124,7 @@ def _errors(model: MLP, x: Any, call: Call, n_draws: int, target: float, on_kink
     bounds = variance_bounds(model, x, n_draws=n_draws, on_kink=on_kink, **running)
     names = ("information_exact", "exact", "lower", "upper")
     information, variance, lower, upper = (assembly.layer_means(bounds[name].to_numpy(), model.layer_slices()) for name in names)
-    return {
+    found = {
         "layers_information": information,
         "layers_variance": variance,
         "layers_lower": lower,
@@ -130,6 +132,7 @@ def _errors(model: MLP, x: Any, call: Call, n_draws: int, target: float, on_kink
         "layers_relative_error": planning.relative_error(variance, np.broadcast_to(information, variance.shape)),
         "layers_draws": planning.draws_needed(variance * n_draws, np.zeros_like(variance), (target * information) ** 2),
     }
+    return {key: values.astype(call.rows.dtype) for key, values in found.items()}
 
 
 def regularization_path(
@@ -139,6 +142,7 @@ def regularization_path(
     *,
     penalty: Callable[[float], Penalty | Sequence[Penalty]],
     strengths: Sequence[float],
+    normalization: BatchNormalization | None = None,
     optimizer: Optimizer,
     epochs: int,
     batch_size: int,
@@ -172,6 +176,10 @@ def regularization_path(
         `training.SpectralProjection` (whose strengths are limits), or a function of one number, which may return several.
     strengths : sequence of float
         The grid, in the order of training, each strength once.
+    normalization : BatchNormalization, optional
+        Normalise the pre-activations of hidden layers over each minibatch, as in `training.fit`. Penalties then act on the
+        kernels before it is folded into them; all that is returned is of the network after. A penalty that constrains the
+        kernels, such as `training.SpectralProjection`, is refused with it.
     optimizer : Optimizer
         How to step: `training.SGD`, `training.Adam`, or one of your own.
     epochs : int
@@ -227,8 +235,11 @@ def regularization_path(
     -----
     Whatever ends it early, `TrainingDiverged`, a kink or an interrupt from the keyboard, is raised again with the Dataset of the
     strengths that are done as its attribute ``path``. Without warm starts the network of a strength is the one that
-    `training.fit` gives with that penalty and the same settings, so only the chosen one need be trained again. Cost per strength:
-    one `training.fit` and one `variance_bounds`.
+    `training.fit` gives with that penalty and the same settings, so only the chosen one need be trained again. A warm start with
+    a normalisation takes the folded weights of the strength before as kernels and shifts; its scales start at 1 again and its
+    running statistics anew, as in any further `training.fit`, so that it does not begin where the training before has ended.
+    A normalised layer gives the same output for kernels of any length, so a penalty on that length restrains the folded kernels
+    far less. Cost per strength: one `training.fit` and one `variance_bounds`.
 
     Examples
     --------
@@ -245,7 +256,8 @@ def regularization_path(
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     training.in_memory(call.rows.source)
-    where = call if x_eval is None else calls.prepare(model, x_eval, engine=engine)
+    with training.within("x_eval"):
+        where = call if x_eval is None else calls.prepare(model, x_eval, engine=engine)
     grid = training.grid("strengths", strengths)
     penalties = training.penalties_of(penalty, grid, Penalty)
     arguments.boolean("warm_start", warm_start)
@@ -255,18 +267,28 @@ def regularization_path(
     clients.client(client)
     clients.no_warm_start(client, warm_start)
     seed = arguments.seed_sequence(rng)
-    data = [(x, y)] if validation is None else [(x, y), training.validation_pair(validation)]
-    for pair in data:
-        _labelled(call, *pair)
+    data = [(x, y)]
+    _labelled(call, x, y)
+    if validation is not None:
+        data.append(training.validation_pair(validation))
+        with training.within("validation"):
+            _labelled(call, *data[1])
     training.optimizer_object(optimizer, Optimizer)
     epochs, batch_size = (
         arguments.positive_integer(name, value) for name, value in (("epochs", epochs), ("batch_size", batch_size))
     )
+    training.normalization_object(normalization, BatchNormalization)
+    if normalization is not None:  # each fit would refuse its own penalty, but only after the trainings before it
+        for one in penalties:
+            started(model, training.penalties(one, Penalty), normalization, call.n_inputs, batch_size)
     settings: dict[str, Any] = {"optimizer": optimizer, "epochs": epochs, "batch_size": batch_size, "rng": seed}
+    settings["normalization"] = normalization
     more: dict[str, Any] = {"penalties": [repr(one) for one in penalties], "warm_start": bool(warm_start), "n_draws": n_draws}
     more |= {"optimizer": repr(optimizer), "epochs": epochs, "batch_size": batch_size, "seed": seed_record(seed)}
+    if normalization is not None:
+        more["normalization"] = repr(normalization)
     path = _Path(call, grid, call.provenance(**more, n_evaluated=where.n_inputs, target_cv=target, on_kink=on_kink))
-    training_of = _Training(model, data, x if x_eval is None else x_eval, settings, n_draws, target, on_kink, engine, warm_start)
+    training_of = _Training(model, data, x_eval, settings, n_draws, target, on_kink, engine, warm_start)
     pieces = [parallel.Piece(f"strength {strength:g}", one) for strength, one in zip(grid, penalties, strict=True)]
     try:
         with progress_bar(len(pieces), progress, "piece") as bar:
@@ -297,13 +319,17 @@ class _Training:
 def _strength(shared: _Training, penalty: Penalty | Sequence[Penalty], num_threads: int | None) -> dict[str, Array]:
     """Train with one penalty; return the numbers of the network."""
     trained = fit(shared.model, *shared.data[0], penalty=penalty, num_threads=num_threads, **shared.settings).model
-    where = calls.prepare(trained, shared.x_eval, engine=shared.engine, num_threads=num_threads)
-    found = _errors(trained, shared.x_eval, where, shared.n_draws, shared.target, shared.on_kink)
-    call = calls.prepare(shared.model, shared.data[0][0], num_threads=num_threads)
+    x = shared.data[0][0]
+    with contextlib.nullcontext() if shared.x_eval is None else training.within("x_eval"):
+        x_eval = x if shared.x_eval is None else shared.x_eval
+        where = calls.prepare(trained, x_eval, engine=shared.engine, num_threads=num_threads)
+        found = _errors(trained, x_eval, where, shared.n_draws, shared.target, shared.on_kink)
+    call = calls.prepare(shared.model, x, num_threads=num_threads)
     labelled = [_labelled(call, *pair) for pair in shared.data]
     if shared.warm_start:
         shared.model = trained
-    return found | _norms(trained) | _fits(trained.as_dtype(call.rows.dtype), labelled)
+    fitted = _norms(trained) | _fits(trained.as_dtype(call.rows.dtype), labelled)
+    return found | {key: values.astype(call.rows.dtype) for key, values in fitted.items()}
 
 
 def _labelled(call: Call, x: Any, y: Any) -> Labelled:
@@ -343,8 +369,7 @@ class _Path:
         done = sorted(self.rows)
         rows = [self.rows[position] for position in done]
         entries: list[labels.Entry] = [
-            (key, ["strength", *dims.get(key, [])], np.stack([row[key] for row in rows]).astype(self.call.rows.dtype))
-            for key in (rows[0] if rows else ())
+            (key, ["strength", *dims.get(key, [])], np.stack([row[key] for row in rows])) for key in (rows[0] if rows else ())
         ]
         coords = labels.layer_coordinates(self.call.model.n_layers)
         coords |= labels.coordinates(strength=self.grid[done], estimator=list(ESTIMATORS))

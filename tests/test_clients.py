@@ -40,6 +40,7 @@ LOOPS = {
     "path, Frobenius": path,
     "path, spectral": lambda **more: path(training.Spectral, validation=(X[:9], Y[:9]), x_eval=X[:7], **more),
     "path, several": lambda **more: path(lambda s: [training.Frobenius(s), training.SpectralProjection(1 + s)], **more),
+    "path, normalised": lambda **more: path(normalization=training.BatchNormalization(), **more),
     "definiteness": definite,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -19,6 +20,7 @@ X, X_OTHER = RNG.normal(size=(40, 3)), RNG.normal(size=(7, 3))
 Y, Y_OTHER = RNG.integers(0, 3, 40), RNG.integers(0, 3, 7)
 MODEL = fs.MLP.random([3, 4, 5, 3], activation=["tanh", "gelu"], family=F.Categorical(3), rng=0)
 TRAINING = {"optimizer": training.Adam(0.02), "epochs": 2, "batch_size": 16, "rng": 0}
+NORMALIZATION = training.BatchNormalization(momentum=0.3)
 USUAL = TRAINING | {"penalty": training.Frobenius, "strengths": [0.0, 0.3]}
 
 
@@ -26,8 +28,8 @@ def path(model=MODEL, x=X, y=Y, **settings) -> xr.Dataset:
     return fs.regularization_path(model, x, y, **(USUAL | settings))
 
 
-def fitted(strength: float, model=MODEL, penalty=training.Frobenius) -> fs.MLP:
-    return training.fit(model, X, Y, penalty=penalty(strength), **TRAINING).model
+def fitted(strength: float, model=MODEL, penalty=training.Frobenius, normalization=None) -> fs.MLP:
+    return training.fit(model, X, Y, penalty=penalty(strength), normalization=normalization, **TRAINING).model
 
 
 # --- errors by layer -------------------------------------------------------------------------------------------------
@@ -80,13 +82,21 @@ def test_as_a_callback_it_becomes_a_history() -> None:
 # --- the path --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("penalty", [training.Frobenius, training.Spectral, training.GroupWise, training.SpectralProjection])
-def test_every_strength_is_a_training_of_its_own(penalty) -> None:
+PENALTIES = [training.Frobenius, training.Spectral, training.GroupWise]
+
+
+@pytest.mark.parametrize(
+    ("penalty", "normalization"),
+    [*itertools.product(PENALTIES, [None, NORMALIZATION]), (training.SpectralProjection, None)],
+    ids=lambda one: "plain" if one is None else getattr(one, "__name__", "normalised"),
+)
+def test_every_strength_is_a_training_of_its_own(penalty, normalization) -> None:
     strengths = [2.0, 0.5]
-    found = path(penalty=penalty, strengths=strengths, x_eval=X_OTHER, validation=(X_OTHER, Y_OTHER), n_draws=2, target_cv=0.3)
+    settings = {"penalty": penalty, "normalization": normalization, "x_eval": X_OTHER, "validation": (X_OTHER, Y_OTHER)}
+    found = path(strengths=strengths, n_draws=2, target_cv=0.3, **settings)
     assert found.strength.values.tolist() == strengths
     for strength in strengths:
-        model, one = fitted(strength, penalty=penalty), found.sel(strength=strength)
+        model, one = fitted(strength, penalty=penalty, normalization=normalization), found.sel(strength=strength)
         errors = fs.layer_errors(model, X_OTHER, n_draws=2, target_cv=0.3)
         for name in errors.data_vars:
             np.testing.assert_array_equal(one[name], errors[name])
@@ -97,6 +107,25 @@ def test_every_strength_is_a_training_of_its_own(penalty) -> None:
             h = model.natural_parameters(x)
             np.testing.assert_allclose(one[f"{prefix}log_likelihood"], model.family.log_prob(h, y).mean(), rtol=1e-13)
             assert one[f"{prefix}accuracy"] == np.mean(h.argmax(axis=1) == y)
+
+
+def test_a_normalised_path_is_that_of_the_folded_networks_bit_for_bit() -> None:
+    found = path(strengths=[0.1], normalization=NORMALIZATION, validation=(X_OTHER, Y_OTHER)).isel(strength=0)
+    run = training.fit(
+        MODEL, X, Y, penalty=training.Frobenius(0.1), normalization=NORMALIZATION, validation=(X_OTHER, Y_OTHER), **TRAINING
+    )
+    errors, norms, last = fs.layer_errors(run.model, X), fs.weight_norms(run.model), run.history.isel(epoch=-1)
+    for name in errors.data_vars:
+        np.testing.assert_array_equal(found[name], errors[name])
+    for name in ("frobenius", "spectral"):
+        np.testing.assert_array_equal(found[name], norms[name])
+    assert found.validation_log_likelihood == -last.validation_loss
+    assert found.validation_accuracy == last.validation_accuracy
+    assert json.loads(found.attrs["provenance"])["normalization"] == repr(NORMALIZATION)
+    plain = path(strengths=[0.1], normalization=None)
+    assert "normalization" not in json.loads(plain.attrs["provenance"])
+    assert plain.identical(path(strengths=[0.1]))
+    assert not np.array_equal(plain.variance[0], found.variance)
 
 
 def test_weight_decay_shrinks_norms_and_absolute_errors() -> None:
@@ -112,6 +141,9 @@ def test_a_warm_start_goes_on_from_the_strength_before() -> None:
     np.testing.assert_array_equal(found.variance[1], fs.layer_errors(model, X).variance)
     assert not np.array_equal(found.variance[1], path(strengths=[0.3, 0.0]).variance[1])
     np.testing.assert_array_equal(found.variance[0], path(strengths=[0.3]).variance[0])
+    found = path(strengths=[0.3, 0.0], warm_start=True, normalization=NORMALIZATION)
+    model = fitted(0.0, fitted(0.3, normalization=NORMALIZATION), normalization=NORMALIZATION)
+    np.testing.assert_array_equal(found.variance[1], fs.layer_errors(model, X).variance)
 
 
 def test_a_function_may_return_several_penalties() -> None:
@@ -143,6 +175,16 @@ def test_an_equal_path_is_identical_and_is_stored(tmp_path) -> None:
     np.testing.assert_allclose(single.variance, found.variance, rtol=1e-3)
 
 
+def test_the_errors_are_in_the_precision_of_their_own_inputs() -> None:
+    model, x = MODEL.as_dtype(np.dtype(np.float32)), X.astype(np.float32)
+    found = path(model, x, strengths=[0.1], x_eval=X_OTHER).isel(strength=0)
+    errors = fs.layer_errors(training.fit(model, x, Y, penalty=training.Frobenius(0.1), **TRAINING).model, X_OTHER)
+    for name in errors.data_vars:
+        assert errors[name].dtype == found[name].dtype == np.float64
+        np.testing.assert_array_equal(found[name], errors[name])
+    assert found.log_likelihood.dtype == found.frobenius.dtype == np.float32
+
+
 def test_kinks_are_refused_or_ignored() -> None:
     model = fs.MLP([[[0.0, 0.0]], [[0.0, 0.0]]], activation="relu", family=F.Bernoulli())
     x, y = np.zeros((2, 1)), np.array([0, 1])
@@ -151,6 +193,15 @@ def test_kinks_are_refused_or_ignored() -> None:
         path(model, x, y, **settings)
     assert caught.value.path.sizes["strength"] == 0
     assert path(model, x, y, on_kink="ignore", **settings).sizes["strength"] == 1
+    with pytest.raises(fs.AssumptionError, match=r"^strength 0\.1: `x_eval`: .*input 1, layer 0, unit 0"):
+        path(
+            fs.MLP([[[1.0, 0.0]], [[0.0, 0.0]]], activation="relu", family=F.Bernoulli()),
+            x + 1,
+            y,
+            x_eval=[[1.0], [0.0]],
+            optimizer=training.SGD(1e-300),
+            strengths=[0.1],
+        )
 
 
 # --- what is kept when it ends early ---------------------------------------------------------------------------------
@@ -229,7 +280,10 @@ FACTORY = f"{CLASS} or `lambda strength: ...`, got "
             TypeError,
             "`validation` must be a pair (x, y) of inputs and labels, got an array of shape (40, 3)",
         ),
-        (asking(x_eval=X[0]), ValueError, "`x` must be 2-D (input, feature), got shape (3,);"),
+        (asking(x_eval=X[0]), ValueError, "`x_eval`: `x` must be 2-D (input, feature), got shape (3,);"),
+        (asking(x_eval=X[:, :2]), ValueError, "`x_eval`: `x` must have 3 columns"),
+        (asking(validation=(X[:, :2], Y)), ValueError, "`validation`: `x` must have 3 columns"),
+        (asking(validation=(X, Y[:3])), ValueError, "`validation`: `y` must have shape (40,), one class number per input"),
         (asking(optimizer=training.Adam), TypeError, "`optimizer` must be an optimiser such as fisherstats.training.Adam()"),
         (lambda: fs.layer_errors(MODEL, X, target_cv=-1), ValueError, "`target_cv` must be a finite number above 0, got -1."),
         (lambda: fs.layer_errors(X, X), TypeError, "`model` must be a fisherstats.MLP, got an array of shape (40, 3)"),
@@ -238,6 +292,43 @@ FACTORY = f"{CLASS} or `lambda strength: ...`, got "
 def test_refusals(call, error, message) -> None:
     with pytest.raises(error, match=pattern(message)):
         call()
+
+
+class Untouched(training.Optimizer):
+    """Whoever starts it has begun to train."""
+
+    def start(self, model):
+        raise AssertionError("a training has begun")
+
+
+def normalised(**words):
+    return asking(optimizer=Untouched(), **({"normalization": NORMALIZATION} | words))
+
+
+LINEAR = fs.MLP.random([3, 3], activation=[], family=F.Categorical(3), rng=0)
+
+
+@refused(
+    [
+        (
+            normalised(penalty=lambda s: [training.Frobenius(s), training.SpectralProjection(s)] if s else training.Frobenius(0)),
+            ValueError,
+            "`penalty` must not constrain the kernels with `normalization`, got SpectralProjection(limit=0.3, iterations=100):",
+        ),
+        (normalised(batch_size=13), ValueError, "`batch_size` must leave two inputs or more in every minibatch with"),
+        (normalised(model=LINEAR), ValueError, "`normalization` must be None for a network without hidden layers"),
+        (
+            normalised(normalization=training.BatchNormalization),
+            TypeError,
+            "`normalization` must be None or fisherstats.training.BatchNormalization(), got",
+        ),
+    ]
+)
+def test_what_cannot_be_normalised_is_refused_before_any_training(call, error, message) -> None:
+    with pytest.raises(error, match=pattern(message)):
+        call()
+    with pytest.raises(AssertionError, match="a training has begun"):
+        normalised()()
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

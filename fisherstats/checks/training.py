@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.checks.arguments import array_like, positive_integer, real_dtype, shown
+from fisherstats.checks.clients import named
 from fisherstats.errors import AssumptionError, TrainingDiverged
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "unsolved",
     "validation_pair",
     "weight_of_latest",
+    "within",
 ]
 
 
@@ -237,6 +240,15 @@ def validation_pair(value: Any) -> tuple[Any, Any]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise TypeError(f"`validation` must be a pair (x, y) of inputs and labels, got {shown(value)}.")
     return value[0], value[1]
+
+
+@contextlib.contextmanager
+def within(argument: str) -> Iterator[None]:
+    """Name the argument in front of messages, which speak of its inputs as `x` and of its labels as `y`."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise named(f"`{argument}`", error) from error
 
 
 def in_memory(x: Any) -> None:

@@ -23,7 +23,7 @@ from fisherstats.training.normalization import BatchNormalization, NormalizedTra
 from fisherstats.training.optimizers import Batch, Optimizer
 from fisherstats.training.penalties import Penalty, Restraint
 
-__all__ = ["Fitted", "fit"]
+__all__ = ["Fitted", "fit", "started"]
 
 Array = NDArray[np.floating]
 
@@ -148,8 +148,8 @@ def fit(
     if normalization is not None:
         made["normalization"] = repr(normalization)
     history = History(made | {"rng": seed_record(seed)}, chosen)
-    restraints = [one.start(call.model) for one in penalties]
-    trainee = _trainee(call.model, normalization, len(data), size, dict(zip(map(repr, penalties), restraints, strict=True)))
+    restraints = started(call.model, penalties, normalization, len(data), size)
+    trainee = Trainee(call.model) if normalization is None else NormalizedTrainee(call.model, normalization)
     descent = _Descent(trainee, data, optimizer, restraints)
     finished = call.model
     try:
@@ -242,15 +242,33 @@ class _Descent:
         return there.loss, there.accuracy, penalised, length
 
 
-def _trainee(
-    model: MLP, normalization: BatchNormalization | None, n_inputs: int, batch_size: int, restraints: dict[str, Restraint]
-) -> Trainee:
-    """Return the network to train, normalised if asked for."""
-    if normalization is None:
-        return Trainee(model)
-    constraints = [name for name, one in restraints.items() if type(one).project is not Restraint.project]
-    training.normalizable(model.n_layers, n_inputs, batch_size, constraints)
-    return NormalizedTrainee(model, normalization)
+def started(
+    model: MLP, penalties: Sequence[Penalty], normalization: BatchNormalization | None, n_inputs: int, batch_size: int
+) -> list[Restraint]:
+    """Return what each penalty does in one fit, once network, minibatches and penalties are known to suit the normalisation.
+
+    Parameters
+    ----------
+    model : MLP
+        The network to be trained.
+    penalties : sequence of Penalty
+        What restrains its weights.
+    normalization : BatchNormalization or None
+        How hidden layers are normalised.
+    n_inputs, batch_size : int
+        Inputs to train on, and of them per step.
+
+    Returns
+    -------
+    list of Restraint
+        One per penalty.
+    """
+    restraints = [one.start(model) for one in penalties]
+    if normalization is not None:
+        constrain = [type(one).project is not Restraint.project for one in restraints]
+        constraints = [repr(penalty) for penalty, does in zip(penalties, constrain, strict=True) if does]
+        training.normalizable(model.n_layers, n_inputs, batch_size, constraints)
+    return restraints
 
 
 def _kernel_norms(network: MLP) -> dict[str, Any]:
@@ -263,6 +281,7 @@ def _kernel_norms(network: MLP) -> dict[str, Any]:
 
 def _validation(call: calls.Call, x: Any, y: Any) -> Labelled:
     """Return the labelled inputs to validate with, in the precision of the training."""
-    other = calls.prepare(call.model, x, num_threads=call.num_threads, host_only=True)
-    given = other.data_labels(y)
+    with training.within("validation"):
+        other = calls.prepare(call.model, x, num_threads=call.num_threads, host_only=True)
+        given = other.data_labels(y)
     return Labelled(other.rows.source, given, call.rows.dtype, call.num_threads)

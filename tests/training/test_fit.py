@@ -364,7 +364,8 @@ F_MODEL = fs.MLP.random([3, 1], activation=[], family=F.Poisson(), rng=0)
         (lambda: training.record(len, prefix=1), TypeError, "`prefix` must be text, got 1."),
         (lambda: training.record(len, every=0), ValueError, "`every` must be a positive integer, got 0."),
         (lambda: fit(validation=X), TypeError, "`validation` must be a pair (x, y) of inputs and labels, got an array of"),
-        (lambda: fit(validation=(X[:, :1], Y)), ValueError, "`x` must have 3 columns"),
+        (lambda: fit(validation=(X[:, :1], Y)), ValueError, "`validation`: `x` must have 3 columns"),
+        (lambda: fit(validation=(X, Y[:3])), ValueError, "`validation`: `y` must have shape"),
         (lambda: training.SGD(0), ValueError, "`learning_rate` must be a finite number above 0, got 0."),
         (lambda: training.SGD(0.1, momentum=1), ValueError, "`momentum` must be a number of at least 0 and below 1, got 1."),
         (
