@@ -11,8 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,10 +20,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import labels
+from fisherstats import folders, labels
 from fisherstats.checks import arguments, stores
 
-__all__ = ["Child", "Memory", "Results", "Slot", "Store", "exclusive", "interrupts_held"]
+__all__ = ["Child", "Memory", "Results", "Slot", "Store", "exclusive"]
 
 _PROGRESS = "progress"
 _FORMAT: Any = 2
@@ -114,18 +112,14 @@ class Store:
         cls, path: Path, provenance: Mapping[str, Any], children: Mapping[str, xr.Dataset], slots: Sequence[Slot]
     ) -> Store:
         """Make a store with some children and no piece done; it is there as a whole or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
         marks = np.zeros(len(slots), np.uint64)
         progress = labels.dataset([("piece_mark", ["piece"], marks)], labels.coordinates(piece=len(slots)), provenance)
         try:
-            with interrupts_held():
-                shutil.rmtree(partial, ignore_errors=True)
+            with folders.interrupts_held(), folders.whole(path, alone=True) as partial:
                 made = labels.tree({**children, _PROGRESS: progress}, provenance)
                 one_by_one = {"mark": {"chunks": (1,), "compressors": None}}
                 made.to_zarr(partial, encoding={f"/{_PROGRESS}": one_by_one}, zarr_format=_FORMAT, consolidated=False)
-                partial.rename(path)
         except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
             stores.not_written(path, error, 0, len(slots))
         return cls(path, slots, marks)
 
@@ -165,7 +159,7 @@ class Store:
         """Keep the results of a piece, then mark it as done."""
         child, place = self._slots[piece]
         try:
-            with interrupts_held() as stop_if_interrupted:
+            with folders.interrupts_held():
                 if not child.dim:
                     self._write(dataset, group=child.name, mode="w")
                 else:
@@ -173,7 +167,6 @@ class Store:
                 self._mark(piece, _digest(child, dataset))
         except OSError as error:
             stores.not_written(self.path, error, int(self.done.sum()), len(self.done))
-        stop_if_interrupted()
 
     def _write(self, dataset: xr.Dataset, **where: Any) -> None:
         dataset.to_zarr(self.path, zarr_format=_FORMAT, consolidated=False, **where)
@@ -298,25 +291,3 @@ def _locked(path: Path, lock: Path) -> int:
             if os.stat(lock).st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def interrupts_held() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C wait until it is asked for or the block ends; only the main thread can be interrupted.
-
-    Inside a library it can be swallowed by a callback, or stop a clean-up.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    waiting: list[int] = []
-
-    def stop_if_interrupted() -> None:
-        if waiting:
-            raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
-    try:
-        yield stop_if_interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous if previous is not None else signal.SIG_DFL)

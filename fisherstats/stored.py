@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fisherstats import labels, views
+from fisherstats import folders, labels, views
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, capacity, inputs
 from fisherstats.closed_form.pairs import Tile, TileSum, small_tiles
@@ -39,7 +35,7 @@ def information(
     place = capacity.new_store(store, views.numbers(call, view) * call.rows.dtype.itemsize)
     shapes = [matrix.shape for matrix in call.model.weights]
     full = view == "full"
-    with _in_the_end_at(place) as partial:
+    with capacity.writing(place), folders.whole(place) as partial:
         template = _template(call, view, provenance)
         written = template.to_dataset(name="information") if isinstance(template, xr.DataArray) else template
         written.to_zarr(partial, compute=False, zarr_format=2)
@@ -106,16 +102,3 @@ def _template(call: Call, view: str, provenance: dict[str, Any]) -> Any:
         values = zeros(matrix.size, min(matrix.size, _chunk_units(matrix.shape[1]) * matrix.shape[1]))
         children[f"layer_{layer}"] = labels.dataset([("information", dims, values)], coords, provenance)
     return labels.tree(children, provenance)
-
-
-@contextlib.contextmanager
-def _in_the_end_at(place: Path) -> Iterator[Path]:
-    """Yield a hidden path beside `place`; what is written there is moved to it when all is done, and removed if that fails."""
-    partial = place.with_name(f".{place.name}.partial-{secrets.token_hex(4)}")
-    try:
-        with capacity.writing(place):
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            yield partial
-            os.rename(partial, place)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

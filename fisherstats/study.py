@@ -6,8 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fisherstats import __version__, checkpoints, experiment, labels, measurements, parallel, plotting, report, summary
+from fisherstats import __version__, checkpoints, experiment, folders, labels, measurements, parallel, plotting, report, summary
 from fisherstats.checkpoints import Child, Memory, Slot, Store
 from fisherstats.checks import arguments, clients, stores
 from fisherstats.checks import study as checks
@@ -348,41 +346,21 @@ def _figures(tree: xr.DataTree) -> dict[str, str]:
 def _write(tree: xr.DataTree, page: str, place: Path, kept: Path | None = None) -> None:
     """Write everything beside `place` and move it there when all is written; an earlier study is replaced at once.
 
-    Ctrl-C is looked at between the files. A run with a store is alone, so what it leaves when it is killed has a fixed name,
-    and the next run takes it away.
+    Ctrl-C is looked at between the files. A run with a store is alone.
     """
     place = place.absolute()
-    token = "" if kept else f"-{secrets.token_hex(4)}"
-    partial, earlier = (place.with_name(f".{place.name}.{word}{token}") for word in ("partial", "earlier"))
-    with checkpoints.interrupts_held() as stop_if_interrupted:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if earlier.exists() and not place.exists():
-            earlier.rename(place)
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            partial.mkdir()
-            (partial / "report.html").write_text(page, encoding="utf-8")
+    try:
+        with (
+            folders.interrupts_held() as stop_if_interrupted,
+            folders.whole(place, alone=kept is not None, replacing=True) as new,
+        ):
+            new.mkdir()
+            (new / "report.html").write_text(page, encoding="utf-8")
             stop_if_interrupted()
-            tree.to_netcdf(partial / "study.nc")
+            tree.to_netcdf(new / "study.nc")
             stop_if_interrupted()
             # Format 2: text of fixed width, which the labels are, has no specification in format 3 yet.
-            tree.to_zarr(partial / "study.zarr", zarr_format=2)
+            tree.to_zarr(new / "study.zarr", zarr_format=2)
             stop_if_interrupted()
-            _replace(place, partial, earlier)
-        except (OSError, RuntimeError) as error:  # HDF5 says RuntimeError when the disk is full
-            stores.results_not_written(place, error, kept, tree)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(earlier, ignore_errors=True)
-
-
-def _replace(place: Path, new: Path, earlier: Path) -> None:
-    """Put `new` at `place`; what stood there goes to `earlier`, and comes back if that fails."""
-    if place.exists():
-        place.rename(earlier)
-    try:
-        new.rename(place)
-    except OSError:
-        if earlier.exists():
-            earlier.rename(place)
-        raise
+    except (OSError, RuntimeError) as error:  # HDF5 says RuntimeError when the disk is full
+        stores.results_not_written(place, error, kept, tree)

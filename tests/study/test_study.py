@@ -195,15 +195,6 @@ class TestFiles:
         assert [path.name for path in tmp_path.iterdir()] == ["s"]
         assert (tmp_path / "s" / "study.nc").read_bytes() == before
 
-    def test_a_failed_replacement_brings_the_earlier_study_back(self, tmp_path):
-        for name in ("place", "new"):
-            (tmp_path / name).mkdir()
-        (tmp_path / "place" / "study.nc").write_text("earlier")
-        with pytest.raises(FileNotFoundError):
-            study._replace(tmp_path / "place", tmp_path / "missing", tmp_path / "earlier")
-        assert (tmp_path / "place" / "study.nc").read_text() == "earlier"
-        assert not (tmp_path / "earlier").exists()
-
     def test_nothing_is_written_without_out(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         study.run(QUICK, out=None)
