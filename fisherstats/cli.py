@@ -39,7 +39,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     study.add_argument("config", nargs="?", metavar="CONFIG.toml", help="configuration; what is absent keeps its default")
     study.add_argument(
-        "--out", default="fisherstats-study", metavar="DIR", help="directory for the results (default: %(default)s)"
+        "--out",
+        type=os.path.expanduser,  # a shell leaves --out=~/study as it is
+        default="fisherstats-study",
+        metavar="DIR",
+        help="directory for the results (default: %(default)s)",
     )
     study.add_argument("--seed", type=int, help="overrides the configuration's seed")
     study.add_argument("--resume", action="store_true", help="go on with the unfinished study that an earlier run has left")

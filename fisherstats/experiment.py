@@ -106,15 +106,15 @@ class Experiment:
 
 def read_settings(config: str | os.PathLike[str] | Mapping[str, Any] | None, seed: int | None = None) -> Settings:
     """Return checked settings from nothing, a TOML file or a mapping with the same keys; `seed` wins over both."""
-    study.configuration_given(config)
     folder = Path()
     if isinstance(config, Mapping):
         given: Mapping[str, Any] = config
     elif config is None:
         given = {}
     else:
-        folder = Path(config).parent
-        given = study.parsed_toml(Path(config))
+        path = study.configuration_path(config)
+        folder = path.parent
+        given = study.parsed_toml(path)
     study.all_known("", given, _KEYS[""])
     tables = {name: given.get(name, {}) for name in ("data", "model", "analysis")}
     for name, table in tables.items():
@@ -154,11 +154,9 @@ def _arrays(settings: Settings) -> tuple[str, NDArray[np.float64], NDArray[Any]]
         # Grey levels 0..16 become 0..1, so that the network sees inputs of order one.
         return "handwritten digits of scikit-learn (8 × 8 pixels)", digits.data / 16.0, digits.target
     if "source" in data:
-        path = settings.folder / data["source"]
-        x, y = study.array_file("data.source", path, "x"), study.array_file("data.source", path, "y")
+        x, y = (study.array_file("data.source", data["source"], settings.folder, entry) for entry in "xy")
         return data["source"], *study.data_arrays(x, y)
-    x = study.array_file("data.x", settings.folder / data["x"], "x")
-    y = study.array_file("data.y", settings.folder / data["y"], "y")
+    x, y = (study.array_file(f"data.{entry}", data[entry], settings.folder, entry) for entry in "xy")
     return f"{data['x']} and {data['y']}", *study.data_arrays(x, y)
 
 

@@ -6,7 +6,9 @@ import difflib
 import importlib
 import math
 import operator
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +27,7 @@ __all__ = [
     "only_with",
     "optional_module",
     "parameter_vector",
+    "path",
     "positive_integer",
     "positive_number",
     "real_array",
@@ -204,6 +207,13 @@ def unmasked(name: str, value: Any) -> None:
             first = tuple(int(i) for i in np.argwhere(np.ma.getmaskarray(part))[0])
             index = first if position is None else (position, *first)
             raise ValueError(f"`{name}` must have no masked entries, got one at index {index}; fill them, or leave them out.")
+
+
+def path(name: str, value: Any, kind: str) -> Path:
+    """Return a path, in which ``~`` stands for the home directory."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"`{name}` must be {kind}, got {shown(value)}.")
+    return Path(os.path.expanduser(os.fsdecode(value)))
 
 
 def only_with(name: str, value: Any, other: str, other_value: Any, required: str) -> None:

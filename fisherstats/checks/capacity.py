@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fisherstats.checks.arguments import shown
+from fisherstats.checks.arguments import path, shown
 from fisherstats.errors import EngineUnavailable, SizeError
 
 __all__ = ["available_bytes", "engine_unavailable", "fits", "new_store", "readable_bytes", "stored_view", "within", "writing"]
@@ -65,9 +65,7 @@ def within(what: str, result_bytes: int, max_bytes: int) -> None:
 
 def new_store(store: Any, needed: int) -> Path:
     """Return the path of a store that is to be made, on a disk with room for it."""
-    if not isinstance(store, str | os.PathLike):
-        raise TypeError(f"`store` must be the path of a zarr store to make, got {shown(store)}.")
-    place = Path(os.fspath(store)).absolute()
+    place = path("store", store, "the path of a zarr store to make").absolute()
     if place.exists():
         raise ValueError(f"`store` must be a path where nothing is yet, got {shown(str(place))}; remove it or choose another.")
     parent = next(one for one in place.parents if one.exists())

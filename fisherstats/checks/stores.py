@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fisherstats.checks import arguments
 from fisherstats.checks.arguments import shown
 
 __all__ = ["damaged", "foreign", "in_use", "not_written", "results_not_written", "same_study", "store_path", "unfinished"]
@@ -19,9 +20,7 @@ def store_path(store: Any, out: Path | None) -> Path | None:
     """Return the path of the store, links followed, or None where nothing is kept; it may not be where the results go."""
     if store is None:
         return None
-    if not isinstance(store, str | os.PathLike):
-        raise TypeError(f"`store` must be the path of a folder, or None to keep nothing, got {shown(store)}.")
-    path = Path(os.path.realpath(os.fspath(store)))
+    path = Path(os.path.realpath(arguments.path("store", store, "the path of a folder, or None to keep nothing")))
     if out is not None:
         results = Path(os.path.realpath(out))
         if path == results or results in path.parents or path in results.parents:

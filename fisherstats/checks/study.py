@@ -12,12 +12,13 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.checks import arguments
 from fisherstats.checks.arguments import positive_integer, real_array, shown
 
 __all__ = [
     "all_known",
     "array_file",
-    "configuration_given",
+    "configuration_path",
     "data_arrays",
     "data_source",
     "draw_counts",
@@ -49,10 +50,9 @@ def parsed_toml(path: Path) -> dict[str, Any]:
         raise ValueError(f"`config` must be valid TOML, got {shown(str(path))} ({error}).") from error
 
 
-def configuration_given(config: Any) -> None:
-    """Require nothing, a path or a mapping."""
-    if config is not None and not isinstance(config, str | os.PathLike | Mapping):
-        raise TypeError(f"`config` must be None, the path of a TOML file or a mapping with the same keys, got {shown(config)}.")
+def configuration_path(config: Any) -> Path:
+    """Return the path of a configuration."""
+    return arguments.path("config", config, "None, the path of a TOML file or a mapping with the same keys")
 
 
 def all_known(table: str, given: Any, known: Iterable[str]) -> None:
@@ -114,8 +114,9 @@ def data_source(data: Mapping[str, Any]) -> None:
         raise ValueError(f"`data.source` must be 'digits' or the path of an .npz file with x and y, got {source!r}.{hint}")
 
 
-def array_file(name: str, path: Path, entry: str) -> NDArray[Any]:
+def array_file(name: str, given: str, folder: Path, entry: str) -> NDArray[Any]:
     """Return the array in a .npy or .csv file, or under `entry` in an .npz file; pickled objects are refused."""
+    path = folder / arguments.path(name, given, "the path of a file")
     if not path.is_file():
         raise ValueError(f"`{name}` must be an existing file, got {shown(str(path))}, which is not there.")
     try:
@@ -196,9 +197,7 @@ def enough_inputs(name: str, wanted: int, held_out: int) -> None:
 
 def output_path(out: Any) -> Path | None:
     """Return the path for the results, or None where nothing is to be written."""
-    if out is not None and not isinstance(out, str | os.PathLike):
-        raise TypeError(f"`out` must be the path of a directory, or None to write nothing, got {shown(out)}.")
-    return None if out is None else Path(os.fspath(out))
+    return None if out is None else arguments.path("out", out, "the path of a directory, or None to write nothing")
 
 
 def output_directory(out: Path) -> None:
