@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import pickle
 import uuid
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from fisherstats.checks import arguments, clients
 from fisherstats.progress import Bar, progress_bar
@@ -62,7 +63,8 @@ def completed(
 ) -> Results:
     """Yield (position, result) of each piece when it is done; what has not begun is cancelled if the caller stops.
 
-    An error is raised again, of the same type, with the name of its piece in front of the message.
+    An error is raised again, of the same type, with the name of its piece in front of the message; where several pieces fail,
+    it is that of the first in their order.
     """
     bar = Bar() if bar is None else bar
     if client is None:
@@ -88,7 +90,7 @@ def _here(function: Function, shared: Any, pieces: Sequence[Piece], num_threads:
         try:
             result = _compute(function, shared, piece.argument, num_threads)
         except Exception as error:
-            raise clients.named(piece.name, error) from error
+            clients.failed(piece.name, error)
         yield position, result
 
 
@@ -118,15 +120,50 @@ def _received(token: str, pickled: bytes) -> _Sent:
     return sent
 
 
+class _Failure:
+    """What ends the work: the failure of the first piece, in their order, of those that are known to have failed.
+
+    Pieces before it are waited for, as one of them may fail too, so that the error does not depend on who is faster.
+    """
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+        self._position = len(pieces)
+        self._report: Callable[[], NoReturn] | None = None
+
+    def note(self, position: int, report: Callable[[str, Any], NoReturn], error: BaseException) -> None:
+        """Note that a piece has failed, and what raises its error."""
+        if position < self._position:
+            self._position, self._report = position, functools.partial(report, self._pieces[position].name, error)
+
+    def before(self, positions: Iterable[int]) -> list[int]:
+        """Return the pieces that are still wanted, in order."""
+        return sorted(one for one in positions if one < self._position)
+
+    def take_unwanted(self, waiting: dict[Any, int]) -> list[Any]:
+        """Take the futures that are not wanted any more out of `waiting`."""
+        unwanted = [future for future, position in waiting.items() if position > self._position]
+        for future in unwanted:
+            del waiting[future]
+        return unwanted
+
+    def report(self) -> None:
+        """Raise the error, if there is one."""
+        if self._report is not None:
+            self._report()
+
+
 def _in_executor(executor: Any, function: Function, shared: Any, pieces: Sequence[Piece], bar: Bar) -> Results:
     sent = _Sent(shared, uuid.uuid4().hex)
+    failure = _Failure(pieces)
     waiting: dict[concurrent.futures.Future[Any], int] = {}
     try:
         for position, piece in enumerate(pieces):
             try:
                 waiting[executor.submit(_compute, function, sent, piece.argument)] = position
             except RuntimeError as error:  # it is shut down, or its processes have died
-                clients.cluster_gone(piece.name, error)
+                failure.note(position, clients.cluster_gone, error)
+                break
         while waiting:
             bar.begin(pieces[min(waiting.values())].name)
             for future in concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED).done:
@@ -134,16 +171,21 @@ def _in_executor(executor: Any, function: Function, shared: Any, pieces: Sequenc
                 try:
                     result = future.result()
                 except (concurrent.futures.BrokenExecutor, concurrent.futures.CancelledError) as error:
-                    clients.cluster_gone(pieces[position].name, error)
+                    failure.note(position, clients.cluster_gone, error)
                 except Exception as error:
-                    raise clients.named(pieces[position].name, error) from error
-                yield position, result
+                    failure.note(position, clients.failed, error)
+                else:
+                    yield position, result
+            for future in failure.take_unwanted(waiting):
+                future.cancel()
     finally:
         for future in waiting:
             future.cancel()
+    failure.report()
 
 
 def _on_cluster(client: Any, function: Function, shared: Any, pieces: Sequence[Piece], bar: Bar) -> Results:
+    failure = _Failure(pieces)
     todo = set(range(len(pieces)))
     attempt = 0
     while todo:
@@ -156,29 +198,40 @@ def _on_cluster(client: Any, function: Function, shared: Any, pieces: Sequence[P
         # again and again, the pieces go one by one to find the one that kills its worker.
         alone = attempt == _ATTEMPTS
         for group in [[position] for position in sorted(todo)] if alone else [sorted(todo)]:
-            for position, result in _submitted(client, function, sent, pieces, group, bar):
+            for position, result in _submitted(client, function, sent, pieces, failure.before(group), failure, bar):
                 todo.remove(position)
                 yield position, result
-            if alone and todo.intersection(group):
+            if alone and failure.before(todo.intersection(group)):
                 clients.lost(pieces[group[0]].name)
+        todo = set(failure.before(todo))
+    failure.report()
 
 
-def _submitted(client: Any, function: Function, sent: Any, pieces: Sequence[Piece], positions: list[int], bar: Bar) -> Results:
+def _submitted(
+    client: Any, function: Function, sent: Any, pieces: Sequence[Piece], positions: list[int], failure: _Failure, bar: Bar
+) -> Results:
     """Yield the results of some pieces, without those that were lost for good."""
     distributed = arguments.optional_module("distributed", extra="distributed")
     waiting = {client.submit(_compute, function, sent, pieces[position].argument, pure=False): position for position in positions}
+    done = distributed.as_completed(list(waiting))
     try:
-        for future in distributed.as_completed(list(waiting)):
+        while waiting:
+            future = next(done)
+            if future not in waiting:
+                continue
             bar.begin(pieces[min(waiting.values())].name)
             position = waiting.pop(future)
             try:
                 result = future.result()
             except distributed.KilledWorker as error:
-                clients.lost(pieces[position].name, error)
+                failure.note(position, clients.lost, error)
             except concurrent.futures.CancelledError:
                 continue
             except Exception as error:
-                raise clients.named(pieces[position].name, error) from error
-            yield position, result
+                failure.note(position, clients.failed, error)
+            else:
+                yield position, result
+            if unwanted := failure.take_unwanted(waiting):
+                client.cancel(unwanted)
     finally:
         client.cancel(list(waiting))

@@ -44,6 +44,23 @@ def fail_at_three(shared: Any, number: int, num_threads: int | None) -> int:
     return number
 
 
+def fail_twice(shared: Any, number: int, num_threads: int | None) -> int:
+    """Leave a trace and fail from 1 on; 1 waits for another one to fail before it."""
+    failed = Path(shared) / "failed"
+    Path(shared, str(number)).touch()
+    if number > 1:
+        time.sleep(0.05)
+        failed.touch()
+        raise ValueError("a faster one")
+    if number == 1:
+        deadline = time.monotonic() + 10
+        while num_threads == 1 and not failed.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        raise ValueError("the first one")
+    return number
+
+
 def odd_error(shared: Any, argument: Any, num_threads: int | None) -> None:
     raise UnicodeDecodeError("utf-8", b"x", 0, 1, "odd")
 
@@ -140,12 +157,29 @@ class TestErrors:
         assert isinstance(caught.value.__cause__, TrainingDiverged)
         assert str(caught.value.__cause__) == "the loss is inf"
 
+    def test_the_first_in_order_is_raised_and_not_the_fastest(self, anywhere, tmp_path) -> None:
+        with pytest.raises(ValueError, match=r"^piece 1: the first one$"):
+            parallel.in_order(fail_twice, str(tmp_path), pieces(30), client=anywhere)
+        assert (tmp_path / "failed").exists() == (anywhere is not None)
+        assert len(list(tmp_path.iterdir())) < 20
+
+    def test_what_is_before_a_failure_is_not_lost(self, anywhere) -> None:
+        found = set()
+
+        def work() -> None:
+            for position, _ in parallel.completed(fail_at_three, None, pieces(30), client=anywhere):
+                found.add(position)
+
+        with pytest.raises(TrainingDiverged, match=r"^piece 3: "):
+            work()
+        assert {0, 1, 2} <= found
+
     def test_an_error_that_cannot_be_made_again(self) -> None:
         with pytest.raises(RuntimeError, match=r"^piece 0: UnicodeDecodeError: 'utf-8' codec"):
             parallel.in_order(odd_error, None, pieces(1))
 
     def test_what_cannot_be_sent(self, processes) -> None:
-        with pytest.raises((AttributeError, TypeError, pickle.PicklingError), match=r"^piece \d: .*pickle"):
+        with pytest.raises((AttributeError, TypeError, pickle.PicklingError), match=r"^piece 0: .*pickle"):
             parallel.in_order(nothing, threading.Lock(), pieces(2), client=processes)
 
     def test_an_executor_that_is_shut_down(self) -> None:
@@ -191,7 +225,7 @@ class TestDeadWorkers:
             parallel.in_order(die, None, pieces(5), client=client)
 
     def test_a_broken_pool_is_an_error_that_names_a_piece(self) -> None:
-        message = r"^piece [3-5]: not computed, as `client` has stopped or lost its workers \(BrokenProcessPool: "
+        message = r"^piece 3: not computed, as `client` has stopped or lost its workers \(BrokenProcessPool: "
         with (
             concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor,
             pytest.raises(WorkerLost, match=message),

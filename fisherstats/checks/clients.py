@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from fisherstats.checks.arguments import shown
 from fisherstats.errors import WorkerLost
 
-__all__ = ["client", "cluster_gone", "lost", "named", "no_warm_start", "unreachable"]
+__all__ = ["client", "cluster_gone", "failed", "lost", "named", "no_warm_start", "unreachable"]
 
 
 def client(value: Any) -> None:
@@ -37,6 +37,11 @@ def no_warm_start(client: Any, warm_start: bool) -> None:
             "`client` must be None with warm_start=True: each training starts from the network of the one before, so they "
             "cannot run at the same time; leave out one of the two."
         )
+
+
+def failed(piece: str, error: Exception) -> NoReturn:
+    """Raise an error again, with the name of the piece of work in which it was raised."""
+    raise named(piece, error) from error
 
 
 def named(piece: str, error: Exception) -> Exception:
