@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fisherstats import __version__, engines, labels, streaming
 from fisherstats.arrays import common_dtype, device_numbers, on_host
-from fisherstats.checks import arguments, capacity, inputs, networks
+from fisherstats.checks import arguments, capacity, distributions, inputs, networks
 from fisherstats.closed_form import assembly, kronecker, pairs, relative
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
@@ -225,10 +225,17 @@ class Call:
 
     def data_labels(self, y: Any) -> NDArray[Any]:
         """Return the data labels of all inputs, if there is one for each and all are in the support of the family."""
-        checked = self.rows.data_labels
-        if checked is not None and checked is y:
-            return checked
-        return self.model.family.check_labels(labels.unlabelled_response(y, self.input_labels), self.n_inputs)
+        return self._checked(y, self.model.family.check_labels)
+
+    def label_distributions(self, probabilities: Any) -> NDArray[np.float64]:
+        """Return the probabilities of every label at all inputs, if each input has a distribution."""
+        return self._checked(probabilities, lambda given, n: distributions.label_distributions(given, self.model.family, n))
+
+    def _checked(self, given: Any, check: Callable[[Any, int], NDArray[Any]]) -> NDArray[Any]:
+        """Return what goes with all inputs; in a call in pieces it was checked when the call was made."""
+        if self.rows.checked is not None and self.rows.checked is given:
+            return self.rows.checked
+        return check(labels.unlabelled_response(given, self.input_labels), self.n_inputs)
 
     def input_coordinate(self) -> dict[str, Any]:
         """Return the coordinate of the inputs: the user's labels where x carries them."""

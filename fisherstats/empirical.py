@@ -151,9 +151,8 @@ def _law_of_labels(call: calls.Call, probabilities: Any, truth: MLP | None) -> C
         distributions.true_network(truth, call.model, MLP)
         true_call = call.of(truth, "truth")
         return lambda x, first_input: true_call.pass_through(x, first_input)[1]
-    given = labels.unlabelled_response(probabilities, call.input_labels)
-    q = distributions.label_distributions(given, call.model.family, call.n_inputs).astype(call.rows.dtype)
-    return lambda x, first_input: q[first_input : first_input + len(x)]
+    q = call.label_distributions(probabilities)
+    return lambda x, first_input: q[first_input : first_input + len(x)].astype(call.rows.dtype, copy=False)
 
 
 @in_pieces(per_input=True)

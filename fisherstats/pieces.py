@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from fisherstats import calls, labels
+from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.model.network import MLP
 from fisherstats.streaming import Batches, Part, PassEnded, Passes, PassShape, RecordedPasses, one_blas_thread
@@ -36,8 +37,8 @@ Totals = tuple[Callable[[list[Any], list[Any]], None], list[Any]]
 _CHUNK_BYTES = 2**27
 """A chunk of a result with one row per input is halved while it is larger, but holds one block at least."""
 
-_BESIDE_X = {"y", "probabilities"}
-"""Arguments with an entry per input."""
+_BESIDE_X = {"y": Call.data_labels, "probabilities": Call.label_distributions}
+"""Arguments with an entry per input, and what checks them."""
 
 
 def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -59,7 +60,7 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
             del given["x"]
             if isinstance(given.get("rng"), np.random.Generator):
                 given["rng"] = arguments.seed_sequence(given["rng"])
-            for name in _BESIDE_X & given.keys():
+            for name in _BESIDE_X.keys() & given.keys():
                 if hasattr(given[name], "__dask_graph__"):
                     given[name] = given[name].compute()  # once, and not in every task
             asked = _Asked(call, given)
@@ -170,17 +171,17 @@ class _Lazy:
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     input_labels: np.ndarray | None
-    data_labels: np.ndarray | None = None
+    checked: np.ndarray | None = None
 
     def part(self, source: Any, first: int, n_present: int, passes: Passes | None) -> Part:
         """Return the x of a piece of the call."""
-        return Part(source, self.shape, self.dtype, first, n_present, self.input_labels, passes, self.data_labels)
+        return Part(source, self.shape, self.dtype, first, n_present, self.input_labels, passes, self.checked)
 
-    def with_data_labels(self) -> _Lazy:
-        """Return the same call with data labels that no task needs to look through again."""
+    def with_checked(self, name: str) -> _Lazy:
+        """Return the same call with an argument beside x that no task needs to look through again."""
         given = self.asked.given
-        checked = calls.prepare(given["model"], self.part(None, 0, 0, None)).data_labels(given["y"])
-        return replace(self, asked=replace(self.asked, given=given | {"y": checked}), data_labels=checked)
+        checked = _BESIDE_X[name](calls.prepare(given["model"], self.part(None, 0, 0, None)), given[name])
+        return replace(self, asked=replace(self.asked, given=given | {name: checked}), checked=checked)
 
 
 def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
@@ -193,8 +194,9 @@ def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
     name = asked.function.__name__
     given = {key: one.fingerprint if isinstance(one, MLP) else one for key, one in asked.given.items()}
     token = dask.base.tokenize(name, given, data.name, input_labels)
-    if given.get("y") is not None:
-        lazy = lazy.with_data_labels()
+    for beside in _BESIDE_X:
+        if given.get(beside) is not None:
+            lazy = lazy.with_checked(beside)
     sent = dask.delayed(lazy, name=f"{name}-call-{token}", traverse=False)
     graph = _Graph(name, token, sent, data, input_labels)
     if per_input:

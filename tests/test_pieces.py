@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import fisherstats as fs
 from fisherstats import applications
+from fisherstats.checks import distributions
 
 N_INPUTS = 600
 
@@ -161,6 +162,23 @@ def test_labels_are_checked_when_the_call_is_made_and_not_in_every_task(model, x
     for again in (result, pickle.loads(pickle.dumps(result))):
         again.compute(scheduler="sync")
     assert checked == []
+
+
+@pytest.mark.parametrize("per_input", [False, True])
+def test_probabilities_are_checked_when_the_call_is_made_and_not_in_every_task(per_input, model, x, monkeypatch):
+    q = np.random.default_rng(0).dirichlet(np.ones(3), size=len(x))
+    checked = []
+    check = distributions.label_distributions
+    monkeypatch.setattr(distributions, "label_distributions", lambda *given: checked.append(given) or check(*given))
+    result = fs.empirical_variance(model, chunked(x, 70), q, per_input=per_input)
+    made = len(checked)
+    assert made <= 2  # of all arguments, and for all tasks
+    for again in (result, pickle.loads(pickle.dumps(result))):
+        again.compute(scheduler="sync")
+    assert len(checked) == made
+    expected = fs.empirical_variance(model, x, q, per_input=per_input)
+    assert len(checked) == made + 1
+    xr.testing.assert_identical(result.compute(), expected)
 
 
 def test_a_slice_of_a_lazy_result_reads_its_own_inputs_only(model, x, tmp_path):

@@ -63,7 +63,7 @@ class Part:
     """An x of which only some rows are at hand: `source` holds those from the row `first` on, out of `n_inputs`.
 
     A call that is carried out in pieces is given one in place of x, with the results of its earlier passes over the inputs and
-    with the data labels of all inputs, if there are any and they have been checked.
+    with what goes with all inputs, data labels or probabilities of labels, if there is any and it has been checked.
     """
 
     source: Source | Batches | None
@@ -73,7 +73,7 @@ class Part:
     n_present: int | None = None
     input_labels: NDArray[Any] | None = None
     passes: Passes | None = None
-    data_labels: NDArray[Any] | None = None
+    checked: NDArray[Any] | None = None
 
 
 def block_rows(numbers_per_input: int, preferred: int = 128, largest: int = _BLOCK_NUMBERS) -> int:
@@ -94,7 +94,7 @@ class Rows:
         self.first = 0
         self.device: Any = None
         self.passes: Passes | None = None
-        self.data_labels: NDArray[Any] | None = None
+        self.checked: NDArray[Any] | None = None
         self.n_present: int | None = None if source is None or isinstance(source, Batches) else int(source.shape[0])
         self.n_inputs = self.n_present or 0
 
@@ -103,7 +103,7 @@ class Rows:
         """Return the rows that are at hand."""
         rows = cls(part.source, dtype)
         rows.first, rows.passes, rows.n_inputs = part.first, part.passes, part.shape[0]
-        rows.n_present, rows.data_labels = part.n_present, part.data_labels
+        rows.n_present, rows.checked = part.n_present, part.checked
         return rows
 
     def n_blocks(self, rows: int) -> int | None:
