@@ -64,14 +64,14 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
                 if hasattr(given[name], "__dask_graph__"):
                     given[name] = given[name].compute()  # once, and not in every task
             asked = _Asked(call, given)
+            known = arguments.boolean("per_input", given.get("per_input", False)) if per_input is None else per_input
             if not lazy:
-                return cast(R, _over_batches(asked, cast(Iterable[Any], x)))
+                return cast(R, _over_batches(asked, cast(Iterable[Any], x), known))
             arguments.boolean("progress", given.get("progress", False))
             given["progress"] = False
             if given.get("num_threads") is None and "num_threads" in signature.parameters:
                 given["num_threads"] = 1  # whoever runs the tasks has threads of its own
-            known = given.get("per_input", False) if per_input is None else per_input
-            return cast(R, _over_chunks(asked, x, bool(known)))
+            return cast(R, _over_chunks(asked, x, known))
 
         return call
 
@@ -106,12 +106,14 @@ class _Asked:
 # --- batches -------------------------------------------------------------------------------------------------------------------
 
 
-def _over_batches(asked: _Asked, batches: Iterable[Any]) -> Any:
+def _over_batches(asked: _Asked, batches: Iterable[Any], per_input: bool) -> Any:
     """Return the result over batches of rows, read once per pass."""
-    reader = _Reader(asked.function.__name__, batches)
+    given = {name: one for name, one in asked.given.items() if name in _BESIDE_X and one is not None}
+    # Labels of the inputs are kept only where they are needed, so that memory does not grow with the inputs.
+    keeps_labels = per_input or any(isinstance(one, xr.DataArray) for one in given.values())
+    reader = _Reader(asked.function.__name__, batches, keeps_labels)
     first = reader.peek()
     n_features = first.shape[1] if first.ndim == 2 else 0
-    given = {name: one for name, one in asked.given.items() if name in _BESIDE_X and one is not None}
     beside = {name: arguments.array_like(name, labels.unlabelled_response(one)) for name, one in given.items()}
     asked = replace(asked, given=asked.given | beside)
     n_labels = next((len(one) if one.ndim else 1 for one in beside.values()), None)
@@ -119,12 +121,17 @@ def _over_batches(asked: _Asked, batches: Iterable[Any]) -> Any:
     # Until the rows have been counted, labels that were given say how many there are; else as many as every check asks for.
     n_inputs = 2 if n_labels is None else n_labels
     known: list[list[Any]] = []
+    input_labels = None
     while True:
         shape = (n_inputs, n_features) if first.ndim == 2 else first.shape
-        part = Part(source, cast(Any, shape), first.dtype, passes=Passes(known))
+        part = Part(source, cast(Any, shape), first.dtype, input_labels=input_labels, passes=Passes(known))
         try:
             return asked.of(part)
         except PassEnded as ended:
+            if not known:
+                input_labels = inputs.batch_labels(reader.labels, source.n_read)
+                for one in given.values():
+                    labels.unlabelled_response(one, input_labels)  # refused if they are for other inputs
             known.append(ended.totals)
             n_inputs = source.n_read
 
@@ -132,7 +139,10 @@ def _over_batches(asked: _Asked, batches: Iterable[Any]) -> Any:
 class _Reader:
     """Iterates over batches, and again where their iterable allows it."""
 
-    def __init__(self, caller: str, batches: Iterable[Any]) -> None:
+    def __init__(self, caller: str, batches: Iterable[Any], keeps_labels: bool) -> None:
+        self.labels: list[np.ndarray] = []
+        """Labels of the inputs in the batches of the first pass that have any."""
+        self._keeps_labels = keeps_labels
         self._caller = caller
         self._batches = batches
         self._once = iter(batches) is batches
@@ -144,20 +154,21 @@ class _Reader:
         self._begun = iter(self._batches)
         self._first = list(itertools.islice(self._begun, 1))
         inputs.some_batch(self._first)
-        return arguments.array_like("x", _bare(self._first[0]))
+        return arguments.array_like("x", self._bare(self._first[0]))
 
     def __iter__(self) -> Iterator[Any]:
         begun, self._begun = self._begun, None
         if begun is not None:
-            return map(_bare, itertools.chain(self._first, begun))
+            return map(functools.partial(self._bare, keep=self._keeps_labels), itertools.chain(self._first, begun))
         if self._once:
             inputs.read_again(self._caller)
-        return map(_bare, self._batches)
+        return map(self._bare, self._batches)
 
-
-def _bare(batch: Any) -> Any:
-    data, _ = labels.unlabelled(batch)
-    return data[:] if isinstance(batch, xr.DataArray) else data  # what is still in its file is read
+    def _bare(self, batch: Any, keep: bool = False) -> Any:
+        data, own = labels.unlabelled(batch)
+        if keep and own is not None:
+            self.labels.append(own.copy())  # it may be a view of those of many more inputs
+        return data[:] if isinstance(batch, xr.DataArray) else data  # what is still in its file is read
 
 
 # --- lazy results --------------------------------------------------------------------------------------------------------------

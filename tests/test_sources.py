@@ -214,6 +214,86 @@ def test_labelled_labels_beside_batches():
             fs.empirical_fisher(two, batches(x, 70), given)
 
 
+# --- labels of the inputs in batches -------------------------------------------------------------------------------------------
+
+
+def labelled(x, index):
+    return xr.DataArray(x, dims=("input", "feature"), coords={"input": index})
+
+
+def parts(whole, rows):
+    return (whole.isel(input=slice(start, start + rows)) for start in range(0, whole.sizes["input"], rows))
+
+
+INDEXES = {
+    "integers": np.arange(N_INPUTS)[::-1].copy(),
+    "dates": np.datetime64("2001-01-01", "ns") + np.arange(N_INPUTS) * np.timedelta64(1, "m"),
+    "text": np.array([f"image {number}" for number in range(N_INPUTS)]),
+    "repeated": np.arange(N_INPUTS) // 2 / 2,
+}
+PER_INPUT = {
+    "output": fs.output_information,
+    "information": lambda m, x: fs.fisher_information(m, x, per_input=True),
+    "block": lambda m, x: fs.fisher_information(m, x, view="block", per_input=True),
+    "variance": lambda m, x: fs.estimator_variance(m, x, per_input=True),
+    "signature": lambda m, x: fs.bias_signature(m, x, Y),
+}
+
+
+@pytest.mark.parametrize("name", PER_INPUT)
+def test_labels_of_batches_are_those_of_the_whole(name, model, x):
+    whole = labelled(x, INDEXES["integers"])
+    xr.testing.assert_identical(PER_INPUT[name](model, parts(whole, 700)), PER_INPUT[name](model, whole))
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_labels_of_any_kind(name, model, x, tmp_path):
+    whole = labelled(x, INDEXES[name])
+    expected = fs.output_information(model, whole)
+    some = [part.transpose() for part in parts(whole, 1300)]
+    some.insert(2, xr.DataArray(x[:0], dims=("input", "feature")))
+    xr.testing.assert_identical(fs.output_information(model, iter(some)), expected)
+    whole.rename("x").to_netcdf(tmp_path / "x.nc")
+    with xr.open_dataarray(tmp_path / "x.nc") as on_disk:
+        xr.testing.assert_identical(fs.output_information(model, parts(on_disk, 1300)), expected)
+
+
+def test_numbers_among_labels_become_of_one_type(model, x):
+    found = fs.output_information(model, iter([labelled(x[:2], [5, 6]), labelled(x[2:4], [0.5, 5.0])]))
+    np.testing.assert_array_equal(found.input, [5.0, 6.0, 0.5, 5.0])
+
+
+@pytest.mark.parametrize(
+    ("second", "error", "message"),
+    [
+        (lambda x: x, ValueError, "of all its batches or of none, got labels of 3 out of 5 inputs"),
+        (lambda x: labelled(x, ["a", "b"]), TypeError, "labels of one kind .* got text after numbers; convert them, or leave"),
+        (lambda x: labelled(x, np.array([1, 2], "M8[ns]")), TypeError, "labels of one kind .* got dates after numbers"),
+        (lambda x: labelled(x, [True, False]), TypeError, "labels of one kind .* got booleans after numbers"),
+        (lambda x: labelled(x, [1j, 2j]), TypeError, "must have numbers, dates without a time zone or text as labels"),
+    ],
+)
+def test_labels_that_do_not_go_together(second, error, message, model, x):
+    def both():
+        return iter([labelled(x[:3], [5, 6, 7]), second(x[3:5])])
+
+    with pytest.raises(error, match=message):
+        fs.output_information(model, both())
+    if "must have numbers" not in message:  # a mean over inputs has no labels
+        xr.testing.assert_identical(fs.fisher_information(model, both()), fs.fisher_information(model, x[:5]))
+
+
+def test_labels_of_x_and_of_y_go_together(model, x):
+    whole, y = labelled(x, INDEXES["integers"]), xr.DataArray(Y, dims="input", coords={"input": INDEXES["integers"]})
+    expected = fs.empirical_fisher(model, whole, y)
+    xr.testing.assert_identical(fs.empirical_fisher(model, parts(whole, 700), y), expected)
+    xr.testing.assert_identical(fs.empirical_fisher(model, parts(whole, 700), y.drop_vars("input")), expected)
+    xr.testing.assert_identical(fs.empirical_fisher(model, batches(x, 700), y), expected)
+    for given in (whole, parts(whole, 700)):
+        with pytest.raises(ValueError, match="`y` must have the inputs of `x` in its coordinate 'input', in the same order, got"):
+            fs.empirical_fisher(model, given, y[::-1])
+
+
 def test_labels_for_another_number_of_inputs_are_refused(model, x):
     with pytest.raises(ValueError, match="`x` must have as many rows as there are labels, got 5000 or more for 4999 labels"):
         fs.empirical_fisher(model, batches(x, 1000), Y[:-1])
@@ -235,6 +315,25 @@ fs.fisher_information(model, (rng.random((1000, 784)) for _ in range(n // 1000))
 def test_memory_is_flat_in_the_number_of_generated_inputs():
     # 20,000 further inputs are 122,500 KiB.
     assert peak_kib(PEAK, 30_000) - peak_kib(PEAK, 10_000) < 20_000
+
+
+LABELLED_PEAK = """
+import sys
+import numpy as np
+import xarray as xr
+import fisherstats as fs
+model = fs.MLP.random([784, 80, 1], activation="tanh", family=fs.families.Poisson(), rng=0)
+rng = np.random.default_rng(0)
+n = int(sys.argv[1])
+dims = ("input", "feature")
+x = (xr.DataArray(rng.random((1000, 784)), {"input": np.arange(first, first + 1000)}, dims) for first in range(0, n, 1000))
+assert fs.output_information(model, x).input[-1] == n - 1
+"""
+
+
+def test_labels_are_kept_without_the_inputs():
+    # 20,000 further inputs are 122,500 KiB, their results and labels 300 KiB.
+    assert peak_kib(LABELLED_PEAK, 30_000) - peak_kib(LABELLED_PEAK, 10_000) < 20_000
 
 
 @pytest.mark.validation

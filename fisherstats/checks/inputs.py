@@ -18,6 +18,7 @@ from fisherstats.errors import AssumptionError
 __all__ = [
     "aggregated",
     "at_least_two_inputs",
+    "batch_labels",
     "batch_of_rows",
     "costs",
     "finite_block",
@@ -68,6 +69,29 @@ def input_labels(labels: NDArray[Any], n_levels: int) -> None:
             f"{shown(labels[position])} at input {position}; convert them, or leave them out with "
             "`x.drop_vars('input')`."
         )
+
+
+_LABEL_KINDS = {"b": "booleans", "M": "dates", "m": "durations", "O": "text", "U": "text", "S": "text"}
+
+
+def batch_labels(parts: Sequence[NDArray[Any]], n_inputs: int) -> NDArray[Any] | None:
+    """Return the labels of the inputs of all batches, or None if none has any; `parts` are those of batches that have."""
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return None
+    n_labels = sum(map(len, parts))
+    if n_labels != n_inputs:
+        raise ValueError(
+            f"`x` must have labels in the coordinate 'input' of all its batches or of none, got labels of {n_labels} out of "
+            f"{n_inputs} inputs; give the others labels too, or leave them out with `.drop_vars('input')`."
+        )
+    kinds = list(dict.fromkeys(_LABEL_KINDS.get(part.dtype.kind, "numbers") for part in parts))
+    if len(kinds) > 1:
+        raise TypeError(
+            f"`x` must have labels of one kind in the coordinate 'input' of its batches, got {kinds[1]} after {kinds[0]}; "
+            "convert them, or leave them out with `.drop_vars('input')`."
+        )
+    return np.concatenate(parts)
 
 
 def labelled_response(dims: tuple[Any, ...]) -> None:
