@@ -47,15 +47,16 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         place = list(signature.parameters).index("x")
+        computed = one_blas_thread()(function)  # between the passes too
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             x = args[place] if len(args) > place else kwargs.get("x")
             if isinstance(x, np.ndarray | Part) or kwargs.get("store") is not None:
-                return function(*args, **kwargs)
+                return computed(*args, **kwargs)
             lazy = _is_lazy(x)
             if not lazy and not inputs.gives_batches(x):
-                return function(*args, **kwargs)
+                return computed(*args, **kwargs)
             given = dict(signature.bind(*args, **kwargs).arguments)
             del given["x"]
             if isinstance(given.get("rng"), np.random.Generator):
@@ -339,12 +340,12 @@ def _chunk_rows(passes: Sequence[PassShape], bytes_per_input: int) -> int:
 
 
 def _pass(lazy: _Lazy, known: list[list[Any]], rows: np.ndarray, first: int, block: int) -> Totals:
-    with one_blas_thread(), inputs.naming_block(block, first, len(rows)):
+    with inputs.naming_block(block, first, len(rows)):
         return lazy.asked.pass_over(lazy.part(rows, first, len(rows), Passes(known)))
 
 
 def _rows(lazy: _Lazy, rows: np.ndarray, first: int, block: int) -> Any:
-    with one_blas_thread(), inputs.naming_block(block, first, len(rows)):
+    with inputs.naming_block(block, first, len(rows)):
         return lazy.asked.of(lazy.part(rows, first, len(rows), None))
 
 
@@ -364,8 +365,7 @@ def _joined(pieces: list[Totals]) -> list[Any]:
 
 
 def _finished(lazy: _Lazy, known: list[list[Any]]) -> Any:
-    with one_blas_thread():
-        return lazy.asked.of(lazy.part(None, 0, lazy.shape[0], Passes(known)))
+    return lazy.asked.of(lazy.part(None, 0, lazy.shape[0], Passes(known)))
 
 
 def _value(result: Labelled, node: str, name: str) -> np.ndarray:

@@ -18,7 +18,7 @@ from fisherstats.estimators import estimate_fisher
 from fisherstats.information import fisher_information
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
-from fisherstats.streaming import STREAM_ROWS
+from fisherstats.streaming import STREAM_ROWS, one_blas_thread
 
 __all__ = ["definiteness"]
 
@@ -28,6 +28,7 @@ _GROUP = 10
 """Replicates that are computed together."""
 
 
+@one_blas_thread()
 def definiteness(
     model: MLP,
     x: Any,

@@ -20,6 +20,7 @@ from fisherstats.model.derivatives import Forward
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
+from fisherstats.streaming import one_blas_thread
 from fisherstats.tensor_bounds import covariance_bounds
 
 __all__ = ["derivative_bounds", "weight_norms"]
@@ -32,6 +33,7 @@ _BLOCK_NUMBERS = 2**24
 """A block's second derivatives stay below this many numbers, or it is a single input."""
 
 
+@one_blas_thread()
 def weight_norms(model: MLP) -> xr.Dataset:
     r"""Norms of every kernel (the weight matrix without its bias), and the products that the derivative bounds are made of.
 

@@ -12,10 +12,10 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import fisherstats as fs
-from fisherstats import streaming
+from fisherstats import applications, streaming
 from tests.memory import peak_kib
 
 N_INPUTS = 2500
@@ -106,6 +106,48 @@ def test_blas_threads_are_given_back(model, x):
     with pytest.raises(ValueError, match="finite"):
         fs.fisher_information(model, iter([broken]))
     assert [library["num_threads"] for library in threadpool_info()] == before
+
+
+DECOMPOSING = {
+    "norms": lambda model, x: fs.covariance_norms(model, x[:10]),
+    "derivatives": lambda model, x: fs.derivative_bounds(model, x[:10]),
+    "weights": lambda model, x: fs.weight_norms(model),
+    "sweep": lambda model, x: fs.norm_sweep(model, x[:10], scales=[0.5], by="spectral", mode="project"),
+    "definiteness": lambda model, x: fs.definiteness(model, x[:10], n_draws=2, rng=0, n_replicates=2),
+    "eigenpairs": lambda model, x: applications.leading_eigenpairs(model, x[:10], 2),
+    "covariance": lambda model, x: applications.asymptotic_covariance(model, x[:10]),
+    "intervals": lambda model, x: applications.prediction_intervals(model, x[:10], [0, 1, 2, 3, 0, 1, 2, 3, 0, 1], x[:3]),
+    "volume": lambda model, x: applications.information_volume(model, x[:10], tau=1.0),
+}
+
+
+@pytest.mark.parametrize("name", DECOMPOSING)
+def test_blas_has_one_thread_between_the_passes_too(name, model, x, monkeypatch):
+    seen = []
+
+    def noting(function):
+        def note(*given, **more):
+            seen.append(max(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"))
+            return function(*given, **more)
+
+        return note
+
+    for function in ("eigh", "eigvalsh", "norm", "qr", "svd"):
+        monkeypatch.setattr(np.linalg, function, noting(getattr(np.linalg, function)))
+    with threadpool_limits(2, user_api="blas"):
+        DECOMPOSING[name](model, x)
+    assert set(seen) == {1}
+
+
+def test_threads_of_blas_change_no_bit():
+    model = fs.MLP.random([6, 8, 3], activation="tanh", family=fs.families.Gaussian(3), rng=0)
+    x = np.random.default_rng(0).normal(size=(100, 6))
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(fs.covariance_norms(model, x))
+    xr.testing.assert_identical(*found)
+    xr.testing.assert_identical(fs.covariance_norms(model, dask.array.from_array(x, chunks=30)).compute(), found[0])
 
 
 def test_an_error_in_a_block_stops_the_call(model, x):

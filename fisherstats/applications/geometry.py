@@ -20,6 +20,7 @@ from fisherstats.information import fisher_information, fisher_operator
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
+from fisherstats.streaming import one_blas_thread
 
 __all__ = ["fisher_rao_norm", "information_volume", "leading_eigenpairs", "length_element", "output_divergence"]
 
@@ -343,6 +344,7 @@ def information_volume(
 _DENSE_PARAMETERS = 200
 
 
+@one_blas_thread()
 def leading_eigenpairs(
     model: MLP,
     x: Any,

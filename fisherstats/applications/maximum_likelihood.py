@@ -18,6 +18,7 @@ from fisherstats.model import derivatives
 from fisherstats.model.families import Family
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
+from fisherstats.streaming import one_blas_thread
 
 __all__ = ["asymptotic_covariance", "cramer_rao_bound", "parameter_intervals", "prediction_intervals"]
 
@@ -274,6 +275,7 @@ def _quantile(level: float, reference: str, degrees: int) -> float:
     return float(stats.norm.ppf((1 + level) / 2))
 
 
+@one_blas_thread()
 def prediction_intervals(
     model: MLP,
     x: Any,

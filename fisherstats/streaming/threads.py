@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import os
 import threading
@@ -78,8 +79,8 @@ def run_together(work: Callable[[], None], threads: int) -> None:
             one.result()
 
 
-class _BlasGuard:
-    """Holds BLAS at one thread while any call is streaming: the first in sets the limit, the last one out restores it."""
+class _BlasGuard(contextlib.ContextDecorator):
+    """Holds BLAS at one thread while any call is under way: the first in sets the limit, the last one out restores it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -110,5 +111,9 @@ _guard = _BlasGuard()
 
 
 def one_blas_thread() -> _BlasGuard:
-    """Return the context in which BLAS calls use one thread each."""
+    """Return the context, or decorator, in which BLAS calls use one thread each.
+
+    Threads over blocks take its place. Its own would change last bits with their number, and on a busy machine they wait for
+    each other.
+    """
     return _guard
