@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from fisherstats import __version__, engines, labels, streaming
 from fisherstats.arrays import common_dtype, device_numbers, on_host
 from fisherstats.checks import arguments, capacity, distributions, inputs, networks
-from fisherstats.closed_form import assembly, kronecker, pairs, relative
+from fisherstats.closed_form import assembly, fisher, kronecker, pairs, relative
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
-from fisherstats.model.families import Law
+from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.network import MLP
 from fisherstats.streaming import BlockFunction, Part, Rows
 
@@ -183,10 +183,13 @@ class Call:
         """Return G; for use in moments of the law, `differences` of outputs are enough where the family says so."""
         return derivatives.jacobians(self.model, passed, self._rows(passed, differences), self.engine.contractions)
 
-    def from_the_top(self, passed: Forward) -> Iterator[Array]:
-        """Yield the rows of `jacobians` one layer at a time, the last layer first."""
-        for G, _ in derivatives.from_the_top(self.model, passed, self._rows(passed, True), self.engine.contractions):
-            yield G
+    def root_rows(self, passed: Forward, second: SecondMoment) -> list[Array]:
+        """Return the rows of a root carried back through the network, see `fisher.root_rows`."""
+        return fisher.root_rows(self.model, passed, second, self._rows(passed, True), self.engine.contractions)
+
+    def root_unit_factors(self, passed: Forward, second: SecondMoment) -> list[Array]:
+        """Return the sums of their squares, see `fisher.root_unit_factors`."""
+        return fisher.root_unit_factors(self.model, passed, second, self._rows(passed, True), self.engine.contractions)
 
     def jacobians_and_curvatures(self, passed: Forward, differences: bool = True) -> tuple[list[Array], list[Array | None]]:
         """Return G and S, as `jacobians`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -13,6 +13,7 @@ from fisherstats.checks import arguments
 from fisherstats.closed_form import assembly, combination, fisher
 from fisherstats.closed_form.combination import Regression
 from fisherstats.model import derivatives
+from fisherstats.model.families import SecondMoment
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 
@@ -107,8 +108,9 @@ def combine_estimators(
         G = derivatives.jacobians(call.model, passed)
         regressions = combination.regression_factors(law, G, derivatives.curvatures(call.model, passed, G))
         draw = monte_carlo.draw(model.family, law, seed, first_input, n_draws, second_moment=True)
-        contracted = derivatives.curvatures(call.model, passed, G, draw.mean)
-        estimates = [fisher.unit_factors(draw.second, G), fisher.hessian_factors(law, G, contracted)]  # type: ignore[arg-type]
+        contracted = derivatives.curvature_along(call.model, passed, draw.mean)
+        score, exact = (fisher.unit_factors(one, G) for one in (cast(SecondMoment, draw.second), law))
+        estimates = [score, fisher.hessian_factors(exact, contracted)]
         if per_input:
             parts = zip(*[(one.variance, one.slope, one.rest) for one in regressions], strict=True)
             quantities = [*zip(parts, (4, 0, 4), strict=True), *[(one, 2) for one in estimates]]

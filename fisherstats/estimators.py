@@ -15,6 +15,7 @@ from fisherstats.checks import arguments
 from fisherstats.checks import probes as probe_checks
 from fisherstats.closed_form import covariance, entry_variances, fisher, probes
 from fisherstats.model import derivatives
+from fisherstats.model.families import SecondMoment
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import PROBES
 from fisherstats.pieces import in_pieces
@@ -142,21 +143,30 @@ def estimate_fisher(
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law, draw = drawn(x, first_input)
-        G, S = call.jacobians_and_curvatures(passed) if with_hessian and standard_error else (call.jacobians(passed), [])
+        G: list[Array] = []
+        S: list[Any] = []
+        if with_hessian and standard_error:
+            G, S = call.jacobians_and_curvatures(passed)
+        elif standard_error:
+            G = call.jacobians(passed)
+
+        def factors(second: SecondMoment) -> list[Array]:
+            return fisher.unit_factors(second, G) if G else call.root_unit_factors(passed, second)
+
         estimates: dict[str, Any] = {}
         variances: dict[str, Any] = {}
         if with_score:
-            estimates["score"] = fisher.unit_factors(draw.second, G)
+            estimates["score"] = factors(draw.second)
             variances["score"] = covariance.score_variance_factors(law, G) if standard_error else []
         if with_hessian:
             if standard_error:
                 variances["hessian"] = covariance.hessian_variance_factors(law, S)
                 S = [None if S_l is None else derivatives.contracted(draw.mean, S_l) for S_l in S]
             else:
-                S = derivatives.curvatures(call.model, passed, G, draw.mean, call.engine.contractions)
-            estimates["hessian"] = fisher.hessian_factors(law, G, S)
+                S = derivatives.curvature_along(call.model, passed, draw.mean, call.engine.contractions)
+            estimates["hessian"] = fisher.hessian_factors(factors(law), S)
         for one in probing:
-            estimates[one] = fisher.unit_factors(monte_carlo.draw_probes(law, seed, first_input, n_draws, one), G)
+            estimates[one] = factors(monte_carlo.draw_probes(law, seed, first_input, n_draws, one))
             variances[one] = probes.variance_factors(law, G, one == "hutchinson_gaussian") if standard_error else []
         quantities = [(estimates[one], 2) for one in chosen]
         if standard_error:

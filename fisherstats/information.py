@@ -376,17 +376,17 @@ def fisher_information(
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law = call.pass_through(x, first_input)
-        return [(fisher.unit_factors(law, call.from_the_top(passed))[::-1], 2), passed.inputs]
+        return [(call.root_unit_factors(passed, law), 2), passed.inputs]
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         passed, law = call.pass_through(x, first_input)
         if view == "kfac":
-            return kronecker.factors(fisher.root_rows(call.model, passed, law), passed.inputs)
+            return kronecker.factors(call.root_rows(passed, law), passed.inputs)
         return [fisher.matrix_blocks(law, call.jacobians(passed), passed.inputs, view == "full", per_input)]
 
     def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
         passed, law = call.pass_through(x, first_input)
-        return [fisher.root_rows(call.model, passed, law, law.contractions)], passed.inputs
+        return [call.root_rows(passed, law)], passed.inputs
 
     if store is not None:
         return stored.information(call, view, rows_of, store, call.provenance(view=view))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fisherstats import calls, labels
 from fisherstats.calls import Call
-from fisherstats.closed_form import fisher, kronecker
+from fisherstats.closed_form import kronecker
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 from fisherstats.streaming import Rows
@@ -87,7 +87,7 @@ def kfac_error(
 
     def gather(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        return [*passed.inputs, *fisher.root_rows(call.model, passed, law)]
+        return [*passed.inputs, *call.root_rows(passed, law)]
 
     gathered = call.stack(gather, call.block_rows())
     inputs, rows = gathered[:n_layers], gathered[n_layers:]

@@ -13,7 +13,7 @@ from fisherstats.arrays import like
 from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, networks
-from fisherstats.closed_form import fisher, likelihood, tensors
+from fisherstats.closed_form import likelihood, tensors
 from fisherstats.closed_form.likelihood import Inverse
 from fisherstats.model import derivatives
 from fisherstats.model.families import Gaussian
@@ -99,7 +99,7 @@ def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        R = likelihood.triangle(fisher.root_rows(call.model, passed, law), passed.inputs)
+        R = likelihood.triangle(call.root_rows(passed, law), passed.inputs)
         if data_labels is None:
             return [R, np.zeros(call.model.n_params), np.zeros(1)]
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))

@@ -15,7 +15,7 @@ from fisherstats.arrays import on_host
 from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, functionals, networks
-from fisherstats.closed_form import divergence, fisher, likelihood
+from fisherstats.closed_form import divergence, likelihood
 from fisherstats.information import fisher_information, fisher_operator
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
@@ -322,7 +322,7 @@ def information_volume(
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        return [likelihood.triangle(fisher.root_rows(call.model, passed, law), passed.inputs)]
+        return [likelihood.triangle(call.root_rows(passed, law), passed.inputs)]
 
     (R,) = call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
     singular = np.linalg.svd(R, compute_uv=False)

@@ -12,10 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import identity, like
+from fisherstats.arrays import like
 from fisherstats.closed_form import assembly
 from fisherstats.engines import primitives
-from fisherstats.model.derivatives import Forward, HessianBlocks, gradients, jacobians, push_forward
+from fisherstats.model.derivatives import (
+    Forward,
+    HessianBlocks,
+    from_the_top,
+    gradients,
+    push_forward,
+    squares_from_the_top,
+)
 from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.network import MLP
 
@@ -28,6 +35,7 @@ __all__ = [
     "matrix_blocks",
     "product_factors",
     "root_rows",
+    "root_unit_factors",
     "unit_factors",
 ]
 
@@ -44,14 +52,22 @@ def unit_factors(second: SecondMoment, G: Iterable[Array]) -> list[Array]:
     return [second.diagonal(G_l) for G_l in G]
 
 
-def root_rows(model: MLP, passed: Forward, second: SecondMoment, contractions: Any = primitives) -> list[Array]:
+def root_rows(
+    model: MLP, passed: Forward, second: SecondMoment, differences: Array | None = None, contractions: Any = primitives
+) -> list[Array]:
     r"""Return :math:`\rho_r^\top G_l` per layer for the rows :math:`\rho_r` of a root of S, (n, R, units).
 
-    The rows themselves are carried back through the network, so that no derivative of a single output is needed.
+    The rows themselves are carried back through the network, so that no derivative of a single output is needed. `differences`
+    of outputs may stand for the outputs where the law sees no more.
     """
-    n, n_outputs = passed.natural.shape
-    every = np.broadcast_to(identity(n_outputs, passed.natural), (n, n_outputs, n_outputs))
-    return jacobians(model, passed, second.rows(every), contractions)
+    return [rows for rows, _ in from_the_top(model, passed, differences, contractions, root=second.compact_rows)][::-1]
+
+
+def root_unit_factors(
+    model: MLP, passed: Forward, second: SecondMoment, differences: Array | None = None, contractions: Any = primitives
+) -> list[Array]:
+    """Return what `unit_factors` does, as sums of the squares of `root_rows`, of which one layer's are held at a time."""
+    return [*squares_from_the_top(model, passed, second.compact_rows, differences, contractions)][::-1]
 
 
 def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:
@@ -59,12 +75,11 @@ def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:
     return law.second_moment_of(law.residual(like(y, law.h))[:, None, :])
 
 
-def hessian_factors(law: Law, G: Sequence[Array], contracted: Sequence[Array | None]) -> list[Array]:
+def hessian_factors(exact: Sequence[Array], contracted: Sequence[Array | None]) -> list[Array]:
     r"""Return :math:`G_l^\top I(h)G_l-\bar r\cdot S_l` per unit (eq 3 of 2024, Remark H.1).
 
-    `contracted` is :math:`\bar r\cdot S_l`, (n, 1, units).
+    `exact` are the unit factors of I(h), `contracted` is :math:`\bar r\cdot S_l`, (n, 1, units).
     """
-    exact = unit_factors(law, G)
     return [
         information if curvature is None else information - curvature[:, 0, :]
         for information, curvature in zip(exact, contracted, strict=True)
@@ -75,7 +90,7 @@ def matrix_blocks(
     second: SecondMoment, G: Sequence[Array], inputs: Sequence[Array], cross_layers: bool, per_input: bool
 ) -> Blocks:
     r"""Return the blocks l <= m of :math:`\sum_i (G_l^\top S\,G_m)\otimes(\bar h_l\bar h_m^\top)` (or per input)."""
-    rows = [second.rows(G_l) for G_l in G]
+    rows = [second.compact_rows(G_l) for G_l in G]
     build = assembly.pairs_per_input if per_input else assembly.pair_sum
     return {
         (left, right): build(_unit_pairs(rows, left, right), inputs[left], inputs[right])
@@ -87,7 +102,7 @@ def hessian_matrix_blocks(
     law: Law, G: Sequence[Array], inputs: Sequence[Array], hessian: HessianBlocks, cross_layers: bool, per_input: bool
 ) -> Blocks:
     r"""Return the blocks l <= m of :math:`\sum_i J^\top I(h)J-\sum_a\bar r_aH^a` (eq 3 of 2024), or per input."""
-    rows = [law.rows(G_l) for G_l in G]
+    rows = [law.compact_rows(G_l) for G_l in G]
     build, reach = (assembly.pairs_per_input, assembly.reach_per_input) if per_input else (assembly.pair_sum, assembly.reach_sum)
     blocks = {}
     for left, right in _pairs(len(G), cross_layers):
@@ -111,7 +126,7 @@ def _unit_pairs(rows: Sequence[Array], left: int, right: int) -> Array:
 
 def hidden_information(second: SecondMoment, B: Array) -> Array:
     r"""Return :math:`I(h_l)=B_l^\top S\,B_l`, (n, units, units), exactly symmetric (2021, after the derivative lemma)."""
-    rows = second.rows(B)
+    rows = second.compact_rows(B)
     information: Array = np.matmul(rows.transpose(0, 2, 1), rows)
     return information
 

@@ -13,13 +13,17 @@ from typing import Any
 import numba
 import numpy as np
 
+from fisherstats.engines import primitives
+
 __all__ = [
     "class_moments",
-    "class_second_moment",
+    "class_rows",
     "class_square_variance",
+    "class_squares",
     "class_third_moment",
     "scaled_products",
     "squared_chain",
+    "squared_products",
 ]
 
 
@@ -63,17 +67,51 @@ def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray
 
 
 @_compiled
-def _second_moment(p: np.ndarray, w: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
-    q = np.empty((p.shape[1], u.shape[2]), u.dtype)
-    mean = np.empty(u.shape[2], u.dtype)
-    for i in range(u.shape[0]):
-        _shift(p, u, i, q, mean)
-        for j in range(u.shape[2]):
-            out[i, j] = 0
-        for k in range(p.shape[1]):
-            for j in range(u.shape[2]):
-                centred = q[k, j] - mean[j]
-                out[i, j] += w[i, k] * (centred * centred)
+def _class_rows(  # pragma: no cover
+    w: np.ndarray, u: np.ndarray, shift: np.ndarray, rows: np.ndarray, squares: np.ndarray
+) -> None:
+    """Fill `rows`, or `squares` with the sums of their squares; of the two, one may be empty."""
+    n_classes, n_rows, n_columns = w.shape[1], u.shape[1], u.shape[2]
+    mean = np.empty(n_columns, u.dtype)
+    row = np.empty(n_columns, u.dtype)
+    for i in range(w.shape[0]):
+        at = i if u.shape[0] > 1 else 0
+        after = w[i, n_classes - 1]
+        for j in range(n_columns):
+            row[j] = 0
+        if len(shift) > 0:
+            top = 0
+            for k in range(1, n_classes):
+                if w[i, k] > w[i, top]:
+                    top = k
+            for j in range(n_columns):
+                mean[j] = u[at, top, j] if top < n_rows else 0
+            for k in range(n_classes):
+                for j in range(n_columns):
+                    row[j] += shift[i, k] * ((u[at, k, j] if k < n_rows else 0) - mean[j])
+        for j in range(n_columns):
+            mean[j] = u[at, n_rows - 1, j] if n_rows == n_classes else 0
+        if len(rows) > 0 and len(shift) > 0:
+            for j in range(n_columns):
+                rows[i, n_classes - 1, j] = row[j]
+        if len(squares) > 0:
+            for j in range(n_columns):
+                squares[i, j] = row[j] * row[j]
+        for k in range(n_classes - 2, -1, -1):
+            here = after + w[i, k]
+            share = w[i, k] / here if here > 0 else w[i, k]
+            root = np.sqrt(share * after)
+            if len(rows) > 0:
+                for j in range(n_columns):
+                    difference = u[at, k, j] - mean[j]
+                    mean[j] += share * difference
+                    rows[i, k, j] = root * difference
+            else:
+                for j in range(n_columns):
+                    difference = u[at, k, j] - mean[j]
+                    mean[j] += share * difference
+                    squares[i, j] += share * after * (difference * difference)
+            after = here
 
 
 @_compiled
@@ -150,13 +188,17 @@ def _moments(  # pragma: no cover
 
 @_compiled
 def _scaled_products(  # pragma: no cover
-    rows: np.ndarray, kernel: np.ndarray, scale: np.ndarray, second: np.ndarray, out: np.ndarray, second_out: np.ndarray
+    rows: np.ndarray,
+    kernel: np.ndarray,
+    scale: np.ndarray,
+    second: np.ndarray,
+    out: np.ndarray,
+    second_out: np.ndarray,
+    piece: int,
 ) -> None:
     each = len(rows) // len(scale)
-    # Pieces of at most a million multiplications: OpenBLAS is faster at those, and they are still in the cache when scaled.
-    step = each * max(1, 1000000 // (each * kernel.size)) if kernel.size <= 31250 else len(rows)
-    for start in range(0, len(rows), step):
-        stop = min(start + step, len(rows))
+    for start in range(0, len(rows), piece):
+        stop = min(start + piece, len(rows))
         np.dot(rows[start:stop], kernel, out[start:stop])
         for r in range(start, stop):
             i = r // each
@@ -165,6 +207,26 @@ def _scaled_products(  # pragma: no cover
                     second_out[r, j] = out[r, j] * second[i, j]
             for j in range(kernel.shape[1]):
                 out[r, j] *= scale[i, j]
+
+
+@_compiled
+def _squared_products(  # pragma: no cover
+    rows: np.ndarray, kernel: np.ndarray, slopes: np.ndarray, out: np.ndarray, squares: np.ndarray, piece: int
+) -> None:
+    each = len(rows) // len(slopes)
+    for start in range(0, len(rows), piece):
+        stop = min(start + piece, len(rows))
+        # Where `out` has room for one piece only, each is written over the one before.
+        first = start if len(out) == len(rows) else 0
+        into = out[first : first + stop - start]
+        np.dot(rows[start:stop], kernel, into)
+        for i in range(start // each, stop // each):
+            for j in range(kernel.shape[1]):
+                squares[i, j] = 0
+            for r in range(i * each - start, (i + 1) * each - start):
+                for j in range(kernel.shape[1]):
+                    into[r, j] *= slopes[i, j]
+                    squares[i, j] += into[r, j] * into[r, j]
 
 
 @_compiled
@@ -195,11 +257,23 @@ def _squared_chain(  # pragma: no cover
                 out[i, r, k] *= scale[i, k]
 
 
-def class_second_moment(p: np.ndarray, w: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Return sum_k w_k (u_k - sum_l p_l u_l)^2, shape (n, k)."""
-    out = np.empty((u.shape[0], u.shape[2]), dtype=u.dtype)
-    _second_moment(p, w, np.ascontiguousarray(u), out)
-    return out
+def class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return rows whose squares add up to sum_k w_k (u_k - sum_l w_l u_l / sum_l w_l)^2, (n, C - 1, k), or C with `shift`."""
+    rows = np.empty((len(w), w.shape[1] - 1 + (shift.size > 0), u.shape[2]), dtype=u.dtype)
+    _class_rows(w, _stored_once(u), shift, rows, rows[:0, 0])
+    return rows
+
+
+def class_squares(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return the sums of the squares of `class_rows`, (n, k)."""
+    squares = np.empty((len(w), u.shape[2]), dtype=u.dtype)
+    _class_rows(w, _stored_once(u), shift, squares[:0, None], squares)
+    return squares
+
+
+def _stored_once(u: np.ndarray) -> np.ndarray:
+    """Return u in one piece of memory, with a single row where all inputs have the same."""
+    return np.ascontiguousarray(u[:1] if u.strides[0] == 0 else u)
 
 
 def class_square_variance(p: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -223,14 +297,33 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
     return score, hessian, third
 
 
+def _piece(n: int, each: int, kernel: np.ndarray) -> int:
+    """Return the rows of a piece: small products are still in the cache when they are scaled, and OpenBLAS is faster at them."""
+    inputs = max(1, primitives.SMALL_PRODUCT // (each * kernel.size)) if kernel.size <= primitives.SMALL_PRODUCT // 32 else n
+    return each * max(1, inputs)
+
+
 def scaled_products(rows: np.ndarray, kernel: np.ndarray, scales: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return rows @ kernel times each of one or two diagonals `scales`, in one pass over pieces that stay in the cache."""
     n, each, _ = rows.shape
     first, second = (*scales, scales[0][:0])[:2]
     out, second_out = (np.empty((len(scale) * each, kernel.shape[1]), dtype=rows.dtype) for scale in (first, second))
     given = (np.ascontiguousarray(one) for one in (rows.reshape(n * each, -1), kernel, first, second))
-    _scaled_products(*given, out, second_out)
+    _scaled_products(*given, out, second_out, _piece(n, each, kernel))
     return [one.reshape(n, each, -1) for one in (out, second_out)[: len(scales)]]
+
+
+def squared_products(
+    rows: np.ndarray, kernel: np.ndarray, slopes: np.ndarray, goes_on: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows @ kernel times a diagonal (n, k), and the sums over T of its squares, (n, k); the first is empty at the end."""
+    n, each, _ = rows.shape
+    piece = _piece(n, each, kernel)
+    out = np.empty((n * each if goes_on else min(piece, n * each), kernel.shape[1]), dtype=rows.dtype)
+    squares = np.empty((n, kernel.shape[1]), dtype=rows.dtype)
+    given = (np.ascontiguousarray(one) for one in (rows.reshape(n * each, -1), kernel, slopes))
+    _squared_products(*given, out, squares, piece)
+    return out.reshape(-1, each, kernel.shape[1])[: n if goes_on else 0], squares
 
 
 def squared_chain(

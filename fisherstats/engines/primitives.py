@@ -16,14 +16,17 @@ from fisherstats.arrays import on_device
 __all__ = [
     "centred",
     "class_moments",
-    "class_second_moment",
+    "class_rows",
     "class_square_variance",
+    "class_squares",
     "class_third_moment",
     "every_class",
     "pair_sum",
     "row_products",
     "scaled_products",
     "squared_chain",
+    "squared_products",
+    "sum_of_squares",
     "weighted_fourth_power",
     "weighted_mean",
     "weighted_square",
@@ -50,9 +53,7 @@ def centred(p: np.ndarray, u: np.ndarray) -> np.ndarray:
     mean holds only small probabilities and q_m = -sum_l p_l w_l keeps its relative accuracy, where
     u_m - sum_l p_l u_l would have cancelled.
     """
-    u = every_class(p, u)
-    top = np.argmax(p, axis=1)[:, None, None]
-    w: np.ndarray = u - np.take_along_axis(u, top, axis=1)
+    w = _from_the_top_class(p, u)
     w -= weighted_mean(p, w)[:, None, :]
     return w
 
@@ -95,9 +96,33 @@ def pair_sum(z: np.ndarray) -> np.ndarray:
     return total
 
 
-def class_second_moment(p: np.ndarray, w: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Return sum_k w_k (u_k - sum_l p_l u_l)^2, shape (n, k): a quadratic form about the mean under p."""
-    return weighted_square(w, centred(p, u))
+def class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return rows whose squares add up to sum_k w_k (u_k - sum_l w_l u_l / sum_l w_l)^2, (n, C - 1, k), or C with `shift`.
+
+    Row k is u_k less the mean of the classes after k, times the root of w_k (sum_{l>k} w_l) / (sum_{l>=k} w_l): the increments
+    of West's one-pass variance, so nothing is subtracted from a sum of squares. For any two columns the sum of the products of
+    their rows is the weighted covariance. A `shift` (n, C), zero in sum, adds the row sum_k s_k u_k; an empty one adds none.
+    """
+    # Referred to the class with the largest weight, as in `centred`.
+    u = _from_the_top_class(w, u)
+    here = np.cumsum(w[:, ::-1], axis=1)[:, ::-1]
+    sums = np.cumsum((w[:, :, None] * u)[:, ::-1], axis=1)[:, ::-1]
+    positive = np.where(here > 0, here, 1)
+    rows = u[:, :-1] - sums[:, 1:] / positive[:, 1:, None]
+    rows *= np.sqrt(w[:, :-1] * (here[:, 1:] / positive[:, :-1]))[:, :, None]
+    return np.concatenate([rows, weighted_mean(shift, u)[:, None, :]], axis=1) if shift.size else rows
+
+
+def _from_the_top_class(w: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return u_k less that of the class with the largest weight, shape (n, C, k)."""
+    u = every_class(w, u)
+    differences: np.ndarray = u - np.take_along_axis(u, np.argmax(w, axis=1)[:, None, None], axis=1)
+    return differences
+
+
+def class_squares(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return the sums of the squares of `class_rows`, (n, k)."""
+    return sum_of_squares(class_rows(w, u, shift))
 
 
 def class_square_variance(p: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -116,16 +141,16 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
     return weighted_square_variance(p, q), weighted_square(p, r), weighted_square_product(p, q, r)
 
 
-_SMALL_PRODUCT = 10**6
+SMALL_PRODUCT = 10**6
 """OpenBLAS has a faster path for products of fewer multiplications."""
 
 
 def row_products(rows: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Return rows @ kernel, (n, T, k), for rows (n, T, m) and a matrix (m, k); all rows are stacked, in small pieces."""
     n, n_rows, n_units = rows.shape
-    smallest = -(-n * kernel.size // _SMALL_PRODUCT)
+    smallest = -(-n * kernel.size // SMALL_PRODUCT)
     divisors = (
-        [pieces for pieces in range(smallest, 4 * smallest) if n % pieces == 0] if kernel.size <= _SMALL_PRODUCT // 32 else []
+        [pieces for pieces in range(smallest, 4 * smallest) if n % pieces == 0] if kernel.size <= SMALL_PRODUCT // 32 else []
     )
     pieces = n_rows * divisors[0] if divisors and not on_device(rows) else 1
     product: np.ndarray = np.matmul(rows.reshape(pieces, -1, n_units), kernel)
@@ -137,6 +162,20 @@ def scaled_products(rows: np.ndarray, kernel: np.ndarray, scales: Sequence[np.nd
     product = row_products(rows, kernel)
     scaled = [product * scale[:, None, :] for scale in scales[1:]]
     return [np.multiply(product, scales[0][:, None, :], out=product), *scaled]
+
+
+def squared_products(
+    rows: np.ndarray, kernel: np.ndarray, slopes: np.ndarray, goes_on: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows @ kernel times a diagonal (n, k), and the sums over T of its squares, (n, k); the first is empty at the end."""
+    (product,) = scaled_products(rows, kernel, [slopes])
+    return product if goes_on else product[:0], sum_of_squares(product)
+
+
+def sum_of_squares(rows: np.ndarray) -> np.ndarray:
+    """Return the sums over rows of their squares, (n, k), for rows (n, R, k)."""
+    squares: np.ndarray = np.einsum("nrk,nrk->nk", rows, rows)
+    return squares
 
 
 def squared_chain(

@@ -15,7 +15,7 @@ G and S may hold the rows a < T of differences from the last output: one row les
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "Forward",
     "HessianBlocks",
     "contracted",
+    "curvature_along",
     "curvatures",
     "differences",
     "forward",
@@ -41,9 +42,12 @@ __all__ = [
     "pull_back",
     "push_forward",
     "second_directional",
+    "squares_from_the_top",
 ]
 
 Array = NDArray[np.floating]
+Root = Callable[[Array], Array]
+"""Takes directions (n, T, k) to their products with the rows of a root of a (n, T, T) matrix, (n, R, k)."""
 
 
 @dataclass(frozen=True)
@@ -125,31 +129,66 @@ def jacobians_and_curvatures(
 
 
 def from_the_top(
-    model: MLP, passed: Forward, rows: Array | None = None, contractions: Any = primitives, second_order: bool = False
+    model: MLP,
+    passed: Forward,
+    rows: Array | None = None,
+    contractions: Any = primitives,
+    second_order: bool = False,
+    root: Root | None = None,
 ) -> Iterator[tuple[Array, Array | None]]:
     r"""Yield :math:`B_{l+1}D_l` and, if asked for, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where zero; the last layer first.
 
-    Whoever needs one layer at a time need not keep them: their memory is then used again while it is in the cache.
+    With `root`, their products with the rows of a root. Whoever needs one layer at a time need not keep them: their memory is
+    then used again while it is in the cache.
     """
+    top = _top(passed, rows)
+    G = top if root is None else root(top)
+    yield G, None
+    for layer in range(model.n_layers - 2, -1, -1):
+        scales = [passed.slopes[layer]]
+        curved = second_order and not model.activations[layer].piecewise_linear
+        if curved:
+            scales.append(passed.bends[layer])
+        if layer == model.n_layers - 2 and top.strides[0] == 0:
+            product = _shared_product(model, top, root)
+            scaled = [product * scale[:, None, :] for scale in scales]
+        else:
+            scaled = contractions.scaled_products(G, model.kernels[layer + 1], scales)
+        G = scaled.pop(0)
+        yield G, scaled.pop() if curved else None
+
+
+def squares_from_the_top(
+    model: MLP, passed: Forward, root: Root, rows: Array | None = None, contractions: Any = primitives
+) -> Iterator[Array]:
+    r"""Yield :math:`\sum_r(\rho_r^\top G_l)^2`, (n, n_{l+1}), the last layer first, for the rows :math:`\rho_r` of a root."""
+    top = _top(passed, rows)
+    G = root(top)
+    yield primitives.sum_of_squares(G)
+    for layer in range(model.n_layers - 2, -1, -1):
+        slope = passed.slopes[layer]
+        if layer == model.n_layers - 2 and top.strides[0] == 0:
+            G = _shared_product(model, top, root) * slope[:, None, :]
+            yield primitives.sum_of_squares(G)
+        else:
+            G, squares = contractions.squared_products(G, model.kernels[layer + 1], slope, layer > 0)
+            yield squares
+
+
+def _top(passed: Forward, rows: Array | None) -> Array:
+    """Return the rows at the outputs, (n, R, T), stored once for all inputs where they are the same."""
     n, n_outputs = passed.natural.shape
     top = identity(n_outputs, passed.natural) if rows is None else like(rows, passed.natural)
     if passed.link_slope is not None:
         top = top * passed.link_slope[:, None, :]
-    G = np.broadcast_to(top, (n, *top.shape[-2:]))
-    yield G, None
-    for layer in range(model.n_layers - 2, -1, -1):
-        kernel, scales = model.kernels[layer + 1], [passed.slopes[layer]]
-        curved = second_order and not model.activations[layer].piecewise_linear
-        if curved:
-            scales.append(passed.bends[layer])
-        if G.strides[0] == 0:
-            # The rows at the top are stored once for all inputs, and so is their product with the kernel.
-            shared = G[0] @ kernel
-            scaled = [shared * scale[:, None, :] for scale in scales]
-        else:
-            scaled = contractions.scaled_products(G, kernel, scales)
-        G = scaled.pop(0)
-        yield G, scaled.pop() if curved else None
+    return np.broadcast_to(top, (n, *top.shape[-2:]))
+
+
+def _shared_product(model: MLP, top: Array, root: Root | None) -> Array:
+    """Return the rows at the last hidden layer: where those at the top are stored once, so is their product with the kernel."""
+    shared = top[0] @ model.kernels[-1]
+    product = np.broadcast_to(shared, (len(top), *shared.shape))
+    return product if root is None else root(product)
 
 
 def differences(n_outputs: int, dtype: np.dtype[np.floating]) -> Array:
@@ -169,26 +208,33 @@ def pull_back(model: MLP, G: Array, layer: int) -> Array:
     return primitives.row_products(G, kernel)
 
 
-def curvatures(
-    model: MLP, passed: Forward, G: list[Array], r: Array | None = None, contractions: Any = primitives
-) -> list[Array | None]:
+def curvatures(model: MLP, passed: Forward, G: list[Array], contractions: Any = primitives) -> list[Array | None]:
     r"""Return :math:`S_l[a,o]=\sum_{k\ge l}\sum_r B_{k+1}[a,r]\sigma''(a_{k+1,r})A_{k,l}[r,o]^2`, (n, T, n_{l+1}).
 
-    With one T-vector `r` per input, return :math:`r\cdot S_l`, (n, 1, n_{l+1}), at the cost of a single output. `None` stands
-    for a layer where the theory says zero: the last (canonical) layer and every layer that only piecewise linear activations
-    follow. One chain :math:`A_{k,l}=\partial a_{k+1}/\partial a_{l+1}=J_{k,l}D_l` per input serves all outputs, and
+    `None` stands for a layer where the theory says zero: the last (canonical) layer and every layer that only piecewise linear
+    activations follow. One chain :math:`A_{k,l}=\partial a_{k+1}/\partial a_{l+1}=J_{k,l}D_l` per input serves all outputs, and
     :math:`J_{l+1,l}=W_{l+1}^-` is the same for all inputs. A link g adds :math:`g''(z_a)(\partial z_a/\partial a_{l+1,o})^2` in
     every layer. `contractions` holds `squared_chain` (see `engines`).
     """
-    rows = G if r is None else [contracted(r, G_l) for G_l in G]
-    n_hidden = model.n_layers - 1
-    if r is not None and n_hidden > _FEW_LAYERS:
-        return _with_link(passed, G, _recursive_curvatures(model, passed, rows), r)
-    bent: list[Array | None] = [
-        None if model.activations[k].piecewise_linear else pull_back(model, rows[k + 1], k + 1) * passed.bends[k][:, None, :]
-        for k in range(n_hidden)
+    return _with_link(passed, G, _chained_curvatures(model, passed, _bent(model, passed, G), contractions))
+
+
+def curvature_along(model: MLP, passed: Forward, r: Array, contractions: Any = primitives) -> list[Array | None]:
+    r"""Return :math:`r\cdot S_l` for one T-vector r per input, (n, 1, n_{l+1}), at the cost of a single output."""
+    rows = [back[:, None, :] for back in gradients(model, passed, r)]
+    if model.n_layers - 1 > _FEW_LAYERS:
+        S = _recursive_curvatures(model, passed, rows)
+    else:
+        S = _chained_curvatures(model, passed, _bent(model, passed, rows), contractions)
+    return S if passed.link_slope is None else _with_link(passed, jacobians(model, passed, contractions=contractions), S, r)
+
+
+def _bent(model: MLP, passed: Forward, G: list[Array]) -> list[Array | None]:
+    r"""Return :math:`B_{l+1}\circ\sigma''(a_{l+1})` of the hidden layers, None where zero."""
+    return [
+        None if model.activations[k].piecewise_linear else pull_back(model, G[k + 1], k + 1) * passed.bends[k][:, None, :]
+        for k in range(model.n_layers - 1)
     ]
-    return _with_link(passed, G, _chained_curvatures(model, passed, bent, contractions), r)
 
 
 def _with_link(passed: Forward, G: list[Array], S: list[Array | None], r: Array | None = None) -> list[Array | None]:

@@ -87,11 +87,10 @@ class BatchInformation:
 
         def block(x: Array, first: int) -> tuple[list[Any], list[Array]]:
             passed, law = call.pass_through(x, first, 1 + second_order)
-            G = call.jacobians(passed)
             if second_order:
-                S = derivatives.curvatures(call.model, passed, G, self._draw(law, first).mean)
-                return by_part(fisher.hessian_factors(law, G, S), passed.inputs)
-            return by_part(fisher.unit_factors(self._middle(law, first, len(x)), G), passed.inputs)
+                S = derivatives.curvature_along(call.model, passed, self._draw(law, first).mean, law.contractions)
+                return by_part(fisher.hessian_factors(call.root_unit_factors(passed, law), S), passed.inputs)
+            return by_part(call.root_unit_factors(passed, self._middle(law, first, len(x))), passed.inputs)
 
         def by_part(factors: list[Array], inputs: list[Array]) -> tuple[list[Any], list[Array]]:
             parts = self._own.parts(inputs)
@@ -161,7 +160,7 @@ class BatchInformation:
 
     def _rows_and_inputs(self, x: Array, first: int) -> tuple[list[list[Array]], list[Array]]:
         passed, law = self._call.pass_through(x, first)
-        return [fisher.root_rows(self._call.model, passed, self._middle(law, first, len(x)))], passed.inputs
+        return [self._call.root_rows(passed, self._middle(law, first, len(x)))], passed.inputs
 
     def _rows_by_part(self, x: Array, first: int) -> tuple[list[list[Array]], list[Array]]:
         (rows,), inputs = self._rows_and_inputs(x, first)

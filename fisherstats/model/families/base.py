@@ -30,6 +30,10 @@ class SecondMoment(Protocol):
         """Return rho_r . u, shape (n, R, k); sum_r rows(u)_r rows(v)_r = u' A v."""
         ...
 
+    def compact_rows(self, u: np.ndarray) -> np.ndarray:
+        """Return the same for a root of as few rows as the family offers."""
+        ...
+
 
 @dataclass(frozen=True)
 class MatrixRoot:
@@ -45,14 +49,16 @@ class MatrixRoot:
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return the sums of squared rows, shape (n, k): never negative."""
-        rows = self.rows(u)
-        squares: np.ndarray = np.einsum("nrk,nrk->nk", rows, rows)
-        return squares
+        return primitives.sum_of_squares(self.rows(u))
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return root @ u, shape (n, R, k); rows that sum to zero serve directions given as differences (T - 1 rows) as well."""
         rows: np.ndarray = np.matmul(self.root[:, :, : u.shape[1]], u)
         return rows
+
+    def compact_rows(self, u: np.ndarray) -> np.ndarray:
+        """Return `rows`."""
+        return self.rows(u)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,11 @@ class Law(ABC):
 
     @abstractmethod
     def rows(self, u: np.ndarray) -> np.ndarray:
-        """Return the rows of a root of I times u, shape (n, R, k): sum_r rows(u)_r rows(v)_r = u' I v."""
+        """Return the rows of a root of I times u, shape (n, R, k): sum_r rows(u)_r rows(v)_r = u' I v; probes are along these."""
+
+    def compact_rows(self, u: np.ndarray) -> np.ndarray:
+        """Return the same for a root of as few rows as the family offers."""
+        return self.rows(u)
 
     @abstractmethod
     def fourth_moment(self, u: np.ndarray) -> np.ndarray:

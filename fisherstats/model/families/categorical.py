@@ -56,11 +56,6 @@ class CategoricalLaw(Law):
         """Return q_k = (e_k - p).u for every class, shape (n, C, k)."""
         return primitives.centred(self.p, u)
 
-    def class_second_moment(self, weights: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Return sum_k w_k q_k^2 for any class weights w (n, C), shape (n, k)."""
-        moment: np.ndarray = self.contractions.class_second_moment(self.p, weights, u)
-        return moment
-
     def _kept(self, values: np.ndarray, axes: int = 1) -> np.ndarray:
         """Return the entries of (n, C, ...) that belong to outputs, over the given number of class axes."""
         return values[(slice(None), *(slice(-1),) * axes)] if self.minimal else values
@@ -81,14 +76,24 @@ class CategoricalLaw(Law):
         """Return I z, whose entries are p_k q_k, shape (n, T, k)."""
         return self._kept(self.p[:, :, None] * self.centred(z))
 
-    def diagonal(self, u: np.ndarray) -> np.ndarray:
-        """Return Var(u.t) = sum_k p_k q_k^2, shape (n, k)."""
-        return self.class_second_moment(self.p, u)
-
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return sqrt(p_k) q_k, shape (n, C, k)."""
         rows: np.ndarray = np.sqrt(self.p)[:, :, None] * self.centred(u)
         return rows
+
+    def compact_rows(self, u: np.ndarray) -> np.ndarray:
+        """Return, for all classes but the last, multiples of u_k less its mean over the classes after k, shape (n, C - 1, k)."""
+        rows: np.ndarray = self.contractions.class_rows(self.p, u, self._no_shift)
+        return rows
+
+    def diagonal(self, u: np.ndarray) -> np.ndarray:
+        """Return Var(u.t) = sum_k p_k q_k^2, shape (n, k)."""
+        squares: np.ndarray = self.contractions.class_squares(self.p, u, self._no_shift)
+        return squares
+
+    @property
+    def _no_shift(self) -> np.ndarray:
+        return self.p[:0]
 
     def fourth_moment(self, u: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^4] = sum_k p_k q_k^4, shape (n, k)."""
@@ -222,20 +227,32 @@ class WeightedClasses:
     law : CategoricalLaw
         The law whose mean is the centre.
     weights : numpy.ndarray
-        Non-negative weights (n, C), such as relative frequencies.
+        Weights (n, C), none negative and not all zero, such as relative frequencies.
     """
 
     law: CategoricalLaw
     weights: np.ndarray
 
+    @cached_property
+    def shift(self) -> np.ndarray:
+        """Mean under the weights less that of the law, times the root of the sum of weights, (n, C)."""
+        total = self.weights.sum(axis=1, keepdims=True)
+        shift: np.ndarray = np.sqrt(total) * (self.weights / total - self.law.p)
+        return shift
+
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return sum_k w_k q_k^2, shape (n, k)."""
-        return self.law.class_second_moment(self.weights, u)
+        squares: np.ndarray = self.law.contractions.class_squares(self.weights, u, self.shift)
+        return squares
 
     def rows(self, u: np.ndarray) -> np.ndarray:
-        """Return sqrt(w_k) q_k, shape (n, C, k)."""
-        rows: np.ndarray = np.sqrt(self.weights)[:, :, None] * self.law.centred(u)
+        """Return rows of the covariance under the weights, and one for their mean about that of the law, (n, C, k)."""
+        rows: np.ndarray = self.law.contractions.class_rows(self.weights, u, self.shift)
         return rows
+
+    def compact_rows(self, u: np.ndarray) -> np.ndarray:
+        """Return `rows`."""
+        return self.rows(u)
 
 
 @dataclass(frozen=True)

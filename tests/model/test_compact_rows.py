@@ -1,0 +1,78 @@
+"""The short root of the softmax information and of its estimates, against exact fractions."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from fisherstats.engines import numba_kernels, primitives
+from fisherstats.model.families.categorical import CategoricalLaw, WeightedClasses
+
+LOGITS = {
+    "even": [0.0, 0.0, 0.0, 0.0],
+    "last class certain": [-300.0, -100.0, -30.0, 0.0],
+    "first class certain": [0.0, -30.0, -100.0, -300.0],
+    "middle class certain": [-40.0, 0.0, -35.0, -200.0],
+    "two classes of five": [-50.0, 0.0, -1.0, -60.0, -700.0],
+    "one class cannot be": [0.0, -800.0, -1.0],
+}
+WEIGHTS = {"of the law": None, "one class drawn": 1, "all drawn": 7}
+
+
+@pytest.fixture(params=[primitives, numba_kernels], ids=["primitives", "kernels"])
+def contractions(request):
+    return request.param
+
+
+def exact_square(weights, p, u):
+    """Return sum_k w_k ((e_k - p).u)^2 of one input and column in exact arithmetic."""
+    weights, p, u = ([Fraction(float(one)) for one in values] for values in (weights, p, u))
+    mean = sum((p_k * u_k for p_k, u_k in zip(p, u, strict=True)), Fraction(0)) / sum(p)
+    return float(sum(w_k * (u_k - mean) ** 2 for w_k, u_k in zip(weights, u, strict=True)))
+
+
+def moment(law, kind):
+    """Return the second moment under the law, or under weights as the draws give them."""
+    if kind is None:
+        return law, law.p
+    counts = np.zeros_like(law.p)
+    if kind == 1:
+        counts[np.arange(len(counts)), law.p.argmax(axis=1)] = 5
+    else:
+        counts += np.arange(1, counts.shape[1] + 1)
+    weights = counts / counts.sum(axis=1, keepdims=True)
+    return WeightedClasses(law, weights), weights
+
+
+@pytest.mark.parametrize("kind", WEIGHTS.values(), ids=WEIGHTS)
+@pytest.mark.parametrize("logits", LOGITS.values(), ids=LOGITS)
+def test_squares_and_rows_keep_their_relative_accuracy(contractions, logits, kind):
+    law = CategoricalLaw(np.array([logits]), minimal=False)
+    law.contractions = contractions
+    second, weights = moment(law, kind)
+    # What happens to the most probable class is only ever seen as differences from it.
+    u = np.random.default_rng(0).integers(-9, 10, size=(1, len(logits), 6)).astype(float)
+    wanted = np.array([exact_square(weights[0], law.p[0], u[0, :, column]) for column in range(6)])
+    rows = second.compact_rows(u)
+    assert rows.shape[1] == len(logits) - (kind is None)
+    for found in (second.diagonal(u)[0], np.square(rows).sum(axis=1)[0]):
+        np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-300)
+
+
+@pytest.mark.parametrize("kind", WEIGHTS.values(), ids=WEIGHTS)
+def test_products_of_rows_are_covariances(contractions, kind):
+    rng = np.random.default_rng(1)
+    law = CategoricalLaw(rng.normal(size=(5, 4)), minimal=False)
+    law.contractions = contractions
+    second, weights = moment(law, kind)
+    u = rng.normal(size=(5, 4, 3))
+    centred = u - np.einsum("nk,nkc->nc", law.p, u)[:, None]
+    rows = second.compact_rows(u)
+    wanted = np.einsum("nk,nkc,nkd->ncd", weights, centred, centred)
+    np.testing.assert_allclose(np.matmul(rows.swapaxes(1, 2), rows), wanted, rtol=0, atol=1e-14)
+    # The rows of directions that all inputs share are the same as those of one copy for each.
+    shared = np.broadcast_to(u[:1], u.shape)
+    np.testing.assert_array_equal(second.compact_rows(shared), second.compact_rows(shared.copy()))
+    np.testing.assert_allclose(second.compact_rows(u[:, :-1] - u[:, -1:]), rows, rtol=0, atol=1e-14)
