@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 
 import fisherstats as fs
+from fisherstats import training
 
 
 def loss(weights, model, x, y):
@@ -51,6 +52,31 @@ def descend(weights, batches, x, y, update, penalty=0.0):
             gradient[:, :-1] += penalty * weight[:, :-1]
             weight -= update(gradient, memory, step)
     return np.array(losses), weights
+
+
+def into_pytorch(linear, weights):
+    """Copy weight matrices, biases last, into the linear layers of a network of PyTorch."""
+    import torch
+
+    with torch.no_grad():
+        for layer, weight in zip(linear, weights, strict=True):
+            layer.weight.copy_(torch.tensor(weight[:, :-1]))
+            layer.bias.copy_(torch.tensor(weight[:, -1]))
+
+
+def pytorch_losses(network, optimizer, x, y, epochs, batch_size, rng):
+    """Train a network of PyTorch on the batches of `fit`; return the mean loss of each epoch, every batch before its step."""
+    import torch
+
+    losses = np.zeros(epochs)
+    for epoch in range(epochs):
+        for rows in training.batches(len(x), batch_size, rng=rng, epoch=epoch + 1):
+            optimizer.zero_grad()
+            found = torch.nn.functional.cross_entropy(network(torch.tensor(x[rows])), torch.tensor(y[rows]))
+            found.backward()
+            optimizer.step()
+            losses[epoch] += found.item() * len(rows) / len(x)
+    return losses
 
 
 def sgd(rate, momentum=0.0, nesterov=False):

@@ -167,10 +167,8 @@ def test_loss_curves_and_evaluation_are_those_of_pytorch(name):
     normal = [torch.nn.BatchNorm1d(width) for width in model.widths[1:-1]]
     hidden = [(one, two, torch.nn.ReLU()) for one, two in zip(linear, normal, strict=False)]
     network_there = torch.nn.Sequential(*itertools.chain(*hidden), linear[-1]).double()
+    peers.into_pytorch(linear, model.weights)
     with torch.no_grad():
-        for one, weight in zip(linear, model.weights, strict=True):
-            one.weight.copy_(torch.tensor(weight[:, :-1]))
-            one.bias.copy_(torch.tensor(weight[:, -1]))
         for one, weight in zip(normal, model.weights, strict=False):
             one.bias.copy_(torch.tensor(weight[:, -1]))
     ours, theirs = {
@@ -181,19 +179,10 @@ def test_loss_curves_and_evaluation_are_those_of_pytorch(name):
     decayed, others = [one.weight for one in linear], [one.bias for one in linear]
     others += [p for one in normal for p in one.parameters()]
     optimizer = theirs([{"params": decayed, "weight_decay": 1e-3}, {"params": others}])
-    n_epochs, expected = 60, []
-    for epoch in range(1, n_epochs + 1):
-        for rows in training.batches(45, 13, rng=3, epoch=epoch):
-            optimizer.zero_grad()
-            found = torch.nn.functional.cross_entropy(network_there(torch.tensor(X[rows])), torch.tensor(Y[rows]))
-            found.backward()
-            optimizer.step()
-            expected.append(found.item() * len(rows) / 45)
-    assert len(expected) >= 200
-    settings = {"epochs": n_epochs, "batch_size": 13, "rng": 3, "penalty": training.Frobenius(1e-3)}
-    fitted = training.fit(model, X, Y, optimizer=ours, normalization=SETTINGS, **settings)
-    tolerance = 1e-6 if name == "adam" else 1e-8
-    np.testing.assert_allclose(fitted.history.loss, np.reshape(expected, (-1, 4)).sum(axis=1), rtol=0, atol=tolerance)
+    settings = {"epochs": 60, "batch_size": 13, "rng": 3}
+    expected = peers.pytorch_losses(network_there, optimizer, X, Y, **settings)
+    fitted = training.fit(model, X, Y, optimizer=ours, normalization=SETTINGS, penalty=training.Frobenius(1e-3), **settings)
+    np.testing.assert_allclose(fitted.history.loss, expected, rtol=0, atol=1e-6 if name == "adam" else 1e-8)
     network_there.eval()
     evaluated = network_there(torch.tensor(X)).detach().numpy()
     np.testing.assert_allclose(fitted.model.natural_parameters(X), evaluated, rtol=1e-5 if name == "adam" else 1e-8, atol=1e-7)

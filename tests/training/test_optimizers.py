@@ -47,11 +47,7 @@ def test_loss_curves_are_those_of_pytorch(name):
     network = torch.nn.Sequential(
         torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)
     ).double()
-    linear = [layer for layer in network if hasattr(layer, "weight")]
-    with torch.no_grad():
-        for layer, weight in zip(linear, MODEL.weights, strict=True):
-            layer.weight.copy_(torch.tensor(weight[:, :-1]))
-            layer.bias.copy_(torch.tensor(weight[:, -1]))
+    peers.into_pytorch([layer for layer in network if hasattr(layer, "weight")], MODEL.weights)
     parameters = network.parameters()
     optimizer = {
         "sgd": lambda: torch.optim.SGD(parameters, lr=0.3, weight_decay=1e-3),
@@ -60,18 +56,9 @@ def test_loss_curves_are_those_of_pytorch(name):
         "adam": lambda: torch.optim.Adam(parameters, lr=0.01, weight_decay=1e-3),
         "adam, other decays": lambda: torch.optim.Adam(parameters, lr=0.02, betas=(0.5, 0.9), eps=1e-4, weight_decay=1e-3),
     }[name]()
-    n_epochs, expected = 70, []
-    for epoch in range(1, n_epochs + 1):
-        for rows in training.batches(40, 15, rng=3, epoch=epoch):
-            optimizer.zero_grad()
-            found = torch.nn.functional.cross_entropy(network(torch.tensor(X[rows])), torch.tensor(Y[rows]))
-            found.backward()
-            optimizer.step()
-            expected.append(found.item() * len(rows) / 40)
-    assert len(expected) >= 200
-    losses, _ = curve(CASES[name][0], n_epochs, 15, penalty=training.Frobenius(1e-3, biases=True))
-    tolerance = 1e-6 if "adam" in name else 1e-8
-    np.testing.assert_allclose(losses, np.reshape(expected, (-1, 3)).sum(axis=1), rtol=0, atol=tolerance)
+    expected = peers.pytorch_losses(network, optimizer, X, Y, epochs=70, batch_size=15, rng=3)
+    losses, _ = curve(CASES[name][0], 70, 15, penalty=training.Frobenius(1e-3, biases=True))
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-6 if "adam" in name else 1e-8)
 
 
 def test_one_optimizer_serves_several_fits():
