@@ -11,32 +11,39 @@ import contextvars
 import functools
 import importlib
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import linalg, special
 
 __all__ = [
     "all_held",
     "as_array",
+    "checked_together",
     "common_dtype",
     "device_numbers",
     "double",
+    "floats",
     "gpu_array",
     "gpu_status",
     "holds",
     "identity",
     "like",
     "noted_checks",
+    "number",
+    "numbers_and_checks",
     "on_device",
     "on_host",
     "read_only",
+    "solve_triangular",
+    "vector",
     "zeta",
 ]
 
 Array = NDArray[np.floating]
+Result = TypeVar("Result")
 
 
 def common_dtype(*arrays: Any) -> np.dtype[np.floating]:
@@ -45,7 +52,9 @@ def common_dtype(*arrays: Any) -> np.dtype[np.floating]:
 
 
 def read_only(array: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return a C-ordered copy of `array` that cannot be written to."""
+    """Return a C-ordered copy of `array` that cannot be written to; on a device every array can."""
+    if on_device(array):
+        return array.copy()
     copy = np.array(array, order="C", copy=True)
     copy.flags.writeable = False
     # A view of a read-only array cannot be made writeable again, the array itself could.
@@ -80,6 +89,31 @@ def double(array: Any) -> Any:
 def identity(size: int, other: Any) -> Any:
     """Return the identity matrix where `other` lives, in its precision."""
     return like(np.eye(size, dtype=other.dtype), other)
+
+
+def number(value: Any) -> Any:
+    """Return an array of one number as a float; one of a device stays there, as a float would be waited for."""
+    return value if on_device(value) else float(value)
+
+
+def vector(numbers: Sequence[Any], other: Any) -> Any:
+    """Return numbers, each a float or an array of one number, side by side in float64 where `other` lives."""
+    if isinstance(other, np.ndarray):
+        return np.array(numbers, dtype=np.float64)
+    apart = [double(one) if on_device(one) else np.full_like(other, one, dtype=np.float64, shape=()) for one in numbers]
+    return np.stack(apart)
+
+
+def floats(numbers: Sequence[Any]) -> list[float]:
+    """Return numbers as floats; those of a device are waited for together."""
+    there = next((one for one in numbers if on_device(one)), None)
+    return list(numbers) if there is None else on_host(vector(numbers, there)).tolist()
+
+
+def solve_triangular(root: Any, b: Any, transposed: bool = False) -> Any:
+    """Solve with a lower triangular matrix, or with its transpose; scipy's function does not look at numpy's protocols."""
+    library = importlib.import_module("cupyx.scipy.linalg") if on_device(root) else linalg
+    return library.solve_triangular(root, b, trans="T" if transposed else "N", lower=True, check_finite=False)
 
 
 def zeta(order: int, x: Any) -> Any:
@@ -123,6 +157,21 @@ def noted_checks() -> Iterator[list[Any]]:
 def all_held(noted: Sequence[Any]) -> bool:
     """Return whether all noted conditions held; waits for the device once."""
     return not noted or bool(on_host(np.stack(noted)).all())
+
+
+def numbers_and_checks(numbers: Any, noted: Sequence[Any]) -> tuple[list[float], bool]:
+    """Return a vector of numbers, and whether all noted conditions held; waits for the device once."""
+    if noted:
+        numbers = np.concatenate([numbers, double(np.stack(noted).all()).reshape(1)])
+    found = on_host(numbers).tolist()
+    return (found[:-1], bool(found[-1])) if noted else (found, True)
+
+
+def checked_together(function: Callable[[], Result]) -> Result:
+    """Return what a function gives; its checks on a device are waited for together, and one by one only if one has failed."""
+    with noted_checks() as noted:
+        result = function()
+    return result if all_held(noted) else function()
 
 
 @functools.cache

@@ -162,7 +162,7 @@ class Call:
     def _dense(self, block: BlockFunction, total: streaming.Reduction) -> None:
         rows = self.block_rows(_ROOT_ROWS)
         if self.rows.device is not None:
-            rows = min(rows, self._device_rows(pairs.DEVICE_PAIRS))
+            rows = min(rows, self.device_rows(pairs.DEVICE_PAIRS))
         self._reduce(block, total, rows, max(1, _DENSE_GROUP // rows))
 
     def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> list[Array]:
@@ -219,10 +219,10 @@ class Call:
         if second_order and self.model.n_layers > 2:
             numbers = max(numbers, widest**2)
         if self.rows.device is not None:
-            return self._device_rows(numbers)
+            return self.device_rows(numbers)
         return streaming.block_rows(numbers, preferred)
 
-    def _device_rows(self, numbers: int) -> int:
+    def device_rows(self, numbers: int) -> int:
         """Return the rows per block on a device: the most that leave its memory to what is made of them."""
         return streaming.block_rows(numbers, _DEVICE_ROWS, device_numbers(self.rows.device) // _DEVICE_SHARE)
 
@@ -238,7 +238,7 @@ class Call:
         """Return what goes with all inputs; in a call in pieces it was checked when the call was made."""
         if self.rows.checked is not None and self.rows.checked is given:
             return self.rows.checked
-        return check(labels.unlabelled_response(given, self.input_labels), self.n_inputs)
+        return check(on_host(labels.unlabelled_response(given, self.input_labels)), self.n_inputs)
 
     def input_coordinate(self) -> dict[str, Any]:
         """Return the coordinate of the inputs: the user's labels where x carries them."""

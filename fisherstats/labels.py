@@ -230,4 +230,5 @@ def unlabelled_response(y: Any, input_labels: NDArray[Any] | None = None) -> Any
     inputs.labelled_response(y.dims)
     if input_labels is not None and "input" in y.indexes:
         inputs.same_inputs(y.indexes["input"].to_numpy(), input_labels)
-    return y.transpose("input", ...).to_numpy()
+    y = y.transpose("input", ...)
+    return y.variable._data if on_device(y.variable._data) else y.to_numpy()

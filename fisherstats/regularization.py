@@ -23,7 +23,7 @@ from fisherstats.progress import progress_bar
 from fisherstats.schema import ESTIMATORS
 from fisherstats.training import BatchNormalization, Optimizer, Penalty, fit
 from fisherstats.training.fitting import started
-from fisherstats.training.likelihood import Labelled, measures_accuracy
+from fisherstats.training.likelihood import Labelled, labelled_beside, measures_accuracy
 
 __all__ = ["layer_errors", "regularization_path"]
 
@@ -268,11 +268,11 @@ def regularization_path(
     clients.no_warm_start(client, warm_start)
     seed = arguments.seed_sequence(rng)
     data = [(x, y)]
-    _labelled(call, x, y)
+    labelled_beside(call, model, x, y)
     if validation is not None:
         data.append(training.validation_pair(validation))
         with training.within("validation"):
-            _labelled(call, *data[1])
+            labelled_beside(call, model, *data[1])
     training.optimizer_object(optimizer, Optimizer)
     epochs, batch_size = (
         arguments.positive_integer(name, value) for name, value in (("epochs", epochs), ("batch_size", batch_size))
@@ -318,25 +318,18 @@ class _Training:
 
 def _strength(shared: _Training, penalty: Penalty | Sequence[Penalty], num_threads: int | None) -> dict[str, Array]:
     """Train with one penalty; return the numbers of the network."""
-    trained = fit(shared.model, *shared.data[0], penalty=penalty, num_threads=num_threads, **shared.settings).model
-    x = shared.data[0][0]
+    (x, y), engine = shared.data[0], shared.engine
+    trained = fit(shared.model, x, y, penalty=penalty, engine=engine, num_threads=num_threads, **shared.settings).model
     with contextlib.nullcontext() if shared.x_eval is None else training.within("x_eval"):
         x_eval = x if shared.x_eval is None else shared.x_eval
-        where = calls.prepare(trained, x_eval, engine=shared.engine, num_threads=num_threads)
+        where = calls.prepare(trained, x_eval, engine=engine, num_threads=num_threads)
         found = _errors(trained, x_eval, where, shared.n_draws, shared.target, shared.on_kink)
-    call = calls.prepare(shared.model, x, num_threads=num_threads)
-    labelled = [_labelled(call, *pair) for pair in shared.data]
+    call = calls.prepare(shared.model, x, engine=engine, num_threads=num_threads)
+    data = [labelled_beside(call, shared.model, *pair) for pair in shared.data]
     if shared.warm_start:
         shared.model = trained
-    fitted = _norms(trained) | _fits(trained.as_dtype(call.rows.dtype), labelled)
+    fitted = _norms(trained) | _fits(trained.as_dtype(call.rows.dtype), data)
     return found | {key: values.astype(call.rows.dtype) for key, values in fitted.items()}
-
-
-def _labelled(call: Call, x: Any, y: Any) -> Labelled:
-    """Return labelled inputs, checked, in the precision of the training."""
-    here = calls.prepare(call.model, x)
-    given = here.data_labels(y)
-    return Labelled(here.rows.source, given, call.rows.dtype, call.num_threads)
 
 
 def _norms(model: MLP) -> dict[str, Array]:

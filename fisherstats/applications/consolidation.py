@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels
-from fisherstats.arrays import like
+from fisherstats.arrays import like, number
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, inputs, networks
 from fisherstats.closed_form import uses
@@ -166,7 +166,7 @@ class Consolidation(Penalty):
     def start(self, model: MLP) -> Restraint:
         """Return what it does in one fit."""
         checks.same_network("model", model.widths, self.anchor.widths)
-        return _Held(self)
+        return _Held(self, model)
 
     def value(self, model: MLP) -> float:
         """Return the penalty at the weights of a network.
@@ -181,7 +181,7 @@ class Consolidation(Penalty):
         float
             The penalty.
         """
-        return self.start(model).penalise(model.weights, [np.zeros(w.shape) for w in model.weights])
+        return float(self.start(model).penalise(model.weights, [np.zeros(w.shape) for w in model.weights]))
 
     def gradient(self, model: MLP) -> Array:
         """Return the gradient of the penalty at the weights of a network.
@@ -227,18 +227,21 @@ class Consolidation(Penalty):
 
 
 class _Held(Restraint):
-    def __init__(self, penalty: Consolidation) -> None:
+    def __init__(self, penalty: Consolidation, model: MLP) -> None:
         shapes = [matrix.shape for matrix in penalty.anchor.weights]
-        self.anchor = penalty.anchor.weights
-        self.factors = [penalty.strength * part for part in _per_layer(np.asarray(penalty.importance), shapes)]
+        factors = [penalty.strength * part for part in _per_layer(np.asarray(penalty.importance), shapes)]
+        self.anchor, self.factors = (
+            [like(one, beside) for one, beside in zip(arrays, model.weights, strict=True)]
+            for arrays in (penalty.anchor.weights, factors)
+        )
 
-    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> float:
-        value = 0.0
+    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> Any:
+        value: Any = 0.0
         for factor, anchor, weight, gradient in zip(self.factors, self.anchor, weights, gradients, strict=True):
             moved = weight - anchor
             slope = factor * moved
-            value += 0.5 * float((slope * moved).sum(dtype=np.float64))
-            np.add(gradient, slope, out=gradient, casting="same_kind")
+            value += 0.5 * number((slope * moved).sum(dtype=np.float64))
+            np.add(gradient, slope, out=gradient)
         return value
 
 

@@ -122,7 +122,7 @@ def cumulant_order(order: Any) -> int:
 
 def label_array(y: Any, n: int, n_outputs: int) -> np.ndarray:
     """Return labels as a float64 array (n, n_outputs); a vector of n labels is accepted for one output."""
-    array = real_array("y", y)
+    array = y if on_device(y) else real_array("y", y)
     if n_outputs == 1 and array.shape == (n,):
         array = array[:, None]
     if array.shape != (n, n_outputs):
@@ -133,9 +133,10 @@ def label_array(y: Any, n: int, n_outputs: int) -> np.ndarray:
 
 def labels_in_support(y: np.ndarray, largest: float, family: str) -> np.ndarray:
     """Return labels `y` if all are whole numbers from 0 to `largest`, else name the first that is not."""
-    outside = (y != np.floor(y)) | (y < 0) | (y > largest)
-    if outside.any():
-        index = tuple(int(i) for i in np.argwhere(outside)[0])
+    inside = (y == np.floor(y)) & (y >= 0) & (y <= largest)
+    if not holds(inside):
+        y, inside = on_host(y), on_host(inside)
+        index = tuple(int(i) for i in np.argwhere(~inside)[0])
         support = "whole numbers of at least 0" if math.isinf(largest) else f"whole numbers from 0 to {int(largest)}"
         raise ValueError(f"`y` must hold {support} for the {family} family, got {y[index]} at index {index}.")
     return y
@@ -143,13 +144,13 @@ def labels_in_support(y: np.ndarray, largest: float, family: str) -> np.ndarray:
 
 def class_labels(y: Any, n: int, classes: int) -> np.ndarray:
     """Return labels as (n,) class numbers from 0 to classes - 1."""
-    given = array_like("y", y)
+    given = y if on_device(y) else array_like("y", y)
     if given.dtype.kind in "OSUT":
         raise TypeError(
             f"`y` must hold class numbers, got dtype {given.dtype}; number the classes with "
             "`np.unique(y, return_inverse=True)[1]`, in the order of the network's outputs."
         )
-    array = real_array("y", given)
+    array = given if on_device(given) else real_array("y", given)
     if array.shape != (n,):
         hint = ""
         if array.ndim == 2:
@@ -233,8 +234,9 @@ def moment_range(h: np.ndarray, moment: np.ndarray, family: str, may_vanish: boo
 
 def labels_within(y: np.ndarray, support: str, family: str) -> np.ndarray:
     """Return labels `y` if all are "at least 0", "above 0" or "finite", as `support` says, else name the first that is not."""
-    inside = {"at least 0": y >= 0, "above 0": y > 0, "finite": np.isfinite(y)}[support]
-    if not inside.all():
+    inside = y >= 0 if support == "at least 0" else y > 0 if support == "above 0" else np.isfinite(y)
+    if not holds(inside):
+        y, inside = on_host(y), on_host(inside)
         index = tuple(int(i) for i in np.argwhere(~inside)[0])
         raise ValueError(f"`y` must be {support} for the {family} family, got {y[index]} at index {index}.")
     return y
@@ -266,7 +268,8 @@ def count_vectors(y: np.ndarray, n_trials: int) -> np.ndarray:
     """Return multinomial labels (n, C) if every row sums to `n_trials`."""
     labels_in_support(y, n_trials, "multinomial")
     sums = y.sum(axis=1)
-    if not (sums == n_trials).all():
+    if not holds(sums == n_trials):
+        sums = on_host(sums)
         row = int(np.argmax(sums != n_trials))
         raise ValueError(
             f"`y` must hold counts that sum to `n_trials` = {n_trials} in every row, got a sum of {sums[row]} in row {row}."
@@ -278,7 +281,8 @@ def proportions(y: np.ndarray) -> np.ndarray:
     """Return Dirichlet labels (n, C) if every row is positive and sums to 1 to within rounding."""
     labels_within(y, "above 0", "dirichlet")
     excess = np.abs(y.sum(axis=1) - 1)
-    if (excess > 1e-6).any():
+    if not holds(excess <= 1e-6):
+        y, excess = on_host(y), on_host(excess)
         row = int(np.argmax(excess))
         raise ValueError(f"`y` must hold proportions that sum to 1 in every row, got a sum of {y[row].sum()} in row {row}.")
     return y

@@ -187,7 +187,7 @@ class MLP:
 
     def layer_slices(self) -> list[slice]:
         """Return the slice of the parameter vector that each weight matrix occupies."""
-        ends = np.cumsum([matrix.size for matrix in self.weights]).tolist()
+        ends = itertools.accumulate(matrix.size for matrix in self.weights)
         return [slice(end - matrix.size, end) for end, matrix in zip(ends, self.weights, strict=True)]
 
     def as_dtype(self, dtype: np.dtype[np.floating]) -> MLP:

@@ -11,13 +11,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, streaming
+from fisherstats.arrays import holds, like, noted_checks, numbers_and_checks, on_device, vector
 from fisherstats.checks import arguments, training
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
-from fisherstats.progress import Bar, progress_bar
+from fisherstats.progress import progress_bar
 from fisherstats.training.batches import batches, stream
 from fisherstats.training.history import Callback, History
-from fisherstats.training.likelihood import Fit, Labelled, Workers, measures_accuracy
+from fisherstats.training.likelihood import Labelled, Workers, labelled, labelled_beside, measures_accuracy
 from fisherstats.training.network import Trainee, layer_views
 from fisherstats.training.normalization import BatchNormalization, NormalizedTrainee
 from fisherstats.training.optimizers import Batch, Optimizer
@@ -59,6 +60,7 @@ def fit(
     rng: int | np.random.SeedSequence | np.random.Generator,
     callbacks: Iterable[Callback] = (),
     validation: tuple[Any, Any] | None = None,
+    engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
 ) -> Fitted:
@@ -91,6 +93,9 @@ def fit(
         numbers and DataArrays, or None) is joined along ``epoch``. See `record`.
     validation : (x, y), optional
         Further inputs and labels to compute loss and accuracy on at the end of every epoch.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who computes: the GPU for "cupy", or for None and an `x` that is a cupy array. The others differ in the contractions of
+        natural gradients alone; None lets the package choose. What ran is in the provenance.
     num_threads : int, optional
         Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
     progress : bool, default False
@@ -130,9 +135,9 @@ def fit(
     >>> bool(fitted.history.loss[-1] < fitted.history.loss[0])
     True
     """
-    call = calls.prepare(model, x, num_threads=num_threads, progress=progress, host_only=True)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     training.in_memory(call.rows.source)
-    given = call.data_labels(y)
+    data = labelled(call, y, call.rows.dtype)
     training.optimizer_object(optimizer, Optimizer)
     penalties = training.penalties(penalty, Penalty)
     training.normalization_object(normalization, BatchNormalization)
@@ -140,18 +145,20 @@ def fit(
     size = arguments.positive_integer("batch_size", batch_size)
     seed = arguments.seed_sequence(rng)
     chosen = training.callbacks(callbacks)
-    data = Labelled(call.rows.source, given, call.rows.dtype, num_threads)
-    held_out = None if validation is None else _validation(call, *training.validation_pair(validation))
+    held_out: Labelled | None = None
+    if validation is not None:
+        pair = training.validation_pair(validation)
+        with training.within("validation"):
+            held_out = labelled_beside(call, model, *pair)
 
-    made = {key: value for key, value in call.provenance().items() if key != "engine"}
-    made |= {"optimizer": repr(optimizer), "penalties": [repr(one) for one in penalties], "batch_size": size}
+    made = call.provenance(optimizer=repr(optimizer), penalties=[repr(one) for one in penalties], batch_size=size)
     if normalization is not None:
         made["normalization"] = repr(normalization)
     history = History(made | {"rng": seed_record(seed)}, chosen)
     restraints = started(call.model, penalties, normalization, len(data), size)
     trainee = Trainee(call.model) if normalization is None else NormalizedTrainee(call.model, normalization)
     descent = _Descent(trainee, data, optimizer, restraints)
-    finished = call.model
+    finished = model.as_dtype(call.rows.dtype)
     try:
         steps = -(-len(data) // size)
         with Workers(num_threads) as workers, progress_bar(epochs * steps, progress, "step") as bar:
@@ -188,50 +195,36 @@ class _Descent:
         self.taken = 0
 
     def epoch(
-        self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, workers: Workers, bar: Bar
+        self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, workers: Workers, bar: Any
     ) -> dict[str, Any]:
         """Take the steps of an epoch and return its numbers."""
         rng = stream(seed, epoch, _OPTIMISING)
         sums = np.zeros(4)
         # One BLAS thread per block, the same for every number of cores; callbacks have the threads that they are used to.
         with streaming.one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for step, rows in enumerate(order, start=1):
+            for step, rows in enumerate(_beside(order, self.data.y), start=1):
                 loss, accuracy, penalised, length = self._step(epoch, step, rows, rng, workers)
                 sums += loss * len(rows), accuracy * len(rows), penalised, length
                 bar.update()
         for restraint in self.restraints:
             restraint.project(self.trainee.weights, exact=True)
-        if not np.isfinite(self.trainee.parameters).all():
+        if not holds(np.isfinite(self.trainee.parameters)):
             training.diverged(epoch, len(order), "a weight is no longer finite after it")
         numbers = {"training_loss": sums[0] / len(self.data), "training_penalty": sums[2] / len(order)}
         if measures_accuracy(self.trainee.family):
             numbers["training_accuracy"] = sums[1] / len(self.data)
         return numbers | {"training_gradient_norm": sums[3] / len(order)}
 
-    def _differentiate(self, rows: NDArray[np.int64], workers: Workers) -> tuple[MLP, Fit, Array]:
-        """Return the network that the minibatch sees, its fit, and the gradient by all parameters."""
-        if isinstance(self.trainee, NormalizedTrainee):
-            return self.trainee.differentiate(self.data, rows)
-        return self.trainee, *self.data.gradient(self.trainee, rows, workers)
-
     def _step(
         self, epoch: int, step: int, rows: NDArray[np.int64], rng: np.random.Generator, workers: Workers
     ) -> tuple[float, float, float, float]:
         """Take a step; return loss, accuracy, penalty and the norm of the gradient before it."""
         trainee = self.trainee
-        try:
-            network, there, gradient = self._differentiate(rows, workers)
-        except ValueError as error:  # the families refuse what they have no law for
-            training.diverged(epoch, step, f"{_LEFT_DOMAIN} ({error})")
-        if isinstance(trainee, NormalizedTrainee) and not trainee.is_finite():
-            training.diverged(epoch, step, "the variance of a unit over the minibatch is no longer finite")
-        penalised = 0.0
-        if self.restraints:
-            gradients = layer_views(trainee, gradient)
-            penalised = sum(restraint.penalise(trainee.weights, gradients) for restraint in self.restraints)
-        length = math.sqrt(gradient @ gradient)
-        if not math.isfinite(there.loss + penalised):
-            training.diverged(epoch, step, f"the loss is {there.loss + penalised}")
+        network, gradient, numbers = self._differentiate(epoch, step, rows, workers)
+        loss, accuracy, penalised, square = numbers
+        if not math.isfinite(loss + penalised):
+            training.diverged(epoch, step, f"the loss is {loss + penalised}")
+        length = math.sqrt(square)
         if not math.isfinite(length):
             training.diverged(epoch, step, f"the gradient has the norm {length}")
         change = self.steps.step(gradient, Batch(network, self.data, rows, self.taken, rng))
@@ -239,7 +232,50 @@ class _Descent:
         self.taken += 1
         for restraint in self.restraints:
             restraint.project(trainee.weights, exact=False)
-        return there.loss, there.accuracy, penalised, length
+        return loss, accuracy, penalised, length
+
+    def _differentiate(self, epoch: int, step: int, rows: NDArray[np.int64], workers: Workers) -> tuple[MLP, Array, list[float]]:
+        """Return the network that the minibatch sees, the gradient, and loss, accuracy, penalty and squared norm of the gradient.
+
+        A device is waited for once, for these numbers and all checks that were made on the way.
+        """
+        if self.data.device is None:
+            return self._measured(epoch, step, rows, workers)
+        with noted_checks() as noted:
+            network, gradient, numbers = self._measured(epoch, step, rows, workers)
+        found, held = numbers_and_checks(vector(numbers, gradient), noted)
+        if not held:
+            # Done again, every check is waited for, and the one that fails says why.
+            self._measured(epoch, step, rows, workers)
+        return network, gradient, found
+
+    def _measured(self, epoch: int, step: int, rows: NDArray[np.int64], workers: Workers) -> tuple[MLP, Array, list[Any]]:
+        """Return the same, with the numbers where they are computed."""
+        trainee = self.trainee
+        network: MLP = trainee
+        try:
+            if isinstance(trainee, NormalizedTrainee):
+                network, there, gradient = trainee.differentiate(self.data, rows)
+            else:
+                there, gradient = self.data.gradient(trainee, rows, workers)
+        except ValueError as error:  # the families refuse what they have no law for
+            training.diverged(epoch, step, f"{_LEFT_DOMAIN} ({error})")
+        if isinstance(trainee, NormalizedTrainee) and not trainee.is_finite():
+            training.diverged(epoch, step, "the variance of a unit over the minibatch is no longer finite")
+        penalised: Any = 0.0
+        if self.restraints:
+            gradients = layer_views(trainee, gradient)
+            penalised = sum(restraint.penalise(trainee.weights, gradients) for restraint in self.restraints)
+        return network, gradient, [*there, penalised, gradient @ gradient]
+
+
+def _beside(order: list[NDArray[np.int64]], other: Any) -> list[NDArray[np.int64]]:
+    """Return the row numbers of an epoch where `other` lives, moved there together."""
+    if not on_device(other):
+        return order
+    whole = like(np.concatenate(order), other)
+    ends = np.cumsum([len(rows) for rows in order]).tolist()
+    return [whole[end - len(rows) : end] for end, rows in zip(ends, order, strict=True)]
 
 
 def started(
@@ -277,11 +313,3 @@ def _kernel_norms(network: MLP) -> dict[str, Any]:
     with np.errstate(over="ignore"):  # a norm may be past the range of the weights
         norms = [[np.linalg.norm(kernel, kind) for kernel in kernels] for kind in ("fro", 2)]
     return {"training_weight_norm": norms[0], "training_spectral_norm": norms[1]}
-
-
-def _validation(call: calls.Call, x: Any, y: Any) -> Labelled:
-    """Return the labelled inputs to validate with, in the precision of the training."""
-    with training.within("validation"):
-        other = calls.prepare(call.model, x, num_threads=call.num_threads, host_only=True)
-        given = other.data_labels(y)
-    return Labelled(other.rows.source, given, call.rows.dtype, call.num_threads)

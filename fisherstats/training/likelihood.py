@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats import streaming
+from fisherstats import engines, streaming
+from fisherstats.arrays import device_numbers, like, on_device, vector
+from fisherstats.calls import Call, prepare
+from fisherstats.checks import inputs
 from fisherstats.model import derivatives
 from fisherstats.model.families import Bernoulli, Categorical, Family
 from fisherstats.model.network import MLP
 from fisherstats.training.network import layer_views
 
-__all__ = ["Fit", "Labelled", "Workers", "measures_accuracy", "sums"]
+__all__ = ["Fit", "Labelled", "Workers", "labelled", "labelled_beside", "measures_accuracy", "sums"]
 
 Array = NDArray[np.floating]
 
@@ -55,7 +58,9 @@ class Workers:
     def __exit__(self, *raised: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def total(self, block: Callable[[NDArray[np.int64]], tuple[Array, ...]], rows: NDArray[np.int64]) -> tuple[Array, ...]:
+    def total(
+        self, block: Callable[[NDArray[np.int64]], tuple[Array, ...]], rows: NDArray[np.int64], size: int | None = None
+    ) -> tuple[Array, ...]:
         """Return the sums over blocks of rows of what `block` returns, added in the order of the blocks.
 
         Parameters
@@ -64,16 +69,19 @@ class Workers:
             Takes row numbers; returns arrays that are its own.
         rows : ndarray of int
             Row numbers of a minibatch.
+        size : int, optional
+            Rows in a block on a device, where one block follows the other.
 
         Returns
         -------
         tuple of ndarray
             The sums.
         """
-        size = max(_SMALLEST_BLOCK, -(-len(rows) // _BLOCKS))
+        one_by_one = self.threads == 1 or size is not None
+        size = max(_SMALLEST_BLOCK, -(-len(rows) // _BLOCKS)) if size is None else size
         parts = [rows[start : start + size] for start in range(0, len(rows), size)]
         total: tuple[Array, ...] = ()
-        for part in map(block, parts) if len(parts) == 1 or self.threads == 1 else self._ahead(block, parts):
+        for part in map(block, parts) if len(parts) == 1 or one_by_one else self._ahead(block, parts):
             if not total:
                 total = part
                 continue
@@ -104,23 +112,39 @@ class Fit:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Inputs with their checked labels, read by row number."""
+    """Inputs with their checked labels, read by row number; both lie on the device that computes, or else on the host."""
 
     x: Any
     y: NDArray[Any]
     dtype: np.dtype[np.floating]
     num_threads: int | None
+    engine: engines.Engine | None = None
+    """Who computes; None lets the package choose on the host."""
+    device: Any = None
+    """An array of the device that computes; None on the host."""
+    block_rows: int | None = None
+    """Rows in a block on a device; None on the host."""
 
     def __len__(self) -> int:
         """Return the number of inputs."""
         return len(self.y)
 
-    def gradient(self, model: MLP, rows: NDArray[np.int64], workers: Workers) -> tuple[Fit, Array]:
-        """Return the fit to the given rows and the gradient of their mean negative log-likelihood, (P,)."""
+    def inputs(self, rows: NDArray[np.int64]) -> Array:
+        """Return the inputs of some rows, as they are computed with."""
+        gathered: Array = self.x[rows].astype(self.dtype, copy=False)
+        return gathered if self.device is None else like(gathered, self.device)
+
+    def labels(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the labels of some rows."""
+        gathered: NDArray[Any] = self.y[rows]
+        return gathered if self.device is None else like(gathered, self.device)
+
+    def gradient(self, model: MLP, rows: NDArray[np.int64], workers: Workers) -> tuple[Array, Array]:
+        """Return loss and accuracy at the given rows, and the gradient of their mean negative log-likelihood, (P,)."""
 
         @_OVERFLOWING
         def block(part: NDArray[np.int64]) -> tuple[Array, ...]:
-            x, y = self.x[part].astype(self.dtype, copy=False), self.y[part]
+            x, y = self.inputs(part), self.labels(part)
             passed = derivatives.forward(model, x)
             scores = derivatives.gradients(model, passed, -model.family.at(passed.natural).residual(y))
             gradient = np.empty_like(x, shape=(model.n_params,))
@@ -128,21 +152,46 @@ class Labelled:
                 np.matmul(score.T, h_bar, out=into)
             return gradient, sums(model.family, passed.natural, y)
 
-        gradient, total = workers.total(block, rows)
+        gradient, total = workers.total(block, rows, self.block_rows)
         np.divide(gradient, len(rows), out=gradient)
-        return Fit(*(total / len(rows)).tolist()), gradient
+        return total / len(rows), gradient
 
     def fit(self, model: MLP) -> Fit:
-        """Return the fit to all rows."""
+        """Return the fit of a network of the host to all rows."""
+        there = model.beside(self.device)
 
         @_OVERFLOWING
         def block(x: Array, first: int) -> list[Array]:
-            natural = derivatives.forward(model, x).natural
-            return [sums(model.family, natural, self.y[first : first + len(x)])]
+            natural = derivatives.forward(there, x).natural
+            return [sums(model.family, natural, like(self.y[first : first + len(x)], natural))]
 
         source = streaming.Rows(self.x, self.dtype)
-        (total,) = streaming.mean(block, source, _EVALUATED_ROWS, num_threads=self.num_threads)
+        source.device = self.device
+        (total,) = streaming.mean(block, source, self.block_rows or _EVALUATED_ROWS, num_threads=self.num_threads)
         return Fit(*total.tolist())
+
+
+def labelled(call: Call, y: Any, dtype: np.dtype[np.floating]) -> Labelled:
+    """Return the inputs of a call with their labels, checked, and moved to a device where the call is carried out on one.
+
+    An array of more than half the memory of the device, or one in a file, stays on the host, minibatch by minibatch.
+    """
+    x: Any = call.rows.source
+    given, device = call.data_labels(y), call.rows.device
+    if device is None:
+        return Labelled(x, given, dtype, call.num_threads, call.engine)
+    if type(x) is np.ndarray and 2 * x.nbytes <= 8 * device_numbers(device):
+        x = like(x, device)
+    if on_device(x):
+        inputs.finite_block(x, 0)
+        given = like(given, device)
+    return Labelled(x, given, dtype, call.num_threads, call.engine, device, call.device_rows(max(call.model.widths)))
+
+
+def labelled_beside(call: Call, model: MLP, x: Any, y: Any) -> Labelled:
+    """Return other inputs with their labels, where a call is carried out and in its precision."""
+    other = prepare(model, x, engine=call.engine.name, num_threads=call.num_threads)
+    return labelled(other, y, call.rows.dtype)
 
 
 def measures_accuracy(family: Family) -> bool:
@@ -159,4 +208,5 @@ def sums(family: Family, natural: Array, y: NDArray[Any]) -> NDArray[np.float64]
         right = np.count_nonzero(np.argmax(logits, axis=1) == y)
     elif isinstance(family, Bernoulli):
         right = np.count_nonzero((natural > 0) == (y > 0)) / family.n_outputs
-    return np.array([-family.log_prob(natural, y).sum(dtype=np.float64), right])
+    found: NDArray[np.float64] = vector([-family.log_prob(natural, y).sum(dtype=np.float64), right], natural)
+    return found

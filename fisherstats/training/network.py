@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import on_host
 from fisherstats.model.network import MLP
 
 __all__ = ["Trainee", "layer_views"]
@@ -47,8 +48,8 @@ class Trainee(MLP):
         return tuple(matrix[:, :-1] for matrix in self.weights)
 
     def frozen(self) -> MLP:
-        """Return the network as it is now."""
-        return MLP(self.weights, activation=self.activations, family=self.family)
+        """Return the network as it is now, on the host."""
+        return MLP(layer_views(self, on_host(self.parameters)), activation=self.activations, family=self.family)
 
 
 def layer_views(model: MLP, vector: Array) -> list[Array]:

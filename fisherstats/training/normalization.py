@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import holds, on_host
 from fisherstats.checks import arguments, training
 from fisherstats.model.network import MLP
-from fisherstats.training.likelihood import Fit, Labelled, sums
+from fisherstats.training.likelihood import Labelled, sums
 from fisherstats.training.network import Trainee, layer_views
 from fisherstats.training.parametrization import FoldedNetwork, scale_views
 
@@ -99,24 +100,28 @@ class NormalizedTrainee(Trainee):
     settings: BatchNormalization
     scales: list[Array]
     """Views of the parameter vector, (units,) per hidden layer."""
+    running: Array
+    """Running means of all units and then their running variances, in float64."""
     means: list[Array]
-    """Running means, in float64."""
+    """Views of the running means, (units,) per hidden layer."""
     variances: list[Array]
-    """Running variances, in float64."""
+    """Views of the running variances."""
     work: list[Array]
     """Room for the folded weights of hidden layers: new arrays in every step would take as long as the folding."""
 
     def __init__(self, model: MLP, settings: BatchNormalization) -> None:
         super().__init__(model)
         sizes = [len(matrix) for matrix in model.weights[:-1]]
-        parameters = np.concatenate([self.parameters, np.ones(sum(sizes), self.parameters.dtype)])
+        parameters = np.concatenate([self.parameters, np.ones_like(self.parameters, shape=sum(sizes))])
+        running = np.zeros_like(parameters, dtype=np.float64, shape=2 * sum(sizes))
+        running[sum(sizes) :] = 1
         self.__dict__["parameters"] = parameters
         self.__dict__["weights"] = tuple(layer_views(model, parameters))
         self.__dict__["scales"] = scale_views(model, parameters)
         self.__dict__["settings"] = settings
         self.__dict__["work"] = [np.empty_like(matrix) for matrix in self.weights[:-1]]
-        self.__dict__["means"] = [np.zeros(size) for size in sizes]
-        self.__dict__["variances"] = [np.ones(size) for size in sizes]
+        self.__dict__["running"] = running
+        self.__dict__["means"], self.__dict__["variances"] = _means_and_variances(running, sizes)
 
     @property
     def n_params(self) -> int:
@@ -124,21 +129,23 @@ class NormalizedTrainee(Trainee):
         return len(self.parameters)
 
     def frozen(self) -> MLP:
-        """Return the network as it is evaluated now, with the running means and variances folded in."""
-        deviations = [np.sqrt(variance + self.settings.epsilon) for variance in self.variances]
-        weights = folded(self.weights, self.scales, self.means, deviations)
+        """Return the network as it is evaluated now, on the host, with the running means and variances folded in."""
+        parameters, running = on_host(self.parameters), on_host(self.running)
+        means, variances = _means_and_variances(running, [len(scale) for scale in self.scales])
+        deviations = [np.sqrt(variance + self.settings.epsilon) for variance in variances]
+        weights = folded(layer_views(self, parameters), scale_views(self, parameters), means, deviations)
         return MLP(weights, activation=self.activations, family=self.family)
 
     def is_finite(self) -> bool:
         """Return whether the running means and variances are within the float range."""
-        return all(np.isfinite(one).all() for one in (*self.means, *self.variances))
+        return holds(np.isfinite(self.running))
 
-    def differentiate(self, data: Labelled, rows: NDArray[np.int64]) -> tuple[FoldedNetwork, Fit, Array]:
-        """Return the network of a minibatch, its fit and the gradient of its mean negative log-likelihood, all parameters.
+    def differentiate(self, data: Labelled, rows: NDArray[np.int64]) -> tuple[FoldedNetwork, Array, Array]:
+        """Return the network of a minibatch, loss and accuracy there, and the gradient of the loss by all parameters.
 
         The running means and variances follow.
         """
-        x, y = data.x[rows].astype(data.dtype, copy=False), data.y[rows]
+        x, y = data.inputs(rows), data.labels(rows)
         inputs, slopes, normals = [x], [], []
         means: list[Array] = []
         deviations: list[Array] = []
@@ -174,12 +181,20 @@ class NormalizedTrainee(Trainee):
         weights = folded(self.weights, self.scales, means, deviations, self.work)
         kernels = [matrix[:, :-1] for matrix in self.weights[:-1]]
         network = FoldedNetwork(self, weights, kernels, self.scales, means, deviations)
-        return network, Fit(*(sums(self.family, natural, y) / len(rows)).tolist()), gradient
+        return network, sums(self.family, natural, y) / len(rows), gradient
 
     def _follow(self, layer: int, mean: Array, variance: Array) -> None:
         """Move the running mean and variance of a layer towards those of a minibatch."""
         for running, latest in ((self.means[layer], mean), (self.variances[layer], variance)):
             running += self.settings.momentum * (latest - running)
+
+
+def _means_and_variances(running: Array, sizes: Sequence[int]) -> tuple[list[Array], list[Array]]:
+    """Return the views of the means and of the variances of each hidden layer."""
+    ends = np.cumsum(sizes).tolist()
+    parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+    means, variances = running[: sum(sizes)], running[sum(sizes) :]
+    return [means[part] for part in parts], [variances[part] for part in parts]
 
 
 def _through_normalization(back: Array, normal: Array, factor: Array) -> Array:
@@ -218,6 +233,6 @@ def folded(
     found = [np.empty_like(weight) for weight in weights[:-1]] if out is None else list(out)
     for own, weight, scale, mean, deviation in zip(found, weights, scales, means, deviations, strict=False):
         factor = scale / deviation
-        np.multiply(weight, factor[:, None], out=own, casting="same_kind")
+        np.multiply(weight, factor[:, None], out=own)
         own[:, -1] = weight[:, -1] - factor * mean
     return [*found, weights[-1]]

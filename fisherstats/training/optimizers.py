@@ -38,7 +38,7 @@ class Batch:
     data : Labelled
         All labelled inputs.
     rows : ndarray of int
-        Row numbers of the batch.
+        Row numbers of the batch; in a fit on a device all arrays are of the device, these too if the inputs lie there.
     number : int
         Steps before this one.
     rng : numpy.random.Generator
@@ -54,13 +54,12 @@ class Batch:
     @property
     def x(self) -> Array:
         """Inputs of the batch, (m, n_features)."""
-        gathered: Array = self.data.x[self.rows].astype(self.data.dtype, copy=False)
-        return gathered
+        return self.data.inputs(self.rows)
 
     @property
     def y(self) -> NDArray[Any]:
         """Checked labels of the batch: class numbers (m,), else (m, T)."""
-        return self.data.y[self.rows]
+        return self.data.labels(self.rows)
 
 
 class Steps(ABC):

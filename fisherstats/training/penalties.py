@@ -8,10 +8,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import floats, number
 from fisherstats.checks import arguments, training
 from fisherstats.model.network import MLP
 
@@ -23,18 +25,18 @@ Array = NDArray[np.floating]
 class Restraint:
     """What a penalty does in one fit; each of its two methods may be left as it is."""
 
-    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> float:
+    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> Any:
         """Return the penalty at the weights and add its gradient to `gradients` in place.
 
         Parameters
         ----------
         weights, gradients : sequence of ndarray, shape (n_out, n_in + 1)
-            One matrix per layer, the bias in the last column.
+            One matrix per layer, the bias in the last column; arrays of the device in a fit there.
 
         Returns
         -------
         float
-            The value that is added to the mean negative log-likelihood.
+            The value that is added to the mean negative log-likelihood; on a device it may be an array of one number there.
         """
         return 0.0
 
@@ -113,8 +115,8 @@ class _Frobenius(Restraint):
         self.strengths = strengths
         self.kept = slice(None) if biases else slice(-1)
 
-    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> float:
-        value = 0.0
+    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> Any:
+        value: Any = 0.0
         for strength, weight, gradient in zip(self.strengths, weights, gradients, strict=True):
             if strength:
                 penalised, into = weight[:, self.kept], gradient[:, self.kept]
@@ -171,14 +173,14 @@ class _GroupWise(Restraint):
         self.strengths = strengths
         self.axes = axes
 
-    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> float:
-        value = 0.0
+    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> Any:
+        value: Any = 0.0
         for strength, weight, gradient in zip(self.strengths, weights, gradients, strict=True):
             if strength:
                 kernel, into = weight[:, :-1], gradient[:, :-1]
                 norms = np.sqrt(np.square(kernel).sum(axis=self.axes, keepdims=True))
                 factor = strength * (kernel.size / norms.size) ** 0.5
-                value += factor * float(norms.sum(dtype=np.float64))
+                value += factor * number(norms.sum(dtype=np.float64))
                 np.add(into, factor * kernel / np.where(norms > 0, norms, 1), out=into)
         return value
 
@@ -230,8 +232,8 @@ class _Spectral(Restraint):
         self.iterations = iterations
         self.top = [TopSingular(kernel) if strength else None for strength, kernel in zip(strengths, model.kernels, strict=True)]
 
-    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> float:
-        value = 0.0
+    def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> Any:
+        value: Any = 0.0
         for strength, top, weight, gradient in zip(self.strengths, self.top, weights, gradients, strict=True):
             if top is not None:
                 top.follow(weight[:, :-1], self.iterations)
@@ -263,7 +265,7 @@ class SpectralProjection(Penalty):
     -----
     After a step the singular value comes from power iteration that starts from the step before and stops where it changes by
     less than 1e-9 of itself; at the end of an epoch it is computed exactly, so that callbacks and the fitted network see kernels
-    within the limit.
+    within the limit. A device is waited for once per step, and once per iteration.
 
     Examples
     --------
@@ -291,19 +293,20 @@ class _SpectralProjection(Restraint):
         self.top = [TopSingular(kernel) if limit < np.inf else None for limit, kernel in zip(limits, model.kernels, strict=True)]
 
     def project(self, weights: Sequence[Array], exact: bool) -> None:
-        for limit, top, weight in zip(self.limits, self.top, weights, strict=True):
-            if top is not None:
-                kernel = weight[:, :-1]
-                if exact:
-                    top.exact(kernel)
-                # No singular value is above the Frobenius norm.
-                elif _square(kernel) > limit**2:
-                    top.follow(kernel, self.iterations, settled=1e-9)
-                if top.value > limit:
-                    # A little less, so that rounding does not end above the limit.
-                    shrinkage = limit / top.value * (1 - 4 * float(np.finfo(kernel.dtype).eps))
-                    np.multiply(kernel, shrinkage, out=kernel)
-                    top.value *= shrinkage
+        limited = zip(self.limits, self.top, weights, strict=True)
+        held = [(limit, top, weight[:, :-1]) for limit, top, weight in limited if top is not None]
+        squares = [] if exact else floats([_square(kernel) for _, _, kernel in held])
+        for position, (limit, top, kernel) in enumerate(held):
+            if exact:
+                top.exact(kernel)
+            # No singular value is above the Frobenius norm.
+            elif squares[position] > limit**2:
+                top.follow(kernel, self.iterations, settled=1e-9)
+            if top.value > limit:
+                # A little less, so that rounding does not end above the limit.
+                shrinkage = limit / top.value * (1 - 4 * float(np.finfo(kernel.dtype).eps))
+                np.multiply(kernel, shrinkage, out=kernel)
+                top.value *= shrinkage
 
 
 class TopSingular:
@@ -315,7 +318,7 @@ class TopSingular:
         The matrix to begin with, for which all is exact.
     """
 
-    value: float
+    value: Any
     left: Array
     right: Array
 
@@ -343,13 +346,17 @@ class TopSingular:
         iterations : int
             The most iterations.
         settled : float, default 0.0
-            Relative change at which to stop.
+            Relative change at which to stop; a device is waited for in every iteration only if it is above 0.
         """
         before = np.nan
         for _ in range(iterations):
-            left, length = _unit(matrix @ self.right)
+            left, _ = _unit(matrix @ self.right)
             right, value = _unit(left @ matrix)
-            if not length or not value:  # orthogonal to all rows: the iteration cannot leave such a vector
+            if not settled and not isinstance(value, float):
+                self.value, self.left, self.right = value, left, np.where(value > 0, right, self.right)
+                continue
+            value = float(value)
+            if not value:  # orthogonal to all rows: the iteration cannot leave such a vector
                 self.exact(matrix)
                 return
             self.value, self.left, self.right = value, left, right
@@ -358,11 +365,14 @@ class TopSingular:
             before = value
 
 
-def _unit(vector: Array) -> tuple[Array, float]:
+def _unit(vector: Array) -> tuple[Array, Any]:
     length = _square(vector) ** 0.5
-    return (vector / length if length else vector), length
+    if isinstance(length, float):
+        return (vector / length if length else vector), length
+    return vector / np.where(length > 0, length, 1.0).astype(vector.dtype), length
 
 
-def _square(array: Array) -> float:
+def _square(array: Array) -> Any:
     """Return the sum of squares, added in float64."""
-    return float(np.square(array).sum(dtype=np.float64))
+    total: Any = np.square(array).sum(dtype=np.float64)
+    return float(total) if isinstance(total, float) else total

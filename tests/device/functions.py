@@ -221,6 +221,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "broadcast_to": lambda a, shape: standard.broadcast_to(a, tuple(shape)),
     "clip": _clip,
     "concatenate": _joined(standard.concat),
+    "count_nonzero": lambda a: standard.count_nonzero(a),
     "cumsum": lambda a, axis=None: standard.cumulative_sum(a, axis=axis),
     "diagonal": _diagonal,
     "diff": lambda a, axis=-1: standard.diff(a, axis=axis),

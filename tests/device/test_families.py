@@ -110,6 +110,36 @@ def test_residuals_and_shifted_means(family):
     agree(mean_shift(elsewhere, family.at(to_device(other)), to_device(u)), mean_shift(host, family.at(other), u))
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=repr)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_log_probabilities(family, dtype):
+    h = natural(family).astype(dtype)
+    y = family.check_labels(family.sample(h, 1, 1)[0], len(h))
+    there, labels = to_device(h), to_device(y)
+    with noted_checks() as noted, no_transfers():
+        found = family.log_prob(there, labels)
+    assert all_held(noted)
+    agree(found, family.log_prob(h, y))
+
+
+EVERY_REAL_LABEL = (families.Gaussian, families.GaussianMeanVariance, families.Laplace)
+
+
+@pytest.mark.parametrize("family", [one for one in FAMILIES if not isinstance(one, EVERY_REAL_LABEL)], ids=repr)
+def test_labels_outside_the_support_are_refused_on_a_device(family):
+    h = natural(family)
+    y = family.check_labels(family.sample(h, 1, 1)[0], len(h))
+    y.reshape(-1)[3] = -1
+    with np.errstate(invalid="ignore"), noted_checks() as noted, no_transfers():
+        family.log_prob(to_device(h), to_device(y))
+    assert not all_held(noted)
+    with pytest.raises(ValueError, match="`y` must") as wanted:
+        family.log_prob(h, y)
+    with pytest.raises(ValueError, match="`y` must") as found:
+        family.log_prob(to_device(h), to_device(y))
+    assert str(found.value) == str(wanted.value).replace("-1.0", "-1" if family.labels_are_classes else "-1.0")
+
+
 def test_natural_parameters_outside_the_domain_are_refused_on_a_device():
     h = to_device(np.array([[-1.0], [np.nan], [2.0]]))
     with pytest.raises(ValueError, match="`h` must be finite"):

@@ -155,7 +155,7 @@ class Product(Family):
         h, labels = checks.natural_parameters(h, self.n_outputs), self.check_labels(y, len(h))
         slices = _slices([family.n_outputs for family in self.families])
         pieces = zip(self.families, slices, split_labels(self.families, labels), strict=True)
-        log_prob: np.ndarray = np.sum([family.log_prob(h[:, piece], label) for family, piece, label in pieces], axis=0)
+        log_prob: np.ndarray = np.stack([family.log_prob(h[:, piece], label) for family, piece, label in pieces]).sum(axis=0)
         return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
