@@ -22,6 +22,8 @@ __all__ = [
     "all_held",
     "as_array",
     "checked_together",
+    "cholesky",
+    "cholesky_solve",
     "common_dtype",
     "device_numbers",
     "double",
@@ -37,7 +39,6 @@ __all__ = [
     "on_device",
     "on_host",
     "read_only",
-    "solve_triangular",
     "vector",
     "zeta",
 ]
@@ -110,10 +111,17 @@ def floats(numbers: Sequence[Any]) -> list[float]:
     return list(numbers) if there is None else on_host(vector(numbers, there)).tolist()
 
 
-def solve_triangular(root: Any, b: Any, transposed: bool = False) -> Any:
-    """Solve with a lower triangular matrix, or with its transpose; scipy's function does not look at numpy's protocols."""
-    library = importlib.import_module("cupyx.scipy.linalg") if on_device(root) else linalg
-    return library.solve_triangular(root, b, trans="T" if transposed else "N", lower=True, check_finite=False)
+def cholesky(matrix: Any) -> Any:
+    """Return the lower factor L of a symmetric matrix LL', which is lost; scipy's functions do not look at numpy's protocols."""
+    return np.linalg.cholesky(matrix) if on_device(matrix) else linalg.cholesky(matrix, True, True, check_finite=False)
+
+
+def cholesky_solve(factor: Any, b: Any) -> Any:
+    """Solve with LL' for a lower factor L."""
+    if not on_device(factor):
+        return linalg.cho_solve((factor, True), b, check_finite=False)
+    solve = importlib.import_module("cupyx.scipy.linalg").solve_triangular
+    return solve(factor, solve(factor, b, lower=True), trans="T", lower=True)
 
 
 def zeta(order: int, x: Any) -> Any:
@@ -137,7 +145,7 @@ def holds(condition: Any) -> bool:
     to hold for now.
     """
     noted = _notes.get()
-    if noted is None or isinstance(condition, np.ndarray):
+    if noted is None or isinstance(condition, np.ndarray | np.bool_):
         return bool(condition.all())
     noted.append(condition.all())
     return True
@@ -169,8 +177,14 @@ def numbers_and_checks(numbers: Any, noted: Sequence[Any]) -> tuple[list[float],
 
 def checked_together(function: Callable[[], Result]) -> Result:
     """Return what a function gives; its checks on a device are waited for together, and one by one only if one has failed."""
-    with noted_checks() as noted:
-        result = function()
+    try:
+        with noted_checks() as noted:
+            result = function()
+    except Exception:
+        # What a check would have refused may have come first.
+        if all_held(noted):
+            raise
+        return function()
     return result if all_held(noted) else function()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fisherstats.arrays import device_numbers
 from fisherstats.checks.arguments import path, shown
 from fisherstats.errors import EngineUnavailable, SizeError
 
@@ -44,9 +45,9 @@ def readable_bytes(count: int) -> str:
     raise AssertionError("unreachable")
 
 
-def fits(what: str, result_bytes: int, working_bytes: int, remedy: str) -> None:
-    """Require a result and its working copies to fit in the memory that is left."""
-    limit = available_bytes(result_bytes + working_bytes)
+def fits(what: str, result_bytes: int, working_bytes: int, remedy: str, device: Any = None) -> None:
+    """Require a result and its working copies to fit in the memory that is left, or in that of the device of an array."""
+    limit = available_bytes(result_bytes + working_bytes) if device is None else 8 * device_numbers(device)
     if result_bytes + working_bytes > limit:
         raise SizeError(
             f"{what} needs {result_bytes:,} bytes ({readable_bytes(result_bytes)}) and {readable_bytes(working_bytes)} "

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import double
+from fisherstats.arrays import double, on_device
 from fisherstats.streaming import Reduction
 
 __all__ = [
@@ -239,6 +239,9 @@ def _below_the_diagonal(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def symmetric(block: Array) -> Array:
     """Copy the upper triangle of the last two axes onto the lower one, in place, and return the array."""
+    if on_device(block):
+        block[...] = np.triu(block) + np.swapaxes(np.triu(block, 1), -1, -2)
+        return block
     size = block.shape[-1]
     for start in range(0, size, _PANEL):
         stop = min(start + _PANEL, size)

@@ -104,7 +104,8 @@ def _reduce_on_device(function: BlockFunction, rows_of: Rows, rows: int, reducti
         while held:
             settle()
     reduction.close()
-    reduction.totals = [on_host(one) for one in reduction.totals]
+    if not rows_of.results_stay:
+        reduction.totals = [on_host(one) for one in reduction.totals]
 
 
 def mean(
@@ -132,7 +133,7 @@ def stack(
     function: BlockFunction, rows_of: Rows, rows: int, *, num_threads: int | None = None, progress: bool = False
 ) -> list[Array]:
     """Return the arrays that `function` returns for each block, joined along the first axis (one row per input)."""
-    joined = _Joined(rows_of.n_present)
+    joined = _Joined(rows_of.n_present, rows_of.results_stay)
     reduce(function, rows_of, rows, joined, num_threads=num_threads, progress=progress)
     return joined.arrays
 
@@ -152,19 +153,21 @@ class _Total(Reduction):
 
 
 class _Joined(Reduction):
-    """Writes the results of blocks one below the other, or gathers them where the number of rows is not known."""
+    """Writes the results of blocks one below the other; gathers them where the number of rows is not known, or they stay."""
 
-    def __init__(self, n_rows: int | None) -> None:
+    def __init__(self, n_rows: int | None, stays: bool) -> None:
         super().__init__(list.extend)
         self._n_rows = n_rows
+        self._stays = stays
         self._first = 0
 
     def tasks(self, parts: list[list[Array]], last: bool) -> list[Task]:
         return [lambda: self._write(parts)]
 
     def _write(self, parts: list[list[Array]]) -> None:
-        parts = [[on_host(array) for array in part] for part in parts]
-        if self._n_rows is None:
+        if not self._stays:
+            parts = [[on_host(array) for array in part] for part in parts]
+        if self._n_rows is None or self._stays:
             self.totals.extend(parts)
             return
         for part in parts:

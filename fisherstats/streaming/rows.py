@@ -85,7 +85,10 @@ def block_rows(numbers_per_input: int, preferred: int = 128, largest: int = _BLO
 
 
 class Rows:
-    """Reads a matrix in C-ordered, finite blocks of one dtype, whatever its memory layout or chunks."""
+    """Reads a matrix in C-ordered, finite blocks of one dtype, whatever its memory layout or chunks.
+
+    `device` is an array of the device that blocks are moved to; what is computed there comes back unless `results_stay`.
+    """
 
     def __init__(self, source: Source | Batches | None, dtype: np.dtype[np.floating], known_finite: bool = False) -> None:
         self.source = source
@@ -93,6 +96,7 @@ class Rows:
         self.known_finite = known_finite
         self.first = 0
         self.device: Any = None
+        self.results_stay = False
         self.passes: Passes | None = None
         self.checked: NDArray[Any] | None = None
         self.n_present: int | None = None if source is None or isinstance(source, Batches) else int(source.shape[0])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats import engines, monte_carlo
+from fisherstats.arrays import identity
 from fisherstats.calls import Call
 from fisherstats.closed_form import assembly, fisher
 from fisherstats.model import derivatives
@@ -23,7 +24,7 @@ from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Draw, Law, SecondMoment
 from fisherstats.model.network import MLP
 from fisherstats.streaming import Rows
-from fisherstats.training.network import layer_views
+from fisherstats.training.network import Trainee, layer_views
 from fisherstats.training.optimizers import Batch
 from fisherstats.training.parametrization import Parametrization, parametrization_of
 
@@ -39,7 +40,9 @@ def call_on(batch: Batch) -> Call:
     """Return what runs block functions over the inputs of a batch."""
     model = batch.model
     rows = Rows(batch.x, batch.data.dtype, known_finite=True)
-    engine = engines.resolve(None, model.family.labels_are_classes)
+    rows.device = batch.data.device
+    rows.results_stay = rows.device is not None
+    engine = batch.data.engine or engines.resolve(None, model.family.labels_are_classes)
     return Call(model, rows, None, engine, batch.data.num_threads, False)
 
 
@@ -78,6 +81,8 @@ class BatchInformation:
         own = self._own
         if self.kind == "hessian":
             return own.back(own.back(self._hessian_matrix()).T)
+        if self._call.rows.device is not None:
+            return own.back(own.back(self._matrix_on_device()).T)
         (found,) = self._call.pair_mean(self._rows_and_inputs, cross_layers=True)
         return own.back(own.back(found[0, 0]).T)
 
@@ -119,14 +124,14 @@ class BatchInformation:
 
     def product(self) -> Product:
         """Return the function v -> I v, (P,) to (P,), at the weights as they are now; in float64."""
-        model = MLP([weight.astype(np.float64) for weight in self.batch.model.weights], **_kept(self.batch.model))
-        x = self.batch.x.astype(np.float64)
+        model = Trainee(self.batch.model, np.float64)
+        x = self.batch.x.astype(np.float64, copy=False)
         passed, law = dataclasses.replace(self._call, model=model).pass_through(x, 0, 1 + (self.kind == "hessian"))
         if self.kind in ("exact", "hessian"):
             middle = law.product
         else:
             n, outputs = passed.natural.shape
-            root = self._middle(law, 0, n).rows(np.broadcast_to(np.eye(outputs), (n, outputs, outputs)))
+            root = self._middle(law, 0, n).rows(np.broadcast_to(identity(outputs, passed.natural), (n, outputs, outputs)))
             middle = lambda z: np.matmul(root.transpose(0, 2, 1), np.matmul(root, z))  # noqa: E731
         residual = self._draw(law, 0).mean if self.kind == "hessian" else None
         parametrization = self._own.kept()
@@ -134,7 +139,7 @@ class BatchInformation:
         def times(v: Array) -> Array:
             v = parametrization.forward(v)
             weighted = middle(derivatives.push_forward(model, passed, v)[:, :, None])[:, :, 0]
-            result = np.empty(model.n_params)
+            result = np.empty_like(v, shape=model.n_params)
             into = layer_views(model, result)
             for own, back, h_bar in zip(into, derivatives.gradients(model, passed, weighted), passed.inputs, strict=True):
                 np.matmul(back.T, h_bar, out=own)
@@ -169,22 +174,37 @@ class BatchInformation:
 
     def _hessian_matrix(self) -> Array:
         call = self._call
-        layers = range(call.model.n_layers)
-        pairs = [(left, right) for left in layers for right in layers[left:]]
 
-        def block(x: Array, first: int) -> list[Array]:
+        def block(x: Array, first: int) -> fisher.Blocks:
             passed, law = call.pass_through(x, first, 2)
             G = derivatives.jacobians(call.model, passed)
             hessian = derivatives.hessian_blocks(call.model, passed, G, self._draw(law, first).mean[:, None, :])
-            found = fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, True, False)
+            return fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, True, False)
+
+        return self._mean_of_blocks(block, call.block_rows(second_order=True))
+
+    def _matrix_on_device(self) -> Array:
+        """Return the matrix from its blocks, where it need not be formed tile by tile to stay in a cache."""
+        call = self._call
+
+        def block(x: Array, first: int) -> fisher.Blocks:
+            passed, law = call.pass_through(x, first)
+            G = derivatives.jacobians(call.model, passed)
+            return fisher.matrix_blocks(self._middle(law, first, len(x)), G, passed.inputs, True, False)
+
+        return self._mean_of_blocks(block, call.device_rows(max(call.model.widths) ** 2))
+
+    def _mean_of_blocks(self, block: Callable[[Array, int], fisher.Blocks], rows: int) -> Array:
+        call = self._call
+        layers = range(call.model.n_layers)
+        pairs = [(left, right) for left in layers for right in layers[left:]]
+
+        def listed(x: Array, first: int) -> list[Array]:
+            found = block(x, first)
             return [found[pair] for pair in pairs]
 
-        means = call.mean(block, call.block_rows(second_order=True))
+        means = call.mean(listed, rows)
         return assembly.full_matrix(dict(zip(pairs, means, strict=True)), call.model.layer_slices())
-
-
-def _kept(model: MLP) -> dict[str, Any]:
-    return {"activation": model.activations, "family": model.family}
 
 
 def _subtract_curvature(model: MLP, passed: Forward, residual: Array, v: Array, into: list[Array]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import checked_together, floats, holds
 from fisherstats.checks import arguments, capacity, training
 from fisherstats.training.information import INFORMATION, BatchInformation
 from fisherstats.training.optimizers import Batch
@@ -101,8 +102,8 @@ class NaturalGradient(Preconditioner):
         information = BatchInformation(batch, self.information, self.n_draws)
         place = _place(self, batch)
         if self.solver == "dense":
-            return self._dense(information, batch, place)
-        product = information.product()
+            return checked_together(lambda: self._dense(information, batch, place))
+        product = checked_together(information.product)
         return lambda gradient: conjugate_gradients(product, gradient, self.damping, place, self.tolerance)
 
     def _dense(self, information: BatchInformation, batch: Batch, place: Place) -> Solve:
@@ -111,7 +112,7 @@ class NaturalGradient(Preconditioner):
         in_span = self.information != "hessian" and self.damping > 0 and n_rows < own.size
         size = 8 * n_rows**2 if in_span else 8 * own.size**2
         remedy = "use solver='cg', smaller batches with a damping, KroneckerNaturalGradient or RelativeNaturalGradient."
-        capacity.fits("`NaturalGradient` with solver='dense'", size, size, remedy)
+        capacity.fits("`NaturalGradient` with solver='dense'", size, size, remedy, batch.data.device)
         if in_span:
             return span_solver(*information.rows(), own.views, self.damping, place)
         return cholesky_solver(information.matrix(), self.damping, place, _precision(batch))
@@ -164,10 +165,16 @@ class DiagonalNaturalGradient(Preconditioner):
 
     def inverse(self, batch: Batch) -> Solve:
         """Return the function that divides by the damped diagonal of a batch."""
-        diagonal = BatchInformation(batch, self.information, self.n_draws).diagonal().astype(np.float64)
-        total = diagonal + self.damping
-        if not (total > 0).all():
-            training.indefinite(*_place(self, batch), float(diagonal.min()))
+        information = BatchInformation(batch, self.information, self.n_draws)
+
+        def damped_diagonal() -> Array:
+            diagonal = information.diagonal().astype(np.float64)
+            total: Array = diagonal + self.damping
+            if not holds(total > 0):
+                training.indefinite(*_place(self, batch), float(diagonal.min()))
+            return total
+
+        total = checked_together(damped_diagonal)
         return lambda gradient: gradient / total
 
 
@@ -225,15 +232,9 @@ class KroneckerNaturalGradient(Preconditioner):
 
     def inverse(self, batch: Batch) -> Solve:
         """Return the function that solves with the damped factors of a batch."""
-        A, G = BatchInformation(batch, self.information, self.n_draws).kronecker_factors()
-        precision, own = _precision(batch), parametrization_of(batch.model)
-        solvers = []
-        for name, A_l, G_l in zip(own.names, A, G, strict=True):
-            place = _place(self, batch, f"Kronecker factors of {name} of the ")
-            mean_A, mean_G = np.trace(A_l) / len(A_l), np.trace(G_l) / len(G_l)
-            pi = math.sqrt(mean_A / mean_G) if mean_A > 0 and mean_G > 0 else 1.0
-            root = math.sqrt(self.damping)
-            solvers.append((cholesky_solver(A_l, pi * root, place, precision), cholesky_solver(G_l, root / pi, place, precision)))
+        information = BatchInformation(batch, self.information, self.n_draws)
+        own = parametrization_of(batch.model)
+        solvers = checked_together(lambda: self._solvers(information, own.names, batch))
 
         def solve(gradient: Array) -> Array:
             direction = np.empty_like(gradient)
@@ -242,6 +243,17 @@ class KroneckerNaturalGradient(Preconditioner):
             return direction
 
         return solve
+
+    def _solvers(self, information: BatchInformation, names: list[str], batch: Batch) -> list[tuple[Solve, Solve]]:
+        """Return the functions that solve with the damped factors A and G of every part."""
+        A, G = information.kronecker_factors()
+        means = floats([np.trace(factor) / len(factor) for factors in zip(A, G, strict=True) for factor in factors])
+        precision, root, found = _precision(batch), math.sqrt(self.damping), []
+        for name, A_l, G_l, mean_A, mean_G in zip(names, A, G, means[::2], means[1::2], strict=True):
+            place = _place(self, batch, f"Kronecker factors of {name} of the ")
+            pi = math.sqrt(mean_A / mean_G) if mean_A > 0 and mean_G > 0 else 1.0
+            found.append((cholesky_solver(A_l, pi * root, place, precision), cholesky_solver(G_l, root / pi, place, precision)))
+        return found
 
 
 def _check(settings: Any, allowed: tuple[str, ...]) -> None:

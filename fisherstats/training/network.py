@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,13 +27,17 @@ class Trainee(MLP):
     ----------
     model : MLP
         The network to copy; it is not changed.
+    dtype : dtype, optional
+        Precision of the copy; by default that of the network.
     """
 
     parameters: Array
     """The parameter vector that the weights are views of: layer by layer, row-major, bias last in each row."""
 
-    def __init__(self, model: MLP) -> None:
+    def __init__(self, model: MLP, dtype: Any = None) -> None:
         parameters = np.concatenate([matrix.ravel() for matrix in model.weights])
+        if dtype is not None:
+            parameters = parameters.astype(dtype, copy=False)
         self.__dict__["parameters"] = parameters
         self.__dict__["weights"] = tuple(layer_views(model, parameters))
         self.__dict__["activations"] = model.activations

@@ -152,7 +152,7 @@ class FoldedParametrization(Parametrization):
 
     def forward(self, direction: Array) -> Array:
         """Return the change of the weights of the network along a change of the parameters."""
-        change = np.array(direction[: self.model.n_params])
+        change = direction[: self.model.n_params].copy()
         hidden = zip(layer_views(self.model, change), scale_views(self.model, direction), self._hidden(), strict=False)
         for own, of_scale, (kernel, scale, mean, deviation) in hidden:
             own[:, :-1] *= (scale / deviation)[:, None]
@@ -163,7 +163,7 @@ class FoldedParametrization(Parametrization):
     def back(self, rows: Array) -> Array:
         """Return derivatives by the parameters from those by the weights, along the last axis."""
         shape, n_params = rows.shape[:-1], self.model.n_params
-        found = np.empty((*shape, self.size))
+        found = np.empty_like(rows, dtype=np.float64, order="C", shape=(*shape, self.size))
         found[..., :n_params] = rows
         start = n_params
         for part, (kernel, scale, mean, deviation) in zip(self.model.layer_slices(), self._hidden(), strict=False):

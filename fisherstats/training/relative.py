@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import checked_together
 from fisherstats.checks import arguments, capacity
 from fisherstats.closed_form.relative import Responses, coefficients
 from fisherstats.training.information import call_on
@@ -80,16 +82,8 @@ class RelativeNaturalGradient(Preconditioner):
 
     def inverse(self, batch: Batch) -> Solve:
         """Return the function that solves with the damped metrics of a batch, neuron by neuron."""
-        model = batch.model
-        passed, law = call_on(batch).pass_through(batch.x, 0)
-        own = parametrization_of(model)
-        all_parts = own.parts(passed.inputs)
-        solvers: list[tuple[slice, Solver]] = []
-        for layer, nu in enumerate(coefficients(model, passed, law, Responses())):
-            places = [number for number, part in enumerate(all_parts) if part.layer == layer]
-            chosen = slice(places[0], places[-1] + 1)
-            place = Place(f"relative information of layer {layer}", self.damping, batch.number + 1)
-            solvers.append((chosen, _neuron_solver(all_parts[chosen], nu, self.damping, place)))
+        own = parametrization_of(batch.model)
+        solvers = checked_together(lambda: self._solvers(batch))
 
         def solve(gradient: Array) -> Array:
             direction = np.empty_like(gradient)
@@ -101,14 +95,27 @@ class RelativeNaturalGradient(Preconditioner):
 
         return solve
 
+    def _solvers(self, batch: Batch) -> list[tuple[slice, Solver]]:
+        """Return which parts belong to a layer and the function that solves with the damped metrics of its neurons."""
+        model, own = batch.model, parametrization_of(batch.model)
+        passed, law = call_on(batch).pass_through(batch.x, 0)
+        all_parts = own.parts(passed.inputs)
+        solvers: list[tuple[slice, Solver]] = []
+        for layer, nu in enumerate(coefficients(model, passed, law, Responses())):
+            places = [number for number, part in enumerate(all_parts) if part.layer == layer]
+            chosen = slice(places[0], places[-1] + 1)
+            place = Place(f"relative information of layer {layer}", self.damping, batch.number + 1)
+            solvers.append((chosen, _neuron_solver(all_parts[chosen], nu, self.damping, place, batch.data.device)))
+        return solvers
 
-def _fits(units: int, size: int) -> None:
+
+def _fits(units: int, size: int, device: Any) -> None:
     """Require the inverses of a layer, and as much again three times, to fit in memory."""
-    needed = 8 * units * size**2
-    capacity.fits("`RelativeNaturalGradient`", needed, 3 * needed, "use batches smaller than the layers, with a damping above 0.")
+    needed, remedy = 8 * units * size**2, "use batches smaller than the layers, with a damping above 0."
+    capacity.fits("`RelativeNaturalGradient`", needed, 3 * needed, remedy, device)
 
 
-def _neuron_solver(parts: Sequence[Part], nu: Array, damping: float, place: Place) -> Solver:
+def _neuron_solver(parts: Sequence[Part], nu: Array, damping: float, place: Place, device: Any) -> Solver:
     r"""Return the function that solves with :math:`\frac1nX^\top\mathrm{diag}(\nu_o)X+\lambda1` for every neuron o.
 
     The inputs X of a neuron are those of the parts side by side, each times its multiplier for the neuron. With
@@ -117,12 +124,12 @@ def _neuron_solver(parts: Sequence[Part], nu: Array, damping: float, place: Plac
     n, units = nu.shape
     inputs = [part.inputs.astype(np.float64) for part in parts]
     root = np.sqrt(nu.astype(np.float64) / n)
-    roots = [np.ascontiguousarray(part.scaled(root).T) for part in parts]
+    roots = [part.scaled(root).T.copy() for part in parts]
     sizes = [X.shape[1] for X in inputs]
     n_in = sum(sizes)
     if n >= n_in or damping == 0:
-        _fits(units, n_in)
-        metrics = np.empty((units, n_in, n_in))
+        _fits(units, n_in, device)
+        metrics = np.empty_like(root, shape=(units, n_in, n_in))
         step = max(1, _TILE // (n * n_in))
         for start in range(0, units, step):
             tile = slice(start, start + step)
@@ -130,22 +137,22 @@ def _neuron_solver(parts: Sequence[Part], nu: Array, damping: float, place: Plac
             S = scaled[0] if len(scaled) == 1 else np.concatenate(scaled, axis=2)
             np.matmul(S.transpose(0, 2, 1), S, out=metrics[tile])
         inverse = inverses(metrics, damping, place, float(np.finfo(nu.dtype).eps))
-        ends = np.cumsum(sizes)[:-1].tolist()
+        ends = np.cumsum(sizes).tolist()
 
         def solve(rows: Sequence[Array]) -> list[Array]:
-            joined = np.concatenate(rows, axis=1)[:, :, None]
-            return np.split(np.matmul(inverse, joined)[:, :, 0], ends, axis=1)
+            solved = np.matmul(inverse, np.concatenate(rows, axis=1)[:, :, None])[:, :, 0]
+            return [solved[:, end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
         return solve
-    _fits(units, n)
-    products = np.zeros((units, n, n))
+    _fits(units, n, device)
+    products = np.zeros_like(root, shape=(units, n, n))
     for own, X in zip(roots, inputs, strict=True):
         products += own[:, :, None] * (X @ X.T) * own[:, None, :]
     above_rounding(damping, products, n_in, place)
     middle = inverses(products, damping, place, 0.0)
 
     def solve_in_span(rows: Sequence[Array]) -> list[Array]:
-        along = np.zeros((units, n))
+        along = np.zeros_like(rows[0], shape=(units, n))
         for own, row, X in zip(roots, rows, inputs, strict=True):
             along += own * (row @ X.T)
         weights = np.matmul(middle, along[:, :, None])[:, :, 0]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
-from scipy.sparse.linalg import LinearOperator, cg
 
+from fisherstats.arrays import cholesky, cholesky_solve, floats, holds
 from fisherstats.checks import training
 from fisherstats.training.information import Product
 
 __all__ = ["Place", "above_rounding", "cholesky_solver", "conjugate_gradients", "damped", "inverses", "span_solver"]
 
 Array = NDArray[np.floating]
+
+_MOST_ITERATIONS = 10
+"""Of conjugate gradients, times the number of parameters, which is enough but for rounding."""
 
 
 class Place(NamedTuple):
@@ -28,7 +31,7 @@ class Place(NamedTuple):
 
 def damped(matrix: Array, damping: float) -> NDArray[np.float64]:
     """Return matrices plus a multiple of the identity, in float64, as a new array."""
-    total = np.array(matrix, dtype=np.float64)
+    total: NDArray[np.float64] = matrix.astype(np.float64)
     diagonal = np.arange(total.shape[-1])
     total[..., diagonal, diagonal] += damping
     return total
@@ -39,15 +42,15 @@ def cholesky_solver(matrix: Array, damping: float, place: Place, precision: floa
     total = damped(matrix, damping)
     size = np.diagonal(total).copy()
     try:
-        factor = linalg.cholesky(total, lower=True, overwrite_a=True, check_finite=False)
+        factor = cholesky(total)
         definite = _definite(factor, size, precision)
-    except linalg.LinAlgError:
+    except np.linalg.LinAlgError:
         definite = False
     if not definite:
         training.indefinite(*place, float(np.linalg.eigvalsh(matrix)[0]))
 
     def solve(b: Array) -> Array:
-        solution: Array = linalg.cho_solve((factor, True), b, check_finite=False)
+        solution: Array = cholesky_solve(factor, b)
         return solution
 
     return solve
@@ -62,7 +65,7 @@ def span_solver(
     inputs of each layer, so :math:`RR^\top` is a sum over layers of products of two small Gram matrices; R is never built.
     """
     n, count, _ = rows[0].shape
-    gram = np.zeros((n, count, n, count))
+    gram = np.zeros_like(rows[0], shape=(n, count, n, count))
     for R, h_bar in zip(rows, inputs, strict=True):
         flat = R.reshape(n * count, -1)
         gram += (flat @ flat.T).reshape(gram.shape) * (h_bar @ h_bar.T)[:, None, :, None]
@@ -72,11 +75,11 @@ def span_solver(
     solve_span = cholesky_solver(middle, damping, place, 0.0)
 
     def solve(b: Array) -> Array:
-        along = np.zeros((n, count))
+        along = np.zeros_like(b, shape=(n, count))
         for R, h_bar, part in zip(rows, inputs, views(b), strict=True):
             along += np.matmul(R, (h_bar @ part.T)[:, :, None])[:, :, 0]
         weights = solve_span(along.ravel()).reshape(n, 1, count) / n
-        solution = np.array(b)
+        solution = b.copy()
         for R, h_bar, part in zip(rows, inputs, views(solution), strict=True):
             part -= np.matmul(weights, R)[:, 0].T @ h_bar
         return np.divide(solution, damping, out=solution)
@@ -104,34 +107,40 @@ def inverses(matrices: Array, damping: float, place: Place, precision: float) ->
 
 def above_rounding(damping: float, matrices: Array, size: int, place: Place) -> None:
     """Require a damping above the rounding of size x size matrices that have these positive eigenvalues, and else 0."""
-    largest = float(np.diagonal(matrices, axis1=-2, axis2=-1).max())
-    if damping <= size * np.finfo(np.float64).eps * largest:
+    rounding = size * np.finfo(np.float64).eps * np.diagonal(matrices, axis1=-2, axis2=-1).max()
+    if not holds(rounding < damping):
         training.indefinite(*place, 0.0)
 
 
 def _definite(factors: Array, size: Array, precision: float) -> bool:
     """Return whether each squared pivot is more than rounding: as a part of the diagonal it does not depend on scales."""
     pivots = np.square(np.diagonal(factors, axis1=-2, axis2=-1))
-    return bool(np.all(pivots > factors.shape[-1] * precision * size))
+    return holds(pivots > factors.shape[-1] * precision * size)
 
 
 def conjugate_gradients(product: Product, b: Array, damping: float, place: Place, tolerance: float) -> Array:
     """Return (I + damping identity)^-1 b to a residual of `tolerance` times that of 0.
 
-    Each product is with a search direction, so a direction of no positive curvature is met if it matters, and refused.
+    Each product is with a search direction, so a direction of no positive curvature is met if it matters, and refused. A device
+    is waited for once per iteration.
     """
-
-    def times(v: Array) -> Array:
-        direction = np.ravel(v)
+    solution, residual, direction = np.zeros_like(b), b.copy(), b.copy()
+    square = residual @ residual
+    (length,) = floats([square])
+    if not length:
+        return solution
+    for _ in range(_MOST_ITERATIONS * len(b)):
         result = product(direction) + damping * direction
-        square = direction @ direction
-        if direction @ result <= 0 < square:
-            training.indefinite(*place, float(direction @ result / square) - damping)
-        return result
-
-    operator = LinearOperator((len(b), len(b)), matvec=times, dtype=np.float64)
-    solution, unsolved = cg(operator, b, rtol=tolerance)
-    if unsolved:
-        training.unsolved(place.what, place.step, tolerance)
-    found: Array = solution
-    return found
+        curvature = direction @ result
+        step = square / curvature
+        solution += step * direction
+        residual -= step * result
+        before, square = square, residual @ residual
+        found, remaining = floats([curvature, square])
+        if found <= 0:
+            training.indefinite(*place, found / floats([direction @ direction])[0] - damping)
+        if math.sqrt(remaining) < tolerance * math.sqrt(length):
+            return solution
+        direction *= square / before
+        direction += residual
+    training.unsolved(place.what, place.step, tolerance)

@@ -1,4 +1,4 @@
-"""The stand-in takes the place of cupy's library of special functions."""
+"""The stand-in takes the place of what cupy has of scipy and what does not look at numpy's protocols."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.special
 
 from tests.device.arrays import to_device
 
 
-@pytest.fixture(autouse=True)
-def special_functions(monkeypatch):
-    def zeta(order, x):
-        return to_device(scipy.special.zeta(order, np.asarray(x.own)))
+def zeta(order, x):
+    return to_device(scipy.special.zeta(order, np.asarray(x.own)))
 
-    with contextlib.suppress(ImportError):
-        importlib.import_module("cupyx.scipy.special")
-    known = vars(sys.modules["cupyx.scipy.special"]) if "cupyx.scipy.special" in sys.modules else {}
-    monkeypatch.setitem(sys.modules, "cupyx.scipy.special", SimpleNamespace(**{**known, "zeta": zeta}))
+
+def solve_triangular(a, b, trans=0, lower=False):
+    return to_device(scipy.linalg.solve_triangular(np.asarray(a.own), np.asarray(b.own), trans=trans, lower=lower))
+
+
+@pytest.fixture(autouse=True)
+def functions_of_scipy(monkeypatch):
+    for name, function in (("special", zeta), ("linalg", solve_triangular)):
+        module = f"cupyx.scipy.{name}"
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+        known = vars(sys.modules[module]) if module in sys.modules else {}
+        monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{**known, function.__name__: function}))

@@ -129,7 +129,9 @@ def _pad(a: Any, pad_width: Any) -> Any:
 
 
 def _like(make: Callable[..., Any]) -> Callable[..., Any]:
-    def function(a: Any, *value: Any, dtype: Any = None, shape: Any = None) -> Any:
+    def function(a: Any, *value: Any, dtype: Any = None, order: str = "K", shape: Any = None) -> Any:
+        if order not in "CK":
+            raise TypeError("arrays of the standard have no other order than C")
         shape = a.shape if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         return make(shape, *value, dtype=a.dtype if dtype is None else of_dtype(dtype))
 
@@ -230,6 +232,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "linalg.cholesky": standard.linalg.cholesky,
     "linalg.eigh": lambda a: tuple(standard.linalg.eigh(a)),
     "linalg.eigvalsh": standard.linalg.eigvalsh,
+    "linalg.inv": standard.linalg.inv,
     "linalg.norm": _norm,
     "linalg.qr": lambda a, mode="reduced": standard.linalg.qr(a, mode="reduced")[1 if mode == "r" else slice(None)],
     "linalg.solve": standard.linalg.solve,
@@ -250,6 +253,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tensordot": lambda a, b, axes=2: standard.tensordot(a, b, axes=axes),
     "trace": _trace,
     "transpose": _transpose,
+    "triu": lambda m, k=0: standard.triu(m, k=k),
     "vdot": lambda a, b: standard.sum(a * b),
     "where": _where,
 }
