@@ -121,7 +121,8 @@ def cholesky_solve(factor: Any, b: Any) -> Any:
     if not on_device(factor):
         return linalg.cho_solve((factor, True), b, check_finite=False)
     solve = importlib.import_module("cupyx.scipy.linalg").solve_triangular
-    return solve(factor, solve(factor, b, lower=True), trans="T", lower=True)
+    upper = factor.T  # in the order that the library works in, else it copies
+    return solve(upper, solve(upper, b, trans="T"))
 
 
 def zeta(order: int, x: Any) -> Any:

@@ -124,6 +124,13 @@ def fit(
     Cost per step: three matrix products per layer and, for Adam, a dozen passes over the parameters; no network is made.
     float32 is kept only if weights and x are both float32.
 
+    On a GPU inputs, labels, parameters and all that a step needs stay there; a step waits for the device once, for its loss and
+    the outcome of its checks, however many inputs and parameters there are. Natural gradients wait a few times more where they
+    renew a matrix, `SpectralProjection` and ``solver="cg"`` once per iteration. `x` and `y`, and those of `validation`, may lie
+    on either side; an `x` of the host that would fill more than half of the device's memory, or one in a file, is moved minibatch
+    by minibatch. What comes out, and what callbacks see, is of the host. Optimisers and penalties of your own are given arrays
+    of the device.
+
     Examples
     --------
     >>> import numpy as np

@@ -70,7 +70,8 @@ class NaturalGradient(Preconditioner):
     negative eigenvalue, or more draws; at a kink it takes left derivatives. Labels come from the optimiser's own stream: the
     ``rng`` of `fit` decides them, and shuffling does not depend on them.
 
-    Penalties are part of the gradient, not of the information.
+    Penalties are part of the gradient, not of the information. On a GPU all of it stays there, but for the natural parameters
+    that labels are drawn for: samplers are of the host.
 
     Examples
     --------

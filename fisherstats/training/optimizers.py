@@ -4,7 +4,7 @@ An `Optimizer` holds settings only, so one object may serve several fits. Its `s
 they remember; `step` is given the gradient and the `Batch` it comes from (an optimiser that preconditions by the information of
 the batch needs both) and returns the change of the parameter vector.
 
-The steps use ufuncs with `out=` on arrays made like the parameters, and so run where these are.
+The steps use ufuncs with `out=` on arrays made like the parameters, and so run where these are: on a device, if the fit does.
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ grows by one.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
+import inspect
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +21,7 @@ import numpy as np
 
 from tests.device.functions import FUNCTIONS, dtype_of, einsum, of_dtype, ufunc
 
-__all__ = ["DeviceArray", "called", "no_transfers", "to_device", "transfers"]
+__all__ = ["DeviceArray", "called", "fit_cupy", "no_transfers", "to_device", "transfers"]
 
 MEMORY = 2**17
 """Bytes; so little that 16 inputs of a small network are a block."""
@@ -40,6 +43,16 @@ def no_transfers() -> Iterator[None]:
         yield
     finally:
         _refusing[0] = False
+
+
+def fit_cupy(functions: set[tuple[str, int, tuple[str, ...]]]) -> None:
+    """Require functions with these arguments in cupy, as `called` lists them; importing cupy needs no device."""
+    cupy, special = importlib.import_module("cupy"), importlib.import_module("cupyx.scipy.special")
+    for name, count, keywords in functions:
+        function = functools.reduce(lambda owner, part: getattr(owner, part, None), name.split("."), cupy)
+        function = getattr(special, name) if function is None else function
+        if not isinstance(function, cupy.ufunc):
+            inspect.signature(function).bind(*range(count), **dict.fromkeys(keywords))
 
 
 def _leave(word: str) -> None:

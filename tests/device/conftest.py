@@ -19,8 +19,8 @@ def zeta(order, x):
     return to_device(scipy.special.zeta(order, np.asarray(x.own)))
 
 
-def solve_triangular(a, b, trans=0, lower=False):
-    return to_device(scipy.linalg.solve_triangular(np.asarray(a.own), np.asarray(b.own), trans=trans, lower=lower))
+def solve_triangular(a, b, trans=0):
+    return to_device(scipy.linalg.solve_triangular(np.asarray(a.own), np.asarray(b.own), trans=trans))
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import fisherstats as fs
-from fisherstats import arrays
+from fisherstats import arrays, calls
+from fisherstats.training.likelihood import Workers, labelled
+from fisherstats.training.network import Trainee
 from tests.device.calls import CALLS, CORE, NETWORKS, inputs, numbers
+from tests.device.trainings import FAMILIES, OPTIMIZERS, RESTRAINTS, network, numbers_of, trained
 
 pytestmark = pytest.mark.gpu
 
@@ -131,3 +134,62 @@ def test_memory_stays_bounded(digits):
     pool.free_all_blocks()
     fs.fisher_information(model.as_dtype(np.dtype(np.float32)), x, engine="cupy")
     assert pool.total_bytes() < 0.5 * cupy.cuda.Device().mem_info[1]
+
+
+def same_training(model, rtol=1e-9, **settings):
+    found, wanted = (numbers_of(trained(model, engine, 30, **settings)) for engine in ("cupy", "numpy"))
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert isinstance(found[name], np.ndarray)
+        np.testing.assert_allclose(found[name], array, rtol=rtol, atol=rtol * np.abs(array).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=repr)
+def test_training_of_every_family(family):
+    same_training(network(family), optimizer=OPTIMIZERS["Adam"])
+
+
+@pytest.mark.parametrize("normalization", [None, fs.training.BatchNormalization()])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_with_every_optimiser(name, normalization):
+    # Conjugate gradients end where their residual does.
+    same_training(network(), 1e-7 if "cg" in name else 1e-9, optimizer=OPTIMIZERS[name], normalization=normalization)
+
+
+@pytest.mark.parametrize("name", RESTRAINTS)
+def test_training_with_every_penalty(name):
+    # The singular value of a projection has settled to 1e-9.
+    same_training(network(), 1e-7 if name in ("SpectralProjection", "several") else 1e-9, penalty=RESTRAINTS[name](network()))
+
+
+def test_training_of_a_network_for_digits(digits):
+    import cupy
+
+    model, x = digits
+    y = np.random.default_rng(3).integers(0, 10, len(x))
+    settings = {"optimizer": fs.training.Adam(), "epochs": 2, "batch_size": 500, "rng": 0, "validation": (x[:700], y[:700])}
+    wanted = fs.training.fit(model, x, y, **settings)
+    found = fs.training.fit(model, cupy.asarray(x), cupy.asarray(y), **settings)
+    agree(found.history, wanted.history, 1e-9)
+    for one, other in zip(found.model.weights, wanted.model.weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+def test_a_gradient_does_not_wait_for_the_device(digits):
+    import cupy
+    import cupyx
+
+    model, x = digits
+    y = np.random.default_rng(3).integers(0, 10, len(x))
+    call = calls.prepare(model, cupy.asarray(x))
+    data, trainee = labelled(call, y, np.dtype(float)), Trainee(call.model)
+    rows = cupy.arange(0, len(x), 3)
+    with Workers(1) as workers:
+        data.gradient(trainee, rows, workers)  # kernels are compiled
+        with arrays.noted_checks() as noted, cupyx.allow_synchronize(False):
+            (loss, _), gradient = data.gradient(trainee, rows, workers)
+        host = labelled(calls.prepare(model, x), y, np.dtype(float))
+        (wanted, _), slope = host.gradient(Trainee(model), rows.get(), workers)
+    assert arrays.all_held(noted)
+    np.testing.assert_allclose(float(loss), wanted, rtol=1e-12)
+    np.testing.assert_allclose(gradient.get(), slope, rtol=1e-9, atol=1e-12 * np.abs(slope).max())
