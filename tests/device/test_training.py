@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -65,9 +66,13 @@ def test_every_optimiser(name, steps):
 @STEPS
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if "hessian" not in name])
 def test_every_optimiser_with_normalisation(name, steps):
-    model = network(activation="relu", widths=(3, 5, 4))
-    # Conjugate gradients end where their residual does, and an information with scales is singular but for the damping.
-    compare(model, steps, 1e-9 if "cg" in name else 1e-10, optimizer=OPTIMIZERS[name], normalization=NORMALIZED)
+    optimizer = OPTIMIZERS[name]
+    if hasattr(optimizer, "damping"):
+        # With less, 200 steps make 1e-6 of a last bit on the host too: with scales the information is singular but for it.
+        optimizer = dataclasses.replace(optimizer, damping=1.0)
+    # Conjugate gradients end where their residual does.
+    rtol = 1e-9 if "cg" in name else 1e-10
+    compare(network(activation="relu", widths=(3, 5, 4)), steps, rtol, optimizer=optimizer, normalization=NORMALIZED)
 
 
 @pytest.mark.parametrize("name", ["diagonal, hessian", "natural, hessian"])
@@ -154,7 +159,7 @@ PER_STEP = {
 def test_transfers_of_a_step(name, monkeypatch):
     settings = {"optimizer": OPTIMIZERS[name]}
     if hasattr(OPTIMIZERS[name], "update_every"):
-        settings["optimizer"] = type(OPTIMIZERS[name])(**{**vars(OPTIMIZERS[name]), "update_every": 1})
+        settings["optimizer"] = dataclasses.replace(OPTIMIZERS[name], update_every=1)
     found = {
         waits(monkeypatch, 16, 8, **settings),
         waits(monkeypatch, 64, 8, **settings),
@@ -299,7 +304,7 @@ def test_a_path_of_penalties_is_trained_on_the_device():
     model, x = network(), inputs(24)
     y = data(model, x)
     settings = {"optimizer": OPTIMIZERS["Adam"], "epochs": 2, "batch_size": 8, "rng": 5, "strengths": [0.0, 0.1]}
-    settings |= {"penalty": training.Frobenius, "validation": (x[:9], y[:9])}
+    settings |= {"penalty": training.Frobenius, "validation": (x[:9], y[:9]), "x_eval": x[:3]}
     wanted = fs.regularization_path(model, x, y, **settings)
     transfers.clear()
     for given, labels in ((x, y), (to_device(x), to_device(y))):
@@ -364,7 +369,7 @@ def test_an_error_in_a_callback_and_an_interrupt_carry_what_was_done():
 
 @pytest.mark.parametrize("name", ["natural, hessian", "natural, cg, hessian", "diagonal, hessian"])
 def test_an_information_that_is_not_positive_definite(name):
-    optimizer = type(OPTIMIZERS[name])(**{**vars(OPTIMIZERS[name]), "damping": 0.0, "n_draws": 1})
+    optimizer = dataclasses.replace(OPTIMIZERS[name], damping=0.0, n_draws=1)
     number = re.compile(r"eigenvalue is \S+")
     ends = []
     for engine in ("cupy", "numpy"):
@@ -376,7 +381,7 @@ def test_an_information_that_is_not_positive_definite(name):
 
 @pytest.mark.parametrize("name", ["natural", "Kronecker", "relative"])
 def test_a_singular_information(name):
-    optimizer = type(OPTIMIZERS[name])(**{**vars(OPTIMIZERS[name]), "damping": 0.0})
+    optimizer = dataclasses.replace(OPTIMIZERS[name], damping=0.0)
     model = network(fs.families.Gaussian(2), "relu")
     with pytest.raises(fs.AssumptionError, match="positive definite, got 0 where its smallest eigenvalue"):
         trained(model, "cupy", optimizer=optimizer, batch_size=2)
