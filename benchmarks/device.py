@@ -1,4 +1,4 @@
-"""`python -m benchmarks.device [--repeat 5]`: W1 to W8 on a GPU, at sizes that fill it, beside PyTorch and JAX on the same one.
+"""`python -m benchmarks.device [--repeat 5]`: W1 to W8 and training on a GPU, at sizes that fill it, beside peers on the same one.
 
 Inputs, weights of the peers and the products that give the rate of the arithmetic lie on the device before anything is timed; our
 results are brought back to the host within the time. Every time ends when the device has finished. Without a GPU it says so.
@@ -78,6 +78,7 @@ def cases(size: str, put: Callable[[Array], Any]) -> Iterator[Case]:
         yield from dense((((3, 4, 3),) if tiny else (w4_dense.SMALL, w4_dense.LARGE)), sizes["dense"], dtype, put)
         yield from products((medium,) if tiny else (nets.MEDIUM, nets.WIDE), sizes["products"], dtype, put)
         yield covariance(dtype, put)
+        yield from epochs(medium, sizes["first"], (4,) if tiny else (512, 8192), dtype, put)
 
 
 def second_order(widths: tuple[int, ...], n_inputs: int, dtype: str, put: Callable[[Array], Any]) -> Iterator[Case]:
@@ -145,6 +146,32 @@ def covariance(dtype: str, put: Callable[[Array], Any]) -> Case:
         value=None,
         flops=w7_covariance.flops(model.n_params, 2),
     )
+
+
+def epochs(
+    widths: tuple[int, ...], n_inputs: int, batch_sizes: Sequence[int], dtype: str, put: Callable[[Array], Any]
+) -> Iterator[Case]:
+    """Yield epochs of Adam, three products per layer and step; the peer is the same call on the host."""
+    model, x = nets.tanh_classifier(widths, n_inputs, dtype)
+    y, there = np.random.default_rng(3).integers(0, widths[-1], n_inputs), put(x)
+    for size in batch_sizes:
+        settings: dict[str, Any] = {"optimizer": fs.training.Adam(), "epochs": 1, "batch_size": size, "rng": 0}
+        yield Case(
+            "epoch of training",
+            f"{nets.described(widths, n_inputs)}, Adam, batches of {size}",
+            dtype,
+            lambda settings=settings: fs.training.fit(model, there, y, **settings),
+            value=loss,
+            tolerance={"float64": 1e-8, "float32": 1e-3}[dtype],  # rounding adds up over the steps
+            flops=6.0 * n_inputs * model.n_params,
+            peers=(Peer("host", lambda settings=settings: (lambda: fs.training.fit(model, x, y, **settings), loss)),),
+        )
+
+
+def loss(fitted: Any) -> Array:
+    """Return the loss of a training, epoch by epoch."""
+    values: Array = fitted.history.loss.values
+    return values
 
 
 def on_gpu(name: str, build: Callable[..., Contestant], *arguments: Any) -> Peer:

@@ -202,7 +202,7 @@ def regularization_path(
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink.
     engine, num_threads : optional
-        As for `fisher_information`.
+        As for `fisher_information` and `training.fit`.
     progress : bool, default False
         Show a progress bar over the strengths (needs tqdm, extra ``study``).
     client : distributed.Client or executor, optional
