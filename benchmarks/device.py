@@ -1,4 +1,4 @@
-"""`python -m benchmarks.device [--repeat 5]`: W1 to W8 and training on a GPU, at sizes that fill it, beside peers on the same one.
+"""`python -m benchmarks.device [--repeat 5]`: W1 to W8 and training on a GPU, at sizes that fill it, beside peers there.
 
 Inputs, weights of the peers and the products that give the rate of the arithmetic lie on the device before anything is timed; our
 results are brought back to the host within the time. Every time ends when the device has finished. Without a GPU it says so.

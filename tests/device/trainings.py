@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 import fisherstats as fs
 from tests.device.calls import data, inputs
 
-__all__ = ["FAMILIES", "OPTIMIZERS", "RESTRAINTS", "consolidation", "network", "numbers_of", "trained"]
+__all__ = ["DAMPED", "FAMILIES", "OPTIMIZERS", "RESTRAINTS", "consolidation", "network", "numbers_of", "trained"]
 
 families, training = fs.families, fs.training
 
@@ -57,6 +58,12 @@ OPTIMIZERS: dict[str, Any] = {
     "Kronecker, empirical": training.KroneckerNaturalGradient(0.02, "empirical", damping=0.1),
     "relative": training.RelativeNaturalGradient(0.02, damping=0.1, update_every=2),
 }
+
+DAMPED = {
+    name: dataclasses.replace(one, damping=max(one.damping, 1.0)) if hasattr(one, "damping") else one
+    for name, one in OPTIMIZERS.items()
+}
+"""For normalised layers, whose information is singular but for the damping: with less, 200 steps make 1e-6 of a last bit."""
 
 
 def consolidation(model: Any) -> Any:

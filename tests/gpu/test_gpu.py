@@ -12,7 +12,7 @@ from fisherstats import arrays, calls
 from fisherstats.training.likelihood import Workers, labelled
 from fisherstats.training.network import Trainee
 from tests.device.calls import CALLS, CORE, NETWORKS, inputs, numbers
-from tests.device.trainings import FAMILIES, OPTIMIZERS, RESTRAINTS, network, numbers_of, trained
+from tests.device.trainings import DAMPED, FAMILIES, OPTIMIZERS, RESTRAINTS, network, numbers_of, trained
 
 pytestmark = pytest.mark.gpu
 
@@ -153,7 +153,8 @@ def test_training_of_every_family(family):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_with_every_optimiser(name, normalization):
     # Conjugate gradients end where their residual does.
-    same_training(network(), 1e-7 if "cg" in name else 1e-9, optimizer=OPTIMIZERS[name], normalization=normalization)
+    optimizer = OPTIMIZERS[name] if normalization is None else DAMPED[name]
+    same_training(network(), 1e-7 if "cg" in name else 1e-9, optimizer=optimizer, normalization=normalization)
 
 
 @pytest.mark.parametrize("name", RESTRAINTS)
