@@ -171,6 +171,25 @@ def test_penalties_and_normalisation_wait_for_nothing(name, monkeypatch):
     assert waits(monkeypatch, 16, 8, **settings) == waits(monkeypatch, 64, 32, **settings) == 1
 
 
+@pytest.mark.parametrize(
+    ("more", "count"),
+    [
+        ({}, 2),
+        ({"normalization": NORMALIZED}, 3),
+        ({"validation": (inputs(9), np.zeros(9, int))}, 4),
+        ({"penalty": training.SpectralProjection(1e3)}, 2 + 3 + 2),
+    ],
+)
+def test_transfers_of_an_epoch(more, count, monkeypatch):
+    monkeypatch.setattr("tests.device.arrays.MEMORY", LARGE)
+    counts = []
+    for steps in (3, 6):
+        transfers.clear()
+        trained(network(), "cupy", steps, **more)
+        counts.append(len(transfers))
+    assert counts[1] - counts[0] == 3 + count
+
+
 def test_an_inverse_that_serves_waits_for_nothing(monkeypatch):
     for kind in (training.KroneckerNaturalGradient, training.RelativeNaturalGradient, training.DiagonalNaturalGradient):
         assert waits(monkeypatch, 64, 8, optimizer=kind(0.1, update_every=100)) == 1
