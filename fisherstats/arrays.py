@@ -113,7 +113,9 @@ def floats(numbers: Sequence[Any]) -> list[float]:
 
 def cholesky(matrix: Any) -> Any:
     """Return the lower factor L of a symmetric matrix LL', which is lost; scipy's functions do not look at numpy's protocols."""
-    return np.linalg.cholesky(matrix) if on_device(matrix) else linalg.cholesky(matrix, True, True, check_finite=False)
+    if on_device(matrix):
+        return np.linalg.cholesky(matrix)
+    return linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
 
 
 def cholesky_solve(factor: Any, b: Any) -> Any:

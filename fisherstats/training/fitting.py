@@ -15,7 +15,7 @@ from fisherstats.arrays import holds, like, noted_checks, numbers_and_checks, on
 from fisherstats.checks import arguments, training
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
-from fisherstats.progress import progress_bar
+from fisherstats.progress import Bar, progress_bar
 from fisherstats.training.batches import batches, stream
 from fisherstats.training.history import Callback, History
 from fisherstats.training.likelihood import Labelled, Workers, labelled, labelled_beside, measures_accuracy
@@ -202,7 +202,7 @@ class _Descent:
         self.taken = 0
 
     def epoch(
-        self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, workers: Workers, bar: Any
+        self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, workers: Workers, bar: Bar
     ) -> dict[str, Any]:
         """Take the steps of an epoch and return its numbers."""
         rng = stream(seed, epoch, _OPTIMISING)
