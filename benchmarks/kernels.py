@@ -42,6 +42,7 @@ def rows(shapes: tuple[tuple[int, int, int], ...] = SHAPES, repeats: int = 200) 
             "above": rng.normal(size=(n, classes, units)),
             "scale": rng.random((n, units)),
             "rows": rng.normal(size=(n, classes, units)),
+            "shift": np.zeros((0, classes)),
             "goes_on": False,
             "scales": [rng.random((n, units)) for _ in range(2)],
         }
