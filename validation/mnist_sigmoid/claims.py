@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-__all__ = ["Claim", "markdown", "of_figure", "of_log_sigmoid", "path_table"]
+__all__ = ["Claim", "by_layer", "markdown", "of_figure", "of_log_sigmoid", "span"]
 
 EARLY = 5
 """Epochs that count as the first ones."""
@@ -27,9 +27,10 @@ class Claim(NamedTuple):
     holds: bool
 
 
-def _span(values: Any, form: str = ".3g") -> str:
-    low, high = float(np.min(values)), float(np.max(values))
-    return f"{low:{form}}" if low == high else f"{low:{form}} to {high:{form}}"
+def span(values: Any, form: str = ".3g") -> str:
+    """Smallest to largest."""
+    low, high = (f"{float(end(values)):{form}}" for end in (np.min, np.max))
+    return low if low == high else f"{low} to {high}"
 
 
 def _all(histories: Sequence[xr.Dataset], of: Callable[[xr.Dataset], Any]) -> np.ndarray:
@@ -37,9 +38,9 @@ def _all(histories: Sequence[xr.Dataset], of: Callable[[xr.Dataset], Any]) -> np
     return np.stack([np.asarray(of(history)) for history in histories])
 
 
-def _by_layer(values: np.ndarray, form: str = ".3g") -> str:
+def by_layer(values: np.ndarray, form: str = ".3g") -> str:
     """Smallest to largest over all but the last axis, layer by layer."""
-    return "; ".join(f"layer {layer}: {_span(values[..., layer], form)}" for layer in range(values.shape[-1]))
+    return "; ".join(f"layer {layer}: {span(values[..., layer], form)}" for layer in range(values.shape[-1]))
 
 
 def _trained(history: xr.Dataset) -> xr.Dataset:
@@ -59,7 +60,7 @@ def of_figure(histories: Sequence[xr.Dataset], n_evaluated: int) -> list[Claim]:
     found = []
     for layer in range(last):
         one = ratios[..., layer]
-        number = f"V1 / V2 {_span(one)}, below 1 in {np.mean(one < 1):.0%} of epochs"
+        number = f"V1 / V2 {span(one)}, below 1 in {np.mean(one < 1):.0%} of epochs"
         found.append(Claim(f"V1 < V2 in hidden layer {layer}", number, bool((one < 1).all())))
     exact = _all(histories, lambda h: h.variance.sel(estimator="hessian", layer=last))
     found.append(Claim("V2 = 0 in the last layer", f"largest V2 there: {exact.max():g}", bool((exact == 0).all())))
@@ -67,14 +68,14 @@ def of_figure(histories: Sequence[xr.Dataset], n_evaluated: int) -> list[Claim]:
     largest = score.argmax(axis=-1) == last
     found.append(Claim("V1 is largest in the last layer", f"in {largest.mean():.0%} of epochs", bool(largest.all())))
     one_label = np.log(n_evaluated * _all(histories, lambda h: _trained(h).variance.sel(layer=0).values))
-    number = f"log V1 {_span(one_label[..., 0])}, log V2 {_span(one_label[..., 1])}"
+    number = f"log V1 {span(one_label[..., 0])}, log V2 {span(one_label[..., 1])}"
     found.append(Claim("V1 and V2 about e^-10 in layer 0", number, bool((np.abs(np.median(one_label, axis=1) + 10) < 1).all())))
     for name, symbol, reported in (("score", "V1", 50), ("hessian", "V2", 10)):
         for which, says in (("theorem_upper", "Theorem 4.1"), ("upper", "best certified bound")):
             values = _all(histories, lambda h, n=name, w=which: _over(_trained(h), w, n, 0))
             middle = np.exp(np.median(np.log(values), axis=1))
             holds = bool(((middle > reported / FACTOR) & (middle < reported * FACTOR)).all())
-            number = f"{_span(values)}; medians over epochs by seed {_span(middle)}"
+            number = f"{span(values)}; medians over epochs by seed {span(middle)}"
             found.append(Claim(f"bound / {symbol} about {reported} in layer 0, {says}", number, holds))
     below = _all(histories, lambda h: (_trained(h).theorem_lower / _trained(h).variance).fillna(0.0))
     says = "upper bounds are far tighter than lower bounds, Theorem 4.1"
@@ -94,7 +95,7 @@ def of_log_sigmoid(histories: Sequence[xr.Dataset]) -> list[Claim]:
             left = _all(histories, lambda h, n=name, s=start: _quantity(h, n, EARLY) / _quantity(h, n, s))
             end = _all(histories, lambda h, n=name, s=start: _quantity(h, n, int(h.epoch[-1])) / _quantity(h, n, s))
             what = {"information": "information", "score": "V1", "hessian": "V2"}[name]
-            number = f"over that of {word}: epoch {EARLY} {_span(left)}; last epoch {_span(end)}"
+            number = f"over that of {word}: epoch {EARLY} {span(left)}; last epoch {span(end)}"
             found.append(
                 Claim(f"{what} of every layer vanishes within {EARLY} epochs (below 1 %)", number, bool((left < 0.01).all()))
             )
@@ -130,7 +131,7 @@ def _changes(histories: Sequence[xr.Dataset]) -> list[Claim]:
     found = []
     for what, of in (("log information", lambda h: h.information), ("log standard deviations", lambda h: h.variance)):
         shares = _all(histories, lambda h, o=of: share(o(h)))
-        number = f"share of the first {EARLY} of {n_epochs} epochs, by layer and seed: {_span(shares, '.0%')}"
+        number = f"share of the first {EARLY} of {n_epochs} epochs, by layer and seed: {span(shares, '.0%')}"
         found.append(Claim(f"most change of the {what} comes in the first epochs", number, bool((shares > 0.5).all())))
     return found
 
@@ -159,7 +160,7 @@ def markdown(setting: Any, n_features: int, histories: Sequence[xr.Dataset], fou
     last = [history.isel(epoch=-1) for history in histories]
     lines = [f"## {widths}, {setting.activation}, {len(histories)} seeds", ""]
     accuracy = [float(one.validation_accuracy) for one in last]
-    lines += [f"Accuracy on held-out images after {setting.epochs} epochs: {_span(accuracy, '.3f')}.", ""]
+    lines += [f"Accuracy on held-out images after {setting.epochs} epochs: {span(accuracy, '.3f')}.", ""]
     lines += ["| claim | number (all seeds) | holds |", "|---|---|---|"]
     lines += [f"| {one.says} | {one.number} | {'yes' if one.holds else '**no**'} |" for one in found]
     lines += ["", f"Seed {setting.seeds[0]}, one label, mean over {setting.n_evaluated} held-out images:", ""]
@@ -178,30 +179,4 @@ def markdown(setting: Any, n_features: int, histories: Sequence[xr.Dataset], fou
             numbers += [float(one.relative_error[at]) * setting.n_evaluated**0.5 for at in (0, 1)]
             cells = " | ".join("exact" if np.isnan(number) else f"{number:.3g}" for number in numbers)
             lines.append(f"| {epoch} | {layer} | {cells} |")
-    return [*lines, ""]
-
-
-def path_table(name: str, path: xr.Dataset) -> list[str]:
-    """How far a penalty reduces absolute and relative errors, layer by layer, as factors of those of the first strength."""
-    first = path.isel(strength=0)
-    lines = [
-        f"## Path of {name}",
-        "",
-        "Factors of the standard deviation and of the relative error, layers 0, 1, ... in a row.",
-        "",
-    ]
-    lines += ["| strength | accuracy held out | log-likelihood held out | largest s_max | sd 1 | sd 2 | sd 1 / I | sd 2 / I |"]
-    lines += ["|---:|---:|---:|---:|---|---|---|---|"]
-    for strength in path.strength.values:
-        one = path.sel(strength=strength)
-        cells = []
-        for quantity, power in (("variance", 0.5), ("relative_error", 1.0)):
-            for estimator in ("score", "hessian"):
-                now, before = (part[quantity].sel(estimator=estimator).values for part in (one, first))
-                kept = before > 0  # the Hessian estimator is exact in the last layer
-                cells.append(", ".join(f"{value:.2g}" for value in (now[kept] / before[kept]) ** power))
-        numbers = (
-            f"{float(one.validation_accuracy):.3f} | {float(one.validation_log_likelihood):.3f} | {float(one.spectral.max()):.3g}"
-        )
-        lines.append(f"| {strength:g} | {numbers} | {' | '.join(cells)} |")
     return [*lines, ""]

