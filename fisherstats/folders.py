@@ -53,11 +53,11 @@ def _remove(folder: Path) -> None:
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C wait until it is asked for or the block ends; only the main thread can be interrupted.
+    """Let Ctrl-C wait until it is asked for or the block ends; only the main thread can be interrupted, if Ctrl-C is not ignored.
 
     Inside a library it can be swallowed by a callback, or stop a clean-up.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield lambda: None
         return
     waiting: list[int] = []

@@ -106,6 +106,13 @@ with folders.whole(place, alone=True, replacing=True) as new:
 
 
 class TestInterrupts:
+    @pytest.fixture(autouse=True)
+    def interruptible(self):
+        """A process in the background may have been told to ignore interrupts."""
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, previous)
+
     def interrupt(self) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -123,6 +130,12 @@ class TestInterrupts:
         with pytest.raises(KeyboardInterrupt):
             work()
         assert steps == ["held"]
+
+    def test_ignored_ones_stay_ignored(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with folders.interrupts_held() as stop_if_interrupted:
+            self.interrupt()
+            stop_if_interrupted()
 
     def test_they_wait_until_the_outermost_block_ends(self) -> None:
         steps = []
