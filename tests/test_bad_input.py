@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from pathlib import Path
 
 import dask.array
 import numpy as np
@@ -14,6 +15,7 @@ import xarray as xr
 
 import fisherstats as fs
 from fisherstats.checks import capacity
+from fisherstats.checks.arguments import shown
 from fisherstats.model import derivatives
 from tests.refusals import DTYPE, MASKED, SEED, SPARSE, changed, masked, pattern, refused
 
@@ -432,3 +434,22 @@ def test_check_of_x_is_cheap():
     assert time.perf_counter() - started < reductions
     assert tracemalloc.get_traced_memory()[1] < x.nbytes / 8
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.int64(3), "3"),
+        (np.float32(0.1), "0.1"),
+        (np.array(2.5), "2.5"),
+        (np.bool_(False), "False"),
+        (np.str_("a"), "'a'"),
+        ("a", "'a'"),
+        (np.zeros(3), "an array of shape (3,) and dtype float64"),
+        ("a" * 100, f"'{'a' * 76}..."),
+        (Path("a" * 100), f"'{'a' * 100}'"),
+    ],
+    ids=repr,
+)
+def test_what_arrived_is_shown_in_short_and_a_path_in_full(value, text):
+    assert shown(value) == text

@@ -68,10 +68,10 @@ def new_store(store: Any, needed: int) -> Path:
     """Return the path of a store that is to be made, on a disk with room for it."""
     place = path("store", store, "the path of a zarr store to make").absolute()
     if place.exists():
-        raise ValueError(f"`store` must be a path where nothing is yet, got {shown(str(place))}; remove it or choose another.")
+        raise ValueError(f"`store` must be a path where nothing is yet, got {shown(place)}; remove it or choose another.")
     parent = next(one for one in place.parents if one.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"`store` must be in a directory that can be written to, got {shown(str(place))}.")
+        raise ValueError(f"`store` must be in a directory that can be written to, got {shown(place)}.")
     free = shutil.disk_usage(parent).free
     if needed > free:
         raise SizeError(

@@ -24,19 +24,19 @@ def store_path(store: Any, out: Path | None) -> Path | None:
     if out is not None:
         results = Path(os.path.realpath(out))
         if path == results or results in path.parents or path in results.parents:
-            raise ValueError(f"`store` must be apart from `out`, got {shown(str(store))} with out={shown(str(out))}.")
+            raise ValueError(f"`store` must be apart from `out`, got {shown(Path(store))} with out={shown(out)}.")
     if path.exists() and not path.is_dir():
-        raise ValueError(f"`store` must be a folder, or a path where none is yet, got {shown(str(path))}, which is a file.")
+        raise ValueError(f"`store` must be a folder, or a path where none is yet, got {shown(path)}, which is a file.")
     parent = next(place for place in path.parents if place.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"`store` must be in a directory that can be written to, got {shown(str(path))}.")
+        raise ValueError(f"`store` must be in a directory that can be written to, got {shown(path)}.")
     return path
 
 
 def foreign(path: Path, reason: str) -> NoReturn:
     """Refuse a folder that no study has made."""
     raise ValueError(
-        f"`store` must be a new folder, or one that a study has made and can go on with, got {shown(str(path))} ({reason}); give "
+        f"`store` must be a new folder, or one that a study has made and can go on with, got {shown(path)} ({reason}); give "
         "another path."
     )
 
@@ -44,7 +44,7 @@ def foreign(path: Path, reason: str) -> NoReturn:
 def damaged(path: Path, what: str, reason: str) -> NoReturn:
     """Refuse a store whose results are not what was written."""
     raise ValueError(
-        f"`store` must hold what the study wrote, got {shown(str(path))}, in which {what} is damaged ({reason}); restore it "
+        f"`store` must hold what the study wrote, got {shown(path)}, in which {what} is damaged ({reason}); restore it "
         "from a copy, or remove it to start anew."
     )
 
@@ -53,21 +53,20 @@ def unfinished(path: Path) -> None:
     """Refuse to start anew where an unfinished study is kept."""
     if path.exists():
         raise ValueError(
-            f"`--resume` must be given to go on with the unfinished study in {shown(str(path))}; to start anew, remove that "
-            "folder."
+            f"`--resume` must be given to go on with the unfinished study in {shown(path)}; to start anew, remove that folder."
         )
 
 
 def in_use(path: Path) -> NoReturn:
     """Refuse a store that another run is writing."""
-    raise ValueError(f"`store` must not be in use, got {shown(str(path))}, which another run is writing; wait until it ends.")
+    raise ValueError(f"`store` must not be in use, got {shown(path)}, which another run is writing; wait until it ends.")
 
 
 def not_written(path: Path, error: OSError, done: int, total: int) -> NoReturn:
     """Say that results cannot be written, and what is kept."""
     kept = f"the {done} of {total} pieces of work that were done before are kept" if done else "nothing was kept yet"
     raise OSError(
-        f"`store` must be a folder that can be written to, got {shown(str(path))} ({error.strerror or error}): {kept}; make room "
+        f"`store` must be a folder that can be written to, got {shown(path)} ({error.strerror or error}): {kept}; make room "
         "or give permission, and run the same study with the same store to go on (on the command line: --resume)."
     ) from error
 
@@ -79,9 +78,9 @@ def results_not_written(place: Path, error: OSError | RuntimeError, kept: Path |
         reason += f"; {shutil.disk_usage(place.parent).free / 2**20:.1f} MiB are free there"
     where = "in the attribute `tree` of this exception"
     if kept is not None:
-        where = f"in {shown(str(kept))}, from where the same study with the same store goes on (on the command line: --resume)"
+        where = f"in {shown(kept)}, from where the same study with the same store goes on (on the command line: --resume)"
     raised = OSError(
-        f"`out` must be a folder that can be written to, got {shown(str(place))} ({reason}). Everything is computed, and kept "
+        f"`out` must be a folder that can be written to, got {shown(place)} ({reason}). Everything is computed, and kept "
         f"{where}; make room or give permission."
     )
     raised.tree = tree  # type: ignore[attr-defined]
@@ -99,7 +98,7 @@ def same_study(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> N
     if changes:
         more = f"; and {len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
         raise ValueError(
-            f"`store` must hold results of the same study, got {shown(str(path))}, but "
+            f"`store` must hold results of the same study, got {shown(path)}, but "
             f"{'; '.join(changes[:_MOST_CHANGES])}{more}. Go back to what it was, give another store, or remove this one to "
             "start anew."
         )

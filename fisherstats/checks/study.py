@@ -41,13 +41,13 @@ def parsed_toml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ValueError(f"`config` must be an existing TOML file, got {shown(str(path))}, which is not there.") from error
+        raise ValueError(f"`config` must be an existing TOML file, got {shown(path)}, which is not there.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"`config` must be a readable TOML file, got {shown(str(path))} ({error}).") from error
+        raise ValueError(f"`config` must be a readable TOML file, got {shown(path)} ({error}).") from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"`config` must be valid TOML, got {shown(str(path))} ({error}).") from error
+        raise ValueError(f"`config` must be valid TOML, got {shown(path)} ({error}).") from error
 
 
 def configuration_path(config: Any) -> Path:
@@ -118,7 +118,7 @@ def array_file(name: str, given: str, folder: Path, entry: str) -> NDArray[Any]:
     """Return the array in a .npy or .csv file, or under `entry` in an .npz file; pickled objects are refused."""
     path = folder / arguments.path(name, given, "the path of a file")
     if not path.is_file():
-        raise ValueError(f"`{name}` must be an existing file, got {shown(str(path))}, which is not there.")
+        raise ValueError(f"`{name}` must be an existing file, got {shown(path)}, which is not there.")
     try:
         if path.suffix == ".csv":
             return _csv(path)
@@ -130,8 +130,8 @@ def array_file(name: str, given: str, folder: Path, entry: str) -> NDArray[Any]:
                     raise ValueError(f"it holds {', '.join(arrays) or 'nothing'}, and no array named {entry}")
                 return np.asarray(arrays[entry])
     except (ValueError, OSError) as error:
-        raise ValueError(f"`{name}` must be a readable file of numbers, got {shown(str(path))} ({error}).") from error
-    raise ValueError(f"`{name}` must be an .npy, .npz or .csv file, got {shown(str(path))}.")
+        raise ValueError(f"`{name}` must be a readable file of numbers, got {shown(path)} ({error}).") from error
+    raise ValueError(f"`{name}` must be an .npy, .npz or .csv file, got {shown(path)}.")
 
 
 def _csv(path: Path) -> NDArray[Any]:
@@ -203,17 +203,17 @@ def output_path(out: Any) -> Path | None:
 def output_directory(out: Path) -> None:
     """Require a place for the results: nothing, an empty directory, or the directory of an earlier study."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ValueError(f"`out` must be a directory or a path where none is yet, got {shown(str(out))}, which is a file.")
+        raise ValueError(f"`out` must be a directory or a path where none is yet, got {shown(out)}, which is a file.")
     if out.is_dir():
         foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in STUDY_FILES)
         if foreign:
             raise ValueError(
-                f"`out` must be empty or hold an earlier study, which is replaced, got {shown(str(out))} with "
+                f"`out` must be empty or hold an earlier study, which is replaced, got {shown(out)} with "
                 f"{foreign[0]!r} in it; give a new directory."
             )
     parent = next(place for place in out.absolute().parents if place.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"`out` must be in a directory that can be written to, got {shown(str(out))}.")
+        raise ValueError(f"`out` must be in a directory that can be written to, got {shown(out)}.")
 
 
 def image_missing(name: str) -> NoReturn:
