@@ -24,6 +24,9 @@ class Rayleigh(F.LogPartitionFamily):
     name, n_outputs, bounded = "rayleigh", 1, False
     link = F.Link(("negative_exp",))
 
+    def __repr__(self):
+        return "Rayleigh()"
+
     def log_partition(self, h):
         return -np.log(-h[..., 0])
 
