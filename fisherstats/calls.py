@@ -170,9 +170,9 @@ class Call:
         results = self.stack(block, rows, infinite) if per_input else self.mean(block, rows, infinite=infinite)
         return [result.astype(self.rows.dtype, copy=False) for result in results]
 
-    def pass_through(self, x: Array, first_input: int, order: int = 1) -> tuple[Forward, Law]:
+    def pass_through(self, x: Array, first_input: int, order: int = 1, by_units: bool = False) -> tuple[Forward, Law]:
         """Return the forward pass of a block and the law of the response there."""
-        passed = derivatives.forward(self.model, x, order)
+        passed = derivatives.forward(self.model, x, order, by_units)
         inputs.finite_pass(passed.pre_activations, passed.natural, first_input, self.name, passed.hidden)
         self.model.family.check_domain(passed.natural, first_input)
         law = self.model.family.at(passed.natural)
@@ -296,16 +296,19 @@ def prepare(
         arguments.positive_integer("num_threads", num_threads)
     arguments.boolean("progress", progress)
     dtype = common_dtype(model.weights[0], source)
-    rows = Rows.of_part(source, dtype) if isinstance(source, Part) else _rows(source, dtype)
+    rows = Rows.of_part(source, dtype) if isinstance(source, Part) else _rows(source, dtype, num_threads)
     rows.device = chosen.device
     return Call(model.as_dtype(dtype).beside(chosen.device), rows, input_labels, chosen, num_threads, progress)
 
 
-def _rows(source: Any, dtype: np.dtype[np.floating]) -> Rows:
+def _rows(source: Any, dtype: np.dtype[np.floating], num_threads: int | None) -> Rows:
     """Return the rows of an array; what is in memory is looked at once, before anything is computed."""
     in_memory = type(source) is np.ndarray
     if in_memory:
         source = source.astype(source.dtype.newbyteorder("="), copy=False)
-        for first in range(0, source.shape[0], _CHECKED_ROWS):
+
+        def look(first: int) -> None:
             inputs.finite_block(source[first : first + _CHECKED_ROWS], first)
+
+        streaming.share(look, range(0, source.shape[0], _CHECKED_ROWS), streaming.thread_count(num_threads))
     return Rows(source, dtype, known_finite=in_memory)

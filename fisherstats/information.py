@@ -416,7 +416,7 @@ class _InformationOperator(LinearOperator):
 
     def _linearised(self, x: Array, first_input: int) -> tuple[derivatives.Forward, Law]:
         if first_input not in self._kept:
-            linearised = self._call.pass_through(x, first_input)
+            linearised = self._call.pass_through(x, first_input, by_units=True)
             if not self._keeps:
                 return linearised
             self._kept[first_input] = linearised

@@ -292,6 +292,36 @@ def test_an_interrupt_ends_the_call_and_the_next_one_works(threads, model, x):
     np.testing.assert_allclose(fs.fisher_information(model, x, num_threads=threads).sum(), fs.fisher_information(model, x).sum())
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_shared_pieces_come_back_in_order_and_the_first_failure_is_raised(threads):
+    def fail_from_three(number):
+        time.sleep(0.01 * (number == 3))
+        if number >= 3:
+            raise RuntimeError(f"piece {number}")
+        return number
+
+    assert streaming.share(lambda number: number**2, range(7), threads) == [number**2 for number in range(7)]
+    assert streaming.share(fail_from_three, [], threads) == []
+    with pytest.raises(RuntimeError, match="piece 3"):
+        streaming.share(fail_from_three, range(7), threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_interrupt_ends_what_is_shared(threads):
+    begun = []
+
+    def piece(number):
+        begun.append(number)
+        if number == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        streaming.share(piece, range(1000), threads)
+    assert len(begun) < 20
+    assert streaming.share(abs, [-1, -2], threads) == [1, 2]
+
+
 def test_a_failing_reduction_is_reported():
     class Failing(streaming.Reduction):
         def tasks(self, parts, last):

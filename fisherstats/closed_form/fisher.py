@@ -67,7 +67,7 @@ def root_unit_factors(
     model: MLP, passed: Forward, second: SecondMoment, differences: Array | None = None, contractions: Any = primitives
 ) -> list[Array]:
     """Return what `unit_factors` does, as sums of the squares of `root_rows`, of which one layer's are held at a time."""
-    return [*squares_from_the_top(model, passed, second.compact_rows, differences, contractions)][::-1]
+    return [*squares_from_the_top(model, passed, second, differences, contractions)][::-1]
 
 
 def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:

@@ -303,8 +303,10 @@ def _piece(n: int, each: int, kernel: np.ndarray) -> int:
     return each * max(1, inputs)
 
 
-def scaled_products(rows: np.ndarray, kernel: np.ndarray, scales: Sequence[np.ndarray]) -> list[np.ndarray]:
+def scaled_products(rows: np.ndarray, kernel: np.ndarray | None, scales: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return rows @ kernel times each of one or two diagonals `scales`, in one pass over pieces that stay in the cache."""
+    if kernel is None:
+        return primitives.scaled_products(rows, None, scales)
     n, each, _ = rows.shape
     first, second = (*scales, scales[0][:0])[:2]
     out, second_out = (np.empty((len(scale) * each, kernel.shape[1]), dtype=rows.dtype) for scale in (first, second))
@@ -314,9 +316,11 @@ def scaled_products(rows: np.ndarray, kernel: np.ndarray, scales: Sequence[np.nd
 
 
 def squared_products(
-    rows: np.ndarray, kernel: np.ndarray, slopes: np.ndarray, goes_on: bool = True
+    rows: np.ndarray, kernel: np.ndarray | None, slopes: np.ndarray, goes_on: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows @ kernel times a diagonal (n, k), and the sums over T of its squares, (n, k); the first is empty at the end."""
+    if kernel is None:
+        return primitives.squared_products(rows, None, slopes, goes_on)
     n, each, _ = rows.shape
     piece = _piece(n, each, kernel)
     out = np.empty((n * each if goes_on else min(piece, n * each), kernel.shape[1]), dtype=rows.dtype)

@@ -157,15 +157,20 @@ def row_products(rows: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return product.reshape(n, n_rows, -1)
 
 
-def scaled_products(rows: np.ndarray, kernel: np.ndarray, scales: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return rows @ kernel times each of one or two diagonals `scales` (n, k): (n, T, k), for rows (n, T, m), a matrix (m, k)."""
+def scaled_products(rows: np.ndarray, kernel: np.ndarray | None, scales: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return rows @ kernel times each of one or two diagonals `scales` (n, k): (n, T, k), for rows (n, T, m), a matrix (m, k).
+
+    None stands for the identity.
+    """
+    if kernel is None:
+        return [rows * scale[:, None, :] for scale in scales]
     product = row_products(rows, kernel)
     scaled = [product * scale[:, None, :] for scale in scales[1:]]
     return [np.multiply(product, scales[0][:, None, :], out=product), *scaled]
 
 
 def squared_products(
-    rows: np.ndarray, kernel: np.ndarray, slopes: np.ndarray, goes_on: bool = True
+    rows: np.ndarray, kernel: np.ndarray | None, slopes: np.ndarray, goes_on: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows @ kernel times a diagonal (n, k), and the sums over T of its squares, (n, k); the first is empty at the end."""
     (product,) = scaled_products(rows, kernel, [slopes])

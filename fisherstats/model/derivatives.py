@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import identity, like
 from fisherstats.engines import primitives
+from fisherstats.model.families.base import SecondMoment
 from fisherstats.model.network import MLP
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "curvatures",
     "differences",
     "forward",
+    "forward_with_one",
     "from_the_top",
     "gradients",
     "hessian_blocks",
@@ -43,9 +45,12 @@ __all__ = [
     "push_forward",
     "second_directional",
     "squares_from_the_top",
+    "with_one",
 ]
 
 Array = NDArray[np.floating]
+Product = Callable[..., Array]
+"""Takes two matrices and `out`, as `np.matmul` does."""
 Root = Callable[[Array], Array]
 """Takes directions (n, T, k) to their products with the rows of a root of a (n, T, T) matrix, (n, R, k)."""
 
@@ -72,24 +77,33 @@ class Forward:
     """Second derivative of the link there, if asked for."""
 
 
-def forward(model: MLP, x: Array, order: int = 1) -> Forward:
+def forward(model: MLP, x: Array, order: int = 1, by_units: bool = False) -> Forward:
     """Pass a block through the network, with the derivatives of activations and link up to `order`."""
-    n, sizes = len(x), [len(weight) for weight in model.weights[:-1]]
-    hidden = np.empty_like(x, shape=n * sum(sizes))
-    pre_activations = _layers(hidden, n, sizes)
+    return forward_with_one(model, with_one(x), order, by_units=by_units)
+
+
+def forward_with_one(model: MLP, x_bar: Array, order: int = 1, product: Product = np.matmul, by_units: bool = False) -> Forward:
+    """Do the same for a block that has the constant one appended.
+
+    Values of hidden layers are stored input by input, or `by_units`, which takes a tenth from the products of large blocks. What
+    goes back through the network with several rows per input wants them input by input.
+    """
+    n, sizes = len(x_bar), [len(weight) for weight in model.weights[:-1]]
+    hidden = np.empty_like(x_bar, shape=n * sum(sizes))
+    pre_activations = _layers(hidden, n, sizes, by_units)
     # The derivatives of all layers at once where they share an activation: fewer and larger steps for small blocks.
     together = order > 1 and all(one is model.activations[0] for one in model.activations)
-    inputs = [_with_one(x)]
+    inputs = [x_bar]
     by_layer: list[list[Array]] = [[] for _ in range(order)]
     for weight, activation, a in zip(model.weights[:-1], model.activations, pre_activations, strict=True):
-        np.matmul(inputs[-1], weight.T, out=a)
+        product(inputs[-1], weight.T, out=a)
         h, *derivatives = activation.evaluate(a, 0 if together else order)
-        inputs.append(_with_one(h))
+        inputs.append(with_one(h))
         for found, derivative in zip(by_layer, derivatives, strict=False):
             found.append(derivative)
     if together and sizes:
         _, *derivatives = model.activations[0].evaluate(hidden, order)
-        by_layer = [_layers(one, n, sizes) for one in derivatives]
+        by_layer = [_layers(one, n, sizes, by_units) for one in derivatives]
     slopes, bends = by_layer if order > 1 else (by_layer[0], [])
     output = inputs[-1] @ model.weights[-1].T
     link = model.family.link
@@ -97,13 +111,15 @@ def forward(model: MLP, x: Array, order: int = 1) -> Forward:
     return Forward(inputs, hidden, pre_activations, slopes, bends, *linked)
 
 
-def _layers(flat: Array, n: int, sizes: Sequence[int]) -> list[Array]:
+def _layers(flat: Array, n: int, sizes: Sequence[int], by_units: bool) -> list[Array]:
     """Return the part (n, units) of each layer of an array that holds them one after the other."""
     ends = itertools.accumulate(n * size for size in sizes)
-    return [flat[end - n * size : end].reshape(n, size) for end, size in zip(ends, sizes, strict=True)]
+    parts = [flat[end - n * size : end] for end, size in zip(ends, sizes, strict=True)]
+    return [part.reshape(-1, n).T if by_units else part.reshape(n, -1) for part in parts]
 
 
-def _with_one(h: Array) -> Array:
+def with_one(h: Array) -> Array:
+    """Return a block with the constant one appended."""
     h_bar = np.empty_like(h, shape=(h.shape[0], h.shape[1] + 1))
     h_bar[:, :-1] = h
     h_bar[:, -1] = 1
@@ -149,30 +165,24 @@ def from_the_top(
         curved = second_order and not model.activations[layer].piecewise_linear
         if curved:
             scales.append(passed.bends[layer])
-        if layer == model.n_layers - 2 and top.strides[0] == 0:
-            product = _shared_product(model, top, root)
-            scaled = [product * scale[:, None, :] for scale in scales]
-        else:
-            scaled = contractions.scaled_products(G, model.kernels[layer + 1], scales)
+        G, kernel = _last_product(model, top, root) if layer == model.n_layers - 2 else (G, model.kernels[layer + 1])
+        scaled = contractions.scaled_products(G, kernel, scales)
         G = scaled.pop(0)
         yield G, scaled.pop() if curved else None
 
 
 def squares_from_the_top(
-    model: MLP, passed: Forward, root: Root, rows: Array | None = None, contractions: Any = primitives
+    model: MLP, passed: Forward, second: SecondMoment, rows: Array | None = None, contractions: Any = primitives
 ) -> Iterator[Array]:
     r"""Yield :math:`\sum_r(\rho_r^\top G_l)^2`, (n, n_{l+1}), the last layer first, for the rows :math:`\rho_r` of a root."""
     top = _top(passed, rows)
-    G = root(top)
-    yield primitives.sum_of_squares(G)
+    yield second.diagonal(top)
+    G = top
     for layer in range(model.n_layers - 2, -1, -1):
-        slope = passed.slopes[layer]
-        if layer == model.n_layers - 2 and top.strides[0] == 0:
-            G = _shared_product(model, top, root) * slope[:, None, :]
-            yield primitives.sum_of_squares(G)
-        else:
-            G, squares = contractions.squared_products(G, model.kernels[layer + 1], slope, layer > 0)
-            yield squares
+        last = layer == model.n_layers - 2
+        G, kernel = _last_product(model, top, second.compact_rows) if last else (G, model.kernels[layer + 1])
+        G, squares = contractions.squared_products(G, kernel, passed.slopes[layer], layer > 0)
+        yield squares
 
 
 def _top(passed: Forward, rows: Array | None) -> Array:
@@ -184,11 +194,27 @@ def _top(passed: Forward, rows: Array | None) -> Array:
     return np.broadcast_to(top, (n, *top.shape[-2:]))
 
 
-def _shared_product(model: MLP, top: Array, root: Root | None) -> Array:
-    """Return the rows at the last hidden layer: where those at the top are stored once, so is their product with the kernel."""
+_FEW_ROWS = 64
+"""Rows of a root that are multiplied by a matrix with as many rows."""
+
+
+def _last_product(model: MLP, top: Array, root: Root | None) -> tuple[Array, Array | None]:
+    """Return rows (n, R, m) and a matrix (m, k), None for the identity, whose product are the rows at the last hidden layer.
+
+    Where those at the top are stored once, so is their product with the kernel, and a root is taken before or after it.
+    """
+    if not _stored_once(top):
+        return (top if root is None else root(top)), model.kernels[-1]
     shared = top[0] @ model.kernels[-1]
-    product = np.broadcast_to(shared, (len(top), *shared.shape))
-    return product if root is None else root(product)
+    few = root is not None and len(shared) <= _FEW_ROWS
+    once = identity(len(shared), shared) if few else shared
+    rows = np.broadcast_to(once, (len(top), *once.shape))
+    return (rows if root is None else root(rows)), shared if few else None
+
+
+def _stored_once(rows: Array) -> bool:
+    """Return whether rows (n, R, m) are the same for all inputs."""
+    return rows.strides[0] == 0
 
 
 def differences(n_outputs: int, dtype: np.dtype[np.floating]) -> Array:
@@ -202,7 +228,7 @@ def pull_back(model: MLP, G: Array, layer: int) -> Array:
     r"""Return :math:`B_l=G_lW_l^-`, the derivative of the natural parameters by the output of layer l, (n, T, n_l)."""
     kernel = model.weights[layer][:, :-1]
     # The rows at the top are stored once for all inputs, and so is their product with the kernel.
-    if G.strides[0] == 0:
+    if _stored_once(G):
         shared = G[0] @ kernel
         return np.broadcast_to(shared, (G.shape[0], *shared.shape))
     return primitives.row_products(G, kernel)
@@ -393,21 +419,26 @@ def _reach(passed: Forward, m: int, chain: Array | None) -> Array:
 def push_forward(model: MLP, passed: Forward, direction: Array) -> Array:
     r"""Return :math:`J v` for a parameter vector v, (n, T)."""
     direction = like(direction, passed.natural)
+    dtype = np.promote_types(direction.dtype, passed.natural.dtype)
     moved: Array | None = None
     for layer, (weight, part) in enumerate(zip(model.weights, model.layer_slices(), strict=True)):
-        tangent = passed.inputs[layer] @ direction[part].reshape(weight.shape).T
+        # Laid out in memory as in the forward pass.
+        tangent = np.empty_like([*passed.slopes, passed.natural][layer], dtype=dtype)
+        np.matmul(passed.inputs[layer], direction[part].reshape(weight.shape).T, out=tangent)
         if moved is not None:
-            tangent += moved @ weight[:, :-1].T
+            tangent += np.matmul(moved, weight[:, :-1].T, out=np.empty_like(tangent))
         if layer < model.n_layers - 1:
             moved = tangent * passed.slopes[layer]
     return tangent if passed.link_slope is None else tangent * passed.link_slope
 
 
-def gradients(model: MLP, passed: Forward, z: Array) -> list[Array]:
+def gradients(model: MLP, passed: Forward, z: Array, product: Product = np.matmul) -> list[Array]:
     r"""Return :math:`z^\top G_l` for one T-vector z per input, (n, n_{l+1}) per layer."""
     back = [z if passed.link_slope is None else z * passed.link_slope]
     for layer in range(model.n_layers - 2, -1, -1):
-        back.append((back[-1] @ model.weights[layer + 1][:, :-1]) * passed.slopes[layer])
+        slope = passed.slopes[layer]
+        pulled = product(back[-1], model.weights[layer + 1][:, :-1], out=np.empty_like(slope))
+        back.append(np.multiply(pulled, slope, out=pulled))
     return back[::-1]
 
 

@@ -100,11 +100,15 @@ def _exponential_odds(a: Array) -> tuple[Array, Array]:
 
 def sigmoid(a: Array) -> Iterator[Array]:
     """The logistic function: 1 / (1 + e^-a)."""
-    p, q = _exponential_odds(a)
-    total = p + q
-    value = p / total
+    with np.errstate(over="ignore"):  # then the limit 0 is what it gets
+        odds = np.exp(-a)
+    odds += 1
+    value = np.reciprocal(odds)
     yield value
-    first = value * (q / total)
+    with np.errstate(over="ignore"):
+        odds = np.exp(a)
+    odds += 1
+    first = value / odds
     yield first
     # 1 - 2 sigma = -tanh(a / 2), which keeps its relative accuracy near 0.
     yield -first * np.tanh(a / 2)

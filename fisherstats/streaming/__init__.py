@@ -19,7 +19,7 @@ from fisherstats.streaming import threads
 from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task, add_arrays
 from fisherstats.streaming.pipeline import BlockFunction, Pipeline, leaf_blocks
 from fisherstats.streaming.rows import STREAM_ROWS, Batches, Part, Rows, block_rows
-from fisherstats.streaming.threads import one_blas_thread, thread_count
+from fisherstats.streaming.threads import one_blas_thread, share, thread_count
 
 __all__ = [
     "STREAM_ROWS",
@@ -37,6 +37,7 @@ __all__ = [
     "mean",
     "one_blas_thread",
     "reduce",
+    "share",
     "stack",
     "thread_count",
 ]

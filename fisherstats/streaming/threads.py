@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
+import queue
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from fisherstats.checks import arguments
 
-__all__ = ["keep_freed_memory", "one_blas_thread", "run_together", "thread_count"]
+__all__ = ["keep_freed_memory", "one_blas_thread", "run_together", "share", "thread_count"]
 
 _MOST_HELPERS = 256
 """Threads are made when they are first needed, so this costs nothing."""
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
 
 _KEPT_BYTES = 2**25 - 2**16
 
@@ -42,25 +46,80 @@ def keep_freed_memory() -> None:
     np.empty(_KEPT_BYTES, dtype=np.uint8)
 
 
+class _Errand:
+    """One run of some work by a helper, unless it is called off before it has begun."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        # numpy's error state lives in the context.
+        self._context = contextvars.copy_context()
+        self._claim = threading.Lock()
+        self._ended = threading.Lock()
+        self._ended.acquire()
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Do the work, unless it was called off."""
+        if not self._claim.acquire(blocking=False):
+            return
+        try:
+            self._context.run(self._work)
+        except BaseException as failure:
+            self._failure = failure
+        finally:
+            self._ended.release()
+
+    def called_off(self) -> bool:
+        """Return whether it has not begun, and never will."""
+        return self._claim.acquire(blocking=False)
+
+    def wait(self) -> BaseException | None:
+        """Wait for its end; return what it raised."""
+        self._ended.acquire()
+        return self._failure
+
+
 class _Helpers:
-    """Threads that live as long as the process and work beside whoever calls; made on first use, and anew after a fork."""
+    """Threads that live as long as the process and work beside whoever calls; made on first use, and anew after a fork.
+
+    An executor takes longer to hand work over: a tenth of the steps of a training with small minibatches.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._forget()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._pool = None
+        self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
+        self._threads = 0
+        self._wanted = 0
 
-    def submit(self, work: Callable[[], None], count: int) -> list[Future[None]]:
-        """Start `work` in `count` further threads, each in the caller's context (numpy's error state lives there)."""
+    def start(self, work: Callable[[], None], count: int) -> list[_Errand]:
+        """Hand `work` to `count` further threads; as many are there for every call that runs at the same time."""
         with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_MOST_HELPERS, thread_name_prefix="fisherstats")
-            return [self._pool.submit(contextvars.copy_context().run, work) for _ in range(count)]
+            self._wanted += count
+            while self._threads < min(self._wanted, _MOST_HELPERS):
+                threading.Thread(target=self._serve, args=(self._errands,), name="fisherstats", daemon=True).start()
+                self._threads += 1
+        errands = [_Errand(work) for _ in range(count)]
+        for errand in errands:
+            self._errands.put(errand)
+        return errands
+
+    def end(self, errands: list[_Errand]) -> None:
+        """Call off what has not begun, wait for the rest, and raise the first of their errors."""
+        with self._lock:
+            self._wanted -= len(errands)
+        failures = [failure for one in errands if not one.called_off() and (failure := one.wait()) is not None]
+        if failures:
+            raise failures[0]
+
+    @staticmethod
+    def _serve(errands: queue.SimpleQueue[_Errand]) -> None:
+        while True:
+            errands.get().run()
 
 
 _helpers = _Helpers()
@@ -68,15 +127,45 @@ _helpers = _Helpers()
 
 def run_together(work: Callable[[], None], threads: int) -> None:
     """Run `work` in this thread and beside it in others, `threads` in all; return when all of them have returned."""
-    helping = _helpers.submit(work, threads - 1) if threads > 1 else []
+    helping = _helpers.start(work, threads - 1)
     try:
         work()
     finally:
         # All have ended before any of their errors is raised, so that none works on after the call.
-        begun = [one for one in helping if not one.cancel()]
-        wait(begun)
-        for one in begun:
-            one.result()
+        _helpers.end(helping)
+
+
+def share(function: Callable[[Piece], Result], pieces: Sequence[Piece], threads: int) -> list[Result]:
+    """Return what `function` returns for each piece; whoever of the threads is free takes the next one.
+
+    Of several pieces that fail the first in order is raised.
+    """
+    if threads == 1 or len(pieces) < 2:
+        return [function(piece) for piece in pieces]
+    results: dict[int, Result] = {}
+    failures: dict[int, Exception] = {}
+    left, caller = deque(enumerate(pieces)), threading.get_ident()
+
+    def work() -> None:
+        # The caller begins in front and helpers at the end, so that each meets again what it has in its cache.
+        take = left.popleft if threading.get_ident() == caller else left.pop
+        while left:
+            try:
+                number, piece = take()
+            except IndexError:
+                return
+            try:
+                results[number] = function(piece)
+            except Exception as failure:
+                failures[number] = failure
+            except BaseException:  # an interrupt, which is for the caller alone
+                left.clear()
+                raise
+
+    run_together(work, min(threads, len(pieces)))
+    if failures:
+        raise failures[min(failures)]
+    return [results[number] for number in range(len(pieces))]
 
 
 class _BlasGuard(contextlib.ContextDecorator):

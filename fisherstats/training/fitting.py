@@ -18,7 +18,7 @@ from fisherstats.monte_carlo import seed_record
 from fisherstats.progress import Bar, progress_bar
 from fisherstats.training.batches import batches, stream
 from fisherstats.training.history import Callback, History
-from fisherstats.training.likelihood import Labelled, Workers, labelled, labelled_beside, measures_accuracy
+from fisherstats.training.likelihood import Labelled, labelled, labelled_beside, measures_accuracy
 from fisherstats.training.network import Trainee, layer_views
 from fisherstats.training.normalization import BatchNormalization, NormalizedTrainee
 from fisherstats.training.optimizers import Batch, Optimizer
@@ -168,9 +168,9 @@ def fit(
     finished = model.as_dtype(call.rows.dtype)
     try:
         steps = -(-len(data) // size)
-        with Workers(num_threads) as workers, progress_bar(epochs * steps, progress, "step") as bar:
+        with progress_bar(epochs * steps, progress, "step") as bar:
             for epoch in range(1, epochs + 1):
-                numbers = descent.epoch(epoch, batches(len(data), size, rng=seed, epoch=epoch), seed, workers, bar)
+                numbers = descent.epoch(epoch, batches(len(data), size, rng=seed, epoch=epoch), seed, bar)
                 network = trainee.frozen()
                 numbers |= _kernel_norms(network)
                 if held_out is not None:
@@ -201,16 +201,14 @@ class _Descent:
         self.restraints = restraints
         self.taken = 0
 
-    def epoch(
-        self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, workers: Workers, bar: Bar
-    ) -> dict[str, Any]:
+    def epoch(self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, bar: Bar) -> dict[str, Any]:
         """Take the steps of an epoch and return its numbers."""
         rng = stream(seed, epoch, _OPTIMISING)
         sums = np.zeros(4)
         # One BLAS thread per block, the same for every number of cores; callbacks have the threads that they are used to.
         with streaming.one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for step, rows in enumerate(_beside(order, self.data.y), start=1):
-                loss, accuracy, penalised, length = self._step(epoch, step, rows, rng, workers)
+                loss, accuracy, penalised, length = self._step(epoch, step, rows, rng)
                 sums += loss * len(rows), accuracy * len(rows), penalised, length
                 bar.update()
         for restraint in self.restraints:
@@ -223,48 +221,48 @@ class _Descent:
         return numbers | {"training_gradient_norm": sums[3] / len(order)}
 
     def _step(
-        self, epoch: int, step: int, rows: NDArray[np.int64], rng: np.random.Generator, workers: Workers
+        self, epoch: int, step: int, rows: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[float, float, float, float]:
         """Take a step; return loss, accuracy, penalty and the norm of the gradient before it."""
         trainee = self.trainee
-        network, gradient, numbers = self._differentiate(epoch, step, rows, workers)
+        network, gradient, numbers = self._differentiate(epoch, step, rows)
         loss, accuracy, penalised, square = numbers
         if not math.isfinite(loss + penalised):
             training.diverged(epoch, step, f"the loss is {loss + penalised}")
         length = math.sqrt(square)
         if not math.isfinite(length):
             training.diverged(epoch, step, f"the gradient has the norm {length}")
-        change = self.steps.step(gradient, Batch(network, self.data, rows, self.taken, rng))
-        np.add(trainee.parameters, change, out=trainee.parameters)
+        self.steps.move(trainee.parameters, gradient, Batch(network, self.data, rows, self.taken, rng))
         self.taken += 1
         for restraint in self.restraints:
             restraint.project(trainee.weights, exact=False)
         return loss, accuracy, penalised, length
 
-    def _differentiate(self, epoch: int, step: int, rows: NDArray[np.int64], workers: Workers) -> tuple[MLP, Array, list[float]]:
+    def _differentiate(self, epoch: int, step: int, rows: NDArray[np.int64]) -> tuple[MLP, Array, list[float]]:
         """Return the network that the minibatch sees, the gradient, and loss, accuracy, penalty and squared norm of the gradient.
 
         A device is waited for once, for these numbers and all checks that were made on the way.
         """
         if self.data.device is None:
-            return self._measured(epoch, step, rows, workers)
+            return self._measured(epoch, step, rows)
         with noted_checks() as noted:
-            network, gradient, numbers = self._measured(epoch, step, rows, workers)
+            network, gradient, numbers = self._measured(epoch, step, rows)
         found, held = numbers_and_checks(vector(numbers, gradient), noted)
         if not held:
             # Done again, every check is waited for, and the one that fails says why.
-            self._measured(epoch, step, rows, workers)
+            self._measured(epoch, step, rows)
         return network, gradient, found
 
-    def _measured(self, epoch: int, step: int, rows: NDArray[np.int64], workers: Workers) -> tuple[MLP, Array, list[Any]]:
+    def _measured(self, epoch: int, step: int, rows: NDArray[np.int64]) -> tuple[MLP, Array, list[Any]]:
         """Return the same, with the numbers where they are computed."""
         trainee = self.trainee
         network: MLP = trainee
         try:
             if isinstance(trainee, NormalizedTrainee):
                 network, there, gradient = trainee.differentiate(self.data, rows)
+                square = gradient @ gradient
             else:
-                there, gradient = self.data.gradient(trainee, rows, workers)
+                there, gradient, square = self.data.gradient(trainee, rows)
         except ValueError as error:  # the families refuse what they have no law for
             training.diverged(epoch, step, f"{_LEFT_DOMAIN} ({error})")
         if isinstance(trainee, NormalizedTrainee) and not trainee.is_finite():
@@ -273,7 +271,8 @@ class _Descent:
         if self.restraints:
             gradients = layer_views(trainee, gradient)
             penalised = sum(restraint.penalise(trainee.weights, gradients) for restraint in self.restraints)
-        return network, gradient, [*there, penalised, gradient @ gradient]
+            square = gradient @ gradient
+        return network, gradient, [*there, penalised, square]
 
 
 def _beside(order: list[NDArray[np.int64]], other: Any) -> list[NDArray[np.int64]]:
@@ -317,6 +316,7 @@ def started(
 def _kernel_norms(network: MLP) -> dict[str, Any]:
     """Return the norms of the kernels of each layer."""
     kernels = [kernel.astype(np.float64) for kernel in network.kernels]
-    with np.errstate(over="ignore"):  # a norm may be past the range of the weights
+    # BLAS threads that have worked stay awake for a while, and would take a core from the next epoch.
+    with streaming.one_blas_thread(), np.errstate(over="ignore"):  # a norm may be past the range of the weights
         norms = [[np.linalg.norm(kernel, kind) for kernel in kernels] for kind in ("fro", 2)]
     return {"training_weight_norm": norms[0], "training_spectral_norm": norms[1]}

@@ -7,11 +7,11 @@ layer.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import functools
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,82 +22,29 @@ from fisherstats.calls import Call, prepare
 from fisherstats.checks import inputs
 from fisherstats.model import derivatives
 from fisherstats.model.families import Bernoulli, Categorical, Family
+from fisherstats.model.families.base import Law
+from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.network import MLP
 from fisherstats.training.network import layer_views
+from fisherstats.training.workers import ALONE, Workers
 
-__all__ = ["Fit", "Labelled", "Workers", "labelled", "labelled_beside", "measures_accuracy", "sums"]
+__all__ = ["Fit", "Labelled", "labelled", "labelled_beside", "measures_accuracy", "sums"]
 
 Array = NDArray[np.floating]
 
-_SMALLEST_BLOCK = 256
+_SHARED_ROWS = 256
+"""Rows of a minibatch up to which it is one block."""
+
+_BLOCK_ROWS = 512
 _BLOCKS = 16
-"""A minibatch is cut into blocks by its own size alone, so that the number of threads changes no bit; a small one is a block."""
+"""Rows of a block, as long as there are not more blocks than this."""
+
+_HELD_GRADIENTS = 4
 
 _EVALUATED_ROWS = 512
 
 # What overflows is infinite or nan, and stops the training.
 _OVERFLOWING = np.errstate(over="ignore", invalid="ignore", divide="ignore")
-
-
-class Workers:
-    """The threads of one training, which live as long as it does: making them costs as much as a step.
-
-    Parameters
-    ----------
-    num_threads : int or None
-        Threads over blocks of a minibatch; None for the cores given to the process.
-    """
-
-    def __init__(self, num_threads: int | None) -> None:
-        self.threads = streaming.thread_count(num_threads)
-
-    def __enter__(self) -> Workers:
-        self._pool = ThreadPoolExecutor(max_workers=self.threads)
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def total(
-        self, block: Callable[[NDArray[np.int64]], tuple[Array, ...]], rows: NDArray[np.int64], size: int | None = None
-    ) -> tuple[Array, ...]:
-        """Return the sums over blocks of rows of what `block` returns, added in the order of the blocks.
-
-        Parameters
-        ----------
-        block : callable
-            Takes row numbers; returns arrays that are its own.
-        rows : ndarray of int
-            Row numbers of a minibatch.
-        size : int, optional
-            Rows in a block on a device, where one block follows the other.
-
-        Returns
-        -------
-        tuple of ndarray
-            The sums.
-        """
-        one_by_one = self.threads == 1 or size is not None
-        size = max(_SMALLEST_BLOCK, -(-len(rows) // _BLOCKS)) if size is None else size
-        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        total: tuple[Array, ...] = ()
-        for part in map(block, parts) if len(parts) == 1 or one_by_one else self._ahead(block, parts):
-            if not total:
-                total = part
-                continue
-            for into, array in zip(total, part, strict=True):
-                np.add(into, array, out=into)
-        return total
-
-    def _ahead(self, block: Callable[..., tuple[Array, ...]], parts: list[NDArray[np.int64]]) -> Iterator[tuple[Array, ...]]:
-        """Yield the results in order, a few blocks ahead at most, so that few gradients are held."""
-        running: deque[Future[tuple[Array, ...]]] = deque()
-        for part in parts:
-            running.append(self._pool.submit(block, part))
-            if len(running) > self.threads:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
 
 
 @dataclass(frozen=True)
@@ -108,6 +55,17 @@ class Fit:
     """Mean negative log-likelihood."""
     accuracy: float
     """Fraction of right labels; nan where labels are not classes."""
+
+
+class _Sums(NamedTuple):
+    """Sums over a part of a minibatch."""
+
+    gradient: Array
+    """Of the mean negative log-likelihood of the whole minibatch, (P,)."""
+    numbers: Array
+    """Negative log-likelihood and right labels, (2,)."""
+    square: Any
+    """Of the gradient; taken while it is in the cache."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +87,11 @@ class Labelled:
         """Return the number of inputs."""
         return len(self.y)
 
+    @functools.cached_property
+    def workers(self) -> Workers:
+        """The threads of the training."""
+        return ALONE if self.device is not None else Workers(streaming.thread_count(self.num_threads))
+
     def inputs(self, rows: NDArray[np.int64]) -> Array:
         """Return the inputs of some rows, as they are computed with."""
         gathered: Array = self.x[rows].astype(self.dtype, copy=False)
@@ -139,22 +102,69 @@ class Labelled:
         gathered: NDArray[Any] = self.y[rows]
         return gathered if self.device is None else like(gathered, self.device)
 
-    def gradient(self, model: MLP, rows: NDArray[np.int64], workers: Workers) -> tuple[Array, Array]:
-        """Return loss and accuracy at the given rows, and the gradient of their mean negative log-likelihood, (P,)."""
+    def gradient(self, model: MLP, rows: NDArray[np.int64]) -> tuple[Array, Array, Any]:
+        """Return loss and accuracy at the given rows, the gradient of their mean negative log-likelihood, (P,), and its square.
 
-        @_OVERFLOWING
-        def block(part: NDArray[np.int64]) -> tuple[Array, ...]:
-            x, y = self.inputs(part), self.labels(part)
-            passed = derivatives.forward(model, x)
-            scores = derivatives.gradients(model, passed, -model.family.at(passed.natural).residual(y))
-            gradient = np.empty_like(x, shape=(model.n_params,))
-            for score, h_bar, into in zip(scores, passed.inputs, layer_views(model, gradient), strict=True):
-                np.matmul(score.T, h_bar, out=into)
-            return gradient, sums(model.family, passed.natural, y)
+        Of a small minibatch the threads share the large products; of another one each thread takes blocks.
+        """
+        blocks = self._blocks(rows)
+        if len(blocks) == 1:
+            found = self._sums(model, rows, len(rows), self.workers)
+        else:
+            held: list[_Sums] = []
+            group = max(_HELD_GRADIENTS, 2 * self.workers.threads)
+            for start in range(0, len(blocks), group):
+                held += self.workers.each(lambda part: self._sums(model, part, len(rows), ALONE), blocks[start : start + group])
+                held = [self._added(held)]
+            (found,) = held
+        return found.numbers / len(rows), found.gradient, found.square
 
-        gradient, total = workers.total(block, rows, self.block_rows)
-        np.divide(gradient, len(rows), out=gradient)
-        return total / len(rows), gradient
+    def _added(self, blocks: list[_Sums]) -> _Sums:
+        """Return the sums over blocks, in their order; the first gradient is added to in place."""
+        first, *others = blocks
+
+        def add(part: slice) -> Any:
+            into = first.gradient[part]
+            for one in others:
+                np.add(into, one.gradient[part], out=into)
+            return into @ into
+
+        squares = self.workers.entrywise(add, len(first.gradient))
+        return _Sums(first.gradient, sum((one.numbers for one in others), first.numbers), sum(squares))
+
+    def _blocks(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Return the blocks of a minibatch, cut by its own size alone so that the number of threads changes no bit."""
+        if self.block_rows is not None:
+            size = self.block_rows
+        elif len(rows) <= _SHARED_ROWS:
+            size = len(rows)
+        else:
+            # An even number of equal size, so that two threads end together.
+            size = -(-len(rows) // min(_BLOCKS, 2 * -(-len(rows) // (2 * _BLOCK_ROWS))))
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    @_OVERFLOWING
+    def _sums(self, model: MLP, rows: NDArray[np.int64], n: int, workers: Workers) -> _Sums:
+        """Return the sums over the rows of a block, of a minibatch of n."""
+        x_bar = workers.gathered(self.x, rows, self.dtype) if self.device is None else derivatives.with_one(self.inputs(rows))
+        y = self.labels(rows)
+        passed = derivatives.forward_with_one(model, x_bar, product=workers.product, by_units=self.device is None)
+        law = model.family.at(passed.natural)
+        scores = derivatives.gradients(model, passed, law.residual(y) * (-1 / n), workers.product)
+        gradient = np.empty_like(x_bar, shape=(model.n_params,))
+        into = layer_views(model, gradient)
+
+        def part(layer: int, units: slice) -> Any:
+            flat = np.matmul(scores[layer][:, units].T, passed.inputs[layer], out=into[layer][units]).reshape(-1)
+            return flat @ flat
+
+        tasks: list[Callable[[], Any]] = [
+            functools.partial(part, layer, units)
+            for layer, weight in enumerate(model.weights)
+            for units in workers.slices(len(weight), weight.size * len(rows))
+        ]
+        *squares, numbers = workers.each(operator.call, [*tasks, functools.partial(sums, model.family, law, y)])
+        return _Sums(gradient, numbers, sum(squares))
 
     def fit(self, model: MLP) -> Fit:
         """Return the fit of a network of the host to all rows."""
@@ -163,7 +173,7 @@ class Labelled:
         @_OVERFLOWING
         def block(x: Array, first: int) -> list[Array]:
             natural = derivatives.forward(there, x).natural
-            return [sums(model.family, natural, like(self.y[first : first + len(x)], natural))]
+            return [sums(model.family, model.family.at(natural), like(self.y[first : first + len(x)], natural))]
 
         source = streaming.Rows(self.x, self.dtype)
         source.device = self.device
@@ -199,14 +209,12 @@ def measures_accuracy(family: Family) -> bool:
     return isinstance(family, Bernoulli | Categorical)
 
 
-def sums(family: Family, natural: Array, y: NDArray[Any]) -> NDArray[np.float64]:
+def sums(family: Family, law: Law, y: NDArray[Any]) -> NDArray[np.float64]:
     """Return the sums over inputs of the negative log-likelihood and of the right labels (a mean over binary outputs)."""
     right: Any = np.nan
-    if isinstance(family, Categorical):
-        # The minimal form leaves out the last class, whose logit is 0.
-        logits = np.pad(natural, ((0, 0), (0, 1))) if family.minimal else natural
-        right = np.count_nonzero(np.argmax(logits, axis=1) == y)
+    if isinstance(law, CategoricalLaw):
+        right = np.count_nonzero(law.top == y)
     elif isinstance(family, Bernoulli):
-        right = np.count_nonzero((natural > 0) == (y > 0)) / family.n_outputs
-    found: NDArray[np.float64] = vector([-family.log_prob(natural, y).sum(dtype=np.float64), right], natural)
+        right = np.count_nonzero((law.h > 0) == (y > 0)) / family.n_outputs
+    found: NDArray[np.float64] = vector([-family.log_prob_at(law, y).sum(dtype=np.float64), right], law.h)
     return found

@@ -165,7 +165,8 @@ class NormalizedTrainee(Trainee):
         link = self.family.link
         natural, link_slope = (output, None) if link is None else link.evaluate(output, 1)
         # The mean over the minibatch is taken here, so that all below are sums.
-        back: Array = -self.family.at(natural).residual(y) / len(rows)
+        law = self.family.at(natural)
+        back: Array = law.residual(y) * (-1 / len(rows))
         if link_slope is not None:
             back = back * link_slope
         gradient = np.empty_like(self.parameters)
@@ -181,7 +182,7 @@ class NormalizedTrainee(Trainee):
         weights = folded(self.weights, self.scales, means, deviations, self.work)
         kernels = [matrix[:, :-1] for matrix in self.weights[:-1]]
         network = FoldedNetwork(self, weights, kernels, self.scales, means, deviations)
-        return network, sums(self.family, natural, y) / len(rows), gradient
+        return network, sums(self.family, law, y) / len(rows), gradient
 
     def _follow(self, layer: int, mean: Array, variance: Array) -> None:
         """Move the running mean and variance of a layer towards those of a minibatch."""

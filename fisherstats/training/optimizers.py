@@ -82,6 +82,39 @@ class Steps(ABC):
             What is added to the parameters.
         """
 
+    def move(self, parameters: Array, gradient: Array, batch: Batch) -> None:
+        """Change the parameters by a step, in place; the gradient may be used up.
+
+        Parameters
+        ----------
+        parameters : ndarray, shape (P,)
+            The parameter vector.
+        gradient, batch
+            As for `step`.
+        """
+        np.add(parameters, self.step(gradient, batch), out=parameters)
+
+
+class _EntrywiseSteps(Steps):
+    """Steps that take each entry by itself, and so may be shared by slices."""
+
+    @abstractmethod
+    def turn(self, change: Array, part: slice, taken: int) -> None:
+        """Turn a slice of the gradient into the change, in place; `taken` is the number of steps before this one."""
+
+    def step(self, gradient: Array, batch: Batch) -> Array:
+        change = gradient.copy()
+        batch.data.workers.entrywise(lambda part: self.turn(change[part], part, batch.number), len(change))
+        return change
+
+    def move(self, parameters: Array, gradient: Array, batch: Batch) -> None:
+        def move(part: slice) -> None:
+            change, theta = gradient[part], parameters[part]
+            self.turn(change, part, batch.number)
+            np.add(theta, change, out=theta)
+
+        batch.data.workers.entrywise(move, len(gradient))
+
 
 class Optimizer(ABC):
     """Settings of an optimiser."""
@@ -145,22 +178,19 @@ class SGD(Optimizer):
         return _SGDSteps(self, model)
 
 
-class _SGDSteps(Steps):
+class _SGDSteps(_EntrywiseSteps):
     def __init__(self, settings: SGD, model: MLP) -> None:
         self.settings = settings
-        self.change = _zeros(model)
         self.velocity = _zeros(model)
 
-    def step(self, gradient: Array, batch: Batch) -> Array:
-        settings, direction = self.settings, gradient
+    def turn(self, change: Array, part: slice, taken: int) -> None:
+        settings, v = self.settings, self.velocity[part]
+        direction = change
         if settings.momentum:
-            np.multiply(self.velocity, settings.momentum, out=self.velocity)
-            np.add(self.velocity, gradient, out=self.velocity)
-            direction = self.velocity
+            direction = np.add(np.multiply(v, settings.momentum, out=v), change, out=v)
         if settings.nesterov:
-            np.multiply(self.velocity, settings.momentum, out=self.change)
-            direction = np.add(self.change, gradient, out=self.change)
-        return np.multiply(direction, -settings.learning_rate, out=self.change)
+            direction = np.add(change, settings.momentum * v, out=change)
+        np.multiply(direction, -settings.learning_rate, out=change)
 
 
 @dataclass(frozen=True)
@@ -209,24 +239,26 @@ class Adam(Optimizer):
         return _AdamSteps(self, model)
 
 
-class _AdamSteps(Steps):
+class _AdamSteps(_EntrywiseSteps):
     def __init__(self, settings: Adam, model: MLP) -> None:
         self.settings = settings
-        self.first, self.second, self.work, self.change = (_zeros(model) for _ in range(4))
+        # The moments without the factors 1 - beta: passes over the parameters are what a step costs.
+        self.first, self.second = _zeros(model), _zeros(model)
 
-    def step(self, gradient: Array, batch: Batch) -> Array:
-        (beta_1, beta_2), m, v, work = self.settings.betas, self.first, self.second, self.work
-        taken = batch.number + 1
-        np.subtract(gradient, m, out=work)
-        np.add(m, np.multiply(work, 1 - beta_1, out=work), out=m)
-        np.multiply(v, beta_2, out=v)
-        np.multiply(gradient, gradient, out=work)
-        np.add(v, np.multiply(work, 1 - beta_2, out=work), out=v)
-        np.sqrt(v, out=work)
-        np.multiply(work, 1 / math.sqrt(1 - beta_2**taken), out=work)
-        np.add(work, self.settings.epsilon, out=work)
-        np.divide(m, work, out=self.change)
-        return np.multiply(self.change, -self.settings.learning_rate / (1 - beta_1**taken), out=self.change)
+    def second_moment(self, taken: int) -> Array:
+        """Return the estimate of the mean squared gradient after some steps, corrected for the bias of its start."""
+        beta = self.settings.betas[1]
+        moment: Array = self.second * ((1 - beta) / (1 - beta**taken))
+        return moment
+
+    def turn(self, change: Array, part: slice, taken: int) -> None:
+        (beta_1, beta_2), m, v = self.settings.betas, self.first[part], self.second[part]
+        size = math.sqrt((1 - beta_2) / (1 - beta_2 ** (taken + 1)))
+        rate = self.settings.learning_rate * (1 - beta_1) / (1 - beta_1 ** (taken + 1)) / size
+        np.add(np.multiply(m, beta_1, out=m), change, out=m)
+        np.add(np.multiply(v, beta_2, out=v), np.multiply(change, change, out=change), out=v)
+        np.add(np.sqrt(v, out=change), self.settings.epsilon / size, out=change)
+        np.multiply(np.divide(m, change, out=change), -rate, out=change)
 
 
 def _zeros(model: MLP) -> Array:

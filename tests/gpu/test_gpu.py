@@ -9,7 +9,7 @@ import pytest
 
 import fisherstats as fs
 from fisherstats import arrays, calls
-from fisherstats.training.likelihood import Workers, labelled
+from fisherstats.training.likelihood import labelled
 from fisherstats.training.network import Trainee
 from tests.device.calls import CALLS, CORE, NETWORKS, inputs, numbers
 from tests.device.trainings import DAMPED, FAMILIES, OPTIMIZERS, RESTRAINTS, network, numbers_of, trained
@@ -185,12 +185,12 @@ def test_a_gradient_does_not_wait_for_the_device(digits):
     call = calls.prepare(model, cupy.asarray(x))
     data, trainee = labelled(call, y, np.dtype(float)), Trainee(call.model)
     rows = cupy.arange(0, len(x), 3)
-    with Workers(1) as workers:
-        data.gradient(trainee, rows, workers)  # kernels are compiled
-        with arrays.noted_checks() as noted, cupyx.allow_synchronize(False):
-            (loss, _), gradient = data.gradient(trainee, rows, workers)
-        host = labelled(calls.prepare(model, x), y, np.dtype(float))
-        (wanted, _), slope = host.gradient(Trainee(model), rows.get(), workers)
+    data.gradient(trainee, rows)  # kernels are compiled
+    with arrays.noted_checks() as noted, cupyx.allow_synchronize(False):
+        (loss, _), gradient, square = data.gradient(trainee, rows)
+    host = labelled(calls.prepare(model, x), y, np.dtype(float))
+    (wanted, _), slope, _ = host.gradient(Trainee(model), rows.get())
     assert arrays.all_held(noted)
     np.testing.assert_allclose(float(loss), wanted, rtol=1e-12)
     np.testing.assert_allclose(gradient.get(), slope, rtol=1e-9, atol=1e-12 * np.abs(slope).max())
+    np.testing.assert_allclose(float(square), slope @ slope, rtol=1e-9)

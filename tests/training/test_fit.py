@@ -89,6 +89,20 @@ def test_a_seed_repeats_and_threads_change_no_bit():
     assert fit().history.identical(fit().history)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    "optimizer", [training.SGD(0.1, momentum=0.9), training.SGD(0.1, momentum=0.9, nesterov=True), training.Adam()]
+)
+def test_threads_that_share_a_step_change_no_bit(optimizer, dtype):
+    # Wide enough for products, rows and updates to be cut into several pieces.
+    wide = fs.MLP.random([700, 120, 60, 3], activation="tanh", family=fs.families.Categorical(3), rng=0).as_dtype(dtype)
+    x, y = np.random.default_rng(0).normal(size=(300, 700)).astype(dtype), np.arange(300) % 3
+    for size in (128, 300):
+        one, three = (fit(wide, x, y, optimizer=optimizer, epochs=2, batch_size=size, num_threads=n) for n in (1, 3))
+        assert one.model == three.model
+        assert one.history.equals(three.history)
+
+
 def test_every_epoch_shuffles_anew_and_the_last_batch_is_smaller():
     first, second = (training.batches(10, 4, rng=0, epoch=epoch) for epoch in (1, 2))
     assert [len(rows) for rows in first] == [4, 4, 2]

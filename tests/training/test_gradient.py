@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import fisherstats as fs
-from fisherstats.training.likelihood import Labelled, Workers
+from fisherstats.training.likelihood import Labelled
 from fisherstats.training.network import Trainee, layer_views
 from tests.training import peers
 
@@ -37,8 +39,7 @@ def test_it_is_the_derivative_of_the_mean_negative_log_likelihood(name, activati
     x = np.random.default_rng(0).normal(size=(5, 3))
     data = Labelled(x, family.check_labels(y, 5), np.dtype(float), 1)
     rows = np.array([4, 0, 2])
-    with Workers(1) as workers:
-        (found, _), gradient = data.gradient(model, rows, workers)
+    (found, _), gradient, _ = data.gradient(model, rows)
     theta = np.concatenate([weight.ravel() for weight in model.weights])
 
     def loss(vector):
@@ -54,20 +55,23 @@ def test_it_is_the_derivative_of_the_mean_negative_log_likelihood(name, activati
     np.testing.assert_allclose(found, loss(theta), rtol=1e-14)
 
 
-@pytest.mark.parametrize("size", [1, 256, 257, 600, 5000])
-def test_blocks_add_up_and_threads_change_no_bit(size):
-    model = fs.MLP.random([6, 5, 3], activation="sigmoid", family=fs.families.Categorical(3), rng=0)
+@pytest.mark.parametrize(
+    ("width", "size"),
+    # Products of the wide ones are shared.
+    [(6, 1), (6, 256), (6, 257), (6, 600), (6, 5000), (900, 1), (900, 129), (900, 600)],
+)
+def test_blocks_add_up_and_threads_change_no_bit(width, size):
+    model = fs.MLP.random([width, width // 10 + 5, 3], activation="sigmoid", family=fs.families.Categorical(3), rng=0)
     rng = np.random.default_rng(0)
-    x, y, rows = rng.normal(size=(300, 6)), rng.integers(0, 3, 300), rng.integers(0, 300, size)
+    x, y, rows = rng.normal(size=(300, width)), rng.integers(0, 3, 300), rng.integers(0, 300, size)
     data = Labelled(x, y, np.dtype(float), 1)
     found = []
     for threads in (1, 2, 5):
-        with Workers(threads) as workers:
-            found.append(data.gradient(model, rows, workers))
+        found.append(dataclasses.replace(data, num_threads=threads).gradient(model, rows))
     assert all(np.array_equal(one, first) for pair in found for one, first in zip(pair, found[0], strict=True))
-    with Workers(1) as workers:
-        single = np.mean([data.gradient(model, np.array([row]), workers)[1] for row in rows], axis=0)
+    single = np.mean([data.gradient(model, np.array([row]))[1] for row in rows], axis=0)
     np.testing.assert_allclose(found[0][1], single, rtol=1e-11, atol=1e-15)
+    np.testing.assert_allclose(found[0][2], single @ single, rtol=1e-11)
 
 
 def test_accuracy_counts_right_classes_and_binary_outputs():

@@ -46,7 +46,7 @@ class WatchedAdam(training.Optimizer):
 
     def second_moment(self) -> np.ndarray:
         """The running mean of squared gradients, corrected for its start at 0."""
-        return self.inner.second / (1 - self.settings.betas[1] ** self.taken)
+        return self.inner.second_moment(self.taken)
 
 
 class _WatchedSteps(training.Steps):

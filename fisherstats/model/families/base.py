@@ -267,6 +267,10 @@ class Family(ABC):
             If a label is outside the support.
         """
 
+    def log_prob_at(self, law: Law, y: np.ndarray) -> np.ndarray:
+        """Return log p(y | h), shape (n,), at a law of this family and for one checked label per input."""
+        return self.log_prob(law.h, y)
+
     @abstractmethod
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return plain labels from the law at h.

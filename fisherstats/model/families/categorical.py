@@ -36,10 +36,34 @@ class CategoricalLaw(Law):
         return np.pad(self.h, ((0, 0), (0, 1))) if self.minimal else self.h
 
     @cached_property
+    def top(self) -> np.ndarray:
+        """The most probable class, shape (n,)."""
+        top: np.ndarray = np.argmax(self.logits, axis=1)
+        return top
+
+    @cached_property
+    def shifted(self) -> np.ndarray:
+        """Logits less the largest, shape (n, C)."""
+        shifted: np.ndarray = self.logits - self.logits.max(axis=1, keepdims=True)
+        return shifted
+
+    @cached_property
+    def odds(self) -> np.ndarray:
+        """Probabilities relative to the largest, shape (n, C): the difference of logits keeps the accuracy of small ones."""
+        odds: np.ndarray = np.exp(self.shifted)
+        return odds
+
+    @cached_property
+    def log_p(self) -> np.ndarray:
+        """Logarithms of the class probabilities, shape (n, C)."""
+        others = np.where(self._are(self.top), 0, self.odds)
+        log_p: np.ndarray = self.shifted - np.log1p(others.sum(axis=1, keepdims=True))
+        return log_p
+
+    @cached_property
     def p(self) -> np.ndarray:
-        """Class probabilities, shape (n, C); the largest logit is subtracted, so small ones keep their accuracy."""
-        weights = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
-        probabilities: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+        """Class probabilities, shape (n, C)."""
+        probabilities: np.ndarray = self.odds / self.odds.sum(axis=1, keepdims=True)
         return probabilities
 
     @cached_property
@@ -195,10 +219,14 @@ class CategoricalLaw(Law):
 
     def residual(self, y: np.ndarray) -> np.ndarray:
         """Return e_y - p, with 1 - p_y as the sum of the other probabilities, shape (n, T)."""
-        label = y[:, None]
-        delta = -self.p
-        np.put_along_axis(delta, label, np.take_along_axis(self.complement, label, axis=1), axis=1)
-        return self._kept(delta)
+        own = self._are(y)
+        others = np.where(own, 0, self.p)
+        return self._kept(np.where(own, others.sum(axis=1, keepdims=True), -others))
+
+    def _are(self, y: np.ndarray) -> np.ndarray:
+        """Return whether each class is the given one of its input, shape (n, C)."""
+        are: np.ndarray = np.arange(self.logits.shape[1], like=self.h) == y[:, None]
+        return are
 
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
         """Return the means over n_draws labels per input, as multinomial counts, see `draws.class_counts`."""
@@ -313,13 +341,13 @@ class Categorical(Family):
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return the log probability of one class per input, shape (n,)."""
-        logits = self.at(h).logits
-        label = self.check_labels(y, len(logits))[:, None]
-        top = np.argmax(logits, axis=1)[:, None]
-        shifted = logits - np.take_along_axis(logits, top, axis=1)
-        others = np.exp(shifted)
-        np.put_along_axis(others, top, 0, axis=1)
-        log_prob: np.ndarray = np.take_along_axis(shifted, label, axis=1)[:, 0] - np.log1p(others.sum(axis=1))
+        law = self.at(h)
+        return self.log_prob_at(law, self.check_labels(y, len(law.h)))
+
+    def log_prob_at(self, law: Law, y: np.ndarray) -> np.ndarray:
+        """Return the same at a law, from what it has computed before."""
+        assert isinstance(law, CategoricalLaw)
+        log_prob: np.ndarray = np.take_along_axis(law.log_p, y[:, None], axis=1)[:, 0]
         return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:

@@ -202,14 +202,8 @@ class Multinomial(Family):
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return log(n! / prod_k y_k!) + sum_k y_k log p_k, shape (n,)."""
         law, labels = self.at(h), self.check_labels(y, len(h))
-        logits = law.one.logits
-        top = np.argmax(logits, axis=1)[:, None]
-        shifted = logits - np.take_along_axis(logits, top, axis=1)
-        others = np.exp(shifted)
-        np.put_along_axis(others, top, 0, axis=1)
-        log_p = shifted - np.log1p(others.sum(axis=1, keepdims=True))
         choose = gammaln(self.n_trials + 1) - gammaln(labels + 1).sum(axis=1)
-        log_prob: np.ndarray = (choose + (labels * log_p).sum(axis=1)).astype(law.h.dtype)
+        log_prob: np.ndarray = (choose + (labels * law.one.log_p).sum(axis=1)).astype(law.h.dtype)
         return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
