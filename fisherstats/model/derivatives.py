@@ -77,6 +77,9 @@ class Forward:
     """Second derivative of the link there, if asked for."""
 
 
+_FEW_UNITS = 512
+
+
 def forward(model: MLP, x: Array, order: int = 1, by_units: bool = False) -> Forward:
     """Pass a block through the network, with the derivatives of activations and link up to `order`."""
     return forward_with_one(model, with_one(x), order, by_units=by_units)
@@ -85,10 +88,12 @@ def forward(model: MLP, x: Array, order: int = 1, by_units: bool = False) -> For
 def forward_with_one(model: MLP, x_bar: Array, order: int = 1, product: Product = np.matmul, by_units: bool = False) -> Forward:
     """Do the same for a block that has the constant one appended.
 
-    Values of hidden layers are stored input by input, or `by_units`, which takes a tenth from the products of large blocks. What
-    goes back through the network with several rows per input wants them input by input.
+    Values of hidden layers are stored input by input, or `by_units`, which takes a tenth from the products of large blocks with
+    few units; where there are more it would add a tenth, and is not done. What goes back through the network with several rows
+    per input wants them input by input.
     """
     n, sizes = len(x_bar), [len(weight) for weight in model.weights[:-1]]
+    by_units = by_units and max(sizes, default=0) <= _FEW_UNITS
     hidden = np.empty_like(x_bar, shape=n * sum(sizes))
     pre_activations = _layers(hidden, n, sizes, by_units)
     # The derivatives of all layers at once where they share an activation: fewer and larger steps for small blocks.
