@@ -31,7 +31,12 @@ def test_only_the_tests_for_a_gpu_are_imported(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "absent", "-m", "gpu", "-q", "--collect-only", "-p", "no:cacheprovider"],
         cwd=root,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])},
+        env=os.environ
+        | {
+            "PYTEST_ADDOPTS": "",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)]),
+        },
         capture_output=True,
         text=True,
         check=False,
