@@ -444,6 +444,7 @@ def test_check_of_x_is_cheap():
         (np.array(2.5), "2.5"),
         (np.bool_(False), "False"),
         (np.str_("a"), "'a'"),
+        (np.array(b"a"), "b'a'"),
         ("a", "'a'"),
         (np.zeros(3), "an array of shape (3,) and dtype float64"),
         ("a" * 100, f"'{'a' * 76}..."),

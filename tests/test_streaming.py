@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import dask.array
@@ -320,6 +323,53 @@ def test_an_interrupt_ends_what_is_shared(threads):
         streaming.share(piece, range(1000), threads)
     assert len(begun) < 20
     assert streaming.share(abs, [-1, -2], threads) == [1, 2]
+
+
+def test_a_system_without_further_threads_leaves_the_work_to_the_caller(monkeypatch):
+    def refused(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(streaming.threads, "_helpers", streaming.threads._Helpers())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        assert streaming.share(abs, [-1, -2, -3], 3) == [1, 2, 3]
+    callers = streaming.share(lambda _: (time.sleep(0.05), threading.get_ident())[1], range(3), 3)
+    assert len(set(callers)) == 3
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_no_thread_stays_spoken_for_after_an_error(error, monkeypatch):
+    helpers = streaming.threads._Helpers()
+    monkeypatch.setattr(streaming.threads, "_helpers", helpers)
+
+    def failing(_):
+        raise error
+
+    for _ in range(20):
+        with pytest.raises(error):
+            streaming.share(failing, range(4), 3)
+    assert not helpers._under_way
+    assert helpers._threads == 2
+
+
+def test_what_failed_is_not_kept_in_memory():
+    class Held:
+        pass
+
+    held = Held()
+    gone = weakref.ref(held)
+
+    def failing(_, held=held):
+        raise ValueError("no good")
+
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no good"):
+            streaming.share(failing, range(4), 2)
+        del held, failing
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_failing_reduction_is_reported():

@@ -42,16 +42,16 @@ __all__ = [
 
 def shown(value: Any) -> str:
     """Return a short text of what arrived, for the end of a message; a path is given in full."""
-    if isinstance(value, os.PathLike):
-        return repr(os.fspath(value))
     if isinstance(getattr(value, "ndim", None), int) and value.ndim and hasattr(value, "dtype"):
         kind = "an array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
         return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
     try:
+        if isinstance(value, os.PathLike):
+            return repr(os.fspath(value))
         if isinstance(value, np.ndarray):
             value = value[()]
-        if isinstance(value, np.str_):
-            value = str(value)
+        if isinstance(value, np.str_ | np.bytes_):
+            value = value.item()
         # The repr of numpy's scalars names their type as well.
         text = " ".join((str if isinstance(value, np.number | np.bool_) else repr)(value).split())
     except Exception:  # a repr may fail in any way, and the message is about something else

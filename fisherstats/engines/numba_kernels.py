@@ -72,25 +72,25 @@ def _class_rows(  # pragma: no cover
 ) -> None:
     """Fill `rows`, or `squares` with the sums of their squares; of the two, one may be empty."""
     n_classes, n_rows, n_columns = w.shape[1], u.shape[1], u.shape[2]
+    top_row = np.empty(n_columns, u.dtype)
     mean = np.empty(n_columns, u.dtype)
     row = np.empty(n_columns, u.dtype)
     for i in range(w.shape[0]):
         at = i if u.shape[0] > 1 else 0
         after = w[i, n_classes - 1]
+        top = 0
+        for k in range(1, n_classes):
+            if w[i, k] > w[i, top]:
+                top = k
         for j in range(n_columns):
             row[j] = 0
+            top_row[j] = u[at, top, j] if top < n_rows else 0
         if len(shift) > 0:
-            top = 0
-            for k in range(1, n_classes):
-                if w[i, k] > w[i, top]:
-                    top = k
-            for j in range(n_columns):
-                mean[j] = u[at, top, j] if top < n_rows else 0
             for k in range(n_classes):
                 for j in range(n_columns):
-                    row[j] += shift[i, k] * ((u[at, k, j] if k < n_rows else 0) - mean[j])
+                    row[j] += shift[i, k] * ((u[at, k, j] if k < n_rows else 0) - top_row[j])
         for j in range(n_columns):
-            mean[j] = u[at, n_rows - 1, j] if n_rows == n_classes else 0
+            mean[j] = (u[at, n_rows - 1, j] if n_rows == n_classes else 0) - top_row[j]
         if len(rows) > 0 and len(shift) > 0:
             for j in range(n_columns):
                 rows[i, n_classes - 1, j] = row[j]
@@ -101,16 +101,19 @@ def _class_rows(  # pragma: no cover
             here = after + w[i, k]
             share = w[i, k] / here if here > 0 else w[i, k]
             root = np.sqrt(share * after)
+            # The mean is weighted anew and not moved, which would leave what a class of no weight had in it.
+            kept = after / here if here > 0 else after
             if len(rows) > 0:
                 for j in range(n_columns):
-                    difference = u[at, k, j] - mean[j]
-                    mean[j] += share * difference
-                    rows[i, k, j] = root * difference
+                    own = u[at, k, j] - top_row[j]
+                    rows[i, k, j] = root * (own - mean[j])
+                    mean[j] = kept * mean[j] + share * own
             else:
                 for j in range(n_columns):
-                    difference = u[at, k, j] - mean[j]
-                    mean[j] += share * difference
+                    own = u[at, k, j] - top_row[j]
+                    difference = own - mean[j]
                     squares[i, j] += share * after * (difference * difference)
+                    mean[j] = kept * mean[j] + share * own
             after = here
 
 

@@ -199,22 +199,17 @@ def _top(passed: Forward, rows: Array | None) -> Array:
     return np.broadcast_to(top, (n, *top.shape[-2:]))
 
 
-_FEW_ROWS = 64
-"""Rows of a root that are multiplied by a matrix with as many rows."""
-
-
 def _last_product(model: MLP, top: Array, root: Root | None) -> tuple[Array, Array | None]:
     """Return rows (n, R, m) and a matrix (m, k), None for the identity, whose product are the rows at the last hidden layer.
 
-    Where those at the top are stored once, so is their product with the kernel, and a root is taken before or after it.
+    Where those at the top are stored once, so is their product with the kernel. A root is taken of it and not multiplied by it:
+    where live classes nearly coincide, only differences of their own rows keep what is left of them.
     """
     if not _stored_once(top):
         return (top if root is None else root(top)), model.kernels[-1]
     shared = top[0] @ model.kernels[-1]
-    few = root is not None and len(shared) <= _FEW_ROWS
-    once = identity(len(shared), shared) if few else shared
-    rows = np.broadcast_to(once, (len(top), *once.shape))
-    return (rows if root is None else root(rows)), shared if few else None
+    rows = np.broadcast_to(shared, (len(top), *shared.shape))
+    return (rows if root is None else root(rows)), None
 
 
 def _stored_once(rows: Array) -> bool:

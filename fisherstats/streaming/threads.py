@@ -94,25 +94,29 @@ class _Helpers:
         self._lock = threading.Lock()
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
         self._threads = 0
-        self._wanted = 0
+        self._under_way: set[_Errand] = set()
 
-    def start(self, work: Callable[[], None], count: int) -> list[_Errand]:
-        """Hand `work` to `count` further threads; as many are there for every call that runs at the same time."""
+    def start(self, errands: list[_Errand]) -> None:
+        """Hand errands to further threads; as many are there for every call that runs at the same time."""
         with self._lock:
-            self._wanted += count
-            while self._threads < min(self._wanted, _MOST_HELPERS):
-                threading.Thread(target=self._serve, args=(self._errands,), name="fisherstats", daemon=True).start()
+            self._under_way.update(errands)
+            while self._threads < min(len(self._under_way), _MOST_HELPERS):
+                try:
+                    threading.Thread(target=self._serve, args=(self._errands,), name="fisherstats", daemon=True).start()
+                except RuntimeError:  # the system has no more; whoever calls does the work alone
+                    break
                 self._threads += 1
-        errands = [_Errand(work) for _ in range(count)]
         for errand in errands:
             self._errands.put(errand)
-        return errands
 
     def end(self, errands: list[_Errand]) -> None:
         """Call off what has not begun, wait for the rest, and raise the first of their errors."""
-        with self._lock:
-            self._wanted -= len(errands)
-        failures = [failure for one in errands if not one.called_off() and (failure := one.wait()) is not None]
+        try:
+            begun = [one for one in errands if not one.called_off()]
+            failures = [failure for one in begun if (failure := one.wait()) is not None]
+        finally:
+            with self._lock:
+                self._under_way.difference_update(errands)
         if failures:
             raise failures[0]
 
@@ -127,12 +131,14 @@ _helpers = _Helpers()
 
 def run_together(work: Callable[[], None], threads: int) -> None:
     """Run `work` in this thread and beside it in others, `threads` in all; return when all of them have returned."""
-    helping = _helpers.start(work, threads - 1)
+    errands = [_Errand(work) for _ in range(threads - 1)]
     try:
+        if errands:
+            _helpers.start(errands)
         work()
     finally:
         # All have ended before any of their errors is raised, so that none works on after the call.
-        _helpers.end(helping)
+        _helpers.end(errands)
 
 
 def share(function: Callable[[Piece], Result], pieces: Sequence[Piece], threads: int) -> list[Result]:
@@ -154,6 +160,8 @@ def share(function: Callable[[Piece], Result], pieces: Sequence[Piece], threads:
                 number, piece = take()
             except IndexError:
                 return
+            if number > min(failures, default=number):
+                continue
             try:
                 results[number] = function(piece)
             except Exception as failure:
@@ -164,7 +172,13 @@ def share(function: Callable[[Piece], Result], pieces: Sequence[Piece], threads:
 
     run_together(work, min(threads, len(pieces)))
     if failures:
-        raise failures[min(failures)]
+        first = failures[min(failures)]
+        # The error knows this frame: what it knows is not to know the error, or the pieces would stay in memory.
+        failures.clear()
+        try:
+            raise first
+        finally:
+            del first
     return [results[number] for number in range(len(pieces))]
 
 

@@ -97,7 +97,8 @@ def fit(
         Who computes: the GPU for "cupy", or for None and an `x` that is a cupy array. The others differ in the contractions of
         natural gradients alone; None lets the package choose. What ran is in the provenance.
     num_threads : int, optional
-        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+        Threads over blocks of inputs, or over the products and updates of small minibatches; by default the cores given to the
+        process. Never changes a bit of the result.
     progress : bool, default False
         Show a progress bar over the steps (needs tqdm, extra ``study``).
 

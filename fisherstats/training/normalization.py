@@ -60,7 +60,7 @@ class BatchNormalization:
     b and s apart. With ``information="hessian"`` the estimate is carried over from the folded weights, :math:`J^\top\hat I_2J`.
 
     Cost: a few passes more over the pre-activations of hidden layers and one over the weights per step; a minibatch is one
-    block, so threads do not share it.
+    block, of which threads share the update of SGD and Adam alone.
 
     Examples
     --------

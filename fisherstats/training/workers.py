@@ -19,7 +19,7 @@ __all__ = ["ALONE", "Workers"]
 Array = NDArray[np.floating]
 
 _SHARED_PRODUCT = 3 * 10**6
-"""Multiplications from which on a product is shared: they take 70 microseconds, and handing over takes 20."""
+"""Multiplications from which on a product is shared; fewer take less time than to wake a thread for half of them."""
 
 _SHARED_VECTOR = 2**15
 _PIECES = 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 
+import fisherstats as fs
 from fisherstats.engines import numba_kernels, primitives
 from fisherstats.model.families.categorical import CategoricalLaw, WeightedClasses
 
@@ -76,3 +78,29 @@ def test_products_of_rows_are_covariances(contractions, kind):
     shared = np.broadcast_to(u[:1], u.shape)
     np.testing.assert_array_equal(second.compact_rows(shared), second.compact_rows(shared.copy()))
     np.testing.assert_allclose(second.compact_rows(u[:, :-1] - u[:, -1:]), rows, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("view", ["diagonal", "full"])
+@pytest.mark.parametrize("spread", [0, 2.0**-40, 1e-6])
+@pytest.mark.parametrize("n_classes", [3, 5, 66])
+def test_live_classes_that_nearly_coincide_beside_a_dead_one(n_classes, spread, view, engine):
+    rng = np.random.default_rng(n_classes)
+    last = np.zeros((n_classes, 5))
+    last[:-1, :4] = rng.normal(size=4) + spread * rng.normal(size=(n_classes - 1, 4))
+    last[-1, 4] = -80
+    model = fs.MLP([rng.normal(size=(4, 3)), last], activation="tanh", family=fs.families.Categorical(n_classes))
+    found = fs.fisher_information(model, [[0.3, -0.5]], view=view, engine=engine).values
+    found = (found if view == "diagonal" else np.diagonal(found))[:12]
+
+    with mpmath.workdps(60):
+        x = mpmath.matrix([0.3, -0.5, 1])
+        h = [mpmath.tanh(a) for a in mpmath.matrix(model.weights[0].tolist()) * x]
+        odds = [mpmath.exp(logit) for logit in mpmath.matrix(last.tolist()) * mpmath.matrix([*h, 1])]
+        p = [one / mpmath.fsum(odds) for one in odds]
+        expected = []
+        for unit in range(4):
+            mean = mpmath.fdot(p, last[:, unit])
+            variance = mpmath.fsum(q * (mpmath.mpf(w) - mean) ** 2 for q, w in zip(p, last[:, unit], strict=True))
+            expected += [float(variance * (1 - h[unit] ** 2) ** 2 * one**2) for one in x]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
