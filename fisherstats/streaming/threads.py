@@ -67,11 +67,16 @@ class _Errand:
         except BaseException as failure:
             self._failure = failure
         finally:
+            del self._work, self._context
             self._ended.release()
 
     def called_off(self) -> bool:
         """Return whether it has not begun, and never will."""
-        return self._claim.acquire(blocking=False)
+        off = self._claim.acquire(blocking=False)
+        if off:
+            # It stays in the queue for a while; what it would have worked on is not to stay with it.
+            del self._work, self._context
+        return off
 
     def wait(self) -> BaseException | None:
         """Wait for its end; return what it raised."""
