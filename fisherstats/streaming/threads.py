@@ -46,6 +46,10 @@ def keep_freed_memory() -> None:
     np.empty(_KEPT_BYTES, dtype=np.uint8)
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class _Errand:
     """One run of some work by a helper, unless it is called off before it has begun."""
 
@@ -53,35 +57,36 @@ class _Errand:
         self._work = work
         # numpy's error state lives in the context.
         self._context = contextvars.copy_context()
-        self._claim = threading.Lock()
+        # Whose it is, the helper's or the caller's: `setdefault` decides in one step, and says the same when asked again.
+        self._owner: dict[str, str] = {}
         self._ended = threading.Lock()
         self._ended.acquire()
         self._failure: BaseException | None = None
 
     def run(self) -> None:
         """Do the work, unless it was called off."""
-        if not self._claim.acquire(blocking=False):
+        if self._owner.setdefault("owner", "helper") == "caller":
             return
         try:
             self._context.run(self._work)
         except BaseException as failure:
             self._failure = failure
         finally:
-            del self._work, self._context
+            self._work = _nothing
             self._ended.release()
 
     def called_off(self) -> bool:
         """Return whether it has not begun, and never will."""
-        off = self._claim.acquire(blocking=False)
+        off = self._owner.setdefault("owner", "caller") == "caller"
         if off:
             # It stays in the queue for a while; what it would have worked on is not to stay with it.
-            del self._work, self._context
+            self._work = _nothing
         return off
 
     def wait(self) -> BaseException | None:
         """Wait for its end; return what it raised."""
-        self._ended.acquire()
-        return self._failure
+        with self._ended:
+            return self._failure
 
 
 class _Helpers:
@@ -115,7 +120,7 @@ class _Helpers:
             self._errands.put(errand)
 
     def end(self, errands: list[_Errand]) -> None:
-        """Call off what has not begun, wait for the rest, and raise the first of their errors."""
+        """Call off what has not begun, wait for the rest, and raise the first of their errors; may be done again."""
         try:
             begun = [one for one in errands if not one.called_off()]
             failures = [failure for one in begun if (failure := one.wait()) is not None]
@@ -143,7 +148,11 @@ def run_together(work: Callable[[], None], threads: int) -> None:
         work()
     finally:
         # All have ended before any of their errors is raised, so that none works on after the call.
-        _helpers.end(errands)
+        try:
+            _helpers.end(errands)
+        except KeyboardInterrupt:  # it often comes on the way in there, when a long piece of work has ended
+            _helpers.end(errands)
+            raise
 
 
 def share(function: Callable[[Piece], Result], pieces: Sequence[Piece], threads: int) -> list[Result]:
