@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -409,3 +410,45 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_makes_its_own_threads():
     subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
+
+
+INTERRUPTED = """
+import signal, time
+import numpy as np
+import fisherstats as fs
+from fisherstats.streaming import threads
+model = fs.MLP.random([300, 60, 10], activation="tanh", family=fs.families.Categorical(10), rng=0)
+x, y = np.random.default_rng(0).normal(size=(2000, 300)), np.arange(2000) % 10
+def train():
+    return fs.training.fit(model, x, y, optimizer=fs.training.SGD(0.1), epochs=2, batch_size=128, rng=0, num_threads=3).model
+def inform():
+    return fs.fisher_information(model, x, num_threads=3).values
+armed = False
+def interrupt(*_):
+    if armed:
+        raise KeyboardInterrupt
+expected = train(), inform()
+signal.signal(signal.SIGALRM, interrupt)
+rng = np.random.default_rng(1)
+for call in (train, inform):
+    interrupts, until = 0, time.monotonic() + 2
+    while time.monotonic() < until:
+        try:
+            armed = True
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, 0.02))
+            call()
+        except (KeyboardInterrupt, RuntimeError):  # taking a lock again may fail for it
+            interrupts += 1
+        finally:
+            armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    assert interrupts > 10, interrupts
+    assert not threads._helpers._under_way
+found = train(), inform()
+assert found[0] == expected[0] and np.array_equal(found[1], expected[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+def test_an_interrupt_may_come_at_any_moment():
+    subprocess.run([sys.executable, "-c", INTERRUPTED], check=True, timeout=60)

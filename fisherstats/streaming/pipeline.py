@@ -25,6 +25,10 @@ Array = NDArray[np.floating]
 BlockFunction = Callable[[Array, int], Any]
 
 
+_LOOKS_UP = 0.1
+"""Seconds after which a thread that waits looks whether all is over: an interrupt may have kept the others from saying so."""
+
+
 class Pipeline:
     """One pass over the inputs: `work` is what every thread runs."""
 
@@ -39,7 +43,9 @@ class Pipeline:
         self.bar = Bar()
         self._ahead = 2 * max(threads, group)
         self._pieces: Iterator[tuple[Array, int]] = rows_of.pieces(rows)
-        self._state = threading.Condition()
+        # An interrupt cannot come between taking a bare lock and the work done with it, as it can with a condition.
+        self._lock = threading.RLock()
+        self._state = threading.Condition(self._lock)
         self._reading = False
         self._read_all = self.n_blocks == 0
         self._started = 0
@@ -53,14 +59,18 @@ class Pipeline:
 
     def work(self) -> None:
         """Take steps until there are none left."""
-        while (step := self._next()) is not None:
-            number, action = step
-            try:
-                action()
-            except BaseException as failure:
-                with self._state:
-                    self._failures.append((number, failure))
-                    self._stop()
+        try:
+            while (step := self._next()) is not None:
+                number, action = step
+                try:
+                    action()
+                except BaseException as failure:
+                    with self._lock:
+                        self._failures.append((number, failure))
+                        self._stop()
+        except BaseException:  # an interrupt between two steps, or in the midst of telling the others of one
+            self._stopped = True
+            raise
 
     def finish(self) -> None:
         """Close the last leaf, or raise what the first failing block raised."""
@@ -69,7 +79,7 @@ class Pipeline:
         self._reduction.close()
 
     def _next(self) -> tuple[int, Task] | None:
-        with self._state:
+        with self._lock:
             try:
                 while not self._stopped:
                     if self._tasks:
@@ -82,7 +92,7 @@ class Pipeline:
                         if step is not None:
                             return self._started - 1, step
                     else:
-                        self._state.wait()
+                        self._state.wait(_LOOKS_UP)
             except BaseException:
                 self._stop()
                 raise
@@ -95,11 +105,11 @@ class Pipeline:
     def _read(self) -> Task | None:
         """Take the next piece of x, outside the lock as it may be slow to come; None if there is none."""
         self._reading = True
-        self._state.release()
+        self._lock.release()
         try:
             found = next(self._pieces, None)
         finally:
-            self._state.acquire()
+            self._lock.acquire()
             self._reading = False
             self._state.notify()
         if found is None:
@@ -114,7 +124,7 @@ class Pipeline:
 
         def step() -> None:
             result = self._function(self._rows_of.block(piece, first), first)
-            with self._state:
+            with self._lock:
                 self._results[number] = result
                 self.bar.update()
                 self._release()
@@ -124,7 +134,7 @@ class Pipeline:
     def _reduce(self, task: Task) -> Task:
         def step() -> None:
             task()
-            with self._state:
+            with self._lock:
                 self._open_tasks -= 1
                 ended = self._open_tasks == 0
             if ended:
@@ -137,7 +147,7 @@ class Pipeline:
         reduced = self._reduced + self._in_work
         if reduced % self._leaf_blocks == 0:
             self._reduction.close()
-        with self._state:
+        with self._lock:
             self._reduced, self._in_work = reduced, 0
             self._release()
             self._state.notify_all()
