@@ -131,9 +131,10 @@ class TestKilled:
 
     def test_a_few_times(self, tmp_path, whole) -> None:
         store = tmp_path / "store"
-        for writes, delay in ((3, 0.01), (6, 0.03)):
+        # At the least the 3 and the 5 pieces that are written before the last write begins are there.
+        for writes, delay in ((4, 0.01), (6, 0.03)):
             assert killed(store, writes, delay)
-        assert 6 <= np.count_nonzero(marks(store)) < PIECES
+        assert 8 <= np.count_nonzero(marks(store)) < PIECES
         assert run(store).identical(whole[0])
         assert files(store) == files(whole[1])
 
