@@ -24,7 +24,7 @@ __all__ = ["DENSE_ROWS", "Call", "prepare"]
 Array = NDArray[np.floating]
 
 _CHECKED_ROWS = 4096
-_GROUPED_ROWS = 144
+_SECOND_ORDER_ROWS, _SECOND_ORDER_GROUP = 64, 2
 DENSE_ROWS = 256
 """Inputs in a block of dense work."""
 
@@ -110,8 +110,7 @@ class Call:
         """
         total = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
-            rows = 3 * streaming.STREAM_ROWS
-            self._reduce(block, total, rows, _GROUPED_ROWS // rows)
+            self._reduce(block, total, _SECOND_ORDER_ROWS, _SECOND_ORDER_GROUP)
             results = [np.divide(one, self.n_inputs, out=one) for one in total.totals]
             inputs.finite_results(results, self.rows.dtype, infinite)
         else:

@@ -68,6 +68,8 @@ class DiagonalSum(Reduction):
     precision of the factors, over the inputs of one group; groups are added in float64.
     """
 
+    shared = True
+
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
         super().__init__()
         self._shapes = shapes

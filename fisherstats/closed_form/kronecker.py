@@ -45,6 +45,8 @@ class FactorSum(Reduction):
     Each is a symmetric product, formed in panels of columns that may run at the same time; below the diagonal it is copied.
     """
 
+    shared = True
+
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
         super().__init__()
         self._sizes = [size for n_out, n_in in shapes for size in (n_in, n_out)]

@@ -70,6 +70,7 @@ class PairSum(Reduction):
     """
 
     leaf_blocks = 1
+    shared = True
 
     def __init__(
         self,
@@ -181,6 +182,7 @@ class TileSum(Reduction):
     """The sums of some tiles only, for a matrix that does not fit in memory; `rectangles` gives what is to be written where."""
 
     leaf_blocks = 1
+    shared = True
 
     def __init__(self, shapes: Sequence[tuple[int, int]], tiles: Sequence[Tile]) -> None:
         super().__init__()

@@ -120,6 +120,7 @@ class NeuronSum(Reduction):
     """
 
     leaf_blocks = 1
+    shared = True
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
         super().__init__()

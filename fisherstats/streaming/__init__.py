@@ -1,7 +1,7 @@
 """Fixed blocks of inputs, mapped on threads and combined in block order: the only loop over inputs.
 
-A block is the unit of work, of randomness and of summation. Its size depends on the kind of work and on the network, never on
-the number of inputs, chunks or threads, so that none of these can change a bit of a result.
+A block is the unit of work, of randomness and of summation. Its size depends on the kind of work and on the network, in the last
+group of blocks on the number of inputs too, never on chunks or threads, so that none of these can change a bit of a result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fisherstats.progress import progress_bar
 from fisherstats.streaming import threads
 from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task, add_arrays
 from fisherstats.streaming.pipeline import BlockFunction, Pipeline, leaf_blocks
-from fisherstats.streaming.rows import STREAM_ROWS, Batches, Part, Rows, block_rows
+from fisherstats.streaming.rows import STREAM_ROWS, Batches, Cut, Part, Rows, block_rows
 from fisherstats.streaming.threads import one_blas_thread, share, thread_count
 
 __all__ = [
@@ -52,32 +52,32 @@ def reduce(
     rows: int,
     reduction: Reduction,
     *,
-    group: int = 1,
+    group: int = 2,
     num_threads: int | None = None,
     progress: bool = False,
 ) -> None:
-    """Hand what `function(block, first input)` returns to `reduction`, in order, `group` blocks at a time."""
+    """Hand what `function(block, first input)` returns to `reduction`, in order, `group` blocks at a time (an even number)."""
+    # On a device one block follows the other.
+    cut = Cut(rows, group if rows_of.device is None else 1)
 
     def run() -> None:
         if rows_of.device is not None:
-            _reduce_on_device(function, rows_of, rows, reduction, progress)
+            _reduce_on_device(function, rows_of, cut, reduction, progress)
             return
         n_threads = thread_count(num_threads)
-        pipeline = Pipeline(function, rows_of, rows, group, reduction, n_threads)
+        pipeline = Pipeline(function, rows_of, cut, reduction, n_threads)
         with one_blas_thread(), progress_bar(pipeline.n_blocks, progress, "block") as pipeline.bar:
-            # One block that is simply added up leaves nothing for a second thread.
-            threads.run_together(pipeline.work, 1 if pipeline.n_blocks == group == 1 else n_threads)
+            alone = pipeline.n_blocks == 1 and not reduction.shared
+            threads.run_together(pipeline.work, 1 if alone else n_threads)
             pipeline.finish()
 
-    if rows_of.device is not None:
-        group = 1
     if rows_of.passes is None:
         run()
     else:
-        rows_of.passes.reduce(reduction, run, rows * group, rows * leaf_blocks(reduction, group))
+        rows_of.passes.reduce(reduction, run, cut.span, rows * leaf_blocks(reduction, cut.group))
 
 
-def _reduce_on_device(function: BlockFunction, rows_of: Rows, rows: int, reduction: Reduction, progress: bool) -> None:
+def _reduce_on_device(function: BlockFunction, rows_of: Rows, cut: Cut, reduction: Reduction, progress: bool) -> None:
     """Do the same one block after the other on a device; the sums stay there until all blocks have been added.
 
     Checks of a block are looked at when the next one has been handed over, so that the device never stands still.
@@ -90,8 +90,8 @@ def _reduce_on_device(function: BlockFunction, rows_of: Rows, rows: int, reducti
             # Done again, every check is waited for, and the one that fails says why.
             function(rows_of.block(piece, first), first)
 
-    with progress_bar(rows_of.n_blocks(rows), progress, "block") as bar:
-        for number, (piece, first) in enumerate(rows_of.pieces(rows), 1):
+    with progress_bar(rows_of.n_blocks(cut), progress, "block") as bar:
+        for number, (piece, first) in enumerate(rows_of.pieces(cut), 1):
             with noted_checks() as noted:
                 result = function(rows_of.block(piece, first), first)
             held.append((noted, piece, first))

@@ -34,6 +34,9 @@ class Reduction:
     leaf_blocks = LEAF_BLOCKS
     """Blocks in a leaf; at least a group."""
 
+    shared = False
+    """Whether what is done with a single block is work for several threads."""
+
     def __init__(self, combine: Callable[[list[Any], list[Any]], None] = add_arrays) -> None:
         self.combine = combine
         self.leaf: list[Any] = []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fisherstats.progress import Bar
 from fisherstats.streaming.passes import Reduction, Task
-from fisherstats.streaming.rows import Rows
+from fisherstats.streaming.rows import Cut, Rows
 
 __all__ = ["BlockFunction", "Pipeline"]
 
@@ -32,17 +32,17 @@ _LOOKS_UP = 0.1
 class Pipeline:
     """One pass over the inputs: `work` is what every thread runs."""
 
-    def __init__(self, function: BlockFunction, rows_of: Rows, rows: int, group: int, reduction: Reduction, threads: int) -> None:
-        self.n_blocks = rows_of.n_blocks(rows)
+    def __init__(self, function: BlockFunction, rows_of: Rows, cut: Cut, reduction: Reduction, threads: int) -> None:
+        self.n_blocks = rows_of.n_blocks(cut)
         self._function = function
         self._rows_of = rows_of
-        self._group = group
+        self._group = cut.group
         self._whole = rows_of.passes is None
-        self._leaf_blocks = leaf_blocks(reduction, group)
+        self._leaf_blocks = leaf_blocks(reduction, cut.group)
         self._reduction = reduction
         self.bar = Bar()
-        self._ahead = 2 * max(threads, group)
-        self._pieces: Iterator[tuple[Array, int]] = rows_of.pieces(rows)
+        self._ahead = 2 * max(threads, cut.group)
+        self._pieces: Iterator[tuple[Array, int]] = rows_of.pieces(cut)
         # An interrupt cannot come between taking a bare lock and the work done with it, as it can with a condition.
         self._lock = threading.RLock()
         self._state = threading.Condition(self._lock)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,7 +15,7 @@ from fisherstats.arrays import as_array, like, on_device
 from fisherstats.checks import inputs
 from fisherstats.streaming.passes import Passes
 
-__all__ = ["STREAM_ROWS", "Batches", "Part", "Rows", "Source", "block_rows"]
+__all__ = ["STREAM_ROWS", "Batches", "Cut", "Part", "Rows", "Source", "block_rows"]
 
 Array = NDArray[np.floating]
 
@@ -84,6 +86,37 @@ def block_rows(numbers_per_input: int, preferred: int = 128, largest: int = _BLO
     return rows
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How inputs are cut: into groups of so many blocks of `rows` inputs each; the last group is shared out evenly.
+
+    A last group that is not full becomes an even number of blocks, so that two threads end at the same time. Blocks begin with a
+    random stream.
+    """
+
+    rows: int
+    group: int = 1
+
+    @property
+    def span(self) -> int:
+        """Inputs in a full group."""
+        return self.rows * self.group
+
+    def sizes(self, n: int) -> list[int]:
+        """Return the blocks of the last n inputs, a group of them at most."""
+        few = self.group == 1 or 4 * n < 3 * self.rows
+        count = 1 if few else 2 * -(-n // (2 * self.rows))
+        stream = math.gcd(self.rows, STREAM_ROWS)
+        streams = -(-n // stream)
+        borders = [min(n, stream * (number * streams // count)) for number in range(count + 1)]
+        return [stop - start for start, stop in itertools.pairwise(borders)]
+
+    def n_blocks(self, n: int) -> int:
+        """Return the blocks of n inputs."""
+        left = n % self.span
+        return n // self.span * self.group + (len(self.sizes(left)) if left else 0)
+
+
 class Rows:
     """Reads a matrix in C-ordered, finite blocks of one dtype, whatever its memory layout or chunks.
 
@@ -110,14 +143,9 @@ class Rows:
         rows.n_present, rows.checked = part.n_present, part.checked
         return rows
 
-    def n_blocks(self, rows: int) -> int | None:
+    def n_blocks(self, cut: Cut) -> int | None:
         """Return the number of blocks, if the number of rows is known."""
-        return None if self.n_present is None else -(-self.n_present // rows)
-
-    def blocks(self, rows: int) -> Iterator[tuple[Array, int]]:
-        """Yield (block, index of its first input)."""
-        for piece, first in self.pieces(rows):
-            yield self.block(piece, first), first
+        return None if self.n_present is None else cut.n_blocks(self.n_present)
 
     def block(self, piece: Array, first: int) -> Array:
         """Return a piece as what is computed with; raise if it is not finite."""
@@ -126,22 +154,24 @@ class Rows:
             inputs.finite_block(block, first)
         return block if self.device is None else like(block, self.device)
 
-    def pieces(self, rows: int) -> Iterator[tuple[Array, int]]:
-        """Yield (so many rows of x as they lie in memory, index of the first one); the last piece may be shorter."""
+    def pieces(self, cut: Cut) -> Iterator[tuple[Array, int]]:
+        """Yield (the rows of a block as they lie in memory, index of the first one)."""
         first = self.first
         held: Array = np.empty((0, 0))
-        for part in self._parts(rows):
+        for part in self._parts(cut.span):
             joined = np.concatenate([held, part]) if len(held) else part
-            whole = len(joined) - len(joined) % rows
-            for start in range(0, whole, rows):
-                yield joined[start : start + rows], first + start
+            whole = len(joined) - len(joined) % cut.span
+            for start in range(0, whole, cut.rows):
+                yield joined[start : start + cut.rows], first + start
             first += whole
             held = joined[whole:]
-        if len(held):
-            yield held, first
+        start = 0
+        for size in cut.sizes(len(held)) if len(held) else ():
+            yield held[start : start + size], first + start
+            start += size
 
     def _parts(self, rows: int) -> Iterator[Array]:
-        """Yield consecutive pieces: batch by batch, a chunk at a time for a chunked source, else a block at a time."""
+        """Yield consecutive pieces: batch by batch, a chunk at a time for a chunked source, else so many rows at a time."""
         source = self.source
         if source is None:
             return
