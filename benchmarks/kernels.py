@@ -45,6 +45,7 @@ def rows(shapes: tuple[tuple[int, int, int], ...] = SHAPES, repeats: int = 200) 
             "shift": np.zeros((0, classes)),
             "goes_on": False,
             "scales": [rng.random((n, units)) for _ in range(2)],
+            "diagonals": rng.random((n, units)),
         }
         for name in numba_kernels.__all__:
             definition, kernel = getattr(primitives, name), getattr(numba_kernels, name)

@@ -24,7 +24,12 @@ __all__ = ["DENSE_ROWS", "Call", "prepare"]
 Array = NDArray[np.floating]
 
 _CHECKED_ROWS = 4096
-_SECOND_ORDER_ROWS, _SECOND_ORDER_GROUP = 64, 2
+_SECOND_ORDER_ROWS, _SECOND_ORDER_LEAST = 128, 24
+"""Inputs in a block of work with second derivatives, and how many are worth a thread."""
+
+_FEW_LAYERS = 4
+"""Layers up to which no Jacobian between hidden layers is kept."""
+
 DENSE_ROWS = 256
 """Inputs in a block of dense work."""
 
@@ -105,12 +110,13 @@ class Call:
     ) -> list[Array]:
         """Return the mean over inputs of (number per unit) x (power of the layer input), see `assembly.DiagonalSum`.
 
-        Second-order blocks are small, so that few inputs still occupy every thread; their products are formed for many together.
+        Few inputs of second order occupy two threads; the products of a group of blocks are formed together.
         `shapes` are those of other parameters than the weights.
         """
         total = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
-            self._reduce(block, total, _SECOND_ORDER_ROWS, _SECOND_ORDER_GROUP)
+            rows = self.block_rows(_SECOND_ORDER_ROWS, self.model.n_layers > _FEW_LAYERS)
+            self._reduce(block, total, rows, least=_SECOND_ORDER_LEAST)
             results = [np.divide(one, self.n_inputs, out=one) for one in total.totals]
             inputs.finite_results(results, self.rows.dtype, infinite)
         else:
@@ -118,9 +124,9 @@ class Call:
             results = self.mean(lambda x, first: total.of_block(*block(x, first)), rows, infinite=infinite)
         return [result.astype(self.rows.dtype, copy=False) for result in results]
 
-    def _reduce(self, block: BlockFunction, total: streaming.Reduction, rows: int, group: int) -> None:
+    def _reduce(self, block: BlockFunction, total: streaming.Reduction, rows: int, **cut: int) -> None:
         with _overflowing():
-            streaming.reduce(block, self.rows, rows, total, group=group, num_threads=self.num_threads, progress=self.progress)
+            streaming.reduce(block, self.rows, rows, total, num_threads=self.num_threads, progress=self.progress, **cut)
 
     def pair_mean(self, block: BlockFunction, cross_layers: bool, n_quantities: int = 1) -> list[dict[tuple[int, int], Array]]:
         """Return the mean over inputs of matrices given by rows of unit factors, see `pairs.PairSum`."""
@@ -162,7 +168,7 @@ class Call:
         rows = self.block_rows(_ROOT_ROWS)
         if self.rows.device is not None:
             rows = min(rows, self.device_rows(pairs.DEVICE_PAIRS))
-        self._reduce(block, total, rows, max(1, _DENSE_GROUP // rows))
+        self._reduce(block, total, rows, group=max(1, _DENSE_GROUP // rows))
 
     def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> list[Array]:
         """Return the mean over inputs, or one row per input; in the precision of the call."""

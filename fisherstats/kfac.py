@@ -99,13 +99,11 @@ def kfac_error(
 
     A, G = (list(factors.values()) for factors in again.kronecker_mean(held))
 
-    size = again.block_rows()
-
     def pairs(x: Array, first_input: int) -> list[Array]:
         arrays = zip(rows, inputs, A, G, strict=True)
-        return [np.array([kronecker.pair_sums(*layer, first_input, size) for layer in arrays])]
+        return [np.array([kronecker.pair_sums(*layer, first_input, len(x)) for layer in arrays])]
 
-    (sums,) = again.mean(pairs, size)
+    (sums,) = again.mean(pairs, again.block_rows())
     error, norm = kronecker.block_distances(sums * call.n_inputs, A, G, call.n_inputs)
     relative = np.divide(error, norm, out=np.full_like(error, np.nan), where=norm > 0)
     entries: list[labels.Entry] = [

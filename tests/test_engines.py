@@ -34,6 +34,7 @@ def arguments(name: str, n: int, classes: int, columns: int, dtype: type, concen
         "goes_on": n > 1,
         "shift": shift[: n if concentration == 1.0 else 0],
         "scales": [rng.normal(size=(n, classes)) for _ in range(2)],
+        "diagonals": rng.normal(size=(n, columns)),
     }
     return [each(made[word], lambda one: one.astype(dtype)) for word in inspect.signature(getattr(primitives, name)).parameters]
 

@@ -18,9 +18,9 @@ from fisherstats.engines import primitives
 from fisherstats.model.derivatives import (
     Forward,
     HessianBlocks,
-    from_the_top,
     gradients,
     push_forward,
+    rows_from_the_top,
     squares_from_the_top,
 )
 from fisherstats.model.families import Law, SecondMoment
@@ -60,7 +60,7 @@ def root_rows(
     The rows themselves are carried back through the network, so that no derivative of a single output is needed. `differences`
     of outputs may stand for the outputs where the law sees no more.
     """
-    return [rows for rows, _ in from_the_top(model, passed, differences, contractions, root=second.compact_rows)][::-1]
+    return [*rows_from_the_top(model, passed, second, differences, contractions)][::-1]
 
 
 def root_unit_factors(

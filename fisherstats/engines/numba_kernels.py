@@ -21,6 +21,7 @@ __all__ = [
     "class_square_variance",
     "class_squares",
     "class_third_moment",
+    "scaled_class_rows",
     "scaled_products",
     "squared_chain",
     "squared_products",
@@ -68,13 +69,12 @@ def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray
 
 @_compiled
 def _class_rows(  # pragma: no cover
-    w: np.ndarray, u: np.ndarray, shift: np.ndarray, rows: np.ndarray, squares: np.ndarray
+    w: np.ndarray, u: np.ndarray, shift: np.ndarray, scale: np.ndarray, rows: np.ndarray, squares: np.ndarray
 ) -> None:
-    """Fill `rows`, or `squares` with the sums of their squares; of the two, one may be empty."""
+    """Fill `rows`, or `squares` with the sums of their squares, or both; an empty `scale` stands for ones."""
     n_classes, n_rows, n_columns = w.shape[1], u.shape[1], u.shape[2]
-    top_row = np.empty(n_columns, u.dtype)
-    mean = np.empty(n_columns, u.dtype)
-    row = np.empty(n_columns, u.dtype)
+    top_row, mean, row = np.empty(n_columns, u.dtype), np.empty(n_columns, u.dtype), np.empty(n_columns, u.dtype)
+    factor = np.ones(n_columns, u.dtype)
     for i in range(w.shape[0]):
         at = i if u.shape[0] > 1 else 0
         after = w[i, n_classes - 1]
@@ -83,38 +83,41 @@ def _class_rows(  # pragma: no cover
             if w[i, k] > w[i, top]:
                 top = k
         for j in range(n_columns):
-            row[j] = 0
             top_row[j] = u[at, top, j] if top < n_rows else 0
-        if len(shift) > 0:
-            for k in range(n_classes):
-                for j in range(n_columns):
-                    row[j] += shift[i, k] * ((u[at, k, j] if k < n_rows else 0) - top_row[j])
-        for j in range(n_columns):
             mean[j] = (u[at, n_rows - 1, j] if n_rows == n_classes else 0) - top_row[j]
-        if len(rows) > 0 and len(shift) > 0:
+        if len(scale) > 0:
             for j in range(n_columns):
-                rows[i, n_classes - 1, j] = row[j]
+                factor[j] = scale[i, j]
         if len(squares) > 0:
             for j in range(n_columns):
-                squares[i, j] = row[j] * row[j]
-        for k in range(n_classes - 2, -1, -1):
-            here = after + w[i, k]
-            share = w[i, k] / here if here > 0 else w[i, k]
-            root = np.sqrt(share * after)
-            # The mean is weighted anew and not moved, which would leave what a class of no weight had in it.
-            kept = after / here if here > 0 else after
+                squares[i, j] = 0
+        # The last row is that of the shift, if there is one.
+        for k in range(n_classes - 1 if len(shift) > 0 else n_classes - 2, -1, -1):
+            if k == n_classes - 1:
+                for j in range(n_columns):
+                    row[j] = 0
+                for c in range(n_classes):
+                    for j in range(n_columns):
+                        row[j] += shift[i, c] * ((u[at, c, j] if c < n_rows else 0) - top_row[j])
+            else:
+                here = after + w[i, k]
+                share = w[i, k] / here if here > 0 else w[i, k]
+                root = np.sqrt(share * after)
+                # The mean is weighted anew and not moved, which would leave what a class of no weight had in it.
+                kept = after / here if here > 0 else after
+                for j in range(n_columns):
+                    own = u[at, k, j] - top_row[j]
+                    row[j] = root * (own - mean[j])
+                    mean[j] = kept * mean[j] + share * own
+                after = here
+            for j in range(n_columns):
+                row[j] *= factor[j]
             if len(rows) > 0:
                 for j in range(n_columns):
-                    own = u[at, k, j] - top_row[j]
-                    rows[i, k, j] = root * (own - mean[j])
-                    mean[j] = kept * mean[j] + share * own
-            else:
+                    rows[i, k, j] = row[j]
+            if len(squares) > 0:
                 for j in range(n_columns):
-                    own = u[at, k, j] - top_row[j]
-                    difference = own - mean[j]
-                    squares[i, j] += share * after * (difference * difference)
-                    mean[j] = kept * mean[j] + share * own
-            after = here
+                    squares[i, j] += row[j] * row[j]
 
 
 @_compiled
@@ -263,14 +266,22 @@ def _squared_chain(  # pragma: no cover
 def class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Return rows whose squares add up to sum_k w_k (u_k - sum_l w_l u_l / sum_l w_l)^2, (n, C - 1, k), or C with `shift`."""
     rows = np.empty((len(w), w.shape[1] - 1 + (shift.size > 0), u.shape[2]), dtype=u.dtype)
-    _class_rows(w, _stored_once(u), shift, rows, rows[:0, 0])
+    _class_rows(w, _stored_once(u), shift, rows[:0, 0], rows, rows[:0, 0])
     return rows
+
+
+def scaled_class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray, diagonals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return `class_rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
+    rows = np.empty((len(w), w.shape[1] - 1 + (shift.size > 0), u.shape[2]), dtype=u.dtype)
+    squares = np.empty((len(w), u.shape[2]), dtype=u.dtype)
+    _class_rows(w, _stored_once(u), shift, np.ascontiguousarray(diagonals), rows, squares)
+    return rows, squares
 
 
 def class_squares(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Return the sums of the squares of `class_rows`, (n, k)."""
     squares = np.empty((len(w), u.shape[2]), dtype=u.dtype)
-    _class_rows(w, _stored_once(u), shift, squares[:0, None], squares)
+    _class_rows(w, _stored_once(u), shift, squares[:0], squares[:0, None], squares)
     return squares
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "every_class",
     "pair_sum",
     "row_products",
+    "scaled_class_rows",
     "scaled_products",
     "squared_chain",
     "squared_products",
@@ -118,6 +119,11 @@ def _from_the_top_class(w: np.ndarray, u: np.ndarray) -> np.ndarray:
     u = every_class(w, u)
     differences: np.ndarray = u - np.take_along_axis(u, np.argmax(w, axis=1)[:, None, None], axis=1)
     return differences
+
+
+def scaled_class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray, diagonals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return `class_rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
+    return squared_products(class_rows(w, u, shift), None, diagonals)
 
 
 def class_squares(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:

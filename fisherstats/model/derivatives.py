@@ -43,6 +43,7 @@ __all__ = [
     "jacobians_and_curvatures",
     "pull_back",
     "push_forward",
+    "rows_from_the_top",
     "second_directional",
     "squares_from_the_top",
     "with_one",
@@ -51,8 +52,6 @@ __all__ = [
 Array = NDArray[np.floating]
 Product = Callable[..., Array]
 """Takes two matrices and `out`, as `np.matmul` does."""
-Root = Callable[[Array], Array]
-"""Takes directions (n, T, k) to their products with the rows of a root of a (n, T, T) matrix, (n, R, k)."""
 
 
 @dataclass(frozen=True)
@@ -150,43 +149,52 @@ def jacobians_and_curvatures(
 
 
 def from_the_top(
-    model: MLP,
-    passed: Forward,
-    rows: Array | None = None,
-    contractions: Any = primitives,
-    second_order: bool = False,
-    root: Root | None = None,
+    model: MLP, passed: Forward, rows: Array | None = None, contractions: Any = primitives, second_order: bool = False
 ) -> Iterator[tuple[Array, Array | None]]:
     r"""Yield :math:`B_{l+1}D_l` and, if asked for, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where zero; the last layer first.
 
-    With `root`, their products with the rows of a root. Whoever needs one layer at a time need not keep them: their memory is
-    then used again while it is in the cache.
+    Whoever needs one layer at a time need not keep them: their memory is then used again while it is in the cache.
     """
-    top = _top(passed, rows)
-    G = top if root is None else root(top)
+    G = _top(passed, rows)
     yield G, None
     for layer in range(model.n_layers - 2, -1, -1):
         scales = [passed.slopes[layer]]
         curved = second_order and not model.activations[layer].piecewise_linear
         if curved:
             scales.append(passed.bends[layer])
-        G, kernel = _last_product(model, top, root) if layer == model.n_layers - 2 else (G, model.kernels[layer + 1])
-        scaled = contractions.scaled_products(G, kernel, scales)
+        shared = _shared_product(model, G) if layer == model.n_layers - 2 else None
+        scaled = contractions.scaled_products(*((G, model.kernels[layer + 1]) if shared is None else (shared, None)), scales)
         G = scaled.pop(0)
         yield G, scaled.pop() if curved else None
+
+
+def rows_from_the_top(
+    model: MLP, passed: Forward, second: SecondMoment, rows: Array | None = None, contractions: Any = primitives
+) -> Iterator[Array]:
+    r"""Yield :math:`\rho_r^\top G_l`, (n, R, n_{l+1}), the last layer first, for the rows :math:`\rho_r` of a root."""
+    top = _top(passed, rows)
+    yield second.compact_rows(top)
+    G = top
+    for layer in range(model.n_layers - 2, -1, -1):
+        if layer == model.n_layers - 2:
+            G, _ = _last_hidden(model, passed, second, top, contractions)
+        else:
+            (G,) = contractions.scaled_products(G, model.kernels[layer + 1], [passed.slopes[layer]])
+        yield G
 
 
 def squares_from_the_top(
     model: MLP, passed: Forward, second: SecondMoment, rows: Array | None = None, contractions: Any = primitives
 ) -> Iterator[Array]:
-    r"""Yield :math:`\sum_r(\rho_r^\top G_l)^2`, (n, n_{l+1}), the last layer first, for the rows :math:`\rho_r` of a root."""
+    """Yield the sums over r of the squares of `rows_from_the_top`, (n, n_{l+1})."""
     top = _top(passed, rows)
     yield second.diagonal(top)
     G = top
     for layer in range(model.n_layers - 2, -1, -1):
-        last = layer == model.n_layers - 2
-        G, kernel = _last_product(model, top, second.compact_rows) if last else (G, model.kernels[layer + 1])
-        G, squares = contractions.squared_products(G, kernel, passed.slopes[layer], layer > 0)
+        if layer == model.n_layers - 2:
+            G, squares = _last_hidden(model, passed, second, top, contractions)
+        else:
+            G, squares = contractions.squared_products(G, model.kernels[layer + 1], passed.slopes[layer], layer > 0)
         yield squares
 
 
@@ -199,17 +207,27 @@ def _top(passed: Forward, rows: Array | None) -> Array:
     return np.broadcast_to(top, (n, *top.shape[-2:]))
 
 
-def _last_product(model: MLP, top: Array, root: Root | None) -> tuple[Array, Array | None]:
-    """Return rows (n, R, m) and a matrix (m, k), None for the identity, whose product are the rows at the last hidden layer.
+def _last_hidden(model: MLP, passed: Forward, second: SecondMoment, top: Array, contractions: Any) -> tuple[Array, Array]:
+    """Return the rows of a root at the last hidden layer, (n, R, k), and the sums of their squares, (n, k).
 
-    Where those at the top are stored once, so is their product with the kernel. A root is taken of it and not multiplied by it:
-    where live classes nearly coincide, only differences of their own rows keep what is left of them.
+    Where the rows at the top are stored once, the root is taken of their product with the kernel and not multiplied by it: where
+    live classes nearly coincide, only differences of their own rows keep what is left of them.
     """
+    shared = _shared_product(model, top)
+    found: tuple[Array, Array]
+    if shared is None:
+        found = contractions.squared_products(second.compact_rows(top), model.kernels[-1], passed.slopes[-1])
+    else:
+        found = second.scaled_rows(shared, passed.slopes[-1])
+    return found
+
+
+def _shared_product(model: MLP, top: Array) -> Array | None:
+    """Return the product of rows (n, R, T) with the last kernel, stored once as the rows are; None if they are not."""
     if not _stored_once(top):
-        return (top if root is None else root(top)), model.kernels[-1]
+        return None
     shared = top[0] @ model.kernels[-1]
-    rows = np.broadcast_to(shared, (len(top), *shared.shape))
-    return (rows if root is None else root(rows)), None
+    return np.broadcast_to(shared, (len(top), *shared.shape))
 
 
 def _stored_once(rows: Array) -> bool:

@@ -25,6 +25,7 @@ __all__ = [
     "STREAM_ROWS",
     "Batches",
     "BlockFunction",
+    "Cut",
     "Part",
     "PassEnded",
     "PassShape",
@@ -43,6 +44,9 @@ __all__ = [
 ]
 
 Array = NDArray[np.floating]
+_LEAST = 96
+"""Inputs that are worth a thread, where there are no second derivatives."""
+
 Combine = Callable[[list[Array], list[Array]], None]
 
 
@@ -53,12 +57,13 @@ def reduce(
     reduction: Reduction,
     *,
     group: int = 2,
+    least: int = _LEAST,
     num_threads: int | None = None,
     progress: bool = False,
 ) -> None:
-    """Hand what `function(block, first input)` returns to `reduction`, in order, `group` blocks at a time (an even number)."""
+    """Hand what `function(block, first input)` returns to `reduction`, in order, `group` blocks at a time (see `Cut`)."""
     # On a device one block follows the other.
-    cut = Cut(rows, group if rows_of.device is None else 1)
+    cut = Cut(rows, group if rows_of.device is None else 1, least)
 
     def run() -> None:
         if rows_of.device is not None:

@@ -90,12 +90,13 @@ def block_rows(numbers_per_input: int, preferred: int = 128, largest: int = _BLO
 class Cut:
     """How inputs are cut: into groups of so many blocks of `rows` inputs each; the last group is shared out evenly.
 
-    A last group that is not full becomes an even number of blocks, so that two threads end at the same time. Blocks begin with a
-    random stream.
+    A last group that is not full becomes an even number of blocks, so that two threads end at the same time, unless these would
+    have fewer than `least` inputs. Blocks begin with a random stream.
     """
 
     rows: int
     group: int = 1
+    least: int = STREAM_ROWS
 
     @property
     def span(self) -> int:
@@ -104,10 +105,10 @@ class Cut:
 
     def sizes(self, n: int) -> list[int]:
         """Return the blocks of the last n inputs, a group of them at most."""
-        few = self.group == 1 or 4 * n < 3 * self.rows
-        count = 1 if few else 2 * -(-n // (2 * self.rows))
         stream = math.gcd(self.rows, STREAM_ROWS)
         streams = -(-n // stream)
+        alone = n <= self.rows and (self.group == 1 or n < 2 * self.least)
+        count = 1 if alone else min(2 * -(-n // (2 * self.rows)), self.group, streams)
         borders = [min(n, stream * (number * streams // count)) for number in range(count + 1)]
         return [stop - start for start, stop in itertools.pairwise(borders)]
 

@@ -59,7 +59,10 @@ def test_squares_and_rows_keep_their_relative_accuracy(contractions, logits, kin
     wanted = np.array([exact_square(weights[0], law.p[0], u[0, :, column]) for column in range(6)])
     rows = second.compact_rows(u)
     assert rows.shape[1] == len(logits) - (kind is None)
-    for found in (second.diagonal(u)[0], np.square(rows).sum(axis=1)[0]):
+    scale = np.random.default_rng(1).integers(1, 9, size=(1, 6)) * 0.25
+    scaled, squares = second.scaled_rows(u, scale)
+    np.testing.assert_allclose(scaled, rows * scale, rtol=1e-15)
+    for found in (second.diagonal(u)[0], np.square(rows).sum(axis=1)[0], squares[0] / scale[0] ** 2):
         np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-300)
 
 

@@ -34,6 +34,10 @@ class SecondMoment(Protocol):
         """Return the same for a root of as few rows as the family offers."""
         ...
 
+    def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `compact_rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
+        ...
+
 
 @dataclass(frozen=True)
 class MatrixRoot:
@@ -59,6 +63,10 @@ class MatrixRoot:
     def compact_rows(self, u: np.ndarray) -> np.ndarray:
         """Return `rows`."""
         return self.rows(u)
+
+    def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
+        return primitives.squared_products(self.rows(u), None, scale)
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,10 @@ class Law(ABC):
     def compact_rows(self, u: np.ndarray) -> np.ndarray:
         """Return the same for a root of as few rows as the family offers."""
         return self.rows(u)
+
+    def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `compact_rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
+        return primitives.squared_products(self.compact_rows(u), None, scale)
 
     @abstractmethod
     def fourth_moment(self, u: np.ndarray) -> np.ndarray:

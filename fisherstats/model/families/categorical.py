@@ -110,6 +110,11 @@ class CategoricalLaw(Law):
         rows: np.ndarray = self.contractions.class_rows(self.p, u, self._no_shift)
         return rows
 
+    def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `compact_rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
+        found: tuple[np.ndarray, np.ndarray] = self.contractions.scaled_class_rows(self.p, u, self._no_shift, scale)
+        return found
+
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return Var(u.t) = sum_k p_k q_k^2, shape (n, k)."""
         squares: np.ndarray = self.contractions.class_squares(self.p, u, self._no_shift)
@@ -281,6 +286,11 @@ class WeightedClasses:
     def compact_rows(self, u: np.ndarray) -> np.ndarray:
         """Return `rows`."""
         return self.rows(u)
+
+    def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
+        found: tuple[np.ndarray, np.ndarray] = self.law.contractions.scaled_class_rows(self.weights, u, self.shift, scale)
+        return found
 
 
 @dataclass(frozen=True)
