@@ -135,16 +135,16 @@ def _template(shapes: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]], coo
         return _templates[key][0]
 
 
-def _filled(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: Mapping[str, Any]) -> xr.Dataset:
+def _filled(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: str) -> xr.Dataset:
     values = {VARIABLES[key].name: array for key, _, array in entries}
     shapes = {VARIABLES[key].name: (tuple(dims), array.shape) for key, dims, array in entries}
     filled = _template(shapes, coords).copy(deep=False, data=values)
     for key, _, _ in entries:
-        filled[VARIABLES[key].name].attrs = attributes(key, provenance)
+        filled.variables[VARIABLES[key].name].attrs = attributes(key, provenance)
     return filled
 
 
-def attributes(key: str, provenance: Mapping[str, Any]) -> dict[str, str]:
+def attributes(key: str, provenance: str) -> dict[str, str]:
     """Return the attributes of a schema variable: netCDF-safe text, equal for equal work."""
     variable = VARIABLES[key]
     source = SOURCES[variable.source]
@@ -157,13 +157,18 @@ def attributes(key: str, provenance: Mapping[str, Any]) -> dict[str, str]:
     }
     if source.erratum:
         described["erratum"] = source.erratum
-    return described | {"provenance": json.dumps(provenance, sort_keys=True)}
+    return described | {"provenance": provenance}
+
+
+def _text(provenance: Mapping[str, Any]) -> str:
+    return json.dumps(provenance, sort_keys=True)
 
 
 def dataset(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: Mapping[str, Any]) -> xr.Dataset:
     """Return a Dataset of schema variables that share coordinates."""
-    filled = _filled(entries, coords, provenance)
-    filled.attrs = {"provenance": json.dumps(provenance, sort_keys=True)}
+    text = _text(provenance)
+    filled = _filled(entries, coords, text)
+    filled.attrs = {"provenance": text}
     return filled
 
 
@@ -176,7 +181,7 @@ def array(
     companions: Sequence[Entry] = (),
 ) -> xr.DataArray:
     """Return one labelled quantity; `companions` (its standard error, say) become coordinates beside it."""
-    filled = _filled([(key, dims, values), *companions], coords, provenance)
+    filled = _filled([(key, dims, values), *companions], coords, _text(provenance))
     if companions:
         filled = filled.set_coords([VARIABLES[name].name for name, _, _ in companions])
     return filled[VARIABLES[key].name]
@@ -184,7 +189,7 @@ def array(
 
 def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> xr.DataTree:
     """Return a DataTree with one child per layer."""
-    root = xr.DataTree(xr.Dataset(attrs={"provenance": json.dumps(provenance, sort_keys=True)}))
+    root = xr.DataTree(xr.Dataset(attrs={"provenance": _text(provenance)}))
     # Both `from_dict` and children given at construction copy every child once more.
     root.children = {name: xr.DataTree(child) for name, child in children.items()}
     return root

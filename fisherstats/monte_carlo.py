@@ -69,10 +69,12 @@ def _groups(
 
     A short last group is filled up, so that inputs appended later do not change its labels.
     """
-    stream = np.random.Philox(key=seed.generate_state(2, np.uint64))
+    # Given a key in place of the seed, numpy would ask the system for entropy too, which takes longer than the draws of a stream.
+    stream = np.random.Philox(seed)
     state, generator = stream.state, np.random.Generator(stream)
+    counter = state["state"]["counter"]
     for start in range(0, len(rows), STREAM_ROWS):
-        state["state"]["counter"] = np.array([0, 0, (first_input + start) // STREAM_ROWS, word], dtype=np.uint64)
+        counter[:] = 0, 0, (first_input + start) // STREAM_ROWS, word
         stream.state = state
         own = rows[start : start + STREAM_ROWS]
         missing = STREAM_ROWS - len(own)

@@ -157,9 +157,9 @@ def class_weights(counts: np.ndarray, p: np.ndarray, n_draws: int) -> tuple[np.n
     weights = counts / n_draws
     excess = weights - p
     # At the most probable class w - p is minus the sum of the others: there 1 - p is accurate and p is not.
-    top = np.argmax(p, axis=1)[:, None]
-    np.put_along_axis(excess, top, 0, axis=1)
-    np.put_along_axis(excess, top, -excess.sum(axis=1, keepdims=True), axis=1)
+    rows, top = np.arange(len(p)), np.argmax(p, axis=1)
+    excess[rows, top] = 0
+    excess[rows, top] = -excess.sum(axis=1)
     return weights, excess
 
 
