@@ -98,13 +98,13 @@ def estimate_fisher(
     Notes
     -----
     Labels are drawn exactly. Where the law allows, only sufficient statistics are drawn and `n_draws` costs nothing: Categorical
-    (multinomial counts), Bernoulli with one output (a binomial count), Gaussian (normal mean and an independent Wishart
-    matrix) for both estimators and every view; Bernoulli, Binomial and Poisson with any number of outputs (sums of t) for the
-    Hessian estimator alone. The score estimator draws counts over the support for one Binomial or Poisson output (cost grows
-    with the spread of y), counts of joint patterns for several Bernoulli or Binomial outputs while these are fewer than
-    `n_draws`, and else labels in slabs (cost grows with `n_draws`, memory does not). `explain` and the provenance say which
-    case applies. The score estimate is positive semi-definite, the Hessian estimate of one input is indefinite in general;
-    neither is clipped. The cost of probes grows with `n_draws`, memory does not.
+    (counts of the classes; up to 16 labels one by one, which is faster), Bernoulli with one output (a binomial count), Gaussian
+    (normal mean and an independent Wishart matrix) for both estimators and every view; Bernoulli, Binomial and Poisson with any
+    number of outputs (sums of t) for the Hessian estimator alone. The score estimator draws counts over the support for one
+    Binomial or Poisson output (cost grows with the spread of y), counts of joint patterns for several Bernoulli or Binomial
+    outputs while these are fewer than `n_draws`, and else labels in slabs (cost grows with `n_draws`, memory does not). `explain`
+    and the provenance say which case applies. The score estimate is positive semi-definite, the Hessian estimate of one input is
+    indefinite in general; neither is clipped. The cost of probes grows with `n_draws`, memory does not.
 
     Time: that of the exact diagonal for the score. The Hessian estimate needs products of width^3 per input between hidden layers
     that are not neighbours (20 hidden layers of 256 units: 0.03 s per input on two cores, 0.14 s with its standard error, against

@@ -25,6 +25,12 @@ Array = NDArray[np.floating]
 PROBES = ("hutchinson_gaussian", "hutchinson_rademacher")
 """Estimators of the diagonal from random probes; the position of a word is part of the number of its streams."""
 
+_RESIDUAL_WORD, _UNIFORM_WORD = 1 + len(PROBES), 2 + len(PROBES)
+"""Labels have streams of the word 0."""
+
+_NUMBERS_PER_STEP = 4
+"""Numbers that Philox makes for one count of its counter."""
+
 _SLAB = 2**20
 """Numbers in a slab of probes."""
 
@@ -43,7 +49,10 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
             drawn = [generator.multinomial(totals[0], rows) for generator, rows, _ in _groups(p, seed, first_input)]
             return np.concatenate(drawn)[: len(p)]
 
-        return law.of_counts(class_counts(sample, law.exact_p, n_draws), n_draws, second_moment)
+        def uniforms(shape: tuple[int, int]) -> Array:
+            return _uniforms(shape, seed, first_input)
+
+        return law.of_counts(class_counts(sample, uniforms, law.exact_p, n_draws), n_draws, second_moment)
     groups = [
         family.at(h).draw(generator, n_draws, second_moment, first) for generator, h, first in _groups(law.h, seed, first_input)
     ]
@@ -81,13 +90,25 @@ def _groups(
         yield generator, np.concatenate([own, np.repeat(own[-1:], missing, axis=0)]) if missing else own, first_input + start
 
 
+def _uniforms(shape: tuple[int, int], seed: np.random.SeedSequence, first_input: int) -> Array:
+    """Return uniform numbers (n, N) for the inputs of a block: every input has its own part of one stream."""
+    n, count = shape
+    steps = -(-count // _NUMBERS_PER_STEP)
+    stream = np.random.Philox(seed)
+    state = stream.state
+    state["state"]["counter"][:] = first_input * steps, 0, 0, _UNIFORM_WORD
+    stream.state = state
+    numbers: Array = np.random.Generator(stream).random((n, _NUMBERS_PER_STEP * steps))
+    return numbers[:, :count]
+
+
 def residuals(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int) -> Array:
     """Return r = t(y) - E[t] of N labels of each input of a block, (n, N, T), from streams apart from those of the estimators.
 
     `first_input` must be a multiple of `STREAM_ROWS`.
     """
     drawn = []
-    for generator, h, _ in _groups(on_host(law.h), seed, first_input, 1 + len(PROBES)):
+    for generator, h, _ in _groups(on_host(law.h), seed, first_input, _RESIDUAL_WORD):
         y = np.moveaxis(family.sample(h, generator, n_draws), 0, 1)
         repeated = np.repeat(h, n_draws, axis=0)
         y = family.check_labels(y.reshape(len(repeated), *y.shape[2:]), len(repeated))

@@ -22,6 +22,7 @@ import xarray as xr
 from scipy.special import roots_hermitenorm
 
 import fisherstats as fs
+from fisherstats import monte_carlo
 
 Array = np.ndarray
 
@@ -389,3 +390,23 @@ def test_sums_of_all_variances_of_the_toy_models(
         square += mass * information**2
     assert abs((square - mean**2).sum() - hessian) < tolerance
     assert abs((noise + square - mean**2).sum() - score) < tolerance
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 16])
+def test_every_input_has_its_own_uniform_numbers(count: int) -> None:
+    seed = np.random.SeedSequence(3)
+    every = monte_carlo._uniforms((96, count), seed, 0)
+    assert every.shape == (96, count)
+    assert len(np.unique(every)) == every.size
+    for first, n in ((0, 1), (16, 80), (48, 5)):
+        np.testing.assert_array_equal(monte_carlo._uniforms((n, count), seed, first), every[first : first + n])
+
+
+def test_streams_of_labels_probes_and_residuals_are_apart() -> None:
+    seed = np.random.SeedSequence(0)
+    words = [0, *(1 + monte_carlo.PROBES.index(one) for one in monte_carlo.PROBES), monte_carlo._RESIDUAL_WORD]
+    assert len({*words, monte_carlo._UNIFORM_WORD}) == len(words) + 1
+    uniform = monte_carlo._uniforms((16, 4), seed, 0)
+    for word in words:
+        ((generator, _, _),) = monte_carlo._groups(np.zeros((16, 1)), seed, 0, word)
+        assert not np.isin(generator.random(1000), uniform).any()

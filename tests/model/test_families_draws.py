@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fisherstats.model.families import DRAW_SCHEMES, Bernoulli, Binomial, Categorical, Draw, Gaussian, Poisson, draws
+from fisherstats.model.families import (
+    DRAW_SCHEMES,
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Draw,
+    Gaussian,
+    Multinomial,
+    Poisson,
+    draws,
+)
 from fisherstats.model.families.draws import CountHeads, draw_poisson
 
 LIMIT = 5.5
@@ -75,7 +85,9 @@ CASES = [
     (Poisson(2), [0.4, -1.0], 9000),
     (Categorical(2), [0.3, -0.8], 1),
     (Categorical(4), [0.3, -0.8, 1.1, -4.0], 10),
+    (Categorical(4), [0.3, -0.8, 1.1, -4.0], 40),
     (Categorical(4, minimal=True), [0.3, -0.8, 1.1], 10),
+    (Categorical(4, minimal=True), [0.3, -0.8, 1.1], 17),
     (Gaussian(), [0.7], 1),
     (Gaussian(), [0.7], 2),
     (Gaussian(), [0.7], 9),
@@ -226,6 +238,19 @@ def test_class_counts_keep_rare_classes():
         assert z_mean((weights[:, k] - p) ** 2, p * (1 - p) / 1e9) < LIMIT
 
 
+@pytest.mark.parametrize("p", [[0.2, 0.5, 0.3], [0.0, 0.0, 1.0], [1.0, 0.0], [0.0, 1e-4, 0.7, 0.2999], [2.0**-60, 1 - 2.0**-60]])
+def test_few_labels_invert_the_law(p):
+    # All multiples of 1/M in place of random numbers: every class comes up as often as its probability says.
+    n_numbers = 2**18
+    grid = np.arange(n_numbers).reshape(-1, 16) / n_numbers
+    counts = draws.class_counts(None, lambda shape: grid, np.tile(p, (len(grid), 1)), 16)
+    assert counts.shape == (len(grid), len(p))
+    assert (counts.sum(axis=1) == 16).all()
+    frequency = counts.sum(axis=0) / n_numbers
+    np.testing.assert_allclose(frequency, p, rtol=0, atol=1.001 / n_numbers)
+    assert (frequency[np.array(p) == 0] == 0).all()
+
+
 def test_categorical_mean_is_accurate_where_one_class_is_nearly_certain():
     law = Categorical(2).at(np.array([[60.0, 0.0]]))
     mean = law.draw(np.random.default_rng(8), 1000, False).mean
@@ -347,11 +372,18 @@ def test_what_the_samplers_cannot_hold_is_refused(family, h, n_draws, second_mom
         (Bernoulli(23), 2**30, "labels"),
         (Binomial(4), 9, "support_counts"),
         (Poisson(2), 9, "pattern_counts"),
-        (Categorical(3), 9, "class_counts"),
+        (Categorical(3), 16, "class_labels"),
+        (Categorical(3), 17, "class_counts"),
+        (Multinomial(1, 3), 16, "class_labels"),
+        (Multinomial(2, 3), 9, "labels"),
         (Gaussian(3), 9, "normal_and_wishart"),
     ],
 )
 def test_draw_schemes(family, n_draws, scheme):
     assert family.draw_scheme(True, n_draws) == scheme
-    hessian = {"categorical": "class_counts", "gaussian": "normal_mean"}.get(family.name, "label_sums")
+    if family.name in ("categorical", "multinomial"):
+        n_labels = n_draws * getattr(family, "n_trials", 1)
+        hessian = "class_labels" if n_labels <= 16 else "class_counts"
+    else:
+        hessian = {"gaussian": "normal_mean"}.get(family.name, "label_sums")
     assert family.draw_scheme(False, n_draws) == hessian

@@ -15,7 +15,7 @@ from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, generator, positive_integer
 from fisherstats.engines import primitives
 from fisherstats.model.families.base import Draw, Family, Law, SecondMoment
-from fisherstats.model.families.draws import class_counts, class_weights
+from fisherstats.model.families.draws import class_counts, class_scheme, class_weights
 
 __all__ = ["Categorical", "CategoricalLaw", "WeightedClasses"]
 
@@ -234,8 +234,8 @@ class CategoricalLaw(Law):
         return are
 
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
-        """Return the means over n_draws labels per input, as multinomial counts, see `draws.class_counts`."""
-        return self.of_counts(class_counts(rng.multinomial, self.exact_p, n_draws), n_draws, second_moment)
+        """Return the means over n_draws labels per input, from counts of the classes, see `draws.class_counts`."""
+        return self.of_counts(class_counts(rng.multinomial, rng.random, self.exact_p, n_draws), n_draws, second_moment)
 
     @cached_property
     def exact_p(self) -> np.ndarray:
@@ -307,7 +307,7 @@ class Categorical(Family):
 
     Notes
     -----
-    Draws: multinomial counts of the classes; the cost does not grow with n_draws.
+    Draws: counts of the classes; the cost does not grow with n_draws past 16, up to which labels are drawn one by one.
 
     Examples
     --------
@@ -381,4 +381,4 @@ class Categorical(Family):
 
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
         """Return the key in `draws.DRAW_SCHEMES` of what is drawn."""
-        return "class_counts"
+        return class_scheme(n_draws)

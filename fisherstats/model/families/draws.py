@@ -19,6 +19,7 @@ __all__ = [
     "DRAW_SCHEMES",
     "CountHeads",
     "class_counts",
+    "class_scheme",
     "class_weights",
     "draw_class_weights",
     "draw_counts",
@@ -29,6 +30,7 @@ __all__ = [
 
 DRAW_SCHEMES = {
     "class_counts": "multinomial counts of the classes; the cost does not grow with n_draws",
+    "class_labels": "every label, by inversion, as so few take less time than multinomial counts",
     "rarer_count": "a binomial count of the rarer outcome; the cost does not grow with n_draws",
     "normal_mean": "the mean label, which is Gaussian; the cost does not grow with n_draws",
     "normal_and_wishart": (
@@ -47,10 +49,16 @@ DRAW_SCHEMES = {
     "labels": "every label, in slabs of bounded memory; the cost grows with n_draws",
 }
 
-# Numbers held at once while labels or patterns are walked through.
 Multinomial = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Draws counts for numbers of trials and probabilities, as `numpy.random.Generator.multinomial` does."""
 
+Uniforms = Callable[[tuple[int, int]], np.ndarray]
+"""Draws numbers in [0, 1), (n, N) of N for each of n inputs."""
+
+FEW_LABELS = 16
+"""Labels per input that take less time one by one than counts of the classes do."""
+
+# Numbers held at once while labels or patterns are walked through.
 SLAB = 2**18
 # Joint patterns that may be counted at once.
 MOST_PATTERNS = 2**22
@@ -143,13 +151,37 @@ def independent_scheme(n_outputs: int, n_trials: int | None, second_moment: bool
 
 def draw_class_weights(rng: np.random.Generator, p: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Return relative frequencies w of n_draws classes from p (n, C), and w - p, both (n, C)."""
-    return class_weights(class_counts(rng.multinomial, p, n_draws), p, n_draws)
+    return class_weights(class_counts(rng.multinomial, rng.random, p, n_draws), p, n_draws)
 
 
-def class_counts(sample: Multinomial, p: np.ndarray, n_draws: int) -> np.ndarray:
+def class_scheme(n_draws: int) -> str:
+    """Return the key in `DRAW_SCHEMES` of what `class_counts` draws."""
+    return "class_labels" if n_draws <= FEW_LABELS else "class_counts"
+
+
+def class_counts(sample: Multinomial, uniforms: Uniforms, p: np.ndarray, n_draws: int) -> np.ndarray:
     """Return how often each class comes up in n_draws labels, (n, C)."""
     draw_count(n_draws)
+    if n_draws <= FEW_LABELS:
+        return _inverted(uniforms((len(p), n_draws)), p)
     return _multinomial(sample, np.full(len(p), n_draws), p)
+
+
+def _inverted(uniforms: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Return counts of the classes, (n, C), whose cumulative probability is the first to exceed each uniform number (n, N).
+
+    The most probable class comes last, so that the others keep the accuracy of their own probabilities.
+    """
+    n, n_classes = p.shape
+    rows, top = np.arange(n), np.argmax(p, axis=1)
+    others = p.copy()
+    others[rows, top] = p[:, -1]
+    below = np.cumsum(others[:, :-1], axis=1)
+    labels = (below[:, None, :] <= uniforms[:, :, None]).sum(axis=2)
+    labels += n_classes * rows[:, None]
+    counts = np.bincount(labels.ravel(), minlength=n * n_classes).reshape(n, n_classes)
+    counts[rows, top], counts[:, -1] = counts[:, -1].copy(), counts[rows, top]
+    return counts
 
 
 def class_weights(counts: np.ndarray, p: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, positive_integer
 from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot
 from fisherstats.model.families.categorical import CategoricalLaw
-from fisherstats.model.families.draws import draw_class_weights
+from fisherstats.model.families.draws import class_scheme, draw_class_weights
 from fisherstats.model.families.slabs import draw_labels
 
 __all__ = ["Multinomial", "MultinomialLaw"]
@@ -228,4 +228,4 @@ class Multinomial(Family):
 
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
         """Return the key in `draws.DRAW_SCHEMES` of what is drawn."""
-        return "labels" if second_moment and self.n_trials > 1 else "class_counts"
+        return "labels" if second_moment and self.n_trials > 1 else class_scheme(n_draws * self.n_trials)
