@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -186,26 +187,26 @@ class Call:
 
     def jacobians(self, passed: Forward, differences: bool = True) -> list[Array]:
         """Return G; for use in moments of the law, `differences` of outputs are enough where the family says so."""
-        return derivatives.jacobians(self.model, passed, self._rows(passed, differences), self.engine.contractions)
+        return derivatives.jacobians(self.model, passed, self._differences if differences else None, self.engine.contractions)
 
     def root_rows(self, passed: Forward, second: SecondMoment) -> list[Array]:
         """Return the rows of a root carried back through the network, see `fisher.root_rows`."""
-        return fisher.root_rows(self.model, passed, second, self._rows(passed, True), self.engine.contractions)
+        return fisher.root_rows(self.model, passed, second, self._differences, self.engine.contractions)
 
     def root_unit_factors(self, passed: Forward, second: SecondMoment) -> list[Array]:
         """Return the sums of their squares, see `fisher.root_unit_factors`."""
-        return fisher.root_unit_factors(self.model, passed, second, self._rows(passed, True), self.engine.contractions)
+        return fisher.root_unit_factors(self.model, passed, second, self._differences, self.engine.contractions)
 
     def jacobians_and_curvatures(self, passed: Forward, differences: bool = True) -> tuple[list[Array], list[Array | None]]:
         """Return G and S, as `jacobians`."""
         return derivatives.jacobians_and_curvatures(
-            self.model, passed, self._rows(passed, differences), contractions=self.engine.contractions
+            self.model, passed, self._differences if differences else None, contractions=self.engine.contractions
         )
 
-    def _rows(self, passed: Forward, differences: bool) -> Array | None:
-        if differences and self.model.family.shift_invariant:
-            return derivatives.differences(passed.natural.shape[1], self.rows.dtype)
-        return None
+    @functools.cached_property
+    def _differences(self) -> Array | None:
+        family = self.model.family
+        return derivatives.differences(family.n_outputs, self.rows.dtype) if family.shift_invariant else None
 
     def of(self, model: MLP, name: str) -> Call:
         """Return this call for another network, in the same precision."""

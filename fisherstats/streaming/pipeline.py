@@ -25,6 +25,9 @@ Array = NDArray[np.floating]
 BlockFunction = Callable[[Array, int], Any]
 
 
+_TO_READ: tuple[int, Task] = (-1, lambda: None)
+"""Stands for a step that is not known before the next piece has been read."""
+
 _LOOKS_UP = 0.1
 """Seconds after which a thread that waits looks whether all is over: an interrupt may have kept the others from saying so."""
 
@@ -79,6 +82,13 @@ class Pipeline:
         self._reduction.close()
 
     def _next(self) -> tuple[int, Task] | None:
+        while (due := self._due()) is _TO_READ:
+            if (step := self._read()) is not None:
+                return step
+        return due
+
+    def _due(self) -> tuple[int, Task] | None:
+        """Return the next step, `_TO_READ` if whoever asks is to read the next piece first, None if all is done."""
         with self._lock:
             try:
                 while not self._stopped:
@@ -86,13 +96,11 @@ class Pipeline:
                         return self._reduced, self._reduce(self._tasks.popleft())
                     if self._read_all and self._reduced == self._started:
                         return None
-                    due = not self._read_all and self._started < self._reduced + self._ahead
-                    if due and not self._reading:
-                        step = self._read()
-                        if step is not None:
-                            return self._started - 1, step
-                    else:
-                        self._state.wait(_LOOKS_UP)
+                    wanted = not self._read_all and self._started < self._reduced + self._ahead
+                    if wanted and not self._reading:
+                        self._reading = True
+                        return _TO_READ
+                    self._state.wait(_LOOKS_UP)
             except BaseException:
                 self._stop()
                 raise
@@ -102,16 +110,21 @@ class Pipeline:
         self._stopped = True
         self._state.notify_all()
 
-    def _read(self) -> Task | None:
+    def _read(self) -> tuple[int, Task] | None:
         """Take the next piece of x, outside the lock as it may be slow to come; None if there is none."""
-        self._reading = True
-        self._lock.release()
         try:
             found = next(self._pieces, None)
-        finally:
-            self._lock.acquire()
+        except BaseException:
+            with self._lock:
+                self._stop()
+            raise
+        with self._lock:
             self._reading = False
             self._state.notify()
+            return None if self._stopped else self._begun(found)
+
+    def _begun(self, found: tuple[Array, int] | None) -> tuple[int, Task] | None:
+        """Begin the block of a piece; end the reading if there is none."""
         if found is None:
             self._read_all = True
             self._release()
@@ -129,7 +142,7 @@ class Pipeline:
                 self.bar.update()
                 self._release()
 
-        return step
+        return number, step
 
     def _reduce(self, task: Task) -> Task:
         def step() -> None:
