@@ -28,9 +28,6 @@ _CHECKED_ROWS = 4096
 _SECOND_ORDER_ROWS, _SECOND_ORDER_LEAST = 128, 24
 """Inputs in a block of work with second derivatives, and how many are worth a thread."""
 
-_FEW_LAYERS = 4
-"""Layers up to which no Jacobian between hidden layers is kept."""
-
 DENSE_ROWS = 256
 """Inputs in a block of dense work."""
 
@@ -116,7 +113,9 @@ class Call:
         """
         total = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
-            rows = self.block_rows(_SECOND_ORDER_ROWS, self.model.n_layers > _FEW_LAYERS)
+            # A kernel holds the Jacobian between two layers of one input at a time, unless it is needed again further up.
+            keeps_chains = self.model.n_layers > (4 if self.engine.name == "numba" else 3)
+            rows = self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
             self._reduce(block, total, rows, least=_SECOND_ORDER_LEAST)
             results = [np.divide(one, self.n_inputs, out=one) for one in total.totals]
             inputs.finite_results(results, self.rows.dtype, infinite)

@@ -1,7 +1,8 @@
 """Draws of labels from the model, one random stream per fixed group of inputs.
 
 A stream is a Philox generator whose key comes from the seed and whose counter carries the number of the group, so any thread can
-make any stream and adding inputs changes none of the earlier ones.
+make any stream and adding inputs changes none of the earlier ones. Where an input needs a fixed count of uniform numbers, it has
+its own range of the counter instead.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def _uniforms(shape: tuple[int, int], seed: np.random.SeedSequence, first_input:
     steps = -(-count // _NUMBERS_PER_STEP)
     stream = np.random.Philox(seed)
     state = stream.state
-    state["state"]["counter"][:] = first_input * steps, 0, 0, _UNIFORM_WORD
+    state["state"]["counter"][:] = first_input * steps, steps, 0, _UNIFORM_WORD
     stream.state = state
     numbers: Array = np.random.Generator(stream).random((n, _NUMBERS_PER_STEP * steps))
     return numbers[:, :count]

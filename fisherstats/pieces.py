@@ -35,7 +35,7 @@ Totals = tuple[Callable[[list[Any], list[Any]], None], list[Any]]
 """How to add the totals of further leaves, and the totals."""
 
 _CHUNK_BYTES = 2**27
-"""A chunk of a result with one row per input is halved while it is larger, but holds one block at least."""
+"""A chunk of a result with one row per input is halved while it is larger, but holds a group of blocks at least."""
 
 _BESIDE_X = {"y": Call.data_labels, "probabilities": Call.label_distributions}
 """Arguments with an entry per input, and what checks them."""
@@ -328,7 +328,7 @@ class _Graph:
 
 
 def _chunk_rows(passes: Sequence[PassShape], bytes_per_input: int) -> int:
-    """Return the inputs in a chunk of a result per input: whole blocks of every pass."""
+    """Return the inputs in a chunk of a result per input: whole groups of blocks of every pass."""
     unit = math.lcm(*[one.rows for one in passes])
     rows = math.lcm(*[one.leaf_rows for one in passes])
     while rows % (2 * unit) == 0 and rows * bytes_per_input > _CHUNK_BYTES:

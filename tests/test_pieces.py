@@ -56,6 +56,7 @@ CALLS = {
     "full": lambda m, x: fs.fisher_information(m, x, view="full"),
     "kfac": lambda m, x: fs.fisher_information(m, x, view="kfac"),
     "estimate": lambda m, x: fs.estimate_fisher(m, x, estimator=PAIR, n_draws=4, rng=np.random.default_rng(3)),
+    "estimate by counts": lambda m, x: fs.estimate_fisher(m, x, estimator=PAIR, n_draws=17, rng=3),
     "estimate per input": lambda m, x: fs.estimate_fisher(m, x, estimator=PAIR, n_draws=4, rng=3, per_input=True),
     "full estimate": lambda m, x: fs.estimate_fisher(m, x, estimator="hessian", n_draws=4, rng=3, view="full"),
     "empirical": lambda m, x: fs.empirical_fisher(m, x, Y[: len(x)]),

@@ -44,6 +44,9 @@ CALLS = {
     "learning zone": lambda model, x, **more: fs.learning_zone(model, x, **more),
     "kfac error": lambda model, x, **more: fs.kfac_error(model, x, **more),
     "estimate": lambda model, x, **more: fs.estimate_fisher(model, x, estimator=("score", "hessian"), n_draws=5, rng=1, **more),
+    "estimate by counts": lambda model, x, **more: fs.estimate_fisher(
+        model, x, estimator=("score", "hessian"), n_draws=17, rng=1, **more
+    ),
     "full estimate": lambda model, x, **more: fs.estimate_fisher(
         model, x, estimator=("score", "hessian"), n_draws=5, rng=1, view="full", **more
     ),
@@ -77,30 +80,19 @@ def test_memory_layout_changes_no_bit(model, x):
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 100, 129])
-def test_adding_inputs_changes_no_earlier_draw(n, model, x):
-    every = fs.estimate_fisher(model, x[:200], estimator=("score", "hessian"), n_draws=3, rng=5, per_input=True)
-    some = fs.estimate_fisher(model, x[:n], estimator=("score", "hessian"), n_draws=3, rng=5, per_input=True)
+@pytest.mark.parametrize("n_draws", [3, 17])
+def test_adding_inputs_changes_no_earlier_draw(n, n_draws, model, x):
+    every = fs.estimate_fisher(model, x[:200], estimator=("score", "hessian"), n_draws=n_draws, rng=5, per_input=True)
+    some = fs.estimate_fisher(model, x[:n], estimator=("score", "hessian"), n_draws=n_draws, rng=5, per_input=True)
     # The labels are the same; sums within a block of another length may round differently.
     np.testing.assert_allclose(some, every[:n], rtol=1e-12, atol=1e-15)
 
 
-def test_views_share_their_labels(model, x):
-    diagonal = fs.estimate_fisher(model, x[:300], estimator=("score", "hessian"), n_draws=2, rng=9)
-    full = fs.estimate_fisher(model, x[:300], estimator=("score", "hessian"), n_draws=2, rng=9, view="full")
+@pytest.mark.parametrize("n_draws", [2, 17])
+def test_views_share_their_labels(n_draws, model, x):
+    diagonal = fs.estimate_fisher(model, x[:300], estimator=("score", "hessian"), n_draws=n_draws, rng=9)
+    full = fs.estimate_fisher(model, x[:300], estimator=("score", "hessian"), n_draws=n_draws, rng=9, view="full")
     np.testing.assert_allclose(np.diagonal(full, axis1=1, axis2=2), diagonal, rtol=1e-11, atol=1e-15)
-
-
-@pytest.mark.parametrize("rows", [16, 48, 128])
-@pytest.mark.parametrize("chunks", [None, (5, 7, 100, 1, 87), (200,), (64, 136)])
-def test_blocks_cover_the_rows_in_order(rows, chunks):
-    data = np.arange(400.0).reshape(200, 2)
-    source = data if chunks is None else dask.array.from_array(data, chunks=(chunks, 2))
-    read = streaming.Rows(source, np.dtype(np.float64))
-    blocks = [(read.block(piece, first), first) for piece, first in read.pieces(streaming.Cut(rows))]
-    assert [first for _, first in blocks] == list(range(0, 200, rows))
-    assert all(len(block) == rows for block, _ in blocks[:-1])
-    assert all(block.flags.c_contiguous for block, _ in blocks)
-    np.testing.assert_array_equal(np.concatenate([block for block, _ in blocks]), data)
 
 
 def test_blas_threads_are_given_back(model, x):
@@ -208,52 +200,14 @@ def test_number_of_threads_from_the_environment(model, x, monkeypatch):
         fs.fisher_information(model, x)
 
 
-@pytest.mark.parametrize("rows", [16, 32, 128, 256])
-@pytest.mark.parametrize("group", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize("least", [16, 96])
-def test_sizes_of_blocks(rows, group, least):
-    cut = streaming.Cut(rows, group, least)
-    for n in (1, 15, 16, 17, 31, 32, 33, 100, 128, 129, 191, 192, 300, 1000, 2048, 5000):
-        source = streaming.Rows(np.zeros((n, 1)), np.dtype(np.float64))
-        found = [(len(piece), first) for piece, first in source.pieces(cut)]
-        sizes, firsts = (list(column) for column in zip(*found, strict=True))
-        assert firsts == np.cumsum([0, *sizes[:-1]]).tolist()
-        assert source.n_blocks(cut) == len(sizes)
-        assert sum(sizes) == n
-        assert min(sizes) > 0
-        assert max(sizes) <= rows
-        assert not any(first % streaming.STREAM_ROWS for first in firsts)
-        # A full group stays as it is when inputs are added.
-        whole = n // cut.span * group
-        assert sizes[:whole] == [rows] * whole
-        last = sizes[whole:]
-        if len(last) > 1:
-            assert group % 2 or len(last) % 2 == 0 or len(last) == -(-sum(last) // streaming.STREAM_ROWS)
-            # A random stream is not cut, and the last one may have a single input.
-            assert max(last) - min(last) < 2 * streaming.STREAM_ROWS
-        elif last and group > 1:
-            assert last[0] < 2 * least
-
-
-@pytest.mark.parametrize("sizes", [[700], [1, 699], [100] * 7, [255, 2, 443]])
-def test_batches_are_cut_as_the_same_rows_in_memory(sizes):
-    x = np.arange(700.0)[:, None]
-    batches = streaming.Batches(np.split(x, np.cumsum(sizes)[:-1]), 1, x.dtype)
-    for cut in (streaming.Cut(64), streaming.Cut(64, 4), streaming.Cut(256, 2, 96), streaming.Cut(512, 4, 96)):
-        expected = list(streaming.Rows(x, x.dtype).pieces(cut))
-        found = list(streaming.Rows(batches, x.dtype).pieces(cut))
-        assert [first for _, first in found] == [first for _, first in expected]
-        for (piece, _), (other, _) in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(piece, other)
-
-
 class Recorded(streaming.Reduction):
     """A reduction that notes which blocks come together, and which of them in a leaf."""
 
     leaf_blocks = 6
 
-    def __init__(self):
+    def __init__(self, shared):
         super().__init__(list.extend)
+        self.shared = shared
         self.groups = []
         self.last = []
 
@@ -272,18 +226,22 @@ class Recorded(streaming.Reduction):
 @pytest.mark.parametrize("threads", [1, 2, 7])
 @pytest.mark.parametrize("group", [1, 3, 8])
 @pytest.mark.parametrize("n", [1, 16, 100, 331])
-def test_groups_come_in_order_and_whole(threads, group, n):
+@pytest.mark.parametrize("shared", [False, True])
+def test_groups_come_in_order_and_whole(threads, group, n, shared):
     def block(part, first):
         time.sleep(0.002 * (first % 3 == 0))
         return first, first + len(part)
 
-    reduction = Recorded()
+    reduction = Recorded(shared)
     x = np.zeros((n, 1))
     streaming.reduce(block, streaming.Rows(x, np.dtype(np.float64)), 32, reduction, group=group, num_threads=threads)
     flat = [one for parts in reduction.groups for one in parts]
     assert [first for first, _ in flat] == [0, *[stop for _, stop in flat[:-1]]]
     assert flat[-1][1] == n
-    assert all(parts[-1][1] % (32 * group) == 0 for parts in reduction.groups[:-1])
+    if shared:
+        assert all(parts[-1][1] % (32 * group) == 0 for parts in reduction.groups[:-1])
+    else:
+        assert all(len(parts) == 1 for parts in reduction.groups)
     assert reduction.last == [False] * (len(reduction.groups) - 1) + [True]
     leaf = max(1, 6 // group) * group
     assert [len(one) for one in reduction.totals] == [len(flat[start : start + leaf]) for start in range(0, len(flat), leaf)]
@@ -302,6 +260,21 @@ def test_the_first_failing_block_is_the_one_that_is_reported(threads):
     rows = streaming.Rows(np.zeros((2000, 2)), np.dtype(np.float64))
     with pytest.raises(RuntimeError, match=r"block at 320$"):
         streaming.mean(block, rows, 32, num_threads=threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+def test_what_a_reader_raises_ends_the_call(failure, threads):
+    def batches():
+        for number in range(40):
+            time.sleep(0.001)
+            if number == 30:
+                raise failure("the disk is gone")
+            yield np.ones((100, 2))
+
+    rows = streaming.Rows(streaming.Batches(batches(), 2, np.dtype(np.float64)), np.dtype(np.float64))
+    with pytest.raises(failure, match="the disk is gone"):
+        streaming.mean(lambda part, first: [part.sum(axis=0)], rows, 64, num_threads=threads)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

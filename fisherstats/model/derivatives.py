@@ -192,7 +192,7 @@ def squares_from_the_top(
     G = top
     for layer in range(model.n_layers - 2, -1, -1):
         if layer == model.n_layers - 2:
-            G, squares = _last_hidden(model, passed, second, top, contractions)
+            G, squares = _last_hidden(model, passed, second, top, contractions, layer > 0)
         else:
             G, squares = contractions.squared_products(G, model.kernels[layer + 1], passed.slopes[layer], layer > 0)
         yield squares
@@ -207,7 +207,9 @@ def _top(passed: Forward, rows: Array | None) -> Array:
     return np.broadcast_to(top, (n, *top.shape[-2:]))
 
 
-def _last_hidden(model: MLP, passed: Forward, second: SecondMoment, top: Array, contractions: Any) -> tuple[Array, Array]:
+def _last_hidden(
+    model: MLP, passed: Forward, second: SecondMoment, top: Array, contractions: Any, goes_on: bool = True
+) -> tuple[Array, Array]:
     """Return the rows of a root at the last hidden layer, (n, R, k), and the sums of their squares, (n, k).
 
     Where the rows at the top are stored once, the root is taken of their product with the kernel and not multiplied by it: where
@@ -216,7 +218,7 @@ def _last_hidden(model: MLP, passed: Forward, second: SecondMoment, top: Array, 
     shared = _shared_product(model, top)
     found: tuple[Array, Array]
     if shared is None:
-        found = contractions.squared_products(second.compact_rows(top), model.kernels[-1], passed.slopes[-1])
+        found = contractions.squared_products(second.compact_rows(top), model.kernels[-1], passed.slopes[-1], goes_on)
     else:
         found = second.scaled_rows(shared, passed.slopes[-1])
     return found

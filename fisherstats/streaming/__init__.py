@@ -1,4 +1,4 @@
-"""Fixed blocks of inputs, mapped on threads and combined in block order: the only loop over inputs.
+"""Blocks of inputs, mapped on threads and combined in block order: the only loop over inputs.
 
 A block is the unit of work, of randomness and of summation. Its size depends on the kind of work and on the network, in the last
 group of blocks on the number of inputs too, never on chunks or threads, so that none of these can change a bit of a result.
@@ -61,7 +61,10 @@ def reduce(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> None:
-    """Hand what `function(block, first input)` returns to `reduction`, in order, `group` blocks at a time (see `Cut`)."""
+    """Hand what `function(block, first input)` returns to `reduction`, in order; `group` and `least` as in `Cut`.
+
+    A `shared` reduction is given the blocks of a group together, any other each by itself.
+    """
     # On a device one block follows the other.
     cut = Cut(rows, group if rows_of.device is None else 1, least)
 

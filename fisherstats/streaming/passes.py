@@ -35,7 +35,7 @@ class Reduction:
     """Blocks in a leaf; at least a group."""
 
     shared = False
-    """Whether what is done with a single block is work for several threads."""
+    """Whether the blocks of a group are worked on together, by several threads."""
 
     def __init__(self, combine: Callable[[list[Any], list[Any]], None] = add_arrays) -> None:
         self.combine = combine

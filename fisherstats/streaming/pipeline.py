@@ -39,7 +39,8 @@ class Pipeline:
         self.n_blocks = rows_of.n_blocks(cut)
         self._function = function
         self._rows_of = rows_of
-        self._group = cut.group
+        # What is simply added up is added at once, so that no more results of blocks than needed are held.
+        self._group = cut.group if reduction.shared else 1
         self._whole = rows_of.passes is None
         self._leaf_blocks = leaf_blocks(reduction, cut.group)
         self._reduction = reduction

@@ -1,4 +1,4 @@
-"""Rows of x in fixed blocks, whatever holds them and however it is cut."""
+"""Rows of x in blocks, whatever holds them and however it is cut."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def block_rows(numbers_per_input: int, preferred: int = 128, largest: int = _BLO
 class Cut:
     """How inputs are cut: into groups of so many blocks of `rows` inputs each; the last group is shared out evenly.
 
-    A last group that is not full becomes an even number of blocks, so that two threads end at the same time, unless these would
-    have fewer than `least` inputs. Blocks begin with a random stream.
+    A last group that is not full becomes an even number of blocks (if the group has room for it), so that two threads end at the
+    same time; what fits into a single block stays one below twice `least` inputs. Blocks begin with a random stream.
     """
 
     rows: int
@@ -157,22 +157,28 @@ class Rows:
 
     def pieces(self, cut: Cut) -> Iterator[tuple[Array, int]]:
         """Yield (the rows of a block as they lie in memory, index of the first one)."""
-        first = self.first
-        held: Array = np.empty((0, 0))
-        for part in self._parts(cut.span):
-            joined = np.concatenate([held, part]) if len(held) else part
-            whole = len(joined) - len(joined) % cut.span
+        first, held, n_held = self.first, list[Array](), 0
+        for part in self._parts(cut):
+            held.append(part)
+            n_held += len(part)
+            if n_held < cut.span:
+                continue
+            joined = _joined(held)
+            whole = n_held - n_held % cut.span
             for start in range(0, whole, cut.rows):
                 yield joined[start : start + cut.rows], first + start
             first += whole
-            held = joined[whole:]
-        start = 0
-        for size in cut.sizes(len(held)) if len(held) else ():
-            yield held[start : start + size], first + start
+            n_held -= whole
+            held = [joined[whole:]] if n_held else []
+        if n_held == 0:
+            return
+        joined, start = _joined(held), 0
+        for size in cut.sizes(n_held):
+            yield joined[start : start + size], first + start
             start += size
 
-    def _parts(self, rows: int) -> Iterator[Array]:
-        """Yield consecutive pieces: batch by batch, a chunk at a time for a chunked source, else so many rows at a time."""
+    def _parts(self, cut: Cut) -> Iterator[Array]:
+        """Yield consecutive pieces: batch by batch, a chunk at a time for a chunked source, else a group of blocks at a time."""
         source = self.source
         if source is None:
             return
@@ -180,14 +186,19 @@ class Rows:
             yield from _checked_batches(source)
             return
         start = 0
-        for size in _sizes(source, rows):
+        for size in _sizes(source, cut):
             part = source[start : start + size]
             inputs.unmasked_rows(part, start)
             yield as_array(part)
             start += size
 
 
-def _sizes(source: Source, rows: int) -> Iterator[int]:
+def _joined(parts: list[Array]) -> Array:
+    joined: Array = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return joined
+
+
+def _sizes(source: Source, cut: Cut) -> Iterator[int]:
     """Yield the numbers of rows to read at a time."""
     n_inputs = source.shape[0]
     chunks = getattr(source, "chunks", None)
@@ -195,9 +206,10 @@ def _sizes(source: Source, rows: int) -> Iterator[int]:
         yield from chunks[0]
         return
     if isinstance(source, np.ndarray) or on_device(source):
-        step = rows
+        step = cut.span
     else:  # zarr, HDF5: the size of one chunk, or nothing
         chunk = int(chunks[0]) if chunks else _READ_ROWS
+        rows = cut.rows
         most = _READ_BYTES // (source.shape[1] * np.dtype(source.dtype).itemsize) // rows * rows
         step = max(rows, min(-(-rows // chunk) * chunk, most))
     for start in range(0, n_inputs, step):

@@ -170,7 +170,8 @@ def class_counts(sample: Multinomial, uniforms: Uniforms, p: np.ndarray, n_draws
 def _inverted(uniforms: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Return counts of the classes, (n, C), whose cumulative probability is the first to exceed each uniform number (n, N).
 
-    The most probable class comes last, so that the others keep the accuracy of their own probabilities.
+    The most probable class comes last, so that the others keep the accuracy of their own probabilities, down to 2^-53, the
+    distance of two uniform numbers; a class of probability 0 never comes up.
     """
     n, n_classes = p.shape
     rows, top = np.arange(n), np.argmax(p, axis=1)

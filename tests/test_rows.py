@@ -1,0 +1,66 @@
+"""How inputs are cut into blocks, whatever holds them."""
+
+from __future__ import annotations
+
+import dask.array
+import numpy as np
+import pytest
+
+from fisherstats import streaming
+
+
+@pytest.mark.parametrize(
+    "cut", [streaming.Cut(16), streaming.Cut(48), streaming.Cut(128), streaming.Cut(32, 2), streaming.Cut(16, 4)]
+)
+@pytest.mark.parametrize("chunks", [None, (5, 7, 100, 1, 87), (200,), (64, 136)])
+def test_blocks_cover_the_rows_in_order(cut, chunks):
+    data = np.arange(400.0).reshape(200, 2)
+    source = data if chunks is None else dask.array.from_array(data, chunks=(chunks, 2))
+    read = streaming.Rows(source, np.dtype(np.float64))
+    blocks = [(read.block(piece, first), first) for piece, first in read.pieces(cut)]
+    full = 200 // cut.span * cut.group
+    sizes = [cut.rows] * full + cut.sizes(200 % cut.span)
+    assert [len(block) for block, _ in blocks] == sizes
+    assert [first for _, first in blocks] == np.cumsum([0, *sizes[:-1]]).tolist()
+    assert all(block.flags.c_contiguous for block, _ in blocks)
+    np.testing.assert_array_equal(np.concatenate([block for block, _ in blocks]), data)
+
+
+@pytest.mark.parametrize("rows", [16, 32, 128, 256])
+@pytest.mark.parametrize("group", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("least", [16, 96])
+def test_sizes_of_blocks(rows, group, least):
+    cut = streaming.Cut(rows, group, least)
+    for n in (1, 15, 16, 17, 31, 32, 33, 100, 128, 129, 191, 192, 300, 1000, 2048, 5000):
+        source = streaming.Rows(np.zeros((n, 1)), np.dtype(np.float64))
+        found = [(len(piece), first) for piece, first in source.pieces(cut)]
+        sizes, firsts = (list(column) for column in zip(*found, strict=True))
+        assert firsts == np.cumsum([0, *sizes[:-1]]).tolist()
+        assert source.n_blocks(cut) == len(sizes)
+        assert sum(sizes) == n
+        assert min(sizes) > 0
+        assert max(sizes) <= rows
+        assert not any(first % streaming.STREAM_ROWS for first in firsts)
+        # A full group stays as it is when inputs are added.
+        whole = n // cut.span * group
+        assert sizes[:whole] == [rows] * whole
+        last = sizes[whole:]
+        assert len(last) <= group
+        if len(last) > 1:
+            assert group % 2 or len(last) % 2 == 0 or len(last) == -(-sum(last) // streaming.STREAM_ROWS)
+            # A random stream is not cut, and the last one may have a single input.
+            assert max(last) - min(last) < 2 * streaming.STREAM_ROWS
+        elif last and group > 1:
+            assert last[0] < 2 * least
+
+
+@pytest.mark.parametrize("sizes", [[700], [1, 699], [100] * 7, [255, 2, 443]])
+def test_batches_are_cut_as_the_same_rows_in_memory(sizes):
+    x = np.arange(700.0)[:, None]
+    batches = streaming.Batches(np.split(x, np.cumsum(sizes)[:-1]), 1, x.dtype)
+    for cut in (streaming.Cut(64), streaming.Cut(64, 4), streaming.Cut(256, 2, 96), streaming.Cut(512, 4, 96)):
+        expected = list(streaming.Rows(x, x.dtype).pieces(cut))
+        found = list(streaming.Rows(batches, x.dtype).pieces(cut))
+        assert [first for _, first in found] == [first for _, first in expected]
+        for (piece, _), (other, _) in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(piece, other)
