@@ -32,6 +32,7 @@ __all__ = [
     "gpu_status",
     "holds",
     "identity",
+    "joined",
     "like",
     "noted_checks",
     "number",
@@ -50,6 +51,12 @@ Result = TypeVar("Result")
 def common_dtype(*arrays: Any) -> np.dtype[np.floating]:
     """Return float32 when every array is float32, else float64."""
     return np.dtype(np.float32 if all(array.dtype.newbyteorder("=") == np.float32 for array in arrays) else np.float64)
+
+
+def joined(arrays: Sequence[Any]) -> Array:
+    """Return arrays one below the other; a single one as it is."""
+    whole: Array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return whole
 
 
 def read_only(array: NDArray[np.floating]) -> NDArray[np.floating]:

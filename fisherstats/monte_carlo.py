@@ -7,6 +7,7 @@ its own range of the counter instead.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,9 +51,7 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
             drawn = [generator.multinomial(totals[0], rows) for generator, rows, _ in _groups(p, seed, first_input)]
             return np.concatenate(drawn)[: len(p)]
 
-        def uniforms(shape: tuple[int, int]) -> Array:
-            return _uniforms(shape, seed, first_input)
-
+        uniforms = functools.partial(_uniforms, seed=seed, first_input=first_input)
         return law.of_counts(class_counts(sample, uniforms, law.exact_p, n_draws), n_draws, second_moment)
     groups = [
         family.at(h).draw(generator, n_draws, second_moment, first) for generator, h, first in _groups(law.h, seed, first_input)
@@ -72,6 +71,22 @@ def _moved(drawn: Draw, law: Law) -> Draw:
     return Draw(like(drawn.mean, law.h), second)
 
 
+class _Streams:
+    """The streams of a seed: one generator that is moved to wherever a counter (4,) says."""
+
+    def __init__(self, seed: np.random.SeedSequence) -> None:
+        # Given a key in place of the seed, numpy would ask the system for entropy too, which takes longer than the draws.
+        self._philox = np.random.Philox(seed)
+        self._state = self._philox.state
+        self._generator = np.random.Generator(self._philox)
+
+    def at(self, *counter: int) -> np.random.Generator:
+        """Return the generator, moved."""
+        self._state["state"]["counter"][:] = counter
+        self._philox.state = self._state
+        return self._generator
+
+
 def _groups(
     rows: Array, seed: np.random.SeedSequence, first_input: int, word: int = 0
 ) -> Iterator[tuple[np.random.Generator, Array, int]]:
@@ -79,13 +94,9 @@ def _groups(
 
     A short last group is filled up, so that inputs appended later do not change its labels.
     """
-    # Given a key in place of the seed, numpy would ask the system for entropy too, which takes longer than the draws of a stream.
-    stream = np.random.Philox(seed)
-    state, generator = stream.state, np.random.Generator(stream)
-    counter = state["state"]["counter"]
+    streams = _Streams(seed)
     for start in range(0, len(rows), STREAM_ROWS):
-        counter[:] = 0, 0, (first_input + start) // STREAM_ROWS, word
-        stream.state = state
+        generator = streams.at(0, 0, (first_input + start) // STREAM_ROWS, word)
         own = rows[start : start + STREAM_ROWS]
         missing = STREAM_ROWS - len(own)
         yield generator, np.concatenate([own, np.repeat(own[-1:], missing, axis=0)]) if missing else own, first_input + start
@@ -95,12 +106,8 @@ def _uniforms(shape: tuple[int, int], seed: np.random.SeedSequence, first_input:
     """Return uniform numbers (n, N) for the inputs of a block: every input has its own part of one stream."""
     n, count = shape
     steps = -(-count // _NUMBERS_PER_STEP)
-    stream = np.random.Philox(seed)
-    state = stream.state
-    state["state"]["counter"][:] = first_input * steps, steps, 0, _UNIFORM_WORD
-    stream.state = state
-    numbers: Array = np.random.Generator(stream).random((n, _NUMBERS_PER_STEP * steps))
-    return numbers[:, :count]
+    generator = _Streams(seed).at(first_input * steps, steps, 0, _UNIFORM_WORD)
+    return generator.random((n, _NUMBERS_PER_STEP * steps))[:, :count]
 
 
 def residuals(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int) -> Array:

@@ -54,6 +54,25 @@ def test_sizes_of_blocks(rows, group, least):
             assert last[0] < 2 * least
 
 
+@pytest.mark.parametrize(
+    ("cut", "n", "sizes"),
+    [
+        (streaming.Cut(256, 2, 96), 100, [100]),
+        (streaming.Cut(256, 2, 96), 191, [191]),
+        (streaming.Cut(256, 2, 96), 192, [96, 96]),
+        (streaming.Cut(256, 2, 96), 300, [144, 156]),
+        (streaming.Cut(256, 2, 96), 1000, [256, 256, 240, 248]),
+        (streaming.Cut(128, 2, 24), 100, [48, 52]),
+        (streaming.Cut(128, 2, 24), 300, [128, 128, 44]),
+        (streaming.Cut(512, 4, 96), 2048 + 1100, [512, 512, 512, 512, 272, 272, 272, 284]),
+        (streaming.Cut(128), 300, [128, 128, 44]),
+    ],
+)
+def test_the_last_group_is_shared_out(cut, n, sizes):
+    rows = streaming.Rows(np.zeros((n, 1)), np.dtype(np.float64))
+    assert [len(piece) for piece, _ in rows.pieces(cut)] == sizes
+
+
 @pytest.mark.parametrize("sizes", [[700], [1, 699], [100] * 7, [255, 2, 443]])
 def test_batches_are_cut_as_the_same_rows_in_memory(sizes):
     x = np.arange(700.0)[:, None]

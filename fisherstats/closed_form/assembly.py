@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import double, on_device
+from fisherstats.arrays import double, joined, on_device
 from fisherstats.streaming import Reduction
 
 __all__ = [
@@ -102,7 +101,7 @@ class DiagonalSum(Reduction):
     ) -> None:
         """Add the sums over the inputs of the parts, for some columns of a layer, to those of each quantity; write the first."""
         quantities = parts[0][0]
-        h_bar = _joined([inputs[layer][:, columns] for _, inputs in parts])
+        h_bar = joined([inputs[layer][:, columns] for _, inputs in parts])
         powers: dict[int, Array] = {}
         for number, (factors, exponent) in enumerate(quantities):
             into = sums[number][self._own(layer)].reshape(self._shapes[layer])[:, columns]
@@ -112,7 +111,7 @@ class DiagonalSum(Reduction):
                 continue
             if exponent not in powers:
                 powers[exponent] = power_of(h_bar, exponent)
-            factor = _joined([of[number][0][layer] for of, _ in parts])
+            factor = joined([of[number][0][layer] for of, _ in parts])
             if first and factor.dtype == np.float64:
                 np.matmul(factor.T, powers[exponent], out=into)
                 continue
@@ -124,11 +123,6 @@ class DiagonalSum(Reduction):
                 into[...] = product
             else:
                 into += product
-
-
-def _joined(arrays: Sequence[Any]) -> Array:
-    joined: Array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    return joined
 
 
 def diagonal(

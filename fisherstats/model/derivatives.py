@@ -162,8 +162,9 @@ def from_the_top(
         curved = second_order and not model.activations[layer].piecewise_linear
         if curved:
             scales.append(passed.bends[layer])
-        shared = _shared_product(model, G) if layer == model.n_layers - 2 else None
-        scaled = contractions.scaled_products(*((G, model.kernels[layer + 1]) if shared is None else (shared, None)), scales)
+        kernel = model.kernels[layer + 1]
+        shared = _shared_product(G, kernel)
+        scaled = contractions.scaled_products(*((G, kernel) if shared is None else (shared, None)), scales)
         G = scaled.pop(0)
         yield G, scaled.pop() if curved else None
 
@@ -215,7 +216,7 @@ def _last_hidden(
     Where the rows at the top are stored once, the root is taken of their product with the kernel and not multiplied by it: where
     live classes nearly coincide, only differences of their own rows keep what is left of them.
     """
-    shared = _shared_product(model, top)
+    shared = _shared_product(top, model.kernels[-1])
     found: tuple[Array, Array]
     if shared is None:
         found = contractions.squared_products(second.compact_rows(top), model.kernels[-1], passed.slopes[-1], goes_on)
@@ -224,17 +225,12 @@ def _last_hidden(
     return found
 
 
-def _shared_product(model: MLP, top: Array) -> Array | None:
-    """Return the product of rows (n, R, T) with the last kernel, stored once as the rows are; None if they are not."""
-    if not _stored_once(top):
+def _shared_product(rows: Array, kernel: Array) -> Array | None:
+    """Return rows @ kernel, stored once for all inputs, where the rows (n, R, m) are: at the top, without a link. Else None."""
+    if rows.strides[0] != 0:
         return None
-    shared = top[0] @ model.kernels[-1]
-    return np.broadcast_to(shared, (len(top), *shared.shape))
-
-
-def _stored_once(rows: Array) -> bool:
-    """Return whether rows (n, R, m) are the same for all inputs."""
-    return rows.strides[0] == 0
+    shared = rows[0] @ kernel
+    return np.broadcast_to(shared, (len(rows), *shared.shape))
 
 
 def differences(n_outputs: int, dtype: np.dtype[np.floating]) -> Array:
@@ -247,11 +243,8 @@ def differences(n_outputs: int, dtype: np.dtype[np.floating]) -> Array:
 def pull_back(model: MLP, G: Array, layer: int) -> Array:
     r"""Return :math:`B_l=G_lW_l^-`, the derivative of the natural parameters by the output of layer l, (n, T, n_l)."""
     kernel = model.weights[layer][:, :-1]
-    # The rows at the top are stored once for all inputs, and so is their product with the kernel.
-    if _stored_once(G):
-        shared = G[0] @ kernel
-        return np.broadcast_to(shared, (G.shape[0], *shared.shape))
-    return primitives.row_products(G, kernel)
+    shared = _shared_product(G, kernel)
+    return primitives.row_products(G, kernel) if shared is None else shared
 
 
 def curvatures(model: MLP, passed: Forward, G: list[Array], contractions: Any = primitives) -> list[Array | None]:

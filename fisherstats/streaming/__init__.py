@@ -44,10 +44,10 @@ __all__ = [
 ]
 
 Array = NDArray[np.floating]
+Combine = Callable[[list[Array], list[Array]], None]
+
 _LEAST = 96
 """Inputs that are worth a thread, where there are no second derivatives."""
-
-Combine = Callable[[list[Array], list[Array]], None]
 
 
 def reduce(

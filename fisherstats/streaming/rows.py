@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import as_array, like, on_device
+from fisherstats.arrays import as_array, joined, like, on_device
 from fisherstats.checks import inputs
 from fisherstats.streaming.passes import Passes
 
@@ -163,18 +163,18 @@ class Rows:
             n_held += len(part)
             if n_held < cut.span:
                 continue
-            joined = _joined(held)
+            rows = joined(held)
             whole = n_held - n_held % cut.span
             for start in range(0, whole, cut.rows):
-                yield joined[start : start + cut.rows], first + start
+                yield rows[start : start + cut.rows], first + start
             first += whole
             n_held -= whole
-            held = [joined[whole:]] if n_held else []
+            held = [rows[whole:]] if n_held else []
         if n_held == 0:
             return
-        joined, start = _joined(held), 0
+        rows, start = joined(held), 0
         for size in cut.sizes(n_held):
-            yield joined[start : start + size], first + start
+            yield rows[start : start + size], first + start
             start += size
 
     def _parts(self, cut: Cut) -> Iterator[Array]:
@@ -191,11 +191,6 @@ class Rows:
             inputs.unmasked_rows(part, start)
             yield as_array(part)
             start += size
-
-
-def _joined(parts: list[Array]) -> Array:
-    joined: Array = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return joined
 
 
 def _sizes(source: Source, cut: Cut) -> Iterator[int]:

@@ -174,15 +174,19 @@ def _inverted(uniforms: np.ndarray, p: np.ndarray) -> np.ndarray:
     distance of two uniform numbers; a class of probability 0 never comes up.
     """
     n, n_classes = p.shape
-    rows, top = np.arange(n), np.argmax(p, axis=1)
-    others = p.copy()
-    others[rows, top] = p[:, -1]
-    below = np.cumsum(others[:, :-1], axis=1)
+    top = np.argmax(p, axis=1)
+    below = np.cumsum(_with_last_exchanged(p.copy(), top)[:, :-1], axis=1)
     labels = (below[:, None, :] <= uniforms[:, :, None]).sum(axis=2)
-    labels += n_classes * rows[:, None]
+    labels += n_classes * np.arange(n)[:, None]
     counts = np.bincount(labels.ravel(), minlength=n * n_classes).reshape(n, n_classes)
-    counts[rows, top], counts[:, -1] = counts[:, -1].copy(), counts[rows, top]
-    return counts
+    return _with_last_exchanged(counts, top)
+
+
+def _with_last_exchanged(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Exchange, in place, the last entry of each row (n, K) with that of its column (n,), and return the array."""
+    rows = np.arange(len(values))
+    values[rows, columns], values[:, -1] = values[:, -1].copy(), values[rows, columns]
+    return values
 
 
 def class_weights(counts: np.ndarray, p: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
@@ -341,11 +345,9 @@ def _multinomial(sample: Multinomial, totals: np.ndarray, weights: np.ndarray) -
     never falls below it, so rounding stays relative to a probability that is not small.
     """
     p = weights / weights.sum(axis=1, keepdims=True)
-    rows, top = np.arange(len(p)), np.argmax(p, axis=1)
-    p[rows, top], p[:, -1] = p[:, -1].copy(), p[rows, top]
-    counts: np.ndarray = sample(_parts(totals), p[:, None, :]).sum(axis=1)
-    counts[rows, top], counts[:, -1] = counts[:, -1].copy(), counts[rows, top]
-    return counts
+    top = np.argmax(p, axis=1)
+    counts: np.ndarray = sample(_parts(totals), _with_last_exchanged(p, top)[:, None, :]).sum(axis=1)
+    return _with_last_exchanged(counts, top)
 
 
 def _parts(totals: np.ndarray) -> np.ndarray:
