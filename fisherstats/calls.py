@@ -24,7 +24,6 @@ __all__ = ["DENSE_ROWS", "Call", "prepare"]
 
 Array = NDArray[np.floating]
 
-_CHECKED_ROWS = 4096
 _SECOND_ORDER_ROWS, _SECOND_ORDER_LEAST = 128, 24
 """Inputs in a block of work with second derivatives, and how many are worth a thread."""
 
@@ -44,8 +43,8 @@ _DEVICE_SHARE = 64
 
 
 def _overflowing() -> np.errstate:
-    """What overflows in a block ends as infinite or nan in the results, which are checked."""
-    return np.errstate(over="ignore", invalid="ignore")
+    """What overflows in a block ends as infinite or nan in the results, which are checked; what underflows has the limit 0."""
+    return np.errstate(over="ignore", invalid="ignore", under="ignore")
 
 
 @dataclass(frozen=True)
@@ -105,24 +104,28 @@ class Call:
         infinite: bool = False,
         preferred: int = 256,
         shapes: Sequence[tuple[int, int]] | None = None,
-    ) -> list[Array]:
-        """Return the mean over inputs of (number per unit) x (power of the layer input), see `assembly.DiagonalSum`.
+    ) -> Array:
+        """Return the means over inputs of (number per unit) x (power of the layer input), (quantities, P).
+
+        See `assembly.DiagonalSum`.
 
         Few inputs of second order occupy two threads; the products of a group of blocks are formed together.
         `shapes` are those of other parameters than the weights.
         """
-        total = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
+        sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
+        total: streaming.Reduction = sums
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
             # A kernel holds the Jacobian between two layers of one input at a time, unless it is needed again further up.
             keeps_chains = self.model.n_layers > (4 if self.engine.name == "numba" else 3)
             rows = self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
-            self._reduce(block, total, rows, least=_SECOND_ORDER_LEAST)
-            results = [np.divide(one, self.n_inputs, out=one) for one in total.totals]
-            inputs.finite_results(results, self.rows.dtype, infinite)
+            self._reduce(lambda x, first: sums.part(*block(x, first)), total, rows, least=_SECOND_ORDER_LEAST)
         else:
+            total = streaming.Total()
             rows = self.block_rows(preferred, second_order and self.rows.device is not None)
-            results = self.mean(lambda x, first: total.of_block(*block(x, first)), rows, infinite=infinite)
-        return [result.astype(self.rows.dtype, copy=False) for result in results]
+            self._reduce(lambda x, first: sums.of_block(*block(x, first)), total, rows)
+        means = sums.means(total.totals[0], self.n_inputs)
+        inputs.finite_results([means], self.rows.dtype, infinite)
+        return means.astype(self.rows.dtype, copy=False)
 
     def _reduce(self, block: BlockFunction, total: streaming.Reduction, rows: int, **cut: int) -> None:
         with _overflowing():
@@ -301,19 +304,9 @@ def prepare(
         arguments.positive_integer("num_threads", num_threads)
     arguments.boolean("progress", progress)
     dtype = common_dtype(model.weights[0], source)
-    rows = Rows.of_part(source, dtype) if isinstance(source, Part) else _rows(source, dtype, num_threads)
+    if isinstance(source, Part):
+        rows = Rows.of_part(source, dtype)
+    else:
+        rows = Rows(source.astype(source.dtype.newbyteorder("="), copy=False) if type(source) is np.ndarray else source, dtype)
     rows.device = chosen.device
     return Call(model.as_dtype(dtype).beside(chosen.device), rows, input_labels, chosen, num_threads, progress)
-
-
-def _rows(source: Any, dtype: np.dtype[np.floating], num_threads: int | None) -> Rows:
-    """Return the rows of an array; what is in memory is looked at once, before anything is computed."""
-    in_memory = type(source) is np.ndarray
-    if in_memory:
-        source = source.astype(source.dtype.newbyteorder("="), copy=False)
-
-        def look(first: int) -> None:
-            inputs.finite_block(source[first : first + _CHECKED_ROWS], first)
-
-        streaming.share(look, range(0, source.shape[0], _CHECKED_ROWS), streaming.thread_count(num_threads))
-    return Rows(source, dtype, known_finite=in_memory)

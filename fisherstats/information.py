@@ -408,6 +408,7 @@ class _InformationOperator(LinearOperator):
     def __init__(self, call: Call) -> None:
         # The stubs take the base class for one without arguments.
         super().__init__(dtype=call.rows.dtype, shape=(call.model.n_params,) * 2)  # type: ignore[call-arg]
+        call.rows.look(call.num_threads)  # a product may be far from here
         self._call = call
         self._kept: dict[int, tuple[derivatives.Forward, Law]] = {}
         widths = call.model.widths
@@ -431,7 +432,7 @@ class _InformationOperator(LinearOperator):
             columns = [fisher.product_factors(call.model, passed, law, direction) for direction in directions.T]
             return [(factors, 1) for factors in columns], passed.inputs
 
-        return np.stack(call.diagonal_mean(block, preferred=_PRODUCT_ROWS), axis=1)
+        return np.ascontiguousarray(call.diagonal_mean(block, preferred=_PRODUCT_ROWS).T)
 
     def _matvec(self, vector: Array) -> Array:
         return self._matmat(np.reshape(vector, (-1, 1)))[:, 0]

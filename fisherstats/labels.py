@@ -114,31 +114,32 @@ def coordinates(**dims: int | Sequence[str] | NDArray[Any]) -> dict[str, Any]:
     }
 
 
-_templates: OrderedDict[tuple[Any, ...], tuple[xr.Dataset, list[NDArray[Any]]]] = OrderedDict()
+_templates: OrderedDict[tuple[Any, ...], tuple[Any, list[NDArray[Any]]]] = OrderedDict()
 _making = threading.Lock()
 _MOST_TEMPLATES = 64
 
 
-def _template(shapes: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]], coords: Mapping[str, Any]) -> xr.Dataset:
-    """Return a Dataset of these variables and coordinates to be filled, the same one again for the same arrays.
+def _template(entries: Sequence[Entry], coords: Mapping[str, Any], alone: bool = False) -> Any:
+    """Return a Dataset of such entries to be filled, or its only array, the same one again for the same coordinates.
 
     Making the coordinates takes ten times as long as filling in values.
     """
-    key = tuple(shapes.items()), tuple((name, one[0], id(one[1])) for name, one in coords.items())
+    shapes = {VARIABLES[key].name: (tuple(dims), values.shape) for key, dims, values in entries}
+    key = alone, tuple(shapes.items()), tuple((name, one[0], id(one[1])) for name, one in coords.items())
     with _making:
         if key not in _templates:
             empty = {name: (dims, np.broadcast_to(0.0, shape)) for name, (dims, shape) in shapes.items()}
+            made = xr.Dataset(empty, coords=dict(coords))
             # The arrays are kept, so that no other array can have the identity of one of them.
-            _templates[key] = xr.Dataset(empty, coords=dict(coords)), [one[1] for one in coords.values()]
+            _templates[key] = made[next(iter(shapes))] if alone else made, [one[1] for one in coords.values()]
             if len(_templates) > _MOST_TEMPLATES:
                 _templates.popitem(last=False)
         return _templates[key][0]
 
 
 def _filled(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: str) -> xr.Dataset:
-    values = {VARIABLES[key].name: array for key, _, array in entries}
-    shapes = {VARIABLES[key].name: (tuple(dims), array.shape) for key, dims, array in entries}
-    filled = _template(shapes, coords).copy(deep=False, data=values)
+    values = {VARIABLES[key].name: values for key, _, values in entries}
+    filled: xr.Dataset = _template(entries, coords).copy(deep=False, data=values)
     for key, _, _ in entries:
         filled.variables[VARIABLES[key].name].attrs = attributes(key, provenance)
     return filled
@@ -160,8 +161,8 @@ def attributes(key: str, provenance: str) -> dict[str, str]:
     return described | {"provenance": provenance}
 
 
-def _text(provenance: Mapping[str, Any]) -> str:
-    return json.dumps(provenance, sort_keys=True)
+_text = json.JSONEncoder(sort_keys=True).encode
+"""Writes provenance down."""
 
 
 def dataset(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: Mapping[str, Any]) -> xr.Dataset:
@@ -181,10 +182,13 @@ def array(
     companions: Sequence[Entry] = (),
 ) -> xr.DataArray:
     """Return one labelled quantity; `companions` (its standard error, say) become coordinates beside it."""
-    filled = _filled([(key, dims, values), *companions], coords, _text(provenance))
+    entry, text = (key, dims, values), _text(provenance)
     if companions:
-        filled = filled.set_coords([VARIABLES[name].name for name, _, _ in companions])
-    return filled[VARIABLES[key].name]
+        filled = _filled([entry, *companions], coords, text).set_coords([VARIABLES[name].name for name, _, _ in companions])
+        return filled[VARIABLES[key].name]
+    labelled: xr.DataArray = _template([entry], coords, alone=True).copy(deep=False, data=values)
+    labelled.attrs = attributes(key, text)
+    return labelled
 
 
 def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> xr.DataTree:
@@ -197,6 +201,8 @@ def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> x
 
 def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
     """Return the array inside a labelled x as (input, feature), and its labels of the inputs if it carries any."""
+    if isinstance(x, np.ndarray):
+        return x, None
     if isinstance(x, xr.Dataset):
         inputs.one_array("x", x.data_vars)
     if not isinstance(x, xr.DataArray):

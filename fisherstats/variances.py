@@ -191,7 +191,13 @@ class _Asked:
         if self.design != "fixed" or self.per_input:
             return self.by_design(block)
         means = self.call.diagonal_mean(factors_and_inputs, second_order="hessian" in self.chosen)
-        return {name: self.under_design(mean, None) for name, mean in zip(self.names, means, strict=True)}
+        return self.named(self.under_design(means, None))
+
+    def named(self, values: Array | Sequence[Array]) -> dict[str, Array]:
+        """Return the variances side by side, and the covariance, from all that is returned in order."""
+        count = len(self.chosen)
+        variances = values[:count] if isinstance(values, np.ndarray) else np.stack(values[:count], axis=int(self.per_input))
+        return {"variance": variances} | ({"cross": values[count]} if self.both else {})
 
     def factors(self, law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> list[Sequence[Array | None]]:
         """Return the factors per unit of each variance asked for, and of the covariance."""
@@ -235,12 +241,11 @@ class _Asked:
     def by_design(self, block: BlockFunction, grouped: bool = False) -> dict[str, Array]:
         """Stream, and turn the single-label variances into those of the design (Theorem 4.7)."""
         call, rows = self.call, self.call.block_rows(second_order="hessian" in self.chosen)
-        names = self.names
         if self.per_input:
-            stacked = zip(["information", *names] if grouped else names, call.stack(block, rows), strict=True)
-            return {name: value if name == "information" else value / self.n_draws for name, value in stacked}
-        results: dict[str, Array] = {}
-        spread: Array | None = None
+            stacked = call.stack(block, rows)
+            shared = {"information": stacked.pop(0)} if grouped else {}
+            return shared | self.named([one / self.n_draws for one in stacked])
+        shared, spread = {}, None
         if self.design == "fixed" and not grouped:
             means = call.mean(block, rows)
         else:
@@ -248,10 +253,8 @@ class _Asked:
             means = [one / call.n_inputs for one in sums]
             spread = deviations / max(call.n_inputs - 1, 1)
             if grouped:
-                results["information"] = mean_information
-        for name, mean in zip(names, means, strict=True):
-            results[name] = self.under_design(mean, spread)
-        return results
+                shared = {"information": mean_information}
+        return shared | self.named([self.under_design(mean, spread) for mean in means])
 
     def under_design(self, mean: Array, spread: Array | None) -> Array:
         """Return the variance of the mean over inputs, from that of one label."""
@@ -264,9 +267,8 @@ class _Asked:
         grouped = "information" in results
         suffix = "_group" if grouped else "" if self.design == "fixed" else f"_{self.design}"
         dtype = self.call.rows.dtype
-        stacked = np.stack([results[one] for one in self.chosen], axis=int(self.per_input)).astype(dtype, copy=False)
         key = "variance_probes" if set(self.chosen) & set(PROBES) else f"variance{suffix}"
-        entries: list[labels.Entry] = [(key, [*leading, "estimator", *dims], stacked)]
+        entries: list[labels.Entry] = [(key, [*leading, "estimator", *dims], results["variance"].astype(dtype, copy=False))]
         if self.both:
             cross = "cross_covariance_group" if grouped else "cross_covariance"
             entries.append((cross, [*leading, *dims], results["cross"].astype(dtype, copy=False)))

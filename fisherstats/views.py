@@ -81,7 +81,7 @@ def compute(
         if per_input:
             arrays = call.over_inputs(summands, call.block_rows(second_order=second_order), True)
         else:
-            arrays = call.diagonal_mean(factors_and_inputs, second_order)
+            arrays = [*call.diagonal_mean(factors_and_inputs, second_order)]
         return [{(0, 0): array} for array in arrays]
 
     if rows_of is not None and not per_input:

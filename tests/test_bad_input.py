@@ -77,11 +77,6 @@ INPUTS = [
     (lambda: information(X[:0]), ValueError, "`x` must have at least one row, got shape (0, 3)."),
     (lambda: information(X[:, :2]), ValueError, "`x` must have 3 columns, the inputs of the first layer, got shape (5, 2)."),
     (lambda: information(changed(X, np.nan)), ValueError, "`x` must be finite, got nan at index (2, 1);"),
-    (
-        lambda: information(changed(np.ones((5000, 3)), np.inf, (4999, 2))),
-        ValueError,
-        "`x` must be finite, got inf at index (4999, 2); remove",
-    ),
     (lambda: information(pd.DataFrame(changed(X, np.nan))), ValueError, "`x` must be finite, got nan at index (2, 1)"),
     (lambda: information(X * 1j), TypeError, "`x`" + DTYPE.format("complex128")),
     (lambda: information(X.astype(object)), TypeError, "`x`" + DTYPE.format("object")),
@@ -378,6 +373,12 @@ def test_refused_before_any_work(call, error, message, monkeypatch):
     with pytest.raises(error, match=pattern(message)) as refusal:
         call()
     assert refusal.type is error
+
+
+@pytest.mark.parametrize("call", [information, estimate, variance, bounds])
+def test_a_number_in_a_late_block_is_refused_by_its_place(call):
+    with pytest.raises(ValueError, match=pattern("`x` must be finite, got inf at index (4999, 2); remove")):
+        call(changed(np.ones((5000, 3)), np.inf, (4999, 2)))
 
 
 @refused(SIZES)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fisherstats import streaming
+from fisherstats.checks import inputs
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,29 @@ def test_batches_are_cut_as_the_same_rows_in_memory(sizes):
         assert [first for _, first in found] == [first for _, first in expected]
         for (piece, _), (other, _) in zip(found, expected, strict=True):
             np.testing.assert_array_equal(piece, other)
+
+
+def test_rows_in_memory_are_looked_at_once_and_those_of_a_file_in_every_pass(tmp_path, monkeypatch):
+    looked = []
+    finite_block = inputs.finite_block
+    monkeypatch.setattr(inputs, "finite_block", lambda block, first: looked.append(len(block)) or finite_block(block, first))
+    x = np.random.default_rng(0).normal(size=(100, 3))
+    np.save(tmp_path / "x.npy", x)
+    for source, times in ((x, 1), (np.load(tmp_path / "x.npy", mmap_mode="r"), 3)):
+        looked.clear()
+        rows = streaming.Rows(source, np.dtype(np.float64))
+        for _ in range(3):
+            (total,) = streaming.mean(lambda block, first: [block.sum(axis=0)], rows, 16)
+            np.testing.assert_allclose(total, x.mean(axis=0), rtol=1e-13)
+        assert sum(looked) == times * len(x)
+
+
+def test_a_pass_that_failed_has_not_looked_at_everything():
+    x = np.ones((100, 3))
+    x[70, 1] = np.nan
+    rows = streaming.Rows(x, np.dtype(np.float64))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"`x` must be finite, got nan at index \(70, 1\)"):
+            streaming.mean(lambda block, first: [block.sum(axis=0)], rows, 16)
+    with pytest.raises(ValueError, match=r"at index \(70, 1\)"):
+        rows.look(2)

@@ -105,6 +105,31 @@ def test_blas_threads_are_given_back(model, x):
     assert [library["num_threads"] for library in threadpool_info()] == before
 
 
+def test_the_last_call_out_gives_the_threads_of_blas_back_whichever_it_is():
+    entered, left, ended, may_go = (threading.Event() for _ in range(4))
+
+    def first_in():
+        with streaming.one_blas_thread():
+            entered.set()
+            left.wait(60)
+        ended.set()
+        may_go.wait(60)  # while it lives, threadpoolctl would leave the limits to it
+
+    before = [one["num_threads"] for one in threadpool_info()]
+    first = threading.Thread(target=first_in)
+    first.start()
+    try:
+        assert entered.wait(60)
+        with streaming.one_blas_thread():
+            left.set()
+            assert ended.wait(60)
+            assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} == {1}
+        assert [one["num_threads"] for one in threadpool_info()] == before
+    finally:
+        may_go.set()
+        first.join()
+
+
 DECOMPOSING = {
     "norms": lambda model, x: fs.covariance_norms(model, x[:10]),
     "derivatives": lambda model, x: fs.derivative_bounds(model, x[:10]),

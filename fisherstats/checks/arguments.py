@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fisherstats.arrays import finite_sum
 from fisherstats.errors import MissingExtra
 
 __all__ = [
@@ -129,6 +130,8 @@ def boolean(name: str, value: Any) -> bool:
 
 def real_array(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of finite float32 or float64 numbers; integers and bool become float64."""
+    if type(value) is np.ndarray and value.dtype in (np.float64, np.float32) and finite_sum(value):
+        return value
     array = array_like(name, value)
     real_dtype(name, array.dtype)
     if array.dtype.kind in "iub":

@@ -7,6 +7,7 @@ down as an object; what was asked for and cannot be had is an error that says wh
 
 from __future__ import annotations
 
+import functools
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,10 @@ def resolve(engine: str | None, over_classes: bool, x: Any = None) -> Engine:
         if not usable:
             capacity.engine_unavailable("cupy", reason)
         return Engine("cupy", primitives, gpu_array())
-    if over_classes and engine != "numpy":
-        # numba takes a few tenths of a second to import, so it is loaded on first use.
-        return Engine("numba", importlib.import_module("fisherstats.engines.numba_kernels"))
-    return Engine("numpy", primitives)
+    return _with_kernels() if over_classes and engine != "numpy" else Engine("numpy", primitives)
+
+
+@functools.cache
+def _with_kernels() -> Engine:
+    # numba takes a few tenths of a second to import, so it is loaded on first use.
+    return Engine("numba", importlib.import_module("fisherstats.engines.numba_kernels"))

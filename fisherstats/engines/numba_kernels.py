@@ -324,7 +324,7 @@ def scaled_products(rows: np.ndarray, kernel: np.ndarray | None, scales: Sequenc
     n, each, _ = rows.shape
     first, second = (*scales, scales[0][:0])[:2]
     out, second_out = (np.empty((len(scale) * each, kernel.shape[1]), dtype=rows.dtype) for scale in (first, second))
-    given = (np.ascontiguousarray(one) for one in (rows.reshape(n * each, -1), kernel, first, second))
+    given = map(np.ascontiguousarray, (rows.reshape(n * each, -1), kernel, first, second))
     _scaled_products(*given, out, second_out, _piece(n, each, kernel))
     return [one.reshape(n, each, -1) for one in (out, second_out)[: len(scales)]]
 
@@ -339,7 +339,7 @@ def squared_products(
     piece = _piece(n, each, kernel)
     out = np.empty((n * each if goes_on else min(piece, n * each), kernel.shape[1]), dtype=rows.dtype)
     squares = np.empty((n, kernel.shape[1]), dtype=rows.dtype)
-    given = (np.ascontiguousarray(one) for one in (rows.reshape(n * each, -1), kernel, slopes))
+    given = map(np.ascontiguousarray, (rows.reshape(n * each, -1), kernel, slopes))
     _squared_products(*given, out, squares, piece)
     return out.reshape(-1, each, kernel.shape[1])[: n if goes_on else 0], squares
 
@@ -351,5 +351,5 @@ def squared_chain(
     n, outputs = above.shape[:2]
     link = np.empty((n if goes_on else 0, kernel.shape[0], chain.shape[2]), dtype=chain.dtype)
     out = np.empty((n, outputs, chain.shape[2]), dtype=chain.dtype)
-    _squared_chain(*(np.ascontiguousarray(one) for one in (kernel, slopes, chain, above, scale)), link, out)
+    _squared_chain(*map(np.ascontiguousarray, (kernel, slopes, chain, above, scale)), link, out)
     return link, out

@@ -101,12 +101,12 @@ def forward_with_one(model: MLP, x_bar: Array, order: int = 1, product: Product 
     by_layer: list[list[Array]] = [[] for _ in range(order)]
     for weight, activation, a in zip(model.weights[:-1], model.activations, pre_activations, strict=True):
         product(inputs[-1], weight.T, out=a)
-        h, *derivatives = activation.evaluate(a, 0 if together else order)
+        h, *derivatives = activation.derivatives(a, 0 if together else order)
         inputs.append(with_one(h))
         for found, derivative in zip(by_layer, derivatives, strict=False):
             found.append(derivative)
     if together and sizes:
-        _, *derivatives = model.activations[0].evaluate(hidden, order)
+        _, *derivatives = model.activations[0].derivatives(hidden, order)
         by_layer = [_layers(one, n, sizes, by_units) for one in derivatives]
     slopes, bends = by_layer if order > 1 else (by_layer[0], [])
     output = inputs[-1] @ model.weights[-1].T
@@ -260,11 +260,11 @@ def curvatures(model: MLP, passed: Forward, G: list[Array], contractions: Any = 
 
 def curvature_along(model: MLP, passed: Forward, r: Array, contractions: Any = primitives) -> list[Array | None]:
     r"""Return :math:`r\cdot S_l` for one T-vector r per input, (n, 1, n_{l+1}), at the cost of a single output."""
-    rows = [back[:, None, :] for back in gradients(model, passed, r)]
     if model.n_layers - 1 > _FEW_LAYERS:
-        S = _recursive_curvatures(model, passed, rows)
+        S = _recursive_curvatures(model, passed, [back[:, None, :] for back in gradients(model, passed, r)])
     else:
-        S = _chained_curvatures(model, passed, _bent(model, passed, rows), contractions)
+        carried = [*from_the_top(model, passed, r[:, None, :], contractions, second_order=True)][::-1]
+        S = _chained_curvatures(model, passed, [bent for _, bent in carried[:-1]], contractions)
     return S if passed.link_slope is None else _with_link(passed, jacobians(model, passed, contractions=contractions), S, r)
 
 

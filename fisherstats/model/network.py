@@ -149,7 +149,7 @@ class MLP:
         weights = [generator.standard_normal((n_out, n_in + 1)) / np.sqrt(n_in + 1) for n_in, n_out in itertools.pairwise(sizes)]
         return cls(weights, activation=activation, family=family)
 
-    @property
+    @functools.cached_property
     def widths(self) -> tuple[int, ...]:
         """Inputs, hidden units ..., outputs."""
         return (self.weights[0].shape[1] - 1, *(matrix.shape[0] for matrix in self.weights))
@@ -159,7 +159,7 @@ class MLP:
         """Number of weight matrices, L."""
         return len(self.weights)
 
-    @property
+    @functools.cached_property
     def n_params(self) -> int:
         """Length of the parameter vector, P."""
         return sum(matrix.size for matrix in self.weights)

@@ -34,6 +34,7 @@ __all__ = [
     "Reduction",
     "Rows",
     "Task",
+    "Total",
     "block_rows",
     "mean",
     "one_blas_thread",
@@ -81,6 +82,7 @@ def reduce(
 
     if rows_of.passes is None:
         run()
+        rows_of.passed()
     else:
         rows_of.passes.reduce(reduction, run, cut.span, rows * leaf_blocks(reduction, cut.group))
 
@@ -130,7 +132,7 @@ def mean(
 
     `combine(total, part)` replaces the addition where partial results are not plain sums; nothing is divided then.
     """
-    total = _Total(add_arrays if combine is None else combine)
+    total = Total(add_arrays if combine is None else combine)
     reduce(function, rows_of, rows, total, num_threads=num_threads, progress=progress)
     if combine is None:
         for into in total.totals:
@@ -147,10 +149,12 @@ def stack(
     return joined.arrays
 
 
-class _Total(Reduction):
+class Total(Reduction):
     """Combines the results of blocks into those of the first one."""
 
     def tasks(self, parts: list[list[Array]], last: bool) -> list[Task]:
+        """Return the one task of adding them."""
+
         def add() -> None:
             for part in parts:
                 if self.leaf:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fisherstats.arrays import as_array, joined, like, on_device
 from fisherstats.checks import inputs
 from fisherstats.streaming.passes import Passes
+from fisherstats.streaming.threads import share, thread_count
 
 __all__ = ["STREAM_ROWS", "Batches", "Cut", "Part", "Rows", "Source", "block_rows"]
 
@@ -30,6 +31,10 @@ _READ_ROWS = 1024
 
 _READ_BYTES = 2**27
 """What is read at a time at most, however many rows a chunk of a file has."""
+
+
+_LOOKED_AT = 4096
+"""Rows that a thread looks at together."""
 
 
 class Source(Protocol):
@@ -143,6 +148,21 @@ class Rows:
         rows.first, rows.passes, rows.n_inputs = part.first, part.passes, part.shape[0]
         rows.n_present, rows.checked = part.n_present, part.checked
         return rows
+
+    def look(self, num_threads: int | None) -> None:
+        """Require an array in memory to be finite now, where it is not read block by block; the threads share it."""
+        source = self.source
+        if type(source) is np.ndarray and not self.known_finite:
+
+            def piece(first: int) -> None:
+                inputs.finite_block(source[first : first + _LOOKED_AT], first)
+
+            share(piece, range(0, len(source), _LOOKED_AT), thread_count(num_threads))
+            self.known_finite = True
+
+    def passed(self) -> None:
+        """Take note that every block has been looked at; a file may have changed when it is read again."""
+        self.known_finite |= type(self.source) is np.ndarray
 
     def n_blocks(self, cut: Cut) -> int | None:
         """Return the number of blocks, if the number of rows is known."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import os
 import queue
 import threading
@@ -202,26 +203,36 @@ class _BlasGuard(contextlib.ContextDecorator):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._depth = 0
-        self._limiter: Any = None
-        self._controller: ThreadpoolController | None = None
+        self._before: list[int] = []
 
     def __enter__(self) -> None:
         with self._lock:
             if self._depth == 0:
-                # Finding the loaded libraries costs about 30 times the limit itself, so the controller is kept.
-                if self._controller is None:
-                    self._controller = ThreadpoolController()
-                    keep_freed_memory()
-                self._limiter = self._controller.limit(limits=1, user_api="blas")
-                self._limiter.__enter__()
+                self._before = [one.num_threads for one in _blas_libraries()]
+                self._set([1] * len(self._before))
             self._depth += 1
 
     def __exit__(self, *raised: object) -> None:
         with self._lock:
             self._depth -= 1
             if self._depth == 0:
-                self._limiter.__exit__(None, None, None)
-                self._limiter = None
+                self._set(self._before)
+
+    @staticmethod
+    def _set(limits: list[int]) -> None:
+        for library, limit in zip(_blas_libraries(), limits, strict=True):
+            library.set_num_threads(limit)
+            # Else no other thread could set a limit while this one lives, and the last one out may be another.
+            clear = getattr(library, "clear_controlling_thread", None)
+            if clear is not None:
+                clear()
+
+
+@functools.cache
+def _blas_libraries() -> list[Any]:
+    """Return the loaded BLAS libraries; finding them takes a thousand times as long as setting a limit."""
+    keep_freed_memory()
+    return [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
 
 
 _guard = _BlasGuard()

@@ -44,7 +44,7 @@ _HELD_GRADIENTS = 4
 _EVALUATED_ROWS = 512
 
 # What overflows is infinite or nan, and stops the training.
-_OVERFLOWING = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+_OVERFLOWING = np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,7 @@ def labelled(call: Call, y: Any, dtype: np.dtype[np.floating]) -> Labelled:
 
     An array of more than half the memory of the device, or one in a file, stays on the host, minibatch by minibatch.
     """
+    call.rows.look(call.num_threads)
     x: Any = call.rows.source
     given, device = call.data_labels(y), call.rows.device
     if device is None:

@@ -174,10 +174,12 @@ def _inverted(uniforms: np.ndarray, p: np.ndarray) -> np.ndarray:
     distance of two uniform numbers; a class of probability 0 never comes up.
     """
     n, n_classes = p.shape
-    top = np.argmax(p, axis=1)
-    below = np.cumsum(_with_last_exchanged(p.copy(), top)[:, :-1], axis=1)
+    rows, top = np.arange(n), np.argmax(p, axis=1)
+    others = p.copy()
+    others[rows, top] = p[:, -1]
+    below = np.cumsum(others[:, :-1], axis=1)
     labels = (below[:, None, :] <= uniforms[:, :, None]).sum(axis=2)
-    labels += n_classes * np.arange(n)[:, None]
+    labels += n_classes * rows[:, None]
     counts = np.bincount(labels.ravel(), minlength=n * n_classes).reshape(n, n_classes)
     return _with_last_exchanged(counts, top)
 
