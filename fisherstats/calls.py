@@ -153,7 +153,8 @@ class Call:
         self._dense(block, total)
         found = total.means(self.n_inputs)
         for factors in found:
-            inputs.finite_results(list(factors.values()), self.rows.dtype, False)
+            # Of a sum of squares no entry is larger than the largest on the diagonal.
+            inputs.finite_results([np.diagonal(one) for one in factors.values()], self.rows.dtype, False)
         return found
 
     def neuron_mean(self, block: BlockFunction) -> list[Array]:
