@@ -137,8 +137,7 @@ class Call:
         total = pairs.PairSum(self._shapes(), n_quantities, cross_layers, self.rows.dtype, **tiles)
         self._dense(block, total)
         found = total.finish(self.n_inputs)
-        for blocks in found:
-            inputs.finite_results(list(blocks.values()), self.rows.dtype, False)
+        self._finite_squares(found)
         return found
 
     def tile_sums(self, block: BlockFunction, total: pairs.TileSum) -> None:
@@ -152,10 +151,14 @@ class Call:
         total = kronecker.FactorSum(self._shapes() if shapes is None else shapes)
         self._dense(block, total)
         found = total.means(self.n_inputs)
-        for factors in found:
-            # Of a sum of squares no entry is larger than the largest on the diagonal.
-            inputs.finite_results([np.diagonal(one) for one in factors.values()], self.rows.dtype, False)
+        self._finite_squares(found)
         return found
+
+    def _finite_squares(self, quantities: list[dict[tuple[int, int], Array]]) -> None:
+        """Require finite matrices; in a sum of products R'R no entry is larger than the largest on the diagonal."""
+        inputs.finite_results(
+            [np.diagonal(one) for blocks in quantities for one in blocks.values()], self.rows.dtype, infinite=False
+        )
 
     def neuron_mean(self, block: BlockFunction) -> list[Array]:
         """Return the mean metric of every neuron of every layer, see `relative.NeuronSum`."""

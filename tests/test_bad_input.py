@@ -341,6 +341,9 @@ INSIDE = [
     ),
     (lambda: line(1e300, Gaussian()).natural_parameters([[1e300]]), ValueError, NATURAL.format(0, "float64")),
     (lambda: information([[1e200]], line(1e-200, Bernoulli())), ValueError, RESULTS.format("float64", "inf")),
+    (lambda: information([[1e200]], line(1e-200, Bernoulli()), view="full"), ValueError, RESULTS.format("float64", "inf")),
+    (lambda: information([[1e200]], line(1e-200, Bernoulli()), view="block"), ValueError, RESULTS.format("float64", "inf")),
+    (lambda: information([[1e200]], line(1e-200, Bernoulli()), view="kfac"), ValueError, RESULTS.format("float64", "inf")),
     (lambda: variance([[1e100]], line(1e-100, Bernoulli())), ValueError, RESULTS.format("float64", "inf")),
     (lambda: bounds([[1e100]], line(1e-100, Bernoulli())), ValueError, RESULTS.format("float64", "inf")),
     (
