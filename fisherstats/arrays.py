@@ -55,9 +55,9 @@ def common_dtype(*arrays: Any) -> np.dtype[np.floating]:
     return np.dtype(np.float32 if all(array.dtype.newbyteorder("=") == np.float32 for array in arrays) else np.float64)
 
 
-def joined(arrays: Sequence[Any], axis: int = 0) -> Array:
-    """Return arrays one below the other, or along another axis; a single one as it is."""
-    whole: Array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis)
+def joined(arrays: Sequence[Any]) -> Array:
+    """Return arrays one below the other; a single one as it is."""
+    whole: Array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     return whole
 
 

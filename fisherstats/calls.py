@@ -113,17 +113,17 @@ class Call:
         `shapes` are those of other parameters than the weights.
         """
         sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
-        total: streaming.Reduction = sums
+        total: streaming.Reduction
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
             # A kernel holds the Jacobian between two layers of one input at a time, unless it is needed again further up.
             keeps_chains = self.model.n_layers > (4 if self.engine.name == "numba" else 3)
-            rows = self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
-            self._reduce(lambda x, first: sums.part(*block(x, first)), total, rows, least=_SECOND_ORDER_LEAST)
+            total, rows = sums, self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
+            self._reduce(block, total, rows, least=_SECOND_ORDER_LEAST)
         else:
-            total = streaming.Total()
-            rows = self.block_rows(preferred, second_order and self.rows.device is not None)
+            total, rows = streaming.Total(), self.block_rows(preferred, second_order and self.rows.device is not None)
             self._reduce(lambda x, first: sums.of_block(*block(x, first)), total, rows)
-        means = sums.means(total.totals[0], self.n_inputs)
+        means: Array = total.totals[0]
+        np.divide(means, self.n_inputs, out=means)
         inputs.finite_results([means], self.rows.dtype, infinite)
         return means.astype(self.rows.dtype, copy=False)
 
@@ -287,10 +287,12 @@ def prepare(
     num_threads: int | None = None,
     progress: bool = False,
     host_only: bool = False,
+    read_once: bool = False,
 ) -> Call:
     """Check model, x and the common keywords; nothing is computed before all of them are accepted.
 
-    An x on a device stays there if the engine is that of the device, unless the work is for the host only.
+    An x on a device stays there if the engine is that of the device, unless the work is for the host only. Where a call does
+    nothing but pass over x, it may be `read_once`: an x in memory is then looked at block by block, like one in a file.
     """
     networks.model_object(model, MLP)
     source, input_labels = (x, x.input_labels) if isinstance(x, Part) else labels.unlabelled(x)
@@ -312,5 +314,7 @@ def prepare(
         rows = Rows.of_part(source, dtype)
     else:
         rows = Rows(source.astype(source.dtype.newbyteorder("="), copy=False) if type(source) is np.ndarray else source, dtype)
+        if not read_once:
+            rows.look(num_threads)
     rows.device = chosen.device
     return Call(model.as_dtype(dtype).beside(chosen.device), rows, input_labels, chosen, num_threads, progress)

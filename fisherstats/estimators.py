@@ -122,7 +122,9 @@ def estimate_fisher(
     >>> float(estimate.standard_error.max())
     0.0
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    # A generator is not to be advanced by a call that is refused.
+    once = not isinstance(rng, np.random.Generator)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=once)
     chosen = arguments.words("estimator", estimator, DIAGONAL_ESTIMATORS)
     probing = [one for one in chosen if one in PROBES]
     from_labels = len(probing) < len(chosen)
@@ -285,7 +287,7 @@ def empirical_fisher(
     >>> fs.empirical_fisher(model, x, [0, 1]).bias.values
     array([0., 0., 0.])
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=True)
     views.check(call, view, per_input, 3)
     data_labels = call.data_labels(y)
 

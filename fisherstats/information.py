@@ -367,7 +367,7 @@ def fisher_information(
     >>> fs.fisher_information(model, x, view="full").sel(param=0).values
     array([0.625, 0.625, 0.375])
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=store is None)
     if store is None:
         views.check(call, view, per_input, allowed=(*views.VIEWS, "kfac"), may_be_stored=True)
     else:
@@ -408,7 +408,6 @@ class _InformationOperator(LinearOperator):
     def __init__(self, call: Call) -> None:
         # The stubs take the base class for one without arguments.
         super().__init__(dtype=call.rows.dtype, shape=(call.model.n_params,) * 2)  # type: ignore[call-arg]
-        call.rows.look(call.num_threads)  # a product may be far from here
         self._call = call
         self._kept: dict[int, tuple[derivatives.Forward, Law]] = {}
         widths = call.model.widths

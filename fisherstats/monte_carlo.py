@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
 from fisherstats.arrays import identity, like, on_device, on_host
@@ -72,33 +71,32 @@ def _moved(drawn: Draw, law: Law) -> Draw:
     return Draw(like(drawn.mean, law.h), second)
 
 
-class _Key(ISeedSequence):
-    """Stands for a seed whose key is known; a key by itself would make numpy ask the system for entropy, which takes longer."""
+class _Streams:
+    """The streams of a seed: one generator that is moved to wherever a counter (4,) says."""
 
     def __init__(self, seed: np.random.SeedSequence) -> None:
-        self._words = seed.generate_state(2, np.uint64)
+        # Given a key in place of the seed, numpy would ask the system for entropy too, which takes longer than the draws.
+        self._philox = np.random.Philox(seed)
+        self._state = self._philox.state
+        self._generator = np.random.Generator(self._philox)
 
-    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Any:
-        return self._words
-
-
-_key = functools.lru_cache(maxsize=16)(_Key)
-
-
-def _stream(seed: np.random.SeedSequence, *counter: int) -> np.random.Generator:
-    """Return the generator of a seed at a counter of four numbers."""
-    return np.random.Generator(np.random.Philox(cast(Any, _key(seed)), counter=np.array(counter, dtype=np.uint64)))
+    def at(self, *counter: int) -> np.random.Generator:
+        """Return the generator, moved."""
+        self._state["state"]["counter"][:] = counter
+        self._philox.state = self._state
+        return self._generator
 
 
 def _groups(
     rows: Array, seed: np.random.SeedSequence, first_input: int, word: int = 0
 ) -> Iterator[tuple[np.random.Generator, Array, int]]:
-    """Yield (stream, its rows, index of their first input).
+    """Yield (stream, its rows, index of their first input); one generator is moved from stream to stream.
 
     A short last group is filled up, so that inputs appended later do not change its labels.
     """
+    streams = _Streams(seed)
     for start in range(0, len(rows), STREAM_ROWS):
-        generator = _stream(seed, 0, 0, (first_input + start) // STREAM_ROWS, word)
+        generator = streams.at(0, 0, (first_input + start) // STREAM_ROWS, word)
         own = rows[start : start + STREAM_ROWS]
         missing = STREAM_ROWS - len(own)
         yield generator, np.concatenate([own, np.repeat(own[-1:], missing, axis=0)]) if missing else own, first_input + start
@@ -108,8 +106,9 @@ def _uniforms(shape: tuple[int, int], seed: np.random.SeedSequence, first_input:
     """Return uniform numbers (n, N) for the inputs of a block: every input has its own part of one stream."""
     n, count = shape
     steps = -(-count // _NUMBERS_PER_STEP)
-    generator = _stream(seed, first_input * steps, steps, 0, _UNIFORM_WORD)
-    return generator.random((n, _NUMBERS_PER_STEP * steps))[:, :count]
+    # Begun where it is wanted: a generator that is moved once would take twice as long.
+    philox = np.random.Philox(seed, counter=np.array([first_input * steps, steps, 0, _UNIFORM_WORD], dtype=np.uint64))
+    return np.random.Generator(philox).random((n, _NUMBERS_PER_STEP * steps))[:, :count]
 
 
 def residuals(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int) -> Array:

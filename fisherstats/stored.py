@@ -32,7 +32,6 @@ def information(
     """Write the whole matrix or the diagonal blocks to a new zarr store, and return them as they lie there, lazily."""
     arguments.optional_module("dask.array", extra="distributed")
     zarr = arguments.optional_module("zarr", extra="io")
-    call.rows.look(call.num_threads)
     place = capacity.new_store(store, views.numbers(call, view) * call.rows.dtype.itemsize)
     shapes = [matrix.shape for matrix in call.model.weights]
     full = view == "full"

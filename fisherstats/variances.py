@@ -114,7 +114,7 @@ def estimator_variance(
     >>> fs.estimator_variance(model, np.array([[1.0, 0.0]])).variance.sel(estimator="hessian").values
     array([0., 0., 0.])
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("design", design, ("fixed", "random", "subsample", "exact_labels"))
     arguments.boolean("per_input", per_input)

@@ -81,7 +81,9 @@ def compute(
         if per_input:
             arrays = call.over_inputs(summands, call.block_rows(second_order=second_order), True)
         else:
-            arrays = [*call.diagonal_mean(factors_and_inputs, second_order)]
+            means = call.diagonal_mean(factors_and_inputs, second_order)
+            # Each in memory of its own: whoever keeps one does not keep the others.
+            arrays = [means[0]] if len(means) == 1 else [one.copy() for one in means]
         return [{(0, 0): array} for array in arrays]
 
     if rows_of is not None and not per_input:

@@ -384,6 +384,16 @@ def test_a_number_in_a_late_block_is_refused_by_its_place(call):
         call(changed(np.ones((5000, 3)), np.inf, (4999, 2)))
 
 
+@pytest.mark.parametrize("estimator", ["score", "hessian"])
+def test_a_refused_call_does_not_advance_a_generator(estimator):
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="`x` must be finite"):
+        estimate(changed(X, np.nan), estimator=estimator, rng=rng)
+    xr.testing.assert_identical(
+        estimate(estimator=estimator, rng=rng), estimate(estimator=estimator, rng=np.random.default_rng(0))
+    )
+
+
 @refused(SIZES)
 def test_refused_before_memory_is_taken(call, error, message, monkeypatch):
     monkeypatch.setattr(capacity, "available_bytes", lambda *needed: 2**33)

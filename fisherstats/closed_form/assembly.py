@@ -10,7 +10,6 @@ import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,22 +60,12 @@ Quantity = tuple[Sequence[Array | None], int]
 """Factors per layer, None for zero, and the power of the layer input that they are multiplied by."""
 
 
-class Run(NamedTuple):
-    """The factors of a layer of consecutive quantities that take the same power, side by side: one product serves all of them."""
-
-    place: slice
-    """Which of the quantities they are."""
-    exponent: int
-    factors: Array | None
-    """(n, quantities x units), None for zero."""
-
-
 class DiagonalSum(Reduction):
     r"""Sums over inputs of :math:`f_l[o]\,\bar h_l[d]^k`, (P,) for each of several quantities, from blocks of factors.
 
-    The blocks of a group are joined, and quantities with the same power take one matrix product per layer, in stripes of columns
-    that may run at the same time. Products are in the precision of the factors, over the inputs of one group; groups are added in
-    float64. The sums are one array, layer by layer, and in a layer quantity by quantity.
+    Each block is ([(factors per layer, exponent k) of each quantity], layer inputs). The blocks of a group are joined, and each
+    quantity takes one matrix product per layer, in stripes of columns that may run at the same time. Products are in the
+    precision of the factors, over the inputs of one group; groups are added in float64. The sums are one array, (quantities, P).
     """
 
     shared = True
@@ -86,87 +75,59 @@ class DiagonalSum(Reduction):
         self._shapes = shapes
         self._ends = [*itertools.accumulate(n_out * n_in for n_out, n_in in shapes)]
 
-    def part(self, quantities: Sequence[Quantity], inputs: list[Array]) -> tuple[list[list[Run]], list[Array]]:
-        """Return what is summed of a block with these layer inputs."""
-        return [_runs(quantities, layer) for layer in range(len(self._shapes))], inputs
-
-    def of_block(self, quantities: Sequence[Quantity], inputs: list[Array]) -> list[Array]:
+    def of_block(self, quantities: list[Quantity], inputs: list[Array]) -> list[Array]:
         """Return the sums over one block, for work in which a block is a group of its own."""
-        part = self.part(quantities, inputs)
-        sums = self._empty(part)
+        sums = self._empty(quantities, inputs)
         for layer in range(len(self._shapes)):
-            self._sum_into(sums, True, [part], layer, slice(None))
+            self._sum_into(sums, True, [(quantities, inputs)], layer, slice(None))
         return [sums]
 
-    def tasks(self, parts: list[tuple[list[list[Run]], list[Array]]], last: bool) -> list[Callable[[], None]]:
+    def tasks(self, parts: list[tuple[list[Quantity], list[Array]]], last: bool) -> list[Callable[[], None]]:
         """Return the products of a group of blocks, each to be added to its own part of the leaf."""
         first = not self.leaf
         if first:
-            self.leaf = [self._empty(parts[0])]
+            self.leaf = [self._empty(*parts[0])]
         return [
             partial(self._sum_into, self.leaf[0], first, parts, layer, slice(start, start + _STRIPE))
             for layer, (_, n_in) in enumerate(self._shapes)
             for start in range(0, n_in, _STRIPE)
         ]
 
-    def means(self, sums: Array, n_inputs: int) -> Array:
-        """Return the means over inputs, (quantities, P)."""
-        count = sums.size // self._ends[-1]
-        means = sums.reshape(count, -1) if count == 1 else np.empty_like(sums, shape=(count, self._ends[-1]))
-        for layer, (n_out, n_in) in enumerate(self._shapes):
-            end = self._ends[layer]
-            own = self._own(sums, layer).reshape(count, -1)
-            np.divide(own, n_inputs, out=means[:, end - n_out * n_in : end])
-        return means
-
-    def _empty(self, part: tuple[list[list[Run]], list[Array]]) -> Array:
-        runs, inputs = part
-        sums: Array = np.empty_like(inputs[0], dtype=np.float64, shape=runs[0][-1].place.stop * self._ends[-1])
+    def _empty(self, quantities: list[Quantity], inputs: list[Array]) -> Array:
+        sums: Array = np.empty_like(inputs[0], dtype=np.float64, shape=(len(quantities), self._ends[-1]))
         return sums
 
-    def _own(self, sums: Array, layer: int) -> Array:
-        """Return the part of a layer, (quantities, units, inputs of the layer)."""
+    def _own(self, layer: int) -> slice:
         n_out, n_in = self._shapes[layer]
-        count = sums.size // self._ends[-1]
-        end = count * self._ends[layer]
-        return sums[end - count * n_out * n_in : end].reshape(count, n_out, n_in)
+        return slice(self._ends[layer] - n_out * n_in, self._ends[layer])
 
     def _sum_into(
-        self, sums: Array, first: bool, parts: list[tuple[list[list[Run]], list[Array]]], layer: int, columns: slice
+        self, sums: Array, first: bool, parts: list[tuple[list[Quantity], list[Array]]], layer: int, columns: slice
     ) -> None:
-        """Add the sums over the inputs of the parts, for some columns of a layer; write the first."""
+        """Add the sums over the inputs of the parts, for some columns of a layer, to those of each quantity; write the first."""
+        quantities = parts[0][0]
         h_bar = joined([inputs[layer][:, columns] for _, inputs in parts])
-        own, powers = self._own(sums, layer), dict[int, Array]()
-        for number, run in enumerate(parts[0][0][layer]):
-            into = own[run.place].reshape(-1, own.shape[2])[:, columns]
-            if run.factors is None:
+        powers: dict[int, Array] = {}
+        for number, (factors, exponent) in enumerate(quantities):
+            into = sums[number][self._own(layer)].reshape(self._shapes[layer])[:, columns]
+            if factors[layer] is None:
                 if first:
                     into[...] = 0
                 continue
-            if run.exponent not in powers:
-                powers[run.exponent] = power_of(h_bar, run.exponent)
-            factor = joined([runs[layer][number].factors for runs, _ in parts])
+            if exponent not in powers:
+                powers[exponent] = power_of(h_bar, exponent)
+            factor = joined([of[number][0][layer] for of, _ in parts])
             if first and factor.dtype == np.float64:
-                np.matmul(factor.T, powers[run.exponent], out=into)
+                np.matmul(factor.T, powers[exponent], out=into)
                 continue
-            product = factor.T @ powers[run.exponent]
+            product = factor.T @ powers[exponent]
             if product.dtype != np.float64 and not np.isfinite(product).all():
                 # A power past the range of float32, whose product with a small factor may well be within it.
-                product = double(factor).T @ power_of(double(h_bar), run.exponent)
+                product = double(factor).T @ power_of(double(h_bar), exponent)
             if first:
                 into[...] = product
             else:
                 into += product
-
-
-def _runs(quantities: Sequence[Quantity], layer: int) -> list[Run]:
-    runs: list[Run] = []
-    for (exponent, _), group in itertools.groupby(quantities, lambda one: (one[1], one[0][layer] is None)):
-        factors = [of[layer] for of, _ in group]
-        present = [one for one in factors if one is not None]
-        start = runs[-1].place.stop if runs else 0
-        runs.append(Run(slice(start, start + len(factors)), exponent, joined(present, axis=1) if present else None))
-    return runs
 
 
 def diagonal(

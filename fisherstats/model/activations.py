@@ -133,11 +133,7 @@ class Activation:
         pre_activation_dtype(a)
         # A tail that underflows has the limit 0, which is what it then gets.
         with np.errstate(under="ignore"):
-            return self.derivatives(a, order)
-
-    def derivatives(self, a: Array, order: int) -> tuple[Array, ...]:
-        """Return what `evaluate` does, of what has been checked and where underflow is ignored."""
-        return tuple(itertools.islice(self.formula(a, **self.parameters), order + 1))
+            return tuple(itertools.islice(self.formula(a, **self.parameters), order + 1))
 
     def value(self, a: Array) -> Array:
         """Return sigma(a).

@@ -101,12 +101,12 @@ def forward_with_one(model: MLP, x_bar: Array, order: int = 1, product: Product 
     by_layer: list[list[Array]] = [[] for _ in range(order)]
     for weight, activation, a in zip(model.weights[:-1], model.activations, pre_activations, strict=True):
         product(inputs[-1], weight.T, out=a)
-        h, *derivatives = activation.derivatives(a, 0 if together else order)
+        h, *derivatives = activation.evaluate(a, 0 if together else order)
         inputs.append(with_one(h))
         for found, derivative in zip(by_layer, derivatives, strict=False):
             found.append(derivative)
     if together and sizes:
-        _, *derivatives = model.activations[0].derivatives(hidden, order)
+        _, *derivatives = model.activations[0].evaluate(hidden, order)
         by_layer = [_layers(one, n, sizes, by_units) for one in derivatives]
     slopes, bends = by_layer if order > 1 else (by_layer[0], [])
     output = inputs[-1] @ model.weights[-1].T

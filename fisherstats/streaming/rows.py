@@ -33,8 +33,8 @@ _READ_BYTES = 2**27
 """What is read at a time at most, however many rows a chunk of a file has."""
 
 
-_LOOKED_AT = 4096
-"""Rows that a thread looks at together."""
+_LOOKED_AT = 2**18
+"""Numbers that a thread looks at together."""
 
 
 class Source(Protocol):
@@ -150,14 +150,15 @@ class Rows:
         return rows
 
     def look(self, num_threads: int | None) -> None:
-        """Require an array in memory to be finite now, where it is not read block by block; the threads share it."""
+        """Require an array in memory to be finite now, before anything is done with it; the threads share it."""
         source = self.source
         if type(source) is np.ndarray and not self.known_finite:
+            rows = max(1, _LOOKED_AT // source.shape[1])
 
             def piece(first: int) -> None:
-                inputs.finite_block(source[first : first + _LOOKED_AT], first)
+                inputs.finite_block(source[first : first + rows], first)
 
-            share(piece, range(0, len(source), _LOOKED_AT), thread_count(num_threads))
+            share(piece, range(0, len(source), rows), thread_count(num_threads))
             self.known_finite = True
 
     def passed(self) -> None:

@@ -186,7 +186,6 @@ def labelled(call: Call, y: Any, dtype: np.dtype[np.floating]) -> Labelled:
 
     An array of more than half the memory of the device, or one in a file, stays on the host, minibatch by minibatch.
     """
-    call.rows.look(call.num_threads)
     x: Any = call.rows.source
     given, device = call.data_labels(y), call.rows.device
     if device is None:

@@ -18,7 +18,7 @@ FILES = {str(path): path.stem for path in Path(closed_form.__file__).parent.glob
 
 ON_THE_HOST = {
     # sums are gathered in tasks of the threads, and finished matrices are written
-    *("assembly._below_the_diagonal", "assembly.DiagonalSum.means", "assembly.DiagonalSum.tasks", "kronecker.FactorSum.means"),
+    *("assembly._below_the_diagonal", "assembly.DiagonalSum._own", "assembly.DiagonalSum.tasks", "kronecker.FactorSum.means"),
     *("pairs.PairSum._make_matrices", "pairs.PairSum._write", "pairs.PairSum._write_cross", "pairs.PairSum._write_own"),
     *("pairs.PairSum.finish", "pairs.TileSum._whole", "pairs.TileSum.rectangles", "pairs.squares", "relative.NeuronSum.means"),
     # the form of the sums of pairs that fits a cache; on a device it is pairs._sums_on_device
