@@ -115,8 +115,7 @@ class Call:
         sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
         total: streaming.Reduction
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
-            # A kernel holds the Jacobian between two layers of one input at a time, unless it is needed again further up.
-            keeps_chains = self.model.n_layers > (4 if self.engine.name == "numba" else 3)
+            keeps_chains = self.model.n_layers > self.engine.most_layers_without_chains
             total, rows = sums, self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
             self._reduce(block, total, rows, least=_SECOND_ORDER_LEAST)
         else:
