@@ -14,7 +14,6 @@ G and S may hold the rows a < T of differences from the last output: one row les
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,9 +116,11 @@ def forward_with_one(model: MLP, x_bar: Array, order: int = 1, product: Product 
 
 def _layers(flat: Array, n: int, sizes: Sequence[int], by_units: bool) -> list[Array]:
     """Return the part (n, units) of each layer of an array that holds them one after the other."""
-    ends = itertools.accumulate(n * size for size in sizes)
-    parts = [flat[end - n * size : end] for end, size in zip(ends, sizes, strict=True)]
-    return [part.reshape(-1, n).T if by_units else part.reshape(n, -1) for part in parts]
+    parts, end = [], 0
+    for size in sizes:
+        start, end = end, end + n * size
+        parts.append(flat[start:end].reshape(-1, n).T if by_units else flat[start:end].reshape(n, -1))
+    return parts
 
 
 def with_one(h: Array) -> Array:
