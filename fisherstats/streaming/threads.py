@@ -230,7 +230,7 @@ class _BlasGuard(contextlib.ContextDecorator):
 
 @functools.cache
 def _blas_libraries() -> list[Any]:
-    """Return the loaded BLAS libraries; finding them takes a thousand times as long as setting a limit."""
+    """Return the loaded BLAS libraries; finding them takes about 30 times as long as setting limits."""
     keep_freed_memory()
     return [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
 
