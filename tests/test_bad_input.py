@@ -378,7 +378,7 @@ def test_refused_before_any_work(call, error, message, monkeypatch):
     assert refusal.type is error
 
 
-@pytest.mark.parametrize("call", [information, estimate, variance, bounds])
+@pytest.mark.parametrize("call", [information, estimate, variance, bounds, lambda x: empirical(np.zeros(len(x), int), x=x)])
 def test_a_number_in_a_late_block_is_refused_by_its_place(call):
     with pytest.raises(ValueError, match=pattern("`x` must be finite, got inf at index (4999, 2); remove")):
         call(changed(np.ones((5000, 3)), np.inf, (4999, 2)))

@@ -144,9 +144,17 @@ def jacobians_and_curvatures(
     model: MLP, passed: Forward, rows: Array | None = None, contractions: Any = primitives
 ) -> tuple[list[Array], list[Array | None]]:
     """Return what `jacobians` and `curvatures` do, with what they share computed once; needs a pass of order 2."""
+    G, S = _carried_curvatures(model, passed, rows, contractions)
+    return G, _with_link(passed, G, S)
+
+
+def _carried_curvatures(
+    model: MLP, passed: Forward, rows: Array | None, contractions: Any
+) -> tuple[list[Array], list[Array | None]]:
+    """Return the products of rows with G, and S of the rows without the link's part."""
     carried = list(from_the_top(model, passed, rows, contractions, second_order=True))[::-1]
     G, bent = [one for one, _ in carried], [one for _, one in carried[:-1]]
-    return G, _with_link(passed, G, _chained_curvatures(model, passed, bent, contractions))
+    return G, _chained_curvatures(model, passed, bent, contractions)
 
 
 def from_the_top(
@@ -264,8 +272,7 @@ def curvature_along(model: MLP, passed: Forward, r: Array, contractions: Any = p
     if model.n_layers - 1 > _FEW_LAYERS:
         S = _recursive_curvatures(model, passed, [back[:, None, :] for back in gradients(model, passed, r)])
     else:
-        carried = [*from_the_top(model, passed, r[:, None, :], contractions, second_order=True)][::-1]
-        S = _chained_curvatures(model, passed, [bent for _, bent in carried[:-1]], contractions)
+        _, S = _carried_curvatures(model, passed, r[:, None, :], contractions)
     return S if passed.link_slope is None else _with_link(passed, jacobians(model, passed, contractions=contractions), S, r)
 
 

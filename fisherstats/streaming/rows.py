@@ -32,7 +32,6 @@ _READ_ROWS = 1024
 _READ_BYTES = 2**27
 """What is read at a time at most, however many rows a chunk of a file has."""
 
-
 _LOOKED_AT = 2**18
 """Numbers that a thread looks at together."""
 

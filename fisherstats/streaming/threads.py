@@ -38,6 +38,7 @@ def thread_count(num_threads: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@functools.cache
 def keep_freed_memory() -> None:
     """Let the C library keep the memory of freed arrays for the next ones.
 
@@ -208,6 +209,7 @@ class _BlasGuard(contextlib.ContextDecorator):
     def __enter__(self) -> None:
         with self._lock:
             if self._depth == 0:
+                keep_freed_memory()
                 self._before = [one.num_threads for one in _blas_libraries()]
                 self._set([1] * len(self._before))
             self._depth += 1
@@ -231,7 +233,6 @@ class _BlasGuard(contextlib.ContextDecorator):
 @functools.cache
 def _blas_libraries() -> list[Any]:
     """Return the loaded BLAS libraries; finding them takes about 30 times as long as setting limits."""
-    keep_freed_memory()
     return [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
 
 
