@@ -46,6 +46,9 @@ def rows(shapes: tuple[tuple[int, int, int], ...] = SHAPES, repeats: int = 200) 
             "goes_on": False,
             "scales": [rng.random((n, units)) for _ in range(2)],
             "diagonals": rng.random((n, units)),
+            "uniforms": rng.random((n, 10)),
+            "counts": rng.multinomial(10**6, np.full(classes, 1 / classes), n),
+            "n_draws": 10**6,
         }
         for name in numba_kernels.__all__:
             definition, kernel = getattr(primitives, name), getattr(numba_kernels, name)

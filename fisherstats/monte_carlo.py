@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from fisherstats.arrays import identity, like, on_device, on_host
 from fisherstats.model.families import Draw, Family, Law, MatrixRoot, SecondMoment
 from fisherstats.model.families.categorical import CategoricalLaw, WeightedClasses
-from fisherstats.model.families.draws import class_counts
 from fisherstats.streaming import STREAM_ROWS
 
 __all__ = ["PROBES", "draw", "draw_probes", "residuals", "seed_record"]
@@ -52,7 +51,7 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
             return np.concatenate(drawn)[: len(p)]
 
         uniforms = functools.partial(_uniforms, seed=seed, first_input=first_input)
-        return law.of_counts(class_counts(sample, uniforms, law.exact_p, n_draws), n_draws, second_moment)
+        return law.draw_from(sample, uniforms, n_draws, second_moment)
     groups = [
         family.at(h).draw(generator, n_draws, second_moment, first) for generator, h, first in _groups(law.h, seed, first_input)
     ]
@@ -65,7 +64,7 @@ def _moved(drawn: Draw, law: Law) -> Draw:
     """Return what was drawn on the host beside the law on the device that it was drawn for."""
     second = drawn.second
     if isinstance(second, WeightedClasses) and isinstance(law, CategoricalLaw):
-        second = WeightedClasses(law, like(second.weights, law.h))
+        second = WeightedClasses(law, like(second.weights, law.h), like(second.shift, law.h))
     elif isinstance(second, MatrixRoot):
         second = MatrixRoot(like(second.root, law.h))
     return Draw(like(drawn.mean, law.h), second)

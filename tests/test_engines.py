@@ -35,6 +35,9 @@ def arguments(name: str, n: int, classes: int, columns: int, dtype: type, concen
         "shift": shift[: n if concentration == 1.0 else 0],
         "scales": [rng.normal(size=(n, classes)) for _ in range(2)],
         "diagonals": rng.normal(size=(n, columns)),
+        "uniforms": rng.random((n, columns)),
+        "counts": rng.multinomial(7, np.full(classes, 1 / classes), n),
+        "n_draws": 7,
     }
     return [each(made[word], lambda one: one.astype(dtype)) for word in inspect.signature(getattr(primitives, name)).parameters]
 
@@ -59,7 +62,7 @@ def test_kernel_equals_its_definition(name, dtype, n, classes, columns, concentr
     given = arguments(name, n, classes, columns, dtype, concentration)
     expected = of(primitives, name, given)
     if differences and {"p", "w"} & set(inspect.signature(getattr(primitives, name)).parameters):
-        given = [one[:, :-1] - one[:, -1:] if one.ndim == 3 else one for one in given]
+        given = [one[:, :-1] - one[:, -1:] if np.ndim(one) == 3 else one for one in given]
     scales = of(primitives, name, [each(one, np.abs) for one in given])
     for found, wanted, scale in zip(of(numba_kernels, name, given), expected, scales, strict=True):
         assert found.dtype == dtype

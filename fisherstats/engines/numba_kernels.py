@@ -21,6 +21,8 @@ __all__ = [
     "class_square_variance",
     "class_squares",
     "class_third_moment",
+    "drawn_frequencies",
+    "frequencies",
     "scaled_class_rows",
     "scaled_products",
     "squared_chain",
@@ -193,6 +195,45 @@ def _moments(  # pragma: no cover
 
 
 @_compiled
+def _frequencies(  # pragma: no cover
+    p: np.ndarray, uniforms: np.ndarray, counts: np.ndarray, n_draws: float, weights: np.ndarray, excess: np.ndarray
+) -> None:
+    """Fill `weights` and `excess` from counts, which are first made of the uniform numbers if there are any."""
+    n_classes = p.shape[1]
+    below = np.empty(n_classes - 1, p.dtype)
+    others = np.empty(1, p.dtype)
+    for i in range(len(p)):
+        top = 0
+        for k in range(1, n_classes):
+            if p[i, k] > p[i, top]:
+                top = k
+        if len(uniforms) > 0:
+            others[0] = 0
+            for k in range(n_classes - 1):
+                others[0] += p[i, n_classes - 1 if k == top else k]
+                below[k] = others[0]
+            for k in range(n_classes):
+                counts[i, k] = 0
+            for r in range(uniforms.shape[1]):
+                label = 0
+                for k in range(n_classes - 1):
+                    label += below[k] <= uniforms[i, r]
+                # The most probable class and the last one stand in each other's place.
+                if label == n_classes - 1:
+                    label = top
+                elif label == top:
+                    label = n_classes - 1
+                counts[i, label] += 1
+        others[0] = 0
+        for k in range(n_classes):
+            weights[i, k] = counts[i, k] / n_draws
+            if k != top:
+                excess[i, k] = weights[i, k] - p[i, k]
+                others[0] += excess[i, k]
+        excess[i, top] = -others[0]
+
+
+@_compiled
 def _scaled_products(  # pragma: no cover
     rows: np.ndarray,
     kernel: np.ndarray,
@@ -309,6 +350,21 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
     score, hessian, third = (np.empty((u.shape[0], u.shape[2]), dtype=u.dtype) for _ in range(3))
     _moments(p, np.ascontiguousarray(u), np.ascontiguousarray(s), score, hessian, third)
     return score, hessian, third
+
+
+def drawn_frequencies(p: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often each class comes up among labels, over their number, and that less p, (n, C) each."""
+    weights, excess = np.empty(p.shape, p.dtype), np.empty(p.shape, p.dtype)
+    counts = np.empty(p.shape, dtype=np.int64)
+    _frequencies(*map(np.ascontiguousarray, (p, uniforms, counts)), float(uniforms.shape[1]), weights, excess)
+    return weights, excess
+
+
+def frequencies(p: np.ndarray, counts: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return counts of the classes over their number, and that less p, both (n, C)."""
+    weights, excess = np.empty(p.shape, p.dtype), np.empty(p.shape, p.dtype)
+    _frequencies(*map(np.ascontiguousarray, (p, p[:0], counts)), float(n_draws), weights, excess)
+    return weights, excess
 
 
 def _piece(n: int, each: int, kernel: np.ndarray) -> int:

@@ -20,7 +20,9 @@ __all__ = [
     "class_square_variance",
     "class_squares",
     "class_third_moment",
+    "drawn_frequencies",
     "every_class",
+    "frequencies",
     "pair_sum",
     "row_products",
     "scaled_class_rows",
@@ -33,6 +35,7 @@ __all__ = [
     "weighted_square",
     "weighted_square_product",
     "weighted_square_variance",
+    "with_last_exchanged",
 ]
 
 
@@ -145,6 +148,42 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
     """Return Var_p of the squared centred u, Var_p of s, and the third moment of both, (n, k) each."""
     q, r = centred(p, u), centred(p, s)
     return weighted_square_variance(p, q), weighted_square(p, r), weighted_square_product(p, q, r)
+
+
+def drawn_frequencies(p: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often each class comes up among labels, over their number, and that less p, (n, C) each.
+
+    A label is the class whose cumulative probability is the first to exceed its uniform number, (n, N) of them. The most probable
+    class comes last, so that the others keep the accuracy of their own probabilities, down to 2^-53, the distance of two uniform
+    numbers; a class of probability 0 never comes up.
+    """
+    n, n_classes = p.shape
+    top = np.argmax(p, axis=1)
+    below = np.cumsum(with_last_exchanged(p.copy(), top)[:, :-1], axis=1)
+    labels = (below[:, None, :] <= uniforms[:, :, None]).sum(axis=2)
+    labels += n_classes * np.arange(n)[:, None]
+    counts = np.bincount(labels.ravel(), minlength=n * n_classes).reshape(n, n_classes)
+    return frequencies(p, with_last_exchanged(counts, top), uniforms.shape[1])
+
+
+def frequencies(p: np.ndarray, counts: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return counts of the classes over their number, and that less p, both (n, C).
+
+    At the most probable class the difference is minus the sum of the others: there 1 - p is accurate and p is not.
+    """
+    weights = (counts / n_draws).astype(p.dtype, copy=False)
+    excess = weights - p
+    rows, top = np.arange(len(p)), np.argmax(p, axis=1)
+    excess[rows, top] = 0
+    excess[rows, top] = -excess.sum(axis=1)
+    return weights, excess
+
+
+def with_last_exchanged(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Exchange, in place, the last entry of each row (n, K) with that of its column (n,), and return the array."""
+    rows = np.arange(len(values))
+    values[rows, columns], values[:, -1] = values[:, -1].copy(), values[rows, columns]
+    return values
 
 
 SMALL_PRODUCT = 10**6

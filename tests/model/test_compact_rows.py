@@ -45,7 +45,7 @@ def moment(law, kind):
     else:
         counts += np.arange(1, counts.shape[1] + 1)
     weights = counts / counts.sum(axis=1, keepdims=True)
-    return WeightedClasses(law, weights), weights
+    return WeightedClasses(law, weights, weights - law.p), weights
 
 
 @pytest.mark.parametrize("kind", WEIGHTS.values(), ids=WEIGHTS)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fisherstats.engines import numba_kernels, primitives
 from fisherstats.model.families import (
     DRAW_SCHEMES,
     Bernoulli,
@@ -239,11 +240,14 @@ def test_class_counts_keep_rare_classes():
 
 
 @pytest.mark.parametrize("p", [[0.2, 0.5, 0.3], [0.0, 0.0, 1.0], [1.0, 0.0], [0.0, 1e-4, 0.7, 0.2999], [2.0**-60, 1 - 2.0**-60]])
-def test_few_labels_invert_the_law(p):
+@pytest.mark.parametrize("contractions", [primitives, numba_kernels], ids=["primitives", "kernels"])
+def test_few_labels_invert_the_law(p, contractions):
     # All multiples of 1/M in place of random numbers: every class comes up as often as its probability says.
     n_numbers = 2**18
     grid = np.arange(n_numbers).reshape(-1, 16) / n_numbers
-    counts = draws.class_counts(None, lambda shape: grid, np.tile(p, (len(grid), 1)), 16)
+    weights, excess = draws.class_weights(None, lambda shape: grid, np.tile(p, (len(grid), 1)), 16, contractions)
+    np.testing.assert_allclose(excess, weights - p, rtol=0, atol=1e-15)
+    counts = 16 * weights
     assert counts.shape == (len(grid), len(p))
     assert (counts.sum(axis=1) == 16).all()
     frequency = counts.sum(axis=0) / n_numbers

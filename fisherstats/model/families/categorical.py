@@ -14,8 +14,8 @@ import numpy as np
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, generator, positive_integer
 from fisherstats.engines import primitives
-from fisherstats.model.families.base import Draw, Family, Law, SecondMoment
-from fisherstats.model.families.draws import class_counts, class_scheme, class_weights
+from fisherstats.model.families.base import Draw, Family, Law
+from fisherstats.model.families.draws import Multinomial, Uniforms, class_scheme, class_weights
 
 __all__ = ["Categorical", "CategoricalLaw", "WeightedClasses"]
 
@@ -234,21 +234,19 @@ class CategoricalLaw(Law):
         return are
 
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
-        """Return the means over n_draws labels per input, from counts of the classes, see `draws.class_counts`."""
-        return self.of_counts(class_counts(rng.multinomial, rng.random, self.exact_p, n_draws), n_draws, second_moment)
+        """Return the means over n_draws labels per input, from frequencies of the classes, see `draws.class_weights`."""
+        return self.draw_from(rng.multinomial, rng.random, n_draws, second_moment)
 
     @cached_property
     def exact_p(self) -> np.ndarray:
         """Class probabilities in float64, for the sampler."""
         return self.p if self.h.dtype == np.float64 else CategoricalLaw(self.h.astype(np.float64), self.minimal).p
 
-    def of_counts(self, counts: np.ndarray, n_draws: int, second_moment: bool) -> Draw:
-        """Return the means over n_draws labels per input from the counts of the classes, (n, C)."""
-        weights, mean = class_weights(counts, self.exact_p, n_draws)
-        second: SecondMoment | None = None
-        if second_moment:
-            second = WeightedClasses(self, weights.astype(self.h.dtype))
-        return Draw(self._kept(mean).astype(self.h.dtype), second)
+    def draw_from(self, sample: Multinomial, uniforms: Uniforms, n_draws: int, second_moment: bool) -> Draw:
+        """Return the means over n_draws labels per input, with the samplers given."""
+        weights, excess = class_weights(sample, uniforms, self.exact_p, n_draws, self.contractions)
+        weights, excess = weights.astype(self.h.dtype, copy=False), excess.astype(self.h.dtype, copy=False)
+        return Draw(self._kept(excess), WeightedClasses(self, weights, excess) if second_moment else None)
 
 
 @dataclass(frozen=True)
@@ -260,18 +258,14 @@ class WeightedClasses:
     law : CategoricalLaw
         The law whose mean is the centre.
     weights : numpy.ndarray
-        Weights (n, C), none negative and not all zero, such as relative frequencies.
+        Relative frequencies (n, C).
+    shift : numpy.ndarray
+        Mean under the weights less that of the law, w - p, (n, C).
     """
 
     law: CategoricalLaw
     weights: np.ndarray
-
-    @cached_property
-    def shift(self) -> np.ndarray:
-        """Mean under the weights less that of the law, times the root of the sum of weights, (n, C)."""
-        total = self.weights.sum(axis=1, keepdims=True)
-        shift: np.ndarray = np.sqrt(total) * (self.weights / total - self.law.p)
-        return shift
+    shift: np.ndarray
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return sum_k w_k q_k^2, shape (n, k)."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fisherstats.checks.families import draw_count, sampler_range
+from fisherstats.engines import primitives
 from fisherstats.model.families.base import Draw, MatrixRoot
 
 __all__ = [
     "DRAW_SCHEMES",
     "CountHeads",
-    "class_counts",
     "class_scheme",
     "class_weights",
     "draw_class_weights",
@@ -151,55 +152,28 @@ def independent_scheme(n_outputs: int, n_trials: int | None, second_moment: bool
 
 def draw_class_weights(rng: np.random.Generator, p: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Return relative frequencies w of n_draws classes from p (n, C), and w - p, both (n, C)."""
-    return class_weights(class_counts(rng.multinomial, rng.random, p, n_draws), p, n_draws)
+    return class_weights(rng.multinomial, rng.random, p, n_draws)
 
 
 def class_scheme(n_draws: int) -> str:
-    """Return the key in `DRAW_SCHEMES` of what `class_counts` draws."""
+    """Return the key in `DRAW_SCHEMES` of what `class_weights` draws."""
     return "class_labels" if n_draws <= FEW_LABELS else "class_counts"
 
 
-def class_counts(sample: Multinomial, uniforms: Uniforms, p: np.ndarray, n_draws: int) -> np.ndarray:
-    """Return how often each class comes up in n_draws labels, (n, C)."""
-    draw_count(n_draws)
-    if n_draws <= FEW_LABELS:
-        return _inverted(uniforms((len(p), n_draws)), p)
-    return _multinomial(sample, np.full(len(p), n_draws), p)
+def class_weights(
+    sample: Multinomial, uniforms: Uniforms, p: np.ndarray, n_draws: int, contractions: Any = primitives
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return relative frequencies w of n_draws classes from p (n, C), and w - p, both (n, C).
 
-
-def _inverted(uniforms: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Return counts of the classes, (n, C), whose cumulative probability is the first to exceed each uniform number (n, N).
-
-    The most probable class comes last, so that the others keep the accuracy of their own probabilities, down to 2^-53, the
-    distance of two uniform numbers; a class of probability 0 never comes up.
+    `contractions` holds `drawn_frequencies` and `frequencies` (see `engines`).
     """
-    n, n_classes = p.shape
-    rows, top = np.arange(n), np.argmax(p, axis=1)
-    others = p.copy()
-    others[rows, top] = p[:, -1]
-    below = np.cumsum(others[:, :-1], axis=1)
-    labels = (below[:, None, :] <= uniforms[:, :, None]).sum(axis=2)
-    labels += n_classes * rows[:, None]
-    counts = np.bincount(labels.ravel(), minlength=n * n_classes).reshape(n, n_classes)
-    return _with_last_exchanged(counts, top)
-
-
-def _with_last_exchanged(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Exchange, in place, the last entry of each row (n, K) with that of its column (n,), and return the array."""
-    rows = np.arange(len(values))
-    values[rows, columns], values[:, -1] = values[:, -1].copy(), values[rows, columns]
-    return values
-
-
-def class_weights(counts: np.ndarray, p: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return relative frequencies w and w - p, both (n, C), from counts."""
-    weights = counts / n_draws
-    excess = weights - p
-    # At the most probable class w - p is minus the sum of the others: there 1 - p is accurate and p is not.
-    rows, top = np.arange(len(p)), np.argmax(p, axis=1)
-    excess[rows, top] = 0
-    excess[rows, top] = -excess.sum(axis=1)
-    return weights, excess
+    draw_count(n_draws)
+    found: tuple[np.ndarray, np.ndarray]
+    if n_draws <= FEW_LABELS:
+        found = contractions.drawn_frequencies(p, uniforms((len(p), n_draws)))
+    else:
+        found = contractions.frequencies(p, _multinomial(sample, np.full(len(p), n_draws), p), n_draws)
+    return found
 
 
 def draw_gaussian(rng: np.random.Generator, root: np.ndarray, n: int, n_draws: int, second_moment: bool, dtype: np.dtype) -> Draw:
@@ -348,8 +322,8 @@ def _multinomial(sample: Multinomial, totals: np.ndarray, weights: np.ndarray) -
     """
     p = weights / weights.sum(axis=1, keepdims=True)
     top = np.argmax(p, axis=1)
-    counts: np.ndarray = sample(_parts(totals), _with_last_exchanged(p, top)[:, None, :]).sum(axis=1)
-    return _with_last_exchanged(counts, top)
+    counts: np.ndarray = sample(_parts(totals), primitives.with_last_exchanged(p, top)[:, None, :]).sum(axis=1)
+    return primitives.with_last_exchanged(counts, top)
 
 
 def _parts(totals: np.ndarray) -> np.ndarray:
