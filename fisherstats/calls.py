@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats import __version__, engines, labels, streaming
-from fisherstats.arrays import common_dtype, device_numbers, on_host
+from fisherstats.arrays import common_dtype, device_numbers, finite_sum, on_host
 from fisherstats.checks import arguments, capacity, distributions, inputs, networks
 from fisherstats.closed_form import assembly, fisher, kronecker, pairs, relative
 from fisherstats.model import derivatives
@@ -45,6 +45,22 @@ _DEVICE_SHARE = 64
 def _overflowing() -> np.errstate:
     """What overflows in a block ends as infinite or nan in the results, which are checked; what underflows has the limit 0."""
     return np.errstate(over="ignore", invalid="ignore", under="ignore")
+
+
+class _Finish:
+    """Makes of sums over the inputs what is wanted of their means, in place, and notes whether all of it is finite."""
+
+    def __init__(self, rows: Rows, then: Callable[[Array], None] | None) -> None:
+        self._divide = streaming.divided(rows)
+        self._then = then
+        self.finite = True
+
+    def __call__(self, sums: Array) -> None:
+        self._divide(sums)
+        if self._then is not None:
+            self._then(sums)
+        if not finite_sum(sums):
+            self.finite = False
 
 
 @dataclass(frozen=True)
@@ -104,26 +120,29 @@ class Call:
         infinite: bool = False,
         preferred: int = 256,
         shapes: Sequence[tuple[int, int]] | None = None,
+        then: Callable[[Array], None] | None = None,
     ) -> Array:
         """Return the means over inputs of (number per unit) x (power of the layer input), (quantities, P).
 
         See `assembly.DiagonalSum`.
 
         Few inputs of second order occupy two threads; the products of a group of blocks are formed together.
-        `shapes` are those of other parameters than the weights.
+        `shapes` are those of other parameters than the weights. `then` turns the means into what is wanted, in place.
         """
-        sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
+        finish = _Finish(self.rows, then)
+        sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes, finish)
         total: streaming.Reduction
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
             keeps_chains = self.model.n_layers > self.engine.most_layers_without_chains
             total, rows = sums, self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
             self._reduce(block, total, rows, least=_SECOND_ORDER_LEAST)
         else:
-            total, rows = streaming.Total(), self.block_rows(preferred, second_order and self.rows.device is not None)
+            total = streaming.Total(finish=finish)
+            rows = self.block_rows(preferred, second_order and self.rows.device is not None)
             self._reduce(lambda x, first: sums.of_block(*block(x, first)), total, rows)
         means: Array = total.totals[0]
-        np.divide(means, self.n_inputs, out=means)
-        inputs.finite_results([means], self.rows.dtype, infinite)
+        if not finish.finite or self.rows.dtype != np.float64:
+            inputs.finite_results([means], self.rows.dtype, infinite)
         return means.astype(self.rows.dtype, copy=False)
 
     def _reduce(self, block: BlockFunction, total: streaming.Reduction, rows: int, **cut: int) -> None:

@@ -190,8 +190,11 @@ class _Asked:
 
         if self.design != "fixed" or self.per_input:
             return self.by_design(block)
-        means = self.call.diagonal_mean(factors_and_inputs, second_order="hessian" in self.chosen)
-        return self.named(self.under_design(means, None))
+
+        def of_the_mean(sums: Array) -> None:
+            self.under_design(sums, None, out=sums)
+
+        return self.named(self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, then=of_the_mean))
 
     def named(self, values: Array | Sequence[Array]) -> dict[str, Array]:
         """Return the variances side by side, and the covariance, from all that is returned in order."""
@@ -256,9 +259,9 @@ class _Asked:
                 shared = {"information": mean_information}
         return shared | self.named([self.under_design(mean, spread) for mean in means])
 
-    def under_design(self, mean: Array, spread: Array | None) -> Array:
+    def under_design(self, mean: Array, spread: Array | None, out: Array | None = None) -> Array:
         """Return the variance of the mean over inputs, from that of one label."""
-        return covariance.under_design(mean, spread, self.n_draws, self.call.n_inputs, self.design, self.population)
+        return covariance.under_design(mean, spread, self.n_draws, self.call.n_inputs, self.design, self.population, out)
 
     def labelled(
         self, results: dict[str, Array], provenance: dict[str, Any], dims: list[str], coords: dict[str, Any]
