@@ -15,7 +15,7 @@ from fisherstats.arrays import common_dtype, device_numbers, finite_sum, on_host
 from fisherstats.checks import arguments, capacity, distributions, inputs, networks
 from fisherstats.closed_form import assembly, fisher, kronecker, pairs, relative
 from fisherstats.model import derivatives
-from fisherstats.model.derivatives import Forward
+from fisherstats.model.derivatives import Forward, Outputs
 from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.network import MLP
 from fisherstats.streaming import BlockFunction, Part, Rows
@@ -121,13 +121,15 @@ class Call:
         preferred: int = 256,
         shapes: Sequence[tuple[int, int]] | None = None,
         then: Callable[[Array], None] | None = None,
+        n_rows: int | None = None,
     ) -> Array:
         """Return the means over inputs of (number per unit) x (power of the layer input), (quantities, P).
 
         See `assembly.DiagonalSum`.
 
         Few inputs of second order occupy two threads; the products of a group of blocks are formed together.
-        `shapes` are those of other parameters than the weights. `then` turns the means into what is wanted, in place.
+        `shapes` are those of other parameters than the weights. `then` turns the means into what is wanted, in place;
+        `n_rows` as for `block_rows`.
         """
         finish = _Finish(self.rows, then)
         sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes, finish)
@@ -138,7 +140,7 @@ class Call:
             self._reduce(block, total, rows, least=_SECOND_ORDER_LEAST)
         else:
             total = streaming.Total(finish=finish)
-            rows = self.block_rows(preferred, second_order and self.rows.device is not None)
+            rows = self.block_rows(preferred, second_order and self.rows.device is not None, n_rows)
             self._reduce(lambda x, first: sums.of_block(*block(x, first)), total, rows)
         means: Array = total.totals[0]
         if not finish.finite or self.rows.dtype != np.float64:
@@ -211,26 +213,33 @@ class Call:
 
     def jacobians(self, passed: Forward, differences: bool = True) -> list[Array]:
         """Return G; for use in moments of the law, `differences` of outputs are enough where the family says so."""
-        return derivatives.jacobians(self.model, passed, self._differences if differences else None, self.engine.contractions)
+        return derivatives.jacobians(self.model, passed, self._directions(differences), self.engine.contractions)
 
     def root_rows(self, passed: Forward, second: SecondMoment) -> list[Array]:
         """Return the rows of a root carried back through the network, see `fisher.root_rows`."""
-        return fisher.root_rows(self.model, passed, second, self._differences, self.engine.contractions)
+        return fisher.root_rows(self.model, passed, second, self._directions(), self.engine.contractions)
 
     def root_unit_factors(self, passed: Forward, second: SecondMoment) -> list[Array]:
         """Return the sums of their squares, see `fisher.root_unit_factors`."""
-        return fisher.root_unit_factors(self.model, passed, second, self._differences, self.engine.contractions)
+        return fisher.root_unit_factors(self.model, passed, second, self._directions(), self.engine.contractions)
 
     def jacobians_and_curvatures(self, passed: Forward, differences: bool = True) -> tuple[list[Array], list[Array | None]]:
         """Return G and S, as `jacobians`."""
         return derivatives.jacobians_and_curvatures(
-            self.model, passed, self._differences if differences else None, contractions=self.engine.contractions
+            self.model, passed, self._directions(differences), contractions=self.engine.contractions
         )
 
+    def _directions(self, differences: bool = True) -> Outputs:
+        """Return the outputs, or their differences where these are all that the law sees."""
+        seen = differences and self.model.family.shift_invariant
+        if seen not in self._outputs:
+            self._outputs[seen] = derivatives.outputs(self.model, seen)
+        return self._outputs[seen]
+
     @functools.cached_property
-    def _differences(self) -> Array | None:
-        family = self.model.family
-        return derivatives.differences(family.n_outputs, self.rows.dtype) if family.shift_invariant else None
+    def _outputs(self) -> dict[bool, Outputs]:
+        """The rows at the outputs, made once for all blocks."""
+        return {}
 
     def of(self, model: MLP, name: str) -> Call:
         """Return this call for another network, in the same precision."""
@@ -242,10 +251,15 @@ class Call:
             chosen = self.model.activations
             inputs.kink_free(passed.pre_activations, [one.kinks for one in chosen], [one.name for one in chosen], first_input)
 
-    def block_rows(self, preferred: int = 256, second_order: bool = False) -> int:
-        """Return the rows per block for this network: fewer where the arrays per input are large."""
+    def block_rows(self, preferred: int = 256, second_order: bool = False, n_rows: int | None = None) -> int:
+        """Return the inputs per block for this network: fewer where the arrays per input are large.
+
+        `n_rows` are the rows that go back through the network, if not one for each output.
+        """
         widest = max(self.model.widths[1:])
-        numbers = self.model.widths[-1] * max(self.model.widths)
+        if n_rows is None or self.engine.holds_classes:
+            n_rows = self.model.widths[-1]
+        numbers = n_rows * max(self.model.widths)
         if second_order and self.model.n_layers > 2:
             numbers = max(numbers, widest**2)
         if self.rows.device is not None:

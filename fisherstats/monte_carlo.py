@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import identity, like, on_device, on_host
 from fisherstats.model.families import Draw, Family, Law, MatrixRoot, SecondMoment
-from fisherstats.model.families.categorical import CategoricalLaw, WeightedClasses
+from fisherstats.model.families.categorical import CategoricalLaw, DrawnClasses, WeightedClasses
 from fisherstats.streaming import STREAM_ROWS
 
 __all__ = ["PROBES", "draw", "draw_probes", "residuals", "seed_record"]
@@ -63,7 +63,9 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
 def _moved(drawn: Draw, law: Law) -> Draw:
     """Return what was drawn on the host beside the law on the device that it was drawn for."""
     second = drawn.second
-    if isinstance(second, WeightedClasses) and isinstance(law, CategoricalLaw):
+    if isinstance(second, DrawnClasses) and isinstance(law, CategoricalLaw):
+        second = DrawnClasses(law, like(second.classes, law.h), like(second.roots, law.h))
+    elif isinstance(second, WeightedClasses) and isinstance(law, CategoricalLaw):
         second = WeightedClasses(law, like(second.weights, law.h), like(second.shift, law.h))
     elif isinstance(second, MatrixRoot):
         second = MatrixRoot(like(second.root, law.h))

@@ -61,12 +61,13 @@ def compute(
     matrix: MatrixBlock,
     second_order: bool = False,
     rows_of: RowsBlock | None = None,
+    n_rows: int | None = None,
 ) -> list[dict[tuple[int, int], Array]]:
     """Stream a block function; return, per quantity, {(0, 0): diagonal or whole matrix} or {(l, l): block}.
 
     `diagonal` gives (factors per unit, power of the layer input) of each quantity and last the layer inputs, `matrix` gives
     the blocks l <= m of each quantity. Where each is of the form R_l' R_m, `rows_of` gives (rows R_l of each quantity, layer
-    inputs) and takes its place for means over inputs.
+    inputs) and takes its place for means over inputs. `n_rows` as for `Call.block_rows`.
     """
     if view == "diagonal":
 
@@ -81,7 +82,7 @@ def compute(
         if per_input:
             arrays = call.over_inputs(summands, call.block_rows(second_order=second_order), True)
         else:
-            means = call.diagonal_mean(factors_and_inputs, second_order)
+            means = call.diagonal_mean(factors_and_inputs, second_order, n_rows=n_rows)
             # Each in memory of its own: whoever keeps one does not keep the others.
             arrays = [means[0]] if len(means) == 1 else [one.copy() for one in means]
         return [{(0, 0): array} for array in arrays]

@@ -38,8 +38,11 @@ def arguments(name: str, n: int, classes: int, columns: int, dtype: type, concen
         "uniforms": rng.random((n, columns)),
         "counts": rng.multinomial(7, np.full(classes, 1 / classes), n),
         "n_draws": 7,
+        "classes": rng.integers(0, classes, (n, 2)),
+        "roots": rng.random((n, 2)),
     }
-    return [each(made[word], lambda one: one.astype(dtype)) for word in inspect.signature(getattr(primitives, name)).parameters]
+    words = inspect.signature(getattr(primitives, name)).parameters
+    return [each(made[word], lambda one: one if one.dtype.kind == "i" else one.astype(dtype)) for word in words]
 
 
 def each(given, function):

@@ -18,13 +18,13 @@ from fisherstats.engines import primitives
 from fisherstats.model.derivatives import (
     Forward,
     HessianBlocks,
+    Outputs,
     gradients,
     push_forward,
-    rows_from_the_top,
-    squares_from_the_top,
 )
 from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.network import MLP
+from fisherstats.model.roots import rows_from_the_top, squares_from_the_top
 
 __all__ = [
     "at_labels",
@@ -53,21 +53,21 @@ def unit_factors(second: SecondMoment, G: Iterable[Array]) -> list[Array]:
 
 
 def root_rows(
-    model: MLP, passed: Forward, second: SecondMoment, differences: Array | None = None, contractions: Any = primitives
+    model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> list[Array]:
     r"""Return :math:`\rho_r^\top G_l` per layer for the rows :math:`\rho_r` of a root of S, (n, R, units).
 
-    The rows themselves are carried back through the network, so that no derivative of a single output is needed. `differences`
-    of outputs may stand for the outputs where the law sees no more.
+    The rows themselves are carried back through the network, so that no derivative of a single output is needed. `seen` are
+    the outputs as the law sees them, see `derivatives.outputs`.
     """
-    return [*rows_from_the_top(model, passed, second, differences, contractions)][::-1]
+    return [*rows_from_the_top(model, passed, second, seen, contractions)][::-1]
 
 
 def root_unit_factors(
-    model: MLP, passed: Forward, second: SecondMoment, differences: Array | None = None, contractions: Any = primitives
+    model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> list[Array]:
     """Return what `unit_factors` does, as sums of the squares of `root_rows`, of which one layer's are held at a time."""
-    return [*squares_from_the_top(model, passed, second, differences, contractions)][::-1]
+    return [*squares_from_the_top(model, passed, second, seen, contractions)][::-1]
 
 
 def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:

@@ -31,6 +31,8 @@ class Engine:
     """An array of the device that blocks are computed on; None on the host."""
     most_layers_without_chains: int = 3
     """Networks of more layers have Jacobians between hidden layers held for all inputs of a block at once."""
+    holds_classes: bool = True
+    """Whether contractions hold arrays over (inputs, classes, units) where they return fewer rows."""
 
 
 def resolve(engine: str | None, over_classes: bool, x: Any = None) -> Engine:
@@ -54,4 +56,4 @@ def _with_kernels() -> Engine:
     # numba takes a few tenths of a second to import, so it is loaded on first use.
     kernels = importlib.import_module("fisherstats.engines.numba_kernels")
     # A kernel holds the Jacobian between two layers of one input at a time, unless it is needed again further up.
-    return Engine("numba", kernels, most_layers_without_chains=4)
+    return Engine("numba", kernels, most_layers_without_chains=4, holds_classes=False)

@@ -23,6 +23,7 @@ __all__ = [
     "class_third_moment",
     "drawn_frequencies",
     "frequencies",
+    "label_rows",
     "scaled_class_rows",
     "scaled_products",
     "squared_chain",
@@ -120,6 +121,32 @@ def _class_rows(  # pragma: no cover
             if len(squares) > 0:
                 for j in range(n_columns):
                     squares[i, j] += row[j] * row[j]
+
+
+@_compiled
+def _label_rows(
+    p: np.ndarray, classes: np.ndarray, roots: np.ndarray, u: np.ndarray, rows: np.ndarray
+) -> None:  # pragma: no cover
+    n_classes, n_rows, n_columns = p.shape[1], u.shape[1], u.shape[2]
+    top_row, mean = np.empty(n_columns, u.dtype), np.empty(n_columns, u.dtype)
+    for i in range(len(p)):
+        at = i if u.shape[0] > 1 else 0
+        top = 0
+        for k in range(1, n_classes):
+            if p[i, k] > p[i, top]:
+                top = k
+        # Everything is referred to the most probable class; the last one has no row of its own in differences from it.
+        for j in range(n_columns):
+            top_row[j] = u[at, top, j] if top < n_rows else 0
+            mean[j] = -top_row[j] * p[i, n_classes - 1] if n_rows < n_classes else 0
+        for k in range(n_rows):
+            if k != top:
+                for j in range(n_columns):
+                    mean[j] += p[i, k] * (u[at, k, j] - top_row[j])
+        for r in range(classes.shape[1]):
+            k = classes[i, r]
+            for j in range(n_columns):
+                rows[i, r, j] = roots[i, r] * (((u[at, k, j] if k < n_rows else 0) - top_row[j]) - mean[j])
 
 
 @_compiled
@@ -308,6 +335,13 @@ def class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Return rows whose squares add up to sum_k w_k (u_k - sum_l w_l u_l / sum_l w_l)^2, (n, C - 1, k), or C with `shift`."""
     rows = np.empty((len(w), w.shape[1] - 1 + (shift.size > 0), u.shape[2]), dtype=u.dtype)
     _class_rows(w, _stored_once(u), shift, rows[:0, 0], rows, rows[:0, 0])
+    return rows
+
+
+def label_rows(p: np.ndarray, classes: np.ndarray, roots: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return roots_r (u_{c_r} - sum_k p_k u_k) for classes c (n, R) and factors (n, R), shape (n, R, k)."""
+    rows = np.empty((*classes.shape, u.shape[2]), dtype=u.dtype)
+    _label_rows(*map(np.ascontiguousarray, (p, classes, roots)), _stored_once(u), rows)
     return rows
 
 

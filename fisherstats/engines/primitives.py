@@ -23,6 +23,7 @@ __all__ = [
     "drawn_frequencies",
     "every_class",
     "frequencies",
+    "label_rows",
     "pair_sum",
     "row_products",
     "scaled_class_rows",
@@ -122,6 +123,13 @@ def _from_the_top_class(w: np.ndarray, u: np.ndarray) -> np.ndarray:
     u = every_class(w, u)
     differences: np.ndarray = u - np.take_along_axis(u, np.argmax(w, axis=1)[:, None, None], axis=1)
     return differences
+
+
+def label_rows(p: np.ndarray, classes: np.ndarray, roots: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return roots_r (u_{c_r} - sum_k p_k u_k) for classes c (n, R) and factors (n, R), shape (n, R, k)."""
+    rows: np.ndarray = np.take_along_axis(centred(p, u), classes[:, :, None], axis=1)
+    rows *= roots[:, :, None]
+    return rows
 
 
 def scaled_class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray, diagonals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

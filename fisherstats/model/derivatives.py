@@ -23,16 +23,15 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import identity, like
 from fisherstats.engines import primitives
-from fisherstats.model.families.base import SecondMoment
 from fisherstats.model.network import MLP
 
 __all__ = [
     "Forward",
     "HessianBlocks",
+    "Outputs",
     "contracted",
     "curvature_along",
     "curvatures",
-    "differences",
     "forward",
     "forward_with_one",
     "from_the_top",
@@ -40,11 +39,10 @@ __all__ = [
     "hessian_blocks",
     "jacobians",
     "jacobians_and_curvatures",
+    "outputs",
     "pull_back",
     "push_forward",
-    "rows_from_the_top",
     "second_directional",
-    "squares_from_the_top",
     "with_one",
 ]
 
@@ -131,17 +129,37 @@ def with_one(h: Array) -> Array:
     return h_bar
 
 
-def jacobians(model: MLP, passed: Forward, rows: Array | None = None, contractions: Any = primitives) -> list[Array]:
+@dataclass(frozen=True)
+class Outputs:
+    """Directions in the outputs that all inputs share."""
+
+    rows: Array
+    """(R, T)."""
+    below: Array
+    """Their products with the last kernel, (R, k)."""
+
+
+def outputs(model: MLP, differences: bool = False) -> Outputs:
+    """Return the outputs, or the rows of :math:`h^a-h^T`, a < T: all that the moments of a `shift_invariant` family need."""
+    kernel = model.kernels[-1]
+    every = identity(len(kernel), kernel)
+    return Outputs(every[:-1] - every[-1], kernel[:-1] - kernel[-1]) if differences else Outputs(every, kernel)
+
+
+Directions = Outputs | Array | None
+"""Shared by all inputs, or (n, R, T); None stands for the outputs."""
+
+
+def jacobians(model: MLP, passed: Forward, rows: Directions = None, contractions: Any = primitives) -> list[Array]:
     r"""Return :math:`G_l=B_{l+1}D_l` for every layer, (n, T, n_{l+1}); the last one is the identity, or the link's slope.
 
-    With `rows` (R, T), the same for all inputs, or (n, R, T), return their products with G_l, (n, R, n_{l+1}). `contractions`
-    holds `scaled_products` (see `engines`).
+    With `rows` return their products with G_l, (n, R, n_{l+1}). `contractions` holds `scaled_products` (see `engines`).
     """
     return [G for G, _ in from_the_top(model, passed, rows, contractions)][::-1]
 
 
 def jacobians_and_curvatures(
-    model: MLP, passed: Forward, rows: Array | None = None, contractions: Any = primitives
+    model: MLP, passed: Forward, rows: Directions = None, contractions: Any = primitives
 ) -> tuple[list[Array], list[Array | None]]:
     """Return what `jacobians` and `curvatures` do, with what they share computed once; needs a pass of order 2."""
     G, S = _carried_curvatures(model, passed, rows, contractions)
@@ -149,7 +167,7 @@ def jacobians_and_curvatures(
 
 
 def _carried_curvatures(
-    model: MLP, passed: Forward, rows: Array | None, contractions: Any
+    model: MLP, passed: Forward, rows: Directions, contractions: Any
 ) -> tuple[list[Array], list[Array | None]]:
     """Return the products of rows with G, and S of the rows without the link's part."""
     carried = list(from_the_top(model, passed, rows, contractions, second_order=True))[::-1]
@@ -158,102 +176,49 @@ def _carried_curvatures(
 
 
 def from_the_top(
-    model: MLP, passed: Forward, rows: Array | None = None, contractions: Any = primitives, second_order: bool = False
+    model: MLP, passed: Forward, rows: Directions = None, contractions: Any = primitives, second_order: bool = False
 ) -> Iterator[tuple[Array, Array | None]]:
     r"""Yield :math:`B_{l+1}D_l` and, if asked for, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where zero; the last layer first.
 
     Whoever needs one layer at a time need not keep them: their memory is then used again while it is in the cache.
     """
-    G = _top(passed, rows)
+    G, below = _top(model, passed, rows)
     yield G, None
     for layer in range(model.n_layers - 2, -1, -1):
         scales = [passed.slopes[layer]]
         curved = second_order and not model.activations[layer].piecewise_linear
         if curved:
             scales.append(passed.bends[layer])
-        kernel = model.kernels[layer + 1]
-        shared = _shared_product(G, kernel)
-        scaled = contractions.scaled_products(*((G, kernel) if shared is None else (shared, None)), scales)
-        G = scaled.pop(0)
+        # The first product is the same for all inputs, where the rows are.
+        scaled = contractions.scaled_products(*((G, model.kernels[layer + 1]) if below is None else (below, None)), scales)
+        G, below = scaled.pop(0), None
         yield G, scaled.pop() if curved else None
 
 
-def rows_from_the_top(
-    model: MLP, passed: Forward, second: SecondMoment, rows: Array | None = None, contractions: Any = primitives
-) -> Iterator[Array]:
-    r"""Yield :math:`\rho_r^\top G_l`, (n, R, n_{l+1}), the last layer first, for the rows :math:`\rho_r` of a root."""
-    top = _top(passed, rows)
-    yield second.compact_rows(top)
-    G = top
-    for layer in range(model.n_layers - 2, -1, -1):
-        if layer == model.n_layers - 2:
-            G, _ = _last_hidden(model, passed, second, top, contractions)
-        else:
-            (G,) = contractions.scaled_products(G, model.kernels[layer + 1], [passed.slopes[layer]])
-        yield G
+def _top(model: MLP, passed: Forward, rows: Directions) -> tuple[Array, Array | None]:
+    """Return the rows at the outputs, (n, R, T), and where all inputs share them their products with the last kernel."""
+    n, slope = len(passed.natural), passed.link_slope
+    if rows is None:
+        rows = outputs(model)
+    if not isinstance(rows, Outputs):
+        own = like(rows, passed.natural)
+        return own if slope is None else own * slope[:, None, :], None
+    if slope is not None:
+        return rows.rows * slope[:, None, :], None
+    return _for_each(n, rows.rows), _for_each(n, rows.below)
 
 
-def squares_from_the_top(
-    model: MLP, passed: Forward, second: SecondMoment, rows: Array | None = None, contractions: Any = primitives
-) -> Iterator[Array]:
-    """Yield the sums over r of the squares of `rows_from_the_top`, (n, n_{l+1})."""
-    top = _top(passed, rows)
-    yield second.diagonal(top)
-    G = top
-    for layer in range(model.n_layers - 2, -1, -1):
-        if layer == model.n_layers - 2:
-            G, squares = _last_hidden(model, passed, second, top, contractions, layer > 0)
-        else:
-            G, squares = contractions.squared_products(G, model.kernels[layer + 1], passed.slopes[layer], layer > 0)
-        yield squares
-
-
-def _top(passed: Forward, rows: Array | None) -> Array:
-    """Return the rows at the outputs, (n, R, T), stored once for all inputs where they are the same."""
-    n, n_outputs = passed.natural.shape
-    top = identity(n_outputs, passed.natural) if rows is None else like(rows, passed.natural)
-    if passed.link_slope is not None:
-        top = top * passed.link_slope[:, None, :]
-    return np.broadcast_to(top, (n, *top.shape[-2:]))
-
-
-def _last_hidden(
-    model: MLP, passed: Forward, second: SecondMoment, top: Array, contractions: Any, goes_on: bool = True
-) -> tuple[Array, Array]:
-    """Return the rows of a root at the last hidden layer, (n, R, k), and the sums of their squares, (n, k).
-
-    Where the rows at the top are stored once, the root is taken of their product with the kernel and not multiplied by it: where
-    live classes nearly coincide, only differences of their own rows keep what is left of them.
-    """
-    shared = _shared_product(top, model.kernels[-1])
-    found: tuple[Array, Array]
-    if shared is None:
-        found = contractions.squared_products(second.compact_rows(top), model.kernels[-1], passed.slopes[-1], goes_on)
-    else:
-        found = second.scaled_rows(shared, passed.slopes[-1])
-    return found
-
-
-def _shared_product(rows: Array, kernel: Array) -> Array | None:
-    """Return rows @ kernel, stored once for all inputs, where the rows (n, R, m) are: at the top, without a link. Else None."""
-    if rows.strides[0] != 0:
-        return None
-    shared = rows[0] @ kernel
-    return np.broadcast_to(shared, (len(rows), *shared.shape))
-
-
-def differences(n_outputs: int, dtype: np.dtype[np.floating]) -> Array:
-    """Return the rows of :math:`h^a-h^T`, a < T, (T - 1, T): all that the moments of a `shift_invariant` family need."""
-    identity = np.eye(n_outputs, dtype=dtype)
-    rows: Array = identity[:-1] - identity[-1]
-    return rows
+def _for_each(n: int, shared: Array) -> Array:
+    """Return an array as that of each of n inputs, without memory of its own."""
+    return np.broadcast_to(shared, (n, *shared.shape))
 
 
 def pull_back(model: MLP, G: Array, layer: int) -> Array:
     r"""Return :math:`B_l=G_lW_l^-`, the derivative of the natural parameters by the output of layer l, (n, T, n_l)."""
     kernel = model.weights[layer][:, :-1]
-    shared = _shared_product(G, kernel)
-    return primitives.row_products(G, kernel) if shared is None else shared
+    if G.strides[0] == 0:  # the same for all inputs
+        return _for_each(len(G), G[0] @ kernel)
+    return primitives.row_products(G, kernel)
 
 
 def curvatures(model: MLP, passed: Forward, G: list[Array], contractions: Any = primitives) -> list[Array | None]:

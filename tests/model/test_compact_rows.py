@@ -10,7 +10,7 @@ import pytest
 
 import fisherstats as fs
 from fisherstats.engines import numba_kernels, primitives
-from fisherstats.model.families.categorical import CategoricalLaw, WeightedClasses
+from fisherstats.model.families.categorical import CategoricalLaw, DrawnClasses, WeightedClasses
 
 LOGITS = {
     "even": [0.0, 0.0, 0.0, 0.0],
@@ -20,7 +20,7 @@ LOGITS = {
     "two classes of five": [-50.0, 0.0, -1.0, -60.0, -700.0],
     "one class cannot be": [0.0, -800.0, -1.0],
 }
-WEIGHTS = {"of the law": None, "one class drawn": 1, "all drawn": 7}
+WEIGHTS = {"of the law": None, "one class drawn": 1, "all drawn": 7, "fewer drawn": 2}
 
 
 @pytest.fixture(params=[primitives, numba_kernels], ids=["primitives", "kernels"])
@@ -40,6 +40,11 @@ def moment(law, kind):
     if kind is None:
         return law, law.p
     counts = np.zeros_like(law.p)
+    if kind == 2:  # the most probable class twice in some inputs, two others else
+        first, second = np.argsort(law.p, axis=1)[:, [-1, 0]].T
+        counts[np.arange(len(counts)), first] += 1
+        counts[np.arange(len(counts)), np.where(np.arange(len(counts)) % 2, first, second)] += 1
+        return DrawnClasses.of(law, counts / 2, 2), counts / 2
     if kind == 1:
         counts[np.arange(len(counts)), law.p.argmax(axis=1)] = 5
     else:
@@ -58,7 +63,7 @@ def test_squares_and_rows_keep_their_relative_accuracy(contractions, logits, kin
     u = np.random.default_rng(0).integers(-9, 10, size=(1, len(logits), 6)).astype(float)
     wanted = np.array([exact_square(weights[0], law.p[0], u[0, :, column]) for column in range(6)])
     rows = second.compact_rows(u)
-    assert rows.shape[1] == len(logits) - (kind is None)
+    assert rows.shape[1] == (2 if kind == 2 else len(logits) - (kind is None))
     scale = np.random.default_rng(1).integers(1, 9, size=(1, 6)) * 0.25
     scaled, squares = second.scaled_rows(u, scale)
     np.testing.assert_allclose(scaled, rows * scale, rtol=1e-15)
@@ -81,6 +86,28 @@ def test_products_of_rows_are_covariances(contractions, kind):
     shared = np.broadcast_to(u[:1], u.shape)
     np.testing.assert_array_equal(second.compact_rows(shared), second.compact_rows(shared.copy()))
     np.testing.assert_allclose(second.compact_rows(u[:, :-1] - u[:, -1:]), rows, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("minimal", [False, True])
+@pytest.mark.parametrize("kind", WEIGHTS.values(), ids=WEIGHTS)
+def test_what_is_at_the_outputs_themselves(contractions, kind, minimal):
+    law = CategoricalLaw(np.random.default_rng(2).normal(size=(6, 4 - minimal)), minimal)
+    law.contractions = contractions
+    second, weights = moment(law, kind)
+    residuals = np.eye(4) - law.p[:, None]
+    wanted = np.einsum("nk,nka,nkb->nab", weights, residuals, residuals)[:, : 4 - minimal, : 4 - minimal]
+    rows = second.own_rows()
+    np.testing.assert_allclose(np.matmul(rows.swapaxes(1, 2), rows), wanted, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(second.own_diagonal(), np.diagonal(wanted, axis1=1, axis2=2), rtol=1e-13)
+
+
+def test_a_class_that_is_nearly_certain_keeps_its_digits_at_the_outputs(contractions):
+    law = CategoricalLaw(np.array([[0.0, -60.0, -70.0]]), minimal=False)
+    law.contractions = contractions
+    others = np.exp(-60) + np.exp(-70)
+    np.testing.assert_allclose(law.own_diagonal(), [[others, np.exp(-60), np.exp(-70)]], rtol=1e-13)
+    drawn = DrawnClasses.of(law, np.array([[1.0, 0, 0]]), 1)
+    np.testing.assert_allclose(drawn.own_rows(), [[[others, -np.exp(-60), -np.exp(-70)]]], rtol=1e-13)
 
 
 @pytest.mark.parametrize("engine", ["numpy", "numba"])

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from fisherstats.arrays import identity
 from fisherstats.engines import primitives
 
 __all__ = ["Draw", "Family", "Law", "MatrixRoot", "SecondMoment"]
@@ -36,6 +37,14 @@ class SecondMoment(Protocol):
 
     def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `compact_rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
+        ...
+
+    def own_rows(self) -> np.ndarray:
+        """Return the rows rho_r of the compact root themselves, shape (n, R, T)."""
+        ...
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return the diagonal of A, shape (n, T)."""
         ...
 
 
@@ -67,6 +76,14 @@ class MatrixRoot:
     def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
         return primitives.squared_products(self.rows(u), None, scale)
+
+    def own_rows(self) -> np.ndarray:
+        """Return the root, shape (n, R, T)."""
+        return self.root
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return the sums of its squares, shape (n, T)."""
+        return primitives.sum_of_squares(self.root)
 
 
 @dataclass(frozen=True)
@@ -123,6 +140,20 @@ class Law(ABC):
     def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `compact_rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
         return primitives.squared_products(self.compact_rows(u), None, scale)
+
+    def own_rows(self) -> np.ndarray:
+        """Return the rows of the compact root themselves, shape (n, R, T)."""
+        return self.compact_rows(self.outputs)
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return Var(t_a), shape (n, T)."""
+        return self.diagonal(self.outputs)
+
+    @property
+    def outputs(self) -> np.ndarray:
+        """The directions of the outputs, shape (n, T, T)."""
+        n, outputs = self.h.shape
+        return np.broadcast_to(identity(outputs, self.h), (n, outputs, outputs))
 
     @abstractmethod
     def fourth_moment(self, u: np.ndarray) -> np.ndarray:

@@ -14,10 +14,10 @@ import numpy as np
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, generator, positive_integer
 from fisherstats.engines import primitives
-from fisherstats.model.families.base import Draw, Family, Law
+from fisherstats.model.families.base import Draw, Family, Law, SecondMoment
 from fisherstats.model.families.draws import Multinomial, Uniforms, class_scheme, class_weights
 
-__all__ = ["Categorical", "CategoricalLaw", "WeightedClasses"]
+__all__ = ["Categorical", "CategoricalLaw", "DrawnClasses", "WeightedClasses"]
 
 # Numbers in the largest temporary of `product_variance`.
 TILE = 2**22
@@ -119,6 +119,10 @@ class CategoricalLaw(Law):
         """Return Var(u.t) = sum_k p_k q_k^2, shape (n, k)."""
         squares: np.ndarray = self.contractions.class_squares(self.p, u, self._no_shift)
         return squares
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return p_a (1 - p_a), shape (n, T)."""
+        return self._kept(self.p * self.complement)
 
     @property
     def _no_shift(self) -> np.ndarray:
@@ -246,7 +250,11 @@ class CategoricalLaw(Law):
         """Return the means over n_draws labels per input, with the samplers given."""
         weights, excess = class_weights(sample, uniforms, self.exact_p, n_draws, self.contractions)
         weights, excess = weights.astype(self.h.dtype, copy=False), excess.astype(self.h.dtype, copy=False)
-        return Draw(self._kept(excess), WeightedClasses(self, weights, excess) if second_moment else None)
+        second: SecondMoment | None = None
+        if second_moment:
+            few = n_draws < weights.shape[1]
+            second = DrawnClasses.of(self, weights, n_draws) if few else WeightedClasses(self, weights, excess)
+        return Draw(self._kept(excess), second)
 
 
 @dataclass(frozen=True)
@@ -285,6 +293,71 @@ class WeightedClasses:
         """Return `rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
         found: tuple[np.ndarray, np.ndarray] = self.law.contractions.scaled_class_rows(self.weights, u, self.shift, scale)
         return found
+
+    def own_rows(self) -> np.ndarray:
+        """Return the rows themselves, shape (n, C, T)."""
+        return self.rows(self.law.outputs)
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return sum_k w_k (1[k = a] - p_a)^2, shape (n, T)."""
+        return self.diagonal(self.law.outputs)
+
+
+@dataclass(frozen=True)
+class DrawnClasses:
+    """The second moment sum_r w_r (e_{c_r} - p)(e_{c_r} - p)' of fewer classes c_r than there are, about the mean p of a law.
+
+    Parameters
+    ----------
+    law : CategoricalLaw
+        The law whose mean is the centre.
+    classes : numpy.ndarray
+        Classes (n, R).
+    roots : numpy.ndarray
+        Square roots of their relative frequencies (n, R), 0 where there are fewer than R classes.
+    """
+
+    law: CategoricalLaw
+    classes: np.ndarray
+    roots: np.ndarray
+
+    @classmethod
+    def of(cls, law: CategoricalLaw, weights: np.ndarray, n_rows: int) -> DrawnClasses:
+        """Return that of relative frequencies (n, C), of which at most `n_rows` of an input are not 0."""
+        inputs, drawn = np.nonzero(weights)
+        place = np.arange(len(inputs)) - np.searchsorted(inputs, inputs)
+        classes, roots = np.zeros((len(weights), n_rows), dtype=np.intp), np.zeros((len(weights), n_rows), dtype=weights.dtype)
+        classes[inputs, place] = drawn
+        roots[inputs, place] = np.sqrt(weights[inputs, drawn])
+        return cls(law, classes, roots)
+
+    def diagonal(self, u: np.ndarray) -> np.ndarray:
+        """Return sum_r w_r q_{c_r}^2, shape (n, k)."""
+        return primitives.sum_of_squares(self.rows(u))
+
+    def rows(self, u: np.ndarray) -> np.ndarray:
+        """Return sqrt(w_r) q_{c_r}, shape (n, R, k)."""
+        rows: np.ndarray = self.law.contractions.label_rows(self.law.p, self.classes, self.roots, u)
+        return rows
+
+    def compact_rows(self, u: np.ndarray) -> np.ndarray:
+        """Return `rows`."""
+        return self.rows(u)
+
+    def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
+        return primitives.squared_products(self.rows(u), None, scale)
+
+    def own_rows(self) -> np.ndarray:
+        """Return sqrt(w_r) (e_{c_r} - p), shape (n, R, T)."""
+        rows: np.ndarray = -self.roots[:, :, None] * self.law.p[:, None, :]
+        own = self.roots * np.take_along_axis(self.law.complement, self.classes, axis=1)
+        np.put_along_axis(rows, self.classes[:, :, None], own[:, :, None], axis=2)
+        return rows[:, :, :-1] if self.law.minimal else rows
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return the sums of their squares, shape (n, T)."""
+        return primitives.sum_of_squares(self.own_rows())
 
 
 @dataclass(frozen=True)
