@@ -85,6 +85,14 @@ def test_kernel_takes_any_memory_layout(name):
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("name", [name for name in KERNELS if "u" in inspect.signature(getattr(primitives, name)).parameters])
+def test_kernel_takes_directions_that_all_inputs_share(name):
+    given = arguments(name, 4, 5, 6, np.float64, 1.0)
+    shared = [np.broadcast_to(one[:1], one.shape) if np.ndim(one) == 3 else one for one in given]
+    for found, wanted in zip(of(numba_kernels, name, shared), of(numba_kernels, name, each(shared, np.copy)), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_every_kernel_has_a_definition_with_the_same_arguments():
     for name in KERNELS:
         assert list(inspect.signature(getattr(primitives, name)).parameters) == list(

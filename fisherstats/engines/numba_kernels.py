@@ -46,6 +46,7 @@ def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray
     Where u has a row less than p it holds differences from the last class, whose own row is 0.
     """
     n_classes, n_rows, n_columns = p.shape[1], u.shape[1], u.shape[2]
+    at = i if u.shape[0] > 1 else 0
     top = 0
     for k in range(1, n_classes):
         if p[i, k] > p[i, top]:
@@ -56,17 +57,17 @@ def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray
     if top == n_rows:
         for k in range(n_rows):
             for j in range(n_columns):
-                q[k, j] = u[i, k, j]
+                q[k, j] = u[at, k, j]
                 mean[j] += p[i, k] * q[k, j]
         return
     for k in range(n_rows):
         if k != top:
             for j in range(n_columns):
-                q[k, j] = u[i, k, j] - u[i, top, j]
+                q[k, j] = u[at, k, j] - u[at, top, j]
                 mean[j] += p[i, k] * q[k, j]
     if n_rows < n_classes:
         for j in range(n_columns):
-            q[n_rows, j] = -u[i, top, j]
+            q[n_rows, j] = -u[at, top, j]
             mean[j] += p[i, n_rows] * q[n_rows, j]
 
 
@@ -154,7 +155,7 @@ def _square_variance(p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:  # 
     q = np.empty((p.shape[1], u.shape[2]), u.dtype)
     mean = np.empty(u.shape[2], u.dtype)
     variance = np.empty(u.shape[2], u.dtype)
-    for i in range(u.shape[0]):
+    for i in range(p.shape[0]):
         _shift(p, u, i, q, mean)
         for j in range(u.shape[2]):
             variance[j] = 0
@@ -176,7 +177,7 @@ def _third_moment(p: np.ndarray, u: np.ndarray, s: np.ndarray, out: np.ndarray) 
     r = np.empty((p.shape[1], u.shape[2]), u.dtype)
     mean_q = np.empty(u.shape[2], u.dtype)
     mean_r = np.empty(u.shape[2], u.dtype)
-    for i in range(u.shape[0]):
+    for i in range(p.shape[0]):
         _shift(p, u, i, q, mean_q)
         _shift(p, s, i, r, mean_r)
         for j in range(u.shape[2]):
@@ -196,7 +197,7 @@ def _moments(  # pragma: no cover
     mean_q = np.empty(u.shape[2], u.dtype)
     mean_r = np.empty(u.shape[2], u.dtype)
     variance = np.empty(u.shape[2], u.dtype)
-    for i in range(u.shape[0]):
+    for i in range(p.shape[0]):
         _shift(p, u, i, q, mean_q)
         _shift(p, s, i, r, mean_r)
         for j in range(u.shape[2]):
@@ -367,22 +368,22 @@ def _stored_once(u: np.ndarray) -> np.ndarray:
 
 def class_square_variance(p: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Return Var_p((u_k - sum_l p_l u_l)^2), shape (n, k)."""
-    out = np.empty((u.shape[0], u.shape[2]), dtype=u.dtype)
-    _square_variance(p, np.ascontiguousarray(u), out)
+    out = np.empty((len(p), u.shape[2]), dtype=u.dtype)
+    _square_variance(p, _stored_once(u), out)
     return out
 
 
 def class_third_moment(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> np.ndarray:
     """Return sum_k p_k (u_k - sum_l p_l u_l)^2 (s_k - sum_l p_l s_l), shape (n, k)."""
-    out = np.empty((u.shape[0], u.shape[2]), dtype=u.dtype)
-    _third_moment(p, np.ascontiguousarray(u), np.ascontiguousarray(s), out)
+    out = np.empty((len(p), u.shape[2]), dtype=u.dtype)
+    _third_moment(p, _stored_once(u), _stored_once(s), out)
     return out
 
 
 def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return Var_p of the squared centred u, Var_p of s, and the third moment of both, (n, k) each."""
-    score, hessian, third = (np.empty((u.shape[0], u.shape[2]), dtype=u.dtype) for _ in range(3))
-    _moments(p, np.ascontiguousarray(u), np.ascontiguousarray(s), score, hessian, third)
+    score, hessian, third = (np.empty((len(p), u.shape[2]), dtype=u.dtype) for _ in range(3))
+    _moments(p, _stored_once(u), _stored_once(s), score, hessian, third)
     return score, hessian, third
 
 
