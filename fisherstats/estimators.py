@@ -304,18 +304,22 @@ def empirical_fisher(
 
     def middle(x: Array, first_input: int) -> tuple[Any, ...]:
         passed, law = call.pass_through(x, first_input)
-        at_labels = fisher.at_labels(law, data_labels[first_input : first_input + len(x)])
-        return passed, call.jacobians(passed), at_labels, law
+        return passed, (fisher.at_labels(law, data_labels[first_input : first_input + len(x)]), law)
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
-        passed, G, at_labels, law = middle(x, first_input)
-        return [(fisher.unit_factors(at_labels, G), 2), (fisher.unit_factors(law, G), 2), passed.inputs]
+        passed, both = middle(x, first_input)
+        return [*((call.root_unit_factors(passed, one), 2) for one in both), passed.inputs]
+
+    def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
+        passed, both = middle(x, first_input)
+        return [call.root_rows(passed, one) for one in both], passed.inputs
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
-        passed, G, at_labels, law = middle(x, first_input)
-        return [fisher.matrix_blocks(one, G, passed.inputs, view == "full", per_input) for one in (at_labels, law)]
+        passed, both = middle(x, first_input)
+        G = call.jacobians(passed)
+        return [fisher.matrix_blocks(one, G, passed.inputs, view == "full", per_input) for one in both]
 
-    empirical, expected = views.compute(call, view, per_input, diagonal, matrix)
+    empirical, expected = views.compute(call, view, per_input, diagonal, matrix, rows_of=rows_of, n_quantities=2)
     bias = {pair: empirical[pair] - expected[pair] for pair in empirical}
     entries: list[tuple[str, Any]] = [("empirical", empirical), ("expected", expected), ("bias", bias)]
     provenance = call.provenance(view=view, estimator="empirical")

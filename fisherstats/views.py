@@ -61,13 +61,14 @@ def compute(
     matrix: MatrixBlock,
     second_order: bool = False,
     rows_of: RowsBlock | None = None,
+    n_quantities: int = 1,
     n_rows: int | None = None,
 ) -> list[dict[tuple[int, int], Array]]:
     """Stream a block function; return, per quantity, {(0, 0): diagonal or whole matrix} or {(l, l): block}.
 
     `diagonal` gives (factors per unit, power of the layer input) of each quantity and last the layer inputs, `matrix` gives
     the blocks l <= m of each quantity. Where each is of the form R_l' R_m, `rows_of` gives (rows R_l of each quantity, layer
-    inputs) and takes its place for means over inputs. `n_rows` as for `Call.block_rows`.
+    inputs) for `n_quantities` of them and takes its place for means over inputs. `n_rows` as for `Call.block_rows`.
     """
     if view == "diagonal":
 
@@ -88,7 +89,7 @@ def compute(
         return [{(0, 0): array} for array in arrays]
 
     if rows_of is not None and not per_input:
-        found = call.kronecker_mean(rows_of) if view == "kfac" else call.pair_mean(rows_of, view == "full")
+        found = call.kronecker_mean(rows_of) if view == "kfac" else call.pair_mean(rows_of, view == "full", n_quantities)
         return [{key: block.astype(call.rows.dtype, copy=False) for key, block in blocks.items()} for blocks in found]
     n_layers = call.model.n_layers
     pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)]
