@@ -106,11 +106,11 @@ def estimate_fisher(
     and the provenance say which case applies. The score estimate is positive semi-definite, the Hessian estimate of one input is
     indefinite in general; neither is clipped. The cost of probes grows with `n_draws`, memory does not.
 
-    Time: that of the exact diagonal for the score without its standard error, and less where fewer labels are drawn than a
-    softmax has classes: then a row goes back through the network for each label, and not for each class. The Hessian estimate
-    needs products of width^3 per input between hidden layers that are not neighbours (20 hidden layers of 256 units: 0.03 s per
-    input on two cores, 0.14 s with its standard error, against 0.4 ms for the score); where that is too much, use the score
-    estimator, which has no such term.
+    Time: that of the exact diagonal for the score without its standard error, and less where a softmax has at least twice as
+    many classes as labels are drawn: then a row goes back through the network for each label, and not for each class. The
+    Hessian estimate needs products of width^3 per input between hidden layers that are not neighbours (20 hidden layers of 256
+    units: 0.03 s per input on two cores, 0.14 s with its standard error, against 0.4 ms for the score); where that is too much,
+    use the score estimator, which has no such term.
 
     Examples
     --------
@@ -207,7 +207,7 @@ def estimate_fisher(
 
     # Where nothing is asked for but R'R of the labels, a row goes back for each of them.
     alone = chosen == ["score"] and not standard_error
-    n_rows = min(n_draws, model.widths[-1]) if alone else None
+    n_rows = model.family.rows_drawn(n_draws) if alone else None
     quantities = views.compute(
         call, view, per_input, diagonal, matrix, with_hessian, rows_of=rows_of if alone else None, n_rows=n_rows
     )

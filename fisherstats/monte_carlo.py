@@ -56,7 +56,7 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
         family.at(h).draw(generator, n_draws, second_moment, first) for generator, h, first in _groups(law.h, seed, first_input)
     ]
     mean = np.concatenate([group.mean for group in groups])[: len(law.h)]
-    roots = [group.second.root for group in groups if isinstance(group.second, MatrixRoot)]
+    roots = [group.second.own_rows() for group in groups if group.second is not None]
     return Draw(mean, MatrixRoot(np.concatenate(roots)[: len(law.h)]) if second_moment else None)
 
 
@@ -64,7 +64,7 @@ def _moved(drawn: Draw, law: Law) -> Draw:
     """Return what was drawn on the host beside the law on the device that it was drawn for."""
     second = drawn.second
     if isinstance(second, DrawnClasses) and isinstance(law, CategoricalLaw):
-        second = DrawnClasses(law, like(second.classes, law.h), like(second.roots, law.h))
+        second = DrawnClasses(law, *(like(one, law.h) for one in (second.weights, second.classes, second.roots)))
     elif isinstance(second, WeightedClasses) and isinstance(law, CategoricalLaw):
         second = WeightedClasses(law, like(second.weights, law.h), like(second.shift, law.h))
     elif isinstance(second, MatrixRoot):

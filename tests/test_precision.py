@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import fisherstats as fs
 
@@ -118,3 +119,32 @@ def test_no_negative_variance_and_no_nan():
             assert (variance.variance >= 0).all()
             score = fs.estimate_fisher(model, x, estimator="score", n_draws=2, rng=1, per_input=True)
             assert (score >= 0).all()
+
+
+@pytest.mark.parametrize("view", ["block", "full"])
+def test_pairs_of_inputs_past_the_range_of_float32_do_not_spoil_a_dense_view(view):
+    rng = np.random.default_rng(3)
+    weights = [1e-20 * rng.normal(size=(4, 4)), 1e-5 * rng.normal(size=(3, 5))]
+    weights[0][:, -1] = rng.normal(size=4)
+    x = 1e20 * rng.normal(size=(40, 3))
+    y = rng.integers(3, size=40)
+    double, single = (
+        (fs.MLP([one.astype(t) for one in weights], activation="tanh", family=fs.families.Categorical(3)), x.astype(t))
+        for t in (np.float64, np.float32)
+    )
+    for call in (
+        lambda model, x: fs.fisher_information(model, x, view=view),
+        lambda model, x: fs.estimate_fisher(model, x, estimator="score", n_draws=1, rng=0, view=view),
+        lambda model, x: fs.empirical_fisher(model, x, y, view=view),
+    ):
+        found, wanted = (call(*given) for given in (single, double))
+        for (_, one), (_, other) in zip(arrays(found), arrays(wanted), strict=True):
+            assert one.dtype == np.float32
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
+
+
+def arrays(result):
+    """Return the names and values of the arrays of a result."""
+    if isinstance(result, xr.DataTree):
+        return [(f"{node.path}/{name}", one.values) for node in result.leaves for name, one in node.data_vars.items()]
+    return [(name, one.values) for name, one in (result if isinstance(result, xr.Dataset) else {"": result}).items()]

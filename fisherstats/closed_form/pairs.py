@@ -251,7 +251,11 @@ def tile_sums(parts: list[tuple[Rows, list[Array]]], tile: Tile) -> Array:
     units = _unit_pairs(rows, tile.units, tile.others)
     flat = units.reshape(len(units), -1)
     factor = flat[:, _upper(tile.units, tile.others)] if same else flat
-    return _products(factor, inputs, same)
+    sums = _products(factor, inputs, same)
+    if sums.dtype != np.float64 and not np.isfinite(sums).all():
+        # Pairs of inputs past the range of float32, whose product with a small factor may well be within it.
+        sums = _products(double(factor), [(double(left), double(right)) for left, right in inputs], same)
+    return sums
 
 
 def _sums_on_device(one: Array, other: Array, left: Array, right: Array, tile: Tile) -> Array:

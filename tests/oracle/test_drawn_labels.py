@@ -57,3 +57,14 @@ def test_labels_of_another_seed_would_be_noticed():
     matrix, _ = naive.empirical_fisher(*case.setting, case.x, drawn_labels(case, 6, 1)[:, 0])
     found = fs.estimate_fisher(case.model, case.x, estimator="score", n_draws=1, rng=5).values
     assert np.abs(found - np.diag(matrix)).max() > 1e-3 * np.abs(matrix).max()
+
+
+@pytest.mark.parametrize("view", ["diagonal", "full"])
+def test_a_product_of_one_part_is_estimated_as_other_products_are(view):
+    case = CLASSES[0]
+    alone = fs.MLP(case.weights, activation="tanh", family=fs.families.Product([case.model.family]))
+    exact = fs.fisher_information(case.model, case.x, view=view).values
+    for n_draws in (1, 7, 10**9):
+        found = fs.estimate_fisher(alone, case.x, estimator="score", n_draws=n_draws, rng=5, view=view).values
+        # A few standard errors, which are of the size of the entries for a single label.
+        np.testing.assert_allclose(found, exact, rtol=0, atol=20 / np.sqrt(n_draws) * np.abs(exact).max())

@@ -143,14 +143,14 @@ class Law(ABC):
 
     def own_rows(self) -> np.ndarray:
         """Return the rows of the compact root themselves, shape (n, R, T)."""
-        return self.compact_rows(self.outputs)
+        return self.compact_rows(self._outputs)
 
     def own_diagonal(self) -> np.ndarray:
         """Return Var(t_a), shape (n, T)."""
-        return self.diagonal(self.outputs)
+        return self.diagonal(self._outputs)
 
     @property
-    def outputs(self) -> np.ndarray:
+    def _outputs(self) -> np.ndarray:
         """The directions of the outputs, shape (n, T, T)."""
         n, outputs = self.h.shape
         return np.broadcast_to(identity(outputs, self.h), (n, outputs, outputs))
@@ -375,6 +375,10 @@ class Family(ABC):
         str
             Key in `DRAW_SCHEMES`.
         """
+
+    def rows_drawn(self, n_draws: int) -> int:
+        """Return how many rows the root of a second moment of n_draws labels has, as far as sizes of blocks are concerned."""
+        return self.n_outputs
 
     def mean(self, h: np.ndarray) -> np.ndarray:
         """Return E[t] at h, shape (n, T)."""

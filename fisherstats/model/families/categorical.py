@@ -252,9 +252,15 @@ class CategoricalLaw(Law):
         weights, excess = weights.astype(self.h.dtype, copy=False), excess.astype(self.h.dtype, copy=False)
         second: SecondMoment | None = None
         if second_moment:
-            few = n_draws < weights.shape[1]
+            n_classes = weights.shape[1]
+            few = _rows_drawn(n_draws, n_classes) < n_classes
             second = DrawnClasses.of(self, weights, n_draws) if few else WeightedClasses(self, weights, excess)
         return Draw(self._kept(excess), second)
+
+
+def _rows_drawn(n_draws: int, n_classes: int) -> int:
+    """Return the rows of a drawn second moment: one per label, where half as many as classes make up for being gathered."""
+    return n_draws if n_draws <= n_classes // 2 else n_classes
 
 
 @dataclass(frozen=True)
@@ -296,21 +302,23 @@ class WeightedClasses:
 
     def own_rows(self) -> np.ndarray:
         """Return the rows themselves, shape (n, C, T)."""
-        return self.rows(self.law.outputs)
+        return self.rows(self.law._outputs)
 
     def own_diagonal(self) -> np.ndarray:
         """Return sum_k w_k (1[k = a] - p_a)^2, shape (n, T)."""
-        return self.diagonal(self.law.outputs)
+        return self.diagonal(self.law._outputs)
 
 
 @dataclass(frozen=True)
 class DrawnClasses:
-    """The second moment sum_r w_r (e_{c_r} - p)(e_{c_r} - p)' of fewer classes c_r than there are, about the mean p of a law.
+    """The second moment sum_r w_r (e_{c_r} - p)(e_{c_r} - p)' of few of the classes, c_r, about the mean p of a law.
 
     Parameters
     ----------
     law : CategoricalLaw
         The law whose mean is the centre.
+    weights : numpy.ndarray
+        Relative frequencies of all classes (n, C).
     classes : numpy.ndarray
         Classes (n, R).
     roots : numpy.ndarray
@@ -318,6 +326,7 @@ class DrawnClasses:
     """
 
     law: CategoricalLaw
+    weights: np.ndarray
     classes: np.ndarray
     roots: np.ndarray
 
@@ -329,7 +338,7 @@ class DrawnClasses:
         classes, roots = np.zeros((len(weights), n_rows), dtype=np.intp), np.zeros((len(weights), n_rows), dtype=weights.dtype)
         classes[inputs, place] = drawn
         roots[inputs, place] = np.sqrt(weights[inputs, drawn])
-        return cls(law, classes, roots)
+        return cls(law, weights, classes, roots)
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return sum_r w_r q_{c_r}^2, shape (n, k)."""
@@ -356,8 +365,9 @@ class DrawnClasses:
         return rows[:, :, :-1] if self.law.minimal else rows
 
     def own_diagonal(self) -> np.ndarray:
-        """Return the sums of their squares, shape (n, T)."""
-        return primitives.sum_of_squares(self.own_rows())
+        """Return w_a (1 - p_a)^2 + (1 - w_a) p_a^2, shape (n, T)."""
+        law, w = self.law, self.weights
+        return law._kept(w * np.square(law.complement) + (1 - w) * np.square(law.p))
 
 
 @dataclass(frozen=True)
@@ -449,3 +459,7 @@ class Categorical(Family):
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
         """Return the key in `draws.DRAW_SCHEMES` of what is drawn."""
         return class_scheme(n_draws)
+
+    def rows_drawn(self, n_draws: int) -> int:
+        """Return how many rows the root of a second moment of n_draws labels has."""
+        return _rows_drawn(n_draws, self.n_classes)
