@@ -49,6 +49,7 @@ def rows(shapes: tuple[tuple[int, int, int], ...] = SHAPES, repeats: int = 200) 
             "uniforms": rng.random((n, 10)),
             "counts": rng.multinomial(10**6, np.full(classes, 1 / classes), n),
             "n_draws": 10**6,
+            "logits": rng.normal(size=(n, classes)),
             "classes": rng.integers(0, classes, (n, 2)),
             "roots": rng.random((n, 2)),
         }

@@ -38,6 +38,7 @@ def arguments(name: str, n: int, classes: int, columns: int, dtype: type, concen
         "uniforms": rng.random((n, columns)),
         "counts": rng.multinomial(7, np.full(classes, 1 / classes), n),
         "n_draws": 7,
+        "logits": rng.normal(scale=1 / concentration, size=(n, classes)),
         "classes": rng.integers(0, classes, (n, 2)),
         "roots": rng.random((n, 2)),
     }

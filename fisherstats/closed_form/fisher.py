@@ -58,7 +58,7 @@ def root_rows(
     r"""Return :math:`\rho_r^\top G_l` per layer for the rows :math:`\rho_r` of a root of S, (n, R, units).
 
     The rows themselves are carried back through the network, so that no derivative of a single output is needed. `seen` are
-    the outputs as the law sees them, see `derivatives.outputs`.
+    the outputs as the law sees them, see `derivatives.Outputs`.
     """
     return [*rows_from_the_top(model, passed, second, seen, contractions)][::-1]
 

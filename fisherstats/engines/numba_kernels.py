@@ -17,6 +17,7 @@ from fisherstats.engines import primitives
 
 __all__ = [
     "class_moments",
+    "class_probabilities",
     "class_rows",
     "class_square_variance",
     "class_squares",
@@ -223,6 +224,26 @@ def _moments(  # pragma: no cover
 
 
 @_compiled
+def _class_probabilities(logits: np.ndarray, p: np.ndarray, complement: np.ndarray) -> None:  # pragma: no cover
+    sums = np.empty(2, p.dtype)
+    for i in range(len(p)):
+        top = 0
+        for k in range(1, p.shape[1]):
+            if logits[i, k] > logits[i, top]:
+                top = k
+        sums[:] = 0
+        for k in range(p.shape[1]):
+            p[i, k] = np.exp(logits[i, k] - logits[i, top])
+            sums[0] += p[i, k]
+        for k in range(p.shape[1]):
+            p[i, k] /= sums[0]
+            complement[i, k] = 1 - p[i, k]
+            if k != top:
+                sums[1] += p[i, k]
+        complement[i, top] = sums[1]
+
+
+@_compiled
 def _frequencies(  # pragma: no cover
     p: np.ndarray, uniforms: np.ndarray, counts: np.ndarray, n_draws: float, weights: np.ndarray, excess: np.ndarray
 ) -> None:
@@ -385,6 +406,13 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
     score, hessian, third = (np.empty((len(p), u.shape[2]), dtype=u.dtype) for _ in range(3))
     _moments(p, _stored_once(u), _stored_once(s), score, hessian, third)
     return score, hessian, third
+
+
+def class_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return p_k = e^h_k / sum_l e^h_l and 1 - p_k for logits h, (n, C) each."""
+    p, complement = np.empty(logits.shape, logits.dtype), np.empty(logits.shape, logits.dtype)
+    _class_probabilities(np.ascontiguousarray(logits), p, complement)
+    return p, complement
 
 
 def drawn_frequencies(p: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

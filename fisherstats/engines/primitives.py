@@ -16,6 +16,7 @@ from fisherstats.arrays import on_device
 __all__ = [
     "centred",
     "class_moments",
+    "class_probabilities",
     "class_rows",
     "class_square_variance",
     "class_squares",
@@ -156,6 +157,21 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
     """Return Var_p of the squared centred u, Var_p of s, and the third moment of both, (n, k) each."""
     q, r = centred(p, u), centred(p, s)
     return weighted_square_variance(p, q), weighted_square(p, r), weighted_square_product(p, q, r)
+
+
+def class_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return p_k = e^h_k / sum_l e^h_l and 1 - p_k for logits h, (n, C) each.
+
+    At the most probable class 1 - p is the sum of the others, which is accurate where p is nearly 1.
+    """
+    top = np.argmax(logits, axis=1)[:, None]
+    odds = np.exp(logits - np.take_along_axis(logits, top, axis=1))
+    p = odds / odds.sum(axis=1, keepdims=True)
+    others = p.copy()
+    np.put_along_axis(others, top, 0, axis=1)
+    complement = 1 - p
+    np.put_along_axis(complement, top, others.sum(axis=1, keepdims=True), axis=1)
+    return p, complement
 
 
 def drawn_frequencies(p: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ G and S may hold the rows a < T of differences from the last output: one row les
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,6 @@ __all__ = [
     "hessian_blocks",
     "jacobians",
     "jacobians_and_curvatures",
-    "outputs",
     "pull_back",
     "push_forward",
     "second_directional",
@@ -129,21 +129,23 @@ def with_one(h: Array) -> Array:
     return h_bar
 
 
-@dataclass(frozen=True)
 class Outputs:
-    """Directions in the outputs that all inputs share."""
+    """Directions in the outputs that all inputs share: the outputs themselves, or the rows of :math:`h^a-h^T`, a < T.
 
-    rows: Array
-    """(R, T)."""
-    below: Array
-    """Their products with the last kernel, (R, k)."""
+    Differences are all that the moments of a `shift_invariant` family need.
+    """
 
+    def __init__(self, kernel: Array, differences: bool = False) -> None:
+        self.below = kernel[:-1] - kernel[-1] if differences else kernel
+        """Their products with the last kernel, (R, k)."""
+        self._kernel = kernel
+        self._differences = differences
 
-def outputs(model: MLP, differences: bool = False) -> Outputs:
-    """Return the outputs, or the rows of :math:`h^a-h^T`, a < T: all that the moments of a `shift_invariant` family need."""
-    kernel = model.kernels[-1]
-    every = identity(len(kernel), kernel)
-    return Outputs(every[:-1] - every[-1], kernel[:-1] - kernel[-1]) if differences else Outputs(every, kernel)
+    @functools.cached_property
+    def rows(self) -> Array:
+        """The directions, (R, T)."""
+        every: Array = identity(len(self._kernel), self._kernel)
+        return every[:-1] - every[-1] if self._differences else every
 
 
 Directions = Outputs | Array | None
@@ -199,7 +201,7 @@ def _top(model: MLP, passed: Forward, rows: Directions) -> tuple[Array, Array | 
     """Return the rows at the outputs, (n, R, T), and where all inputs share them their products with the last kernel."""
     n, slope = len(passed.natural), passed.link_slope
     if rows is None:
-        rows = outputs(model)
+        rows = Outputs(model.kernels[-1])
     if not isinstance(rows, Outputs):
         own = like(rows, passed.natural)
         return own if slope is None else own * slope[:, None, :], None

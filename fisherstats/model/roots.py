@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.engines import primitives
-from fisherstats.model.derivatives import Forward, Outputs, outputs
+from fisherstats.model.derivatives import Forward, Outputs
 from fisherstats.model.families.base import SecondMoment
 from fisherstats.model.network import MLP
 
@@ -66,7 +66,7 @@ def _last_hidden(
     """
     found: tuple[Array, Array]
     if passed.link_slope is None:
-        below = (outputs(model) if seen is None else seen).below
+        below = (Outputs(model.kernels[-1]) if seen is None else seen).below
         found = second.scaled_rows(np.broadcast_to(below, (len(passed.natural), *below.shape)), passed.slopes[-1])
     else:
         rows = _at_the_outputs(passed, second)

@@ -61,20 +61,19 @@ class CategoricalLaw(Law):
         return log_p
 
     @cached_property
+    def _probabilities(self) -> tuple[np.ndarray, np.ndarray]:
+        found: tuple[np.ndarray, np.ndarray] = self.contractions.class_probabilities(self.logits)
+        return found
+
+    @property
     def p(self) -> np.ndarray:
         """Class probabilities, shape (n, C)."""
-        probabilities: np.ndarray = self.odds / self.odds.sum(axis=1, keepdims=True)
-        return probabilities
+        return self._probabilities[0]
 
-    @cached_property
+    @property
     def complement(self) -> np.ndarray:
         """1 - p, shape (n, C), at the most probable class as the sum of the others."""
-        top = np.argmax(self.p, axis=1)[:, None]
-        others = self.p.copy()
-        np.put_along_axis(others, top, 0, axis=1)
-        complement = 1 - self.p
-        np.put_along_axis(complement, top, others.sum(axis=1, keepdims=True), axis=1)
-        return complement
+        return self._probabilities[1]
 
     def centred(self, u: np.ndarray) -> np.ndarray:
         """Return q_k = (e_k - p).u for every class, shape (n, C, k)."""
