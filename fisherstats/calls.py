@@ -48,17 +48,16 @@ def _overflowing() -> np.errstate:
 
 
 class _Finish:
-    """Makes of sums over the inputs what is wanted of their means, in place, and notes whether all of it is finite."""
+    """Makes means of sums over the inputs, in place and in one go with a factor, and notes whether all are finite."""
 
-    def __init__(self, rows: Rows, then: Callable[[Array], None] | None) -> None:
-        self._divide = streaming.divided(rows)
-        self._then = then
+    def __init__(self, rows: Rows, weight: Callable[[], float] | None) -> None:
+        self._rows = rows
+        self._weight = weight
         self.finite = True
 
     def __call__(self, sums: Array) -> None:
-        self._divide(sums)
-        if self._then is not None:
-            self._then(sums)
+        # Their number may be known only when all inputs are read.
+        np.divide(sums, self._rows.n_inputs if self._weight is None else self._rows.n_inputs / self._weight(), out=sums)
         if not finite_sum(sums):
             self.finite = False
 
@@ -120,7 +119,7 @@ class Call:
         infinite: bool = False,
         preferred: int = 256,
         shapes: Sequence[tuple[int, int]] | None = None,
-        then: Callable[[Array], None] | None = None,
+        weight: Callable[[], float] | None = None,
         n_rows: int | None = None,
     ) -> Array:
         """Return the means over inputs of (number per unit) x (power of the layer input), (quantities, P).
@@ -128,10 +127,10 @@ class Call:
         See `assembly.DiagonalSum`.
 
         Few inputs of second order occupy two threads; the products of a group of blocks are formed together.
-        `shapes` are those of other parameters than the weights. `then` turns the means into what is wanted, in place;
-        `n_rows` as for `block_rows`.
+        `shapes` are those of other parameters than the weights. The means are multiplied by `weight`, which is asked for
+        when all inputs are read; `n_rows` as for `block_rows`.
         """
-        finish = _Finish(self.rows, then)
+        finish = _Finish(self.rows, weight)
         sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes, finish)
         total: streaming.Reduction
         if second_order and self.model.n_layers > 2 and self.rows.device is None:

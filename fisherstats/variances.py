@@ -191,10 +191,11 @@ class _Asked:
         if self.design != "fixed" or self.per_input:
             return self.by_design(block)
 
-        def of_the_mean(sums: Array) -> None:
-            self.under_design(sums, None, out=sums)
+        def weight() -> float:
+            # The variance of the mean is in proportion to that of one label.
+            return float(self.under_design(np.ones(()), None))
 
-        return self.named(self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, then=of_the_mean))
+        return self.named(self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, weight=weight))
 
     def named(self, values: Array | Sequence[Array]) -> dict[str, Array]:
         """Return the variances side by side, and the covariance, from all that is returned in order."""
@@ -259,9 +260,9 @@ class _Asked:
                 shared = {"information": mean_information}
         return shared | self.named([self.under_design(mean, spread) for mean in means])
 
-    def under_design(self, mean: Array, spread: Array | None, out: Array | None = None) -> Array:
+    def under_design(self, mean: Array, spread: Array | None) -> Array:
         """Return the variance of the mean over inputs, from that of one label."""
-        return covariance.under_design(mean, spread, self.n_draws, self.call.n_inputs, self.design, self.population, out)
+        return covariance.under_design(mean, spread, self.n_draws, self.call.n_inputs, self.design, self.population)
 
     def labelled(
         self, results: dict[str, Array], provenance: dict[str, Any], dims: list[str], coords: dict[str, Any]

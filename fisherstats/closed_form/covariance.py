@@ -127,24 +127,18 @@ def unit_moments(
 
 
 def under_design(
-    mean_variance: Array,
-    spread: Array | None,
-    n_draws: int,
-    n_inputs: int,
-    design: str,
-    population: int | None,
-    out: Array | None = None,
+    mean_variance: Array, spread: Array | None, n_draws: int, n_inputs: int, design: str, population: int | None
 ) -> Array:
     r"""Return the variance of the mean over inputs, from the mean single-label variance (Theorem 4.7 of 2024).
 
     `spread` is the variance over inputs of I(theta|x), ddof 1. Fixed inputs: :math:`E_xV/(nN)`. Random inputs:
     :math:`(s_x^2+E_xV/N)/n`. m of n_all inputs without replacement: :math:`(1-m/n_{all})s_x^2/m+E_xV/(Nm)`. Random inputs and
     exact labels (the information in closed form): :math:`s_x^2/n`, the Rao-Blackwell limit. The same holds for the covariance of
-    the two estimators. For fixed inputs the result may be written to `out`.
+    the two estimators.
     """
     if design == "exact_labels" and spread is not None:
         return spread / n_inputs
-    labels: Array = np.divide(mean_variance, n_draws * n_inputs, out=out)
+    labels = mean_variance / (n_draws * n_inputs)
     if design == "fixed" or spread is None:
         return labels
     kept = 1.0 if population is None else 1.0 - n_inputs / population

@@ -36,7 +36,6 @@ __all__ = [
     "Task",
     "Total",
     "block_rows",
-    "divided",
     "mean",
     "one_blas_thread",
     "reduce",
@@ -134,12 +133,12 @@ def mean(
 
     `combine(total, part)` replaces the addition where partial results are not plain sums; nothing is divided then.
     """
-    total = Total(finish=divided(rows_of)) if combine is None else Total(combine)
+    total = Total(finish=_divided(rows_of)) if combine is None else Total(combine)
     reduce(function, rows_of, rows, total, num_threads=num_threads, progress=progress)
     return total.totals
 
 
-def divided(rows_of: Rows) -> Callable[[Array], None]:
+def _divided(rows_of: Rows) -> Callable[[Array], None]:
     """Return what turns sums over the inputs into means, in place; their number may be known only when all are read."""
 
     def divide(sums: Array) -> None:
