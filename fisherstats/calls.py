@@ -48,16 +48,14 @@ def _overflowing() -> np.errstate:
 
 
 class _Finish:
-    """Makes means of sums over the inputs, in place and in one go with a factor, and notes whether all are finite."""
+    """Divides sums in place, by a number that is known when all inputs are read, and notes whether all of them are finite."""
 
-    def __init__(self, rows: Rows, weight: Callable[[], float] | None) -> None:
-        self._rows = rows
-        self._weight = weight
+    def __init__(self, divisor: Callable[[], float]) -> None:
+        self._divisor = divisor
         self.finite = True
 
     def __call__(self, sums: Array) -> None:
-        # Their number may be known only when all inputs are read.
-        np.divide(sums, self._rows.n_inputs if self._weight is None else self._rows.n_inputs / self._weight(), out=sums)
+        np.divide(sums, self._divisor(), out=sums)
         if not finite_sum(sums):
             self.finite = False
 
@@ -130,7 +128,7 @@ class Call:
         `shapes` are those of other parameters than the weights. The means are multiplied by `weight`, which is asked for
         when all inputs are read; `n_rows` as for `block_rows`.
         """
-        finish = _Finish(self.rows, weight)
+        finish = _Finish(lambda: self.n_inputs if weight is None else self.n_inputs / weight())
         sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes, finish)
         total: streaming.Reduction
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
