@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats import __version__, engines, labels, streaming
-from fisherstats.arrays import common_dtype, device_numbers, finite_sum, on_host
+from fisherstats.arrays import common_dtype, device_numbers, on_host
 from fisherstats.checks import arguments, capacity, distributions, inputs, networks
 from fisherstats.closed_form import assembly, fisher, kronecker, pairs, relative
 from fisherstats.model import derivatives
@@ -45,19 +45,6 @@ _DEVICE_SHARE = 64
 def _overflowing() -> np.errstate:
     """What overflows in a block ends as infinite or nan in the results, which are checked; what underflows has the limit 0."""
     return np.errstate(over="ignore", invalid="ignore", under="ignore")
-
-
-class _Finish:
-    """Divides sums in place, by a number that is known when all inputs are read, and notes whether all of them are finite."""
-
-    def __init__(self, divisor: Callable[[], float]) -> None:
-        self._divisor = divisor
-        self.finite = True
-
-    def __call__(self, sums: Array) -> None:
-        np.divide(sums, self._divisor(), out=sums)
-        if not finite_sum(sums):
-            self.finite = False
 
 
 @dataclass(frozen=True)
@@ -128,20 +115,20 @@ class Call:
         `shapes` are those of other parameters than the weights. The means are multiplied by `weight`, which is asked for
         when all inputs are read; `n_rows` as for `block_rows`.
         """
-        finish = _Finish(lambda: self.n_inputs if weight is None else self.n_inputs / weight())
-        sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes, finish)
+        sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
         total: streaming.Reduction
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
             keeps_chains = self.model.n_layers > self.engine.most_layers_without_chains
             total, rows = sums, self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
             self._reduce(block, total, rows, least=_SECOND_ORDER_LEAST)
         else:
-            total = streaming.Total(finish=finish)
+            total = streaming.Total()
             rows = self.block_rows(preferred, second_order and self.rows.device is not None, n_rows)
             self._reduce(lambda x, first: sums.of_block(*block(x, first)), total, rows)
         means: Array = total.totals[0]
-        if not finish.finite or self.rows.dtype != np.float64:
-            inputs.finite_results([means], self.rows.dtype, infinite)
+        # In one go, as they are larger than the caches.
+        np.divide(means, self.n_inputs if weight is None else self.n_inputs / weight(), out=means)
+        inputs.finite_results([means], self.rows.dtype, infinite)
         return means.astype(self.rows.dtype, copy=False)
 
     def _reduce(self, block: BlockFunction, total: streaming.Reduction, rows: int, **cut: int) -> None:

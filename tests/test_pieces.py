@@ -337,16 +337,16 @@ def test_a_poisoned_block_on_a_cluster_is_named(model, many, client, real_leaves
 
 def test_tasks_take_one_thread_of_blas_and_of_the_package(model, many, real_leaves, monkeypatch):
     asked, blas = [], []
-    complete = fs.streaming.Reduction.complete
+    look = fs.calls.inputs.finite_results
 
-    def note(reduction):  # called after a pass too, when the pass itself no longer holds BLAS
+    def note(*given):  # called after a pass, when the pass itself no longer holds BLAS
         blas.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
-        complete(reduction)
+        look(*given)
 
     original = fs.streaming.threads.run_together
     monkeypatch.setattr(fs.streaming.threads, "run_together", lambda work, count: (asked.append(count), original(work, count)))
     result = CALLS["estimate"](model, chunked(many, 7001))
-    monkeypatch.setattr(fs.streaming.Reduction, "complete", note)
+    monkeypatch.setattr(fs.calls.inputs, "finite_results", note)
     with threadpool_limits(2, user_api="blas"):
         result.compute(scheduler="sync")
     assert set(asked) == {1}

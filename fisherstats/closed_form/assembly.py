@@ -70,8 +70,8 @@ class DiagonalSum(Reduction):
 
     shared = True
 
-    def __init__(self, shapes: Sequence[tuple[int, int]], finish: Callable[[Array], None] | None = None) -> None:
-        super().__init__(finish=finish)
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
         self._shapes = shapes
         self._ends = [*itertools.accumulate(n_out * n_in for n_out, n_in in shapes)]
 

@@ -41,6 +41,16 @@ def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compiled
+def _largest(values: np.ndarray, i: int) -> int:  # pragma: no cover
+    """Return the first column in which row i is largest."""
+    largest = 0
+    for k in range(1, values.shape[1]):
+        if values[i, k] > values[i, largest]:
+            largest = k
+    return largest
+
+
+@_compiled
 def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray) -> None:  # pragma: no cover
     """Fill q with u_k - u_m of input i, m its most probable class, and `mean` with sum_k p_k q_k (see `primitives.centred`).
 
@@ -48,10 +58,7 @@ def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray
     """
     n_classes, n_rows, n_columns = p.shape[1], u.shape[1], u.shape[2]
     at = i if u.shape[0] > 1 else 0
-    top = 0
-    for k in range(1, n_classes):
-        if p[i, k] > p[i, top]:
-            top = k
+    top = _largest(p, i)
     for j in range(n_columns):
         mean[j] = 0
         q[top, j] = 0
@@ -83,10 +90,7 @@ def _class_rows(  # pragma: no cover
     for i in range(w.shape[0]):
         at = i if u.shape[0] > 1 else 0
         after = w[i, n_classes - 1]
-        top = 0
-        for k in range(1, n_classes):
-            if w[i, k] > w[i, top]:
-                top = k
+        top = _largest(w, i)
         for j in range(n_columns):
             top_row[j] = u[at, top, j] if top < n_rows else 0
             mean[j] = (u[at, n_rows - 1, j] if n_rows == n_classes else 0) - top_row[j]
@@ -133,11 +137,8 @@ def _label_rows(
     top_row, mean = np.empty(n_columns, u.dtype), np.empty(n_columns, u.dtype)
     for i in range(len(p)):
         at = i if u.shape[0] > 1 else 0
-        top = 0
-        for k in range(1, n_classes):
-            if p[i, k] > p[i, top]:
-                top = k
-        # Everything is referred to the most probable class; the last one has no row of its own in differences from it.
+        top = _largest(p, i)
+        # As in `_shift`, which stores every difference and takes up to twice as long: only those of few classes are wanted here.
         for j in range(n_columns):
             top_row[j] = u[at, top, j] if top < n_rows else 0
             mean[j] = -top_row[j] * p[i, n_classes - 1] if n_rows < n_classes else 0
@@ -227,10 +228,7 @@ def _moments(  # pragma: no cover
 def _class_probabilities(logits: np.ndarray, p: np.ndarray, complement: np.ndarray) -> None:  # pragma: no cover
     sums = np.empty(2, p.dtype)
     for i in range(len(p)):
-        top = 0
-        for k in range(1, p.shape[1]):
-            if logits[i, k] > logits[i, top]:
-                top = k
+        top = _largest(logits, i)
         sums[:] = 0
         for k in range(p.shape[1]):
             p[i, k] = np.exp(logits[i, k] - logits[i, top])
@@ -252,10 +250,7 @@ def _frequencies(  # pragma: no cover
     below = np.empty(n_classes - 1, p.dtype)
     others = np.empty(1, p.dtype)
     for i in range(len(p)):
-        top = 0
-        for k in range(1, n_classes):
-            if p[i, k] > p[i, top]:
-                top = k
+        top = _largest(p, i)
         if len(uniforms) > 0:
             others[0] = 0
             for k in range(n_classes - 1):

@@ -30,7 +30,7 @@ def rows_from_the_top(
     yield G
     for layer in range(model.n_layers - 2, -1, -1):
         if layer == model.n_layers - 2:
-            G, _ = _last_hidden(model, passed, second, seen, contractions)
+            G, _ = _last_hidden(model, passed, second, None if passed.link_slope is None else G, seen, contractions)
         else:
             (G,) = contractions.scaled_products(G, model.kernels[layer + 1], [passed.slopes[layer]])
         yield G
@@ -45,7 +45,8 @@ def squares_from_the_top(
     G = squares[:, :0]
     for layer in range(model.n_layers - 2, -1, -1):
         if layer == model.n_layers - 2:
-            G, squares = _last_hidden(model, passed, second, seen, contractions, layer > 0)
+            linked = None if passed.link_slope is None else _at_the_outputs(passed, second)
+            G, squares = _last_hidden(model, passed, second, linked, seen, contractions, layer > 0)
         else:
             G, squares = contractions.squared_products(G, model.kernels[layer + 1], passed.slopes[layer], layer > 0)
         yield squares
@@ -57,18 +58,24 @@ def _at_the_outputs(passed: Forward, second: SecondMoment) -> Array:
 
 
 def _last_hidden(
-    model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None, contractions: Any, goes_on: bool = True
+    model: MLP,
+    passed: Forward,
+    second: SecondMoment,
+    linked: Array | None,
+    seen: Outputs | None,
+    contractions: Any,
+    goes_on: bool = True,
 ) -> tuple[Array, Array]:
     """Return the rows of a root at the last hidden layer, (n, R, k), and the sums of their squares, (n, k).
 
-    Without a link all inputs share the outputs, and the root is taken of their product with the kernel and not multiplied by it:
-    where live classes nearly coincide, only differences of their own rows keep what is left of them.
+    `linked` are the rows at the outputs of a link. Without one all inputs share the outputs, and the root is taken of their
+    product with the kernel and not multiplied by it: where live classes nearly coincide, only their differences keep what is
+    left.
     """
     found: tuple[Array, Array]
-    if passed.link_slope is None:
+    if linked is None:
         below = (Outputs(model.kernels[-1]) if seen is None else seen).below
         found = second.scaled_rows(np.broadcast_to(below, (len(passed.natural), *below.shape)), passed.slopes[-1])
     else:
-        rows = _at_the_outputs(passed, second)
-        found = contractions.squared_products(rows, model.kernels[-1], passed.slopes[-1], goes_on)
+        found = contractions.squared_products(linked, model.kernels[-1], passed.slopes[-1], goes_on)
     return found

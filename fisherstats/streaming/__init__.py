@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fisherstats.arrays import all_held, noted_checks, on_host
 from fisherstats.progress import progress_bar
 from fisherstats.streaming import threads
-from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task
+from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task, add_arrays
 from fisherstats.streaming.pipeline import BlockFunction, Pipeline, leaf_blocks
 from fisherstats.streaming.rows import STREAM_ROWS, Batches, Cut, Part, Rows, block_rows
 from fisherstats.streaming.threads import one_blas_thread, share, thread_count
@@ -85,7 +85,6 @@ def reduce(
         rows_of.passed()
     else:
         rows_of.passes.reduce(reduction, run, cut.span, rows * leaf_blocks(reduction, cut.group))
-    reduction.complete()
 
 
 def _reduce_on_device(function: BlockFunction, rows_of: Rows, cut: Cut, reduction: Reduction, progress: bool) -> None:
@@ -133,18 +132,12 @@ def mean(
 
     `combine(total, part)` replaces the addition where partial results are not plain sums; nothing is divided then.
     """
-    total = Total(finish=_divided(rows_of)) if combine is None else Total(combine)
+    total = Total(add_arrays if combine is None else combine)
     reduce(function, rows_of, rows, total, num_threads=num_threads, progress=progress)
+    if combine is None:
+        for into in total.totals:
+            np.divide(into, rows_of.n_inputs, out=into)
     return total.totals
-
-
-def _divided(rows_of: Rows) -> Callable[[Array], None]:
-    """Return what turns sums over the inputs into means, in place; their number may be known only when all are read."""
-
-    def divide(sums: Array) -> None:
-        np.divide(sums, rows_of.n_inputs, out=sums)
-
-    return divide
 
 
 def stack(

@@ -37,17 +37,10 @@ class Reduction:
     shared = False
     """Whether the blocks of a group are worked on together, by several threads."""
 
-    def __init__(
-        self,
-        combine: Callable[[list[Any], list[Any]], None] = add_arrays,
-        finish: Callable[[Any], None] | None = None,
-    ) -> None:
-        """`finish` is done, in place, to every array of the totals once everything is added."""
+    def __init__(self, combine: Callable[[list[Any], list[Any]], None] = add_arrays) -> None:
         self.combine = combine
         self.leaf: list[Any] = []
         self.totals: list[Any] = []
-        self._finish = finish
-        self._finished = False
 
     def tasks(self, parts: list[Any], last: bool) -> list[Task]:
         """Return what is to be done with the results of the next group of blocks; the tasks may run at the same time.
@@ -56,14 +49,6 @@ class Reduction:
         no further group comes; where that is not known, it stays False.
         """
         raise NotImplementedError
-
-    def complete(self) -> None:
-        """Close the last leaf and finish the totals, once."""
-        self.close()
-        if self._finish is not None and not self._finished:
-            self._finished = True
-            for one in self.totals:
-                self._finish(one)
 
     def add(self, leaf: list[Any]) -> None:
         """Add a leaf to the totals of all before it."""

@@ -157,11 +157,9 @@ class Pipeline:
         return step
 
     def _end_group(self) -> None:
-        """Close the leaf if the group that was reduced is its last, and go on to the next group, or complete the last one."""
+        """Close the leaf if the group that was reduced is its last, and go on to the next group."""
         reduced = self._reduced + self._in_work
-        if self._whole and reduced == self.n_blocks:
-            self._reduction.complete()
-        elif reduced % self._leaf_blocks == 0:
+        if reduced % self._leaf_blocks == 0:
             self._reduction.close()
         with self._lock:
             self._reduced, self._in_work = reduced, 0

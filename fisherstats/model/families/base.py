@@ -17,7 +17,7 @@ import numpy as np
 from fisherstats.arrays import identity
 from fisherstats.engines import primitives
 
-__all__ = ["Draw", "Family", "Law", "MatrixRoot", "SecondMoment"]
+__all__ = ["Draw", "Family", "Law", "MatrixRoot", "RootRows", "SecondMoment"]
 
 
 class SecondMoment(Protocol):
@@ -48,8 +48,36 @@ class SecondMoment(Protocol):
         ...
 
 
+class RootRows(ABC):
+    """A second moment known by the rows of one root, of which everything else follows."""
+
+    @abstractmethod
+    def rows(self, u: np.ndarray) -> np.ndarray:
+        """Return rho_r . u, shape (n, R, k)."""
+
+    @abstractmethod
+    def own_rows(self) -> np.ndarray:
+        """Return the rows rho_r, shape (n, R, T)."""
+
+    def diagonal(self, u: np.ndarray) -> np.ndarray:
+        """Return the sums of squared rows, shape (n, k): never negative."""
+        return primitives.sum_of_squares(self.rows(u))
+
+    def compact_rows(self, u: np.ndarray) -> np.ndarray:
+        """Return `rows`."""
+        return self.rows(u)
+
+    def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
+        return primitives.squared_products(self.rows(u), None, scale)
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return the sums of squares of the rows rho_r, shape (n, T)."""
+        return primitives.sum_of_squares(self.own_rows())
+
+
 @dataclass(frozen=True)
-class MatrixRoot:
+class MatrixRoot(RootRows):
     """A second moment given by the rows of a root.
 
     Parameters
@@ -60,30 +88,14 @@ class MatrixRoot:
 
     root: np.ndarray
 
-    def diagonal(self, u: np.ndarray) -> np.ndarray:
-        """Return the sums of squared rows, shape (n, k): never negative."""
-        return primitives.sum_of_squares(self.rows(u))
-
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return root @ u, shape (n, R, k); rows that sum to zero serve directions given as differences (T - 1 rows) as well."""
         rows: np.ndarray = np.matmul(self.root[:, :, : u.shape[1]], u)
         return rows
 
-    def compact_rows(self, u: np.ndarray) -> np.ndarray:
-        """Return `rows`."""
-        return self.rows(u)
-
-    def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return `rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
-        return primitives.squared_products(self.rows(u), None, scale)
-
     def own_rows(self) -> np.ndarray:
         """Return the root, shape (n, R, T)."""
         return self.root
-
-    def own_diagonal(self) -> np.ndarray:
-        """Return the sums of its squares, shape (n, T)."""
-        return primitives.sum_of_squares(self.root)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, generator, positive_integer
 from fisherstats.engines import primitives
-from fisherstats.model.families.base import Draw, Family, Law, SecondMoment
+from fisherstats.model.families.base import Draw, Family, Law, RootRows, SecondMoment
 from fisherstats.model.families.draws import Multinomial, Uniforms, class_scheme, class_weights
 
 __all__ = ["Categorical", "CategoricalLaw", "DrawnClasses", "WeightedClasses"]
@@ -263,7 +263,7 @@ def _rows_drawn(n_draws: int, n_classes: int) -> int:
 
 
 @dataclass(frozen=True)
-class WeightedClasses:
+class WeightedClasses(RootRows):
     """The second moment sum_k w_k (e_k - p)(e_k - p)' of class weights w about the mean p of a law.
 
     Parameters
@@ -290,10 +290,6 @@ class WeightedClasses:
         rows: np.ndarray = self.law.contractions.class_rows(self.weights, u, self.shift)
         return rows
 
-    def compact_rows(self, u: np.ndarray) -> np.ndarray:
-        """Return `rows`."""
-        return self.rows(u)
-
     def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
         found: tuple[np.ndarray, np.ndarray] = self.law.contractions.scaled_class_rows(self.weights, u, self.shift, scale)
@@ -309,7 +305,7 @@ class WeightedClasses:
 
 
 @dataclass(frozen=True)
-class DrawnClasses:
+class DrawnClasses(RootRows):
     """The second moment sum_r w_r (e_{c_r} - p)(e_{c_r} - p)' of few of the classes, c_r, about the mean p of a law.
 
     Parameters
@@ -339,22 +335,10 @@ class DrawnClasses:
         roots[inputs, place] = np.sqrt(weights[inputs, drawn])
         return cls(law, weights, classes, roots)
 
-    def diagonal(self, u: np.ndarray) -> np.ndarray:
-        """Return sum_r w_r q_{c_r}^2, shape (n, k)."""
-        return primitives.sum_of_squares(self.rows(u))
-
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return sqrt(w_r) q_{c_r}, shape (n, R, k)."""
         rows: np.ndarray = self.law.contractions.label_rows(self.law.p, self.classes, self.roots, u)
         return rows
-
-    def compact_rows(self, u: np.ndarray) -> np.ndarray:
-        """Return `rows`."""
-        return self.rows(u)
-
-    def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return `rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
-        return primitives.squared_products(self.rows(u), None, scale)
 
     def own_rows(self) -> np.ndarray:
         """Return sqrt(w_r) (e_{c_r} - p), shape (n, R, T)."""
