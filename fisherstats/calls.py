@@ -16,7 +16,7 @@ from fisherstats.checks import arguments, capacity, distributions, inputs, netwo
 from fisherstats.closed_form import assembly, fisher, kronecker, pairs, relative
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward, Outputs
-from fisherstats.model.families import Law, SecondMoment
+from fisherstats.model.families import Law, Products, SecondMoment
 from fisherstats.model.network import MLP
 from fisherstats.streaming import BlockFunction, Part, Rows
 
@@ -203,6 +203,10 @@ class Call:
         """Return the rows of a root carried back through the network, see `fisher.root_rows`."""
         return fisher.root_rows(self.model, passed, second, self._directions(), self.engine.contractions)
 
+    def root_products(self, passed: Forward, second: SecondMoment) -> list[Products]:
+        """Return the matrices over the units of every layer, see `fisher.root_products`."""
+        return fisher.root_products(self.model, passed, second, self._directions(), self.engine.contractions)
+
     def root_unit_factors(self, passed: Forward, second: SecondMoment) -> list[Array]:
         """Return the sums of their squares, see `fisher.root_unit_factors`."""
         return fisher.root_unit_factors(self.model, passed, second, self._directions(), self.engine.contractions)
@@ -238,12 +242,10 @@ class Call:
     def block_rows(self, preferred: int = 256, second_order: bool = False, n_rows: int | None = None) -> int:
         """Return the inputs per block for this network: fewer where the arrays per input are large.
 
-        `n_rows` are the rows that go back through the network, if not one for each output.
+        `n_rows` are the rows that are held of an input, if not one for each output.
         """
         widest = max(self.model.widths[1:])
-        if n_rows is None or self.engine.holds_classes:
-            n_rows = self.model.widths[-1]
-        numbers = n_rows * max(self.model.widths)
+        numbers = (self.model.widths[-1] if n_rows is None else n_rows) * max(self.model.widths)
         if second_order and self.model.n_layers > 2:
             numbers = max(numbers, widest**2)
         if self.rows.device is not None:

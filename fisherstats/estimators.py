@@ -207,7 +207,7 @@ def estimate_fisher(
 
     # Where nothing is asked for but R'R of the labels, a row goes back for each of them.
     alone = chosen == ["score"] and not standard_error
-    n_rows = model.family.rows_drawn(n_draws) if alone else None
+    n_rows = model.family.rows_drawn(n_draws) if alone and not call.engine.holds_classes else None
     quantities = views.compute(
         call, view, per_input, diagonal, matrix, with_hessian, rows_of=rows_of if alone else None, n_rows=n_rows
     )

@@ -15,7 +15,7 @@ from fisherstats.calls import Call
 from fisherstats.checks import arguments, capacity, networks
 from fisherstats.closed_form import fisher, kronecker
 from fisherstats.model import derivatives
-from fisherstats.model.families import Law, SecondMoment
+from fisherstats.model.families import Law, Products, SecondMoment
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 
@@ -381,17 +381,22 @@ def fisher_information(
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         passed, law = call.pass_through(x, first_input)
         if view == "kfac":
-            return kronecker.factors(call.root_rows(passed, law), passed.inputs)
+            return kronecker.factors(call.root_products(passed, law), passed.inputs)
         return [fisher.matrix_blocks(law, call.jacobians(passed), passed.inputs, view == "full", per_input)]
 
     def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
         passed, law = call.pass_through(x, first_input)
         return [call.root_rows(passed, law)], passed.inputs
 
+    def products_of(x: Array, first_input: int) -> tuple[list[Products], list[Array]]:
+        passed, law = call.pass_through(x, first_input)
+        return call.root_products(passed, law), passed.inputs
+
     if store is not None:
         return stored.information(call, view, rows_of, store, call.provenance(view=view))
+    of_root = products_of if view == "kfac" else rows_of
     keys = list(views.KRONECKER) if view == "kfac" else ["information"]
-    entries = list(zip(keys, views.compute(call, view, per_input, diagonal, matrix, rows_of=rows_of), strict=True))
+    entries = list(zip(keys, views.compute(call, view, per_input, diagonal, matrix, rows_of=of_root), strict=True))
     result: xr.DataArray | xr.DataTree = views.labelled(call, view, per_input, entries, call.provenance(view=view))
     return result
 
@@ -431,7 +436,7 @@ class _InformationOperator(LinearOperator):
             columns = [fisher.product_factors(call.model, passed, law, direction) for direction in directions.T]
             return [(factors, 1) for factors in columns], passed.inputs
 
-        return np.ascontiguousarray(call.diagonal_mean(block, preferred=_PRODUCT_ROWS).T)
+        return np.ascontiguousarray(call.diagonal_mean(block, preferred=_PRODUCT_ROWS, n_rows=1).T)
 
     def _matvec(self, vector: Array) -> Array:
         return self._matmat(np.reshape(vector, (-1, 1)))[:, 0]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fisherstats import calls, labels
 from fisherstats.calls import Call
 from fisherstats.closed_form import kronecker
+from fisherstats.model.families import Products
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 from fisherstats.streaming import Rows
@@ -93,9 +94,9 @@ def kfac_error(
     inputs, rows = gathered[:n_layers], gathered[n_layers:]
     again = _over(call, inputs[0])
 
-    def held(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
+    def held(x: Array, first_input: int) -> tuple[list[Products], list[Array]]:
         part = slice(first_input, first_input + len(x))
-        return [[one[part] for one in rows]], [one[part] for one in inputs]
+        return [(one[part], None) for one in rows], [one[part] for one in inputs]
 
     A, G = (list(factors.values()) for factors in again.kronecker_mean(held))
 

@@ -23,7 +23,7 @@ KRONECKER = {"kronecker_inputs": ("feature", "feature2"), "kronecker_units": ("u
 
 DiagonalBlock = Callable[[Array, int], list[Any]]
 MatrixBlock = Callable[[Array, int], list[dict[tuple[int, int], Array]]]
-RowsBlock = Callable[[Array, int], tuple[list[list[Array]], list[Array]]]
+RowsBlock = Callable[[Array, int], tuple[list[Any], list[Array]]]
 
 
 def check(
@@ -68,7 +68,8 @@ def compute(
 
     `diagonal` gives (factors per unit, power of the layer input) of each quantity and last the layer inputs, `matrix` gives
     the blocks l <= m of each quantity. Where each is of the form R_l' R_m, `rows_of` gives (rows R_l of each quantity, layer
-    inputs) for `n_quantities` of them and takes its place for means over inputs. `n_rows` as for `Call.block_rows`.
+    inputs) for `n_quantities` of them, or for Kronecker factors (`Products` of each layer, layer inputs), and takes its place for
+    means over inputs. `n_rows` as for `Call.block_rows`.
     """
     if view == "diagonal":
 

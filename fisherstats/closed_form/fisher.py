@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fisherstats.arrays import like
 from fisherstats.closed_form import assembly
 from fisherstats.engines import primitives
+from fisherstats.model import roots
 from fisherstats.model.derivatives import (
     Forward,
     HessianBlocks,
@@ -22,9 +23,8 @@ from fisherstats.model.derivatives import (
     gradients,
     push_forward,
 )
-from fisherstats.model.families import Law, SecondMoment
+from fisherstats.model.families import Law, Products, SecondMoment
 from fisherstats.model.network import MLP
-from fisherstats.model.roots import rows_from_the_top, squares_from_the_top
 
 __all__ = [
     "at_labels",
@@ -34,6 +34,7 @@ __all__ = [
     "hidden_information_variance",
     "matrix_blocks",
     "product_factors",
+    "root_products",
     "root_rows",
     "root_unit_factors",
     "unit_factors",
@@ -60,14 +61,23 @@ def root_rows(
     The rows themselves are carried back through the network, so that no derivative of a single output is needed. `seen` are
     the outputs as the law sees them, see `derivatives.Outputs`.
     """
-    return [*rows_from_the_top(model, passed, second, seen, contractions)][::-1]
+    own = roots.own_rows(passed, second)
+    return [own, *roots.rows_below(model, passed, second, own, seen, contractions)][::-1]
+
+
+def root_products(
+    model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
+) -> list[Products]:
+    r"""Return :math:`G_l^\top S\,G_l` per layer, as products of `root_rows` or, at the outputs, of fewer where there are such."""
+    below = roots.rows_below(model, passed, second, None, seen, contractions)
+    return [roots.own_products(passed, second), *((rows, None) for rows in below)][::-1]
 
 
 def root_unit_factors(
     model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> list[Array]:
     """Return what `unit_factors` does, as sums of the squares of `root_rows`, of which one layer's are held at a time."""
-    return [*squares_from_the_top(model, passed, second, seen, contractions)][::-1]
+    return [*roots.squares_from_the_top(model, passed, second, seen, contractions)][::-1]
 
 
 def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import double
 from fisherstats.closed_form.assembly import symmetric
+from fisherstats.model.families import Products
 from fisherstats.streaming import Reduction
 
 __all__ = ["FactorSum", "block_distances", "factors", "pair_sums"]
@@ -30,17 +31,16 @@ _TILE = 2**20
 """Numbers in a temporary over (inputs, units, units)."""
 
 
-def factors(rows: Sequence[Array], inputs: Sequence[Array]) -> list[Blocks]:
+def factors(units: Sequence[Products], inputs: Sequence[Array]) -> list[Blocks]:
     r"""Return :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l` of every layer l and input, (n, k, k)."""
-    layers = range(len(inputs))
     return [
-        {(layer, layer): _products(inputs[layer][:, None, :]) for layer in layers},
-        {(layer, layer): _products(rows[layer]) for layer in layers},
+        {(layer, layer): _products(h_bar[:, None, :], None) for layer, h_bar in enumerate(inputs)},
+        {(layer, layer): _products(*of_layer) for layer, of_layer in enumerate(units)},
     ]
 
 
 class FactorSum(Reduction):
-    r"""Sums over inputs of :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l`, from blocks ([rows of a root], inputs).
+    r"""Sums over inputs of :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l`, from blocks (`Products`, inputs).
 
     Each is a symmetric product, formed in panels of columns that may run at the same time; below the diagonal it is copied.
     """
@@ -51,18 +51,17 @@ class FactorSum(Reduction):
         super().__init__()
         self._sizes = [size for n_out, n_in in shapes for size in (n_in, n_out)]
 
-    def tasks(self, parts: list[tuple[list[list[Array]], list[Array]]], last: bool) -> list[Callable[[], None]]:
+    def tasks(self, parts: list[tuple[list[Products], list[Array]]], last: bool) -> list[Callable[[], None]]:
         """Return the panels of all factors for a group of blocks, the larger ones first."""
         first = not self.leaf
         if first:
             self.leaf = [np.empty_like(parts[0][1][0], dtype=np.float64, shape=(size, size)) for size in self._sizes]
         tasks: list[Callable[[], None]] = []
         for layer, (A, G) in enumerate(zip(self.leaf[::2], self.leaf[1::2], strict=True)):
-            for total, flat in (
-                (A, [own[layer] for _, own in parts]),
-                (G, [rows[0][layer].reshape(-1, len(G)) for rows, _ in parts]),
-            ):
-                tasks += [partial(_add_panel, total, flat, start, first) for start in range(0, len(total), _PANEL)]
+            of_inputs: list[Products] = [(inputs[layer], None) for _, inputs in parts]
+            of_units = [_over_inputs(*units[layer]) for units, _ in parts]
+            for total, summands in ((A, of_inputs), (G, of_units)):
+                tasks += [partial(_add_panel, total, summands, start, first) for start in range(0, len(total), _PANEL)]
         return tasks
 
     def means(self, n_inputs: int) -> list[Blocks]:
@@ -73,18 +72,34 @@ class FactorSum(Reduction):
         return [{(layer, layer): symmetric(one) for layer, one in enumerate(each)} for each in kinds]
 
 
-def _add_panel(total: Array, flat: list[Array], start: int, first: bool) -> None:
-    """Add what blocks of rows give to a panel on and above the diagonal; the first group of blocks finds nothing there yet."""
+def _over_inputs(rows: Array, diagonal: Array | None) -> Products:
+    """Return the sum of products over inputs, of rows (m, k) beside a diagonal (k,)."""
+    return rows.reshape(-1, rows.shape[2]), None if diagonal is None else diagonal.sum(axis=0, dtype=np.float64)
+
+
+def _add_panel(total: Array, summands: list[Products], start: int, first: bool) -> None:
+    """Add what blocks give to a panel on and above the diagonal; the first group of blocks finds nothing there yet."""
     panel = total[start : start + _PANEL, start:]
     if first:
         total[start : start + _PANEL, :start] = 0
-        panel[...] = flat[0][:, start : start + _PANEL].T @ flat[0][:, start:]
-    for rows in flat[1:] if first else flat:
-        panel += rows[:, start : start + _PANEL].T @ rows[:, start:]
+    for number, (rows, diagonal) in enumerate(summands):
+        product = rows[:, start : start + _PANEL].T @ rows[:, start:]
+        if diagonal is not None:
+            np.subtract(0, product, out=product)  # and not its negative, which has -0.0
+            units = np.arange(len(product))
+            product[units, units] = diagonal[start : start + _PANEL]
+        if first and number == 0:
+            panel[...] = product
+        else:
+            panel += product
 
 
-def _products(rows: Array) -> Array:
+def _products(rows: Array, diagonal: Array | None) -> Array:
     products: Array = np.matmul(rows.transpose(0, 2, 1), rows)
+    if diagonal is not None:
+        np.subtract(0, products, out=products)
+        units = np.arange(rows.shape[2])
+        products[:, units, units] = diagonal
     return products
 
 

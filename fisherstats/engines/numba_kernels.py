@@ -31,6 +31,9 @@ __all__ = [
     "squared_products",
 ]
 
+_MANY_CLASSES = 64
+"""Classes past which numpy's vectorised exponentials save more time than fewer calls do."""
+
 
 def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Compile with a cache on disk where one can be written (a read-only install and home directory have none)."""
@@ -405,6 +408,8 @@ def class_moments(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarr
 
 def class_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return p_k = e^h_k / sum_l e^h_l and 1 - p_k for logits h, (n, C) each."""
+    if logits.shape[1] > _MANY_CLASSES:
+        return primitives.class_probabilities(logits)
     p, complement = np.empty(logits.shape, logits.dtype), np.empty(logits.shape, logits.dtype)
     _class_probabilities(np.ascontiguousarray(logits), p, complement)
     return p, complement

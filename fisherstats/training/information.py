@@ -21,7 +21,7 @@ from fisherstats.calls import Call
 from fisherstats.closed_form import assembly, fisher
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
-from fisherstats.model.families import Draw, Law, SecondMoment
+from fisherstats.model.families import Draw, Law, Products, SecondMoment
 from fisherstats.model.network import MLP
 from fisherstats.streaming import Rows
 from fisherstats.training.network import Trainee, layer_views
@@ -108,7 +108,16 @@ class BatchInformation:
 
     def kronecker_factors(self) -> tuple[list[Array], list[Array]]:
         r"""Return the means of :math:`\bar h_l\bar h_l^\top` and of :math:`G_l^\top SG_l` per part, in float64."""
-        A, G = self._call.kronecker_mean(self._rows_by_part, self._own.shapes)
+
+        def block(x: Array, first: int) -> tuple[list[Products], list[Array]]:
+            passed, law = self._call.pass_through(x, first)
+            parts = self._own.parts(passed.inputs)
+            layers = self._call.root_products(passed, self._middle(law, first, len(x)))
+            # A diagonal is of the outputs, which have no multiplier.
+            products = [(part.scaled(layers[part.layer][0]), layers[part.layer][1]) for part in parts]
+            return products, [part.inputs for part in parts]
+
+        A, G = self._call.kronecker_mean(block, self._own.shapes)
         return list(A.values()), list(G.values())
 
     def rows(self) -> tuple[list[Array], list[Array]]:

@@ -17,7 +17,11 @@ import numpy as np
 from fisherstats.arrays import identity
 from fisherstats.engines import primitives
 
-__all__ = ["Draw", "Family", "Law", "MatrixRoot", "RootRows", "SecondMoment"]
+__all__ = ["Draw", "Family", "Law", "MatrixRoot", "Products", "RootRows", "SecondMoment"]
+
+
+Products = tuple[np.ndarray, np.ndarray | None]
+"""Rows R (n, r, T) of a matrix R'R; or beside a diagonal d (n, T) rows of a matrix with this diagonal, and -R'R off it."""
 
 
 class SecondMoment(Protocol):
@@ -47,6 +51,10 @@ class SecondMoment(Protocol):
         """Return the diagonal of A, shape (n, T)."""
         ...
 
+    def own_products(self) -> Products:
+        """Return A as products of as few rows as the family offers."""
+        ...
+
 
 class RootRows(ABC):
     """A second moment known by the rows of one root, of which everything else follows."""
@@ -74,6 +82,10 @@ class RootRows(ABC):
     def own_diagonal(self) -> np.ndarray:
         """Return the sums of squares of the rows rho_r, shape (n, T)."""
         return primitives.sum_of_squares(self.own_rows())
+
+    def own_products(self) -> Products:
+        """Return the rows rho_r."""
+        return self.own_rows(), None
 
 
 @dataclass(frozen=True)
@@ -160,6 +172,10 @@ class Law(ABC):
     def own_diagonal(self) -> np.ndarray:
         """Return Var(t_a), shape (n, T)."""
         return self.diagonal(self._outputs)
+
+    def own_products(self) -> Products:
+        """Return I(h) as products of as few rows as the family offers."""
+        return self.own_rows(), None
 
     @property
     def _outputs(self) -> np.ndarray:

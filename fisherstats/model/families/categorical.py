@@ -14,7 +14,7 @@ import numpy as np
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, generator, positive_integer
 from fisherstats.engines import primitives
-from fisherstats.model.families.base import Draw, Family, Law, RootRows, SecondMoment
+from fisherstats.model.families.base import Draw, Family, Law, Products, RootRows, SecondMoment
 from fisherstats.model.families.draws import Multinomial, Uniforms, class_scheme, class_weights
 
 __all__ = ["Categorical", "CategoricalLaw", "DrawnClasses", "WeightedClasses"]
@@ -122,6 +122,10 @@ class CategoricalLaw(Law):
     def own_diagonal(self) -> np.ndarray:
         """Return p_a (1 - p_a), shape (n, T)."""
         return self._kept(self.p * self.complement)
+
+    def own_products(self) -> Products:
+        """Return p, one row, beside p_a (1 - p_a)."""
+        return self.mean[:, None, :], self.own_diagonal()
 
     @property
     def _no_shift(self) -> np.ndarray:

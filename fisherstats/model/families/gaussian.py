@@ -17,7 +17,7 @@ from scipy.linalg import solve_triangular
 from fisherstats.arrays import like
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
-from fisherstats.model.families.base import Draw, Family, Law
+from fisherstats.model.families.base import Draw, Family, Law, Products
 from fisherstats.model.families.draws import draw_gaussian
 
 __all__ = ["Gaussian", "GaussianLaw"]
@@ -59,6 +59,17 @@ class GaussianLaw(Law):
         """Return R u, shape (n, T, k)."""
         rows: np.ndarray = self.root[:, None] * u if self.root.ndim == 1 else np.matmul(self.root, u)
         return rows
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return the diagonal of S^-1 for every input, shape (n, T)."""
+        own = np.square(self.root) if self.root.ndim == 1 else np.square(self.root).sum(axis=0)
+        return np.repeat(own[None], len(self.h), axis=0)
+
+    def own_products(self) -> Products:
+        """Return the diagonal beside no rows if S is diagonal, else R."""
+        if self.root.ndim > 1:
+            return super().own_products()
+        return self.h[:, None, :][:, :0], self.own_diagonal()
 
     def fourth_moment(self, u: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^4] = 3 Var(u.t)^2, shape (n, k)."""

@@ -18,7 +18,7 @@ from fisherstats.arrays import as_array
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
 from fisherstats.engines.primitives import pair_sum, weighted_mean
-from fisherstats.model.families.base import Draw, Family, Law
+from fisherstats.model.families.base import Draw, Family, Law, Products
 from fisherstats.model.families.draws import CountHeads, draw_counts, draw_poisson, independent_scheme
 
 __all__ = ["Bernoulli", "Binomial", "BinomialLaw", "IndependentLaw", "Poisson", "PoissonLaw"]
@@ -65,6 +65,14 @@ class IndependentLaw(Law):
     def information(self) -> np.ndarray:
         """Return I(h) = diag(variance), shape (n, T, T)."""
         return _diagonal_tensor(self.variance, 2)
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return the variances, shape (n, T)."""
+        return self.variance
+
+    def own_products(self) -> Products:
+        """Return the variances beside no rows."""
+        return self.variance[:, None, :][:, :0], self.own_diagonal()
 
     def product(self, z: np.ndarray) -> np.ndarray:
         """Return I(h) z, shape (n, T, k)."""

@@ -15,7 +15,7 @@ from scipy.special import gammaln
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, positive_integer
-from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot
+from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot, Products
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.draws import class_scheme, draw_class_weights
 from fisherstats.model.families.slabs import draw_labels
@@ -52,6 +52,14 @@ class MultinomialLaw(Law):
         """Return sqrt(n p_k) q_k, shape (n, C, k)."""
         rows: np.ndarray = np.sqrt(self.h.dtype.type(self.n_trials)) * self.one.rows(u)
         return rows
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return n p_a (1 - p_a), shape (n, T)."""
+        return self.n_trials * self.one.own_diagonal()
+
+    def own_products(self) -> Products:
+        """Return sqrt(n) p, one row, beside n p_a (1 - p_a)."""
+        return np.sqrt(self.h.dtype.type(self.n_trials)) * self.one.mean[:, None, :], self.own_diagonal()
 
     @property
     def _pairs(self) -> int:
