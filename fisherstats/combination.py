@@ -109,7 +109,7 @@ def combine_estimators(
         regressions = combination.regression_factors(law, G, derivatives.curvatures(call.model, passed, G))
         draw = monte_carlo.draw(model.family, law, seed, first_input, n_draws, second_moment=True)
         contracted = derivatives.curvature_along(call.model, passed, draw.mean)
-        score, exact = (fisher.unit_factors(one, G) for one in (cast(SecondMoment, draw.second), law))
+        score, exact = (fisher.unit_factors(one, passed, G) for one in (cast(SecondMoment, draw.second), law))
         estimates = [score, fisher.hessian_factors(exact, contracted)]
         if per_input:
             parts = zip(*[(one.variance, one.slope, one.rest) for one in regressions], strict=True)

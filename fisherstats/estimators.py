@@ -155,13 +155,13 @@ def estimate_fisher(
             G = call.jacobians(passed)
 
         def factors(second: SecondMoment) -> list[Array]:
-            return fisher.unit_factors(second, G) if G else call.root_unit_factors(passed, second)
+            return fisher.unit_factors(second, passed, G) if G else call.root_unit_factors(passed, second)
 
         estimates: dict[str, Any] = {}
         variances: dict[str, Any] = {}
         if with_score:
             estimates["score"] = factors(draw.second)
-            variances["score"] = covariance.score_variance_factors(law, G) if standard_error else []
+            variances["score"] = covariance.score_variance_factors(law, passed, G) if standard_error else []
         if with_hessian:
             if standard_error:
                 variances["hessian"] = covariance.hessian_variance_factors(law, S)

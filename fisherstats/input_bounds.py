@@ -149,7 +149,7 @@ def input_variance_bounds(
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
         G = derivatives.jacobians(call.model, passed)
-        information = fisher.unit_factors(law, G)
+        information = fisher.unit_factors(law, passed, G)
         largest = information_extremes(law)[1][:, None]
         norms = [np.einsum("nto,nto->no", G_l, G_l) * largest for G_l in G]
         squares = [[np.square(double(one)) for one in factors] for factors in (information, norms)]

@@ -107,7 +107,7 @@ def observed_information(
         S = derivatives.curvatures(call.model, passed, G)
         deviation, rounding = observed.deviation_factors(S, residual)
         return [
-            (fisher.unit_factors(law, G), 2),
+            (fisher.unit_factors(law, passed, G), 2),
             (deviation, 2),
             (rounding, 2),
             (covariance.hessian_variance_factors(law, S), 4),

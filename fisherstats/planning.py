@@ -168,12 +168,12 @@ def _moments(call: Call, level: str, on_kink: str, with_spread: bool) -> tuple[A
         G = derivatives.jacobians(call.model, passed)
         S = derivatives.curvatures(call.model, passed, G)
         if level == "parameter":
-            of_score, of_hessian = covariance.score_variance_factors(law, G), covariance.hessian_variance_factors(law, S)
+            of_score, of_hessian = covariance.score_variance_factors(law, passed, G), covariance.hessian_variance_factors(law, S)
             sums = [
                 assembly.diagonal(of_score, passed.inputs, 4, call.sizes, False),
                 assembly.diagonal(of_hessian, passed.inputs, 4, call.sizes, False),
             ]
-            units = fisher.unit_factors(law, G)
+            units = fisher.unit_factors(law, passed, G)
             if with_spread:
                 return [*assembly.moments_over_inputs(units, passed.inputs, 2), *sums]
             return [assembly.diagonal(units, passed.inputs, 2, call.sizes, False), *sums]

@@ -228,8 +228,8 @@ def trace_bounds(
         G = derivatives.jacobians(call.model, passed)
         S = derivatives.curvatures(call.model, passed, G)
         exact = [
-            _summed(fisher.unit_factors(law, G), passed.inputs, 2),
-            _summed(covariance.score_variance_factors(law, G), passed.inputs, 4),
+            _summed(fisher.unit_factors(law, passed, G), passed.inputs, 2),
+            _summed(covariance.score_variance_factors(law, passed, G), passed.inputs, 4),
             _summed(covariance.hessian_variance_factors(law, S), passed.inputs, 4),
         ]
         K = tensor_bounds.own_jacobian_products(G, passed.inputs)

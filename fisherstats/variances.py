@@ -15,6 +15,7 @@ from fisherstats.arrays import double
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.closed_form import assembly, covariance, fisher, probes
+from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import PROBES
@@ -179,14 +180,15 @@ class _Asked:
 
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law, G, S = self.derivatives(x, first_input)
-            sums = [assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in self.factors(law, G, S)]
+            factors = self.factors(passed, law, G, S)
+            sums = [assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in factors]
             if self.design == "fixed":
                 return sums
-            return [*assembly.moments_over_inputs(fisher.unit_factors(law, G), passed.inputs, 2), *sums]
+            return [*assembly.moments_over_inputs(fisher.unit_factors(law, passed, G), passed.inputs, 2), *sums]
 
         def factors_and_inputs(x: Array, first_input: int) -> tuple[list[Any], list[Array]]:
             passed, law, G, S = self.derivatives(x, first_input)
-            return [(one, 4) for one in self.factors(law, G, S)], passed.inputs
+            return [(one, 4) for one in self.factors(passed, law, G, S)], passed.inputs
 
         if self.design != "fixed" or self.per_input:
             return self.by_design(block)
@@ -203,13 +205,13 @@ class _Asked:
         variances = values[:count] if isinstance(values, np.ndarray) else np.stack(values[:count], axis=int(self.per_input))
         return {"variance": variances} | ({"cross": values[count]} if self.both else {})
 
-    def factors(self, law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> list[Sequence[Array | None]]:
+    def factors(self, passed: Forward, law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> list[Sequence[Array | None]]:
         """Return the factors per unit of each variance asked for, and of the covariance."""
         found: dict[str, Sequence[Array | None]] = {}
         if self.both:
-            found["score"], found["hessian"], found["cross"] = covariance.entry_factors(law, G, S)
+            found["score"], found["hessian"], found["cross"] = covariance.entry_factors(law, passed, G, S)
         elif "score" in self.chosen:
-            found["score"] = covariance.score_variance_factors(law, G)
+            found["score"] = covariance.score_variance_factors(law, passed, G)
         elif "hessian" in self.chosen:
             found["hessian"] = covariance.hessian_variance_factors(law, S)
         for one in self.chosen:

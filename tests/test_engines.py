@@ -59,7 +59,7 @@ def of(module, name: str, given: list[np.ndarray]) -> Sequence[np.ndarray]:
 
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(("n", "classes", "columns"), [(1, 2, 1), (3, 10, 7), (16, 3, 40)])
+@pytest.mark.parametrize(("n", "classes", "columns"), [(1, 2, 1), (3, 10, 7), (16, 3, 40), (2, 70, 3)])
 @pytest.mark.parametrize("concentration", [1.0, 0.02])
 @pytest.mark.parametrize("differences", [False, True])
 def test_kernel_equals_its_definition(name, dtype, n, classes, columns, concentration, differences):

@@ -137,6 +137,17 @@ class FlatLaw(PoissonLaw):
         return super().square_variance(u) * (1 + 1e-5)
 
 
+class UnequalLaw(PoissonLaw):
+    def own_square_variance(self):
+        return super().own_square_variance() * (1 + 1e-5)
+
+
+class LeaningLaw(PoissonLaw):
+    def own_products(self):
+        rows, diagonal = super().own_products()
+        return rows, diagonal * (1 + 1e-5)
+
+
 class ShiftedLaw(PoissonLaw):
     def residual(self, y):
         return super().residual(y) + 1e-3
@@ -195,6 +206,8 @@ class BadWords(Poisson):
         (Halves(), "check_labels: accepts half a count"),
         (with_law(SkewedLaw), "derivative of cumulant 2"),
         (with_law(FlatLaw), "square_variance"),
+        (with_law(UnequalLaw), "own_square_variance"),
+        (with_law(LeaningLaw), "own_products"),
         (with_law(ShiftedLaw), "residual"),
         (with_law(RecentredLaw), "draws"),
         (WrongLaw(), "mean of labels"),

@@ -6,7 +6,7 @@ the data label), so each is one call of the same contraction.  The Hessian estim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,14 @@ Array = NDArray[np.floating]
 Blocks = dict[tuple[int, int], Array]
 
 
-def unit_factors(second: SecondMoment, G: Iterable[Array]) -> list[Array]:
+def unit_factors(second: SecondMoment, passed: Forward, G: Sequence[Array]) -> list[Array]:
     r"""Return :math:`G_l[:,o]^\top S\,G_l[:,o]` per layer, (n, units): times :math:`\bar h_l^2` it is the diagonal.
 
     With S = I(h) this is eq (6) of 2021 on the diagonal (Lemma 3.1 of 2024), with the mean of r r' over draws the score
-    estimate (eq 2), with r r' at the data label the empirical Fisher (eq 17).
+    estimate (eq 2), with r r' at the data label the empirical Fisher (eq 17). G of the last layer is the identity, times the
+    slope of a link.
     """
-    return [second.diagonal(G_l) for G_l in G]
+    return [*(second.diagonal(G_l) for G_l in G[:-1]), passed.linked(second.own_diagonal(), 2)]
 
 
 def root_rows(

@@ -31,9 +31,9 @@ def own_rows(passed: Forward, second: SecondMoment) -> Array:
 def own_products(passed: Forward, second: SecondMoment) -> Products:
     r"""Return :math:`G_L^\top S\,G_L` of the last layer, as products of as few rows as the family offers."""
     rows, diagonal = second.own_products()
-    if passed.link_slope is None:
-        return rows, diagonal
-    return rows * passed.link_slope[:, None, :], None if diagonal is None else diagonal * np.square(passed.link_slope)
+    if passed.link_slope is not None:
+        rows = rows * passed.link_slope[:, None, :]
+    return rows, None if diagonal is None else passed.linked(diagonal, 2)
 
 
 def rows_below(
@@ -61,8 +61,7 @@ def squares_from_the_top(
     model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> Iterator[Array]:
     """Yield the sums over r of the squares of `own_rows` and `rows_below`, (n, n_{l+1})."""
-    squares = second.own_diagonal()
-    yield squares if passed.link_slope is None else squares * np.square(passed.link_slope)
+    yield passed.linked(second.own_diagonal(), 2)
     if model.n_layers == 1:
         return
     G, squares = _last_hidden(model, passed, second, None, seen, contractions, model.n_layers > 2)

@@ -171,6 +171,12 @@ class _Tests:
         third_us = np.einsum("nabc,nak,nbk,nck->nk", third, u, u, s, optimize=True)
         size3, product_size = np.sqrt(moment * of_s), np.sqrt(moment[:, :, None] * fourth_s[:, None, :])
         rows = np.einsum("nrk,nrk->nk", law.rows(u), law.rows(u))
+        own, own_fourth = np.einsum("naa->na", second), np.einsum("naaaa->na", fourth)
+        own_rows, own_diagonal = law.own_products()
+        products = np.einsum("nra,nrb->nab", own_rows, own_rows)
+        if own_diagonal is not None:
+            np.negative(products, out=products)
+            np.einsum("naa->na", products)[...] = own_diagonal
         pairs = {
             "information": (law.information(), second, self._scale(2)),
             "product": (np.einsum("nak,nak->nk", u, law.product(u)), variance, variance),
@@ -184,6 +190,10 @@ class _Tests:
                 along + variance[:, :, None] * of_s[:, None, :] + mixed**2,
                 product_size,
             ),
+            "own_diagonal": (law.own_diagonal(), own, own),
+            "own_rows": (np.einsum("nra,nrb->nab", law.own_rows(), law.own_rows()), second, self._scale(2)),
+            "own_products": (products, second, self._scale(2)),
+            "own_square_variance": (law.own_square_variance(), own_fourth + 2 * own**2, own_fourth + 3 * own**2),
             **self._forms(second, third, fourth),
         }
         for name, (got, wanted, size) in pairs.items():

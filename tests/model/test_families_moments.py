@@ -252,6 +252,8 @@ def test_moments_equal_those_of_the_enumerated_joint_law(family):
             "information": (law.information(), information),
             "product": (law.product(u), information @ u[row]),
             "diagonal": (law.diagonal(u), variance),
+            "own_diagonal": (law.own_diagonal(), np.diag(information)),
+            "own_square_variance": (law.own_square_variance(), w @ (delta**2 - w @ delta**2) ** 2),
             "fourth_moment": (law.fourth_moment(u), w @ du**4),
             "square_variance": (law.square_variance(u), w @ (du**2 - variance) ** 2),
             "third_moment": (law.third_moment(u, s), w @ (du**2 * ds)),

@@ -181,6 +181,31 @@ def test_factors_are_labelled_like_the_parameters():
     assert float(last.A.sel(feature=-1, feature2=-1)) == 1.0
 
 
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    "family", [fs.families.Categorical(140), fs.families.Multinomial(3, 140), fs.families.Bernoulli(140), fs.families.Gaussian(140)]
+)
+def test_many_outputs(family, engine):
+    """The factor of the last layer is formed in panels, from one row per input or none."""
+    model = fs.MLP.random([3, 4, family.n_outputs], activation="tanh", family=family, rng=0)
+    x = np.random.default_rng(1).normal(size=(60, 3))
+    information = family.at(model.natural_parameters(x)).information()
+    found = fs.fisher_information(model, x, view="kfac", engine=engine)["layer_1"].G.values
+    np.testing.assert_allclose(found, information.mean(axis=0), rtol=1e-13, atol=1e-16)
+    assert not np.signbit(found[information.mean(axis=0) == 0]).any()
+    single = fs.fisher_information(model, x, view="kfac", per_input=True, engine=engine)["layer_1"].G.values
+    np.testing.assert_allclose(single, information, rtol=1e-13, atol=1e-16)
+    assert not np.signbit(single[information == 0]).any()
+
+
+def test_a_class_that_is_nearly_certain_keeps_its_digits():
+    model = fs.MLP([[[0.0, 0.0], [0.0, -60.0], [0.0, -70.0]]], activation=[], family=fs.families.Categorical(3))
+    found = fs.fisher_information(model, [[1.0]], view="kfac")["layer_0"].G.values
+    two, three = np.exp(-60), np.exp(-70)
+    wanted = [[two + three, -two, -three], [-two, two, -two * three], [-three, -two * three, three]]
+    np.testing.assert_allclose(found, wanted, rtol=1e-13)
+
+
 def test_single_precision():
     weights, x = [weight.astype(np.float32) for weight in CLASSES.weights], X.astype(np.float32)
     single = fs.MLP(weights, activation="tanh", family=fs.families.Categorical(3))

@@ -173,6 +173,10 @@ class Law(ABC):
         """Return Var(t_a), shape (n, T)."""
         return self.diagonal(self._outputs)
 
+    def own_square_variance(self) -> np.ndarray:
+        """Return Var(delta_a^2), shape (n, T)."""
+        return self.square_variance(self._outputs)
+
     def own_products(self) -> Products:
         """Return I(h) as products of as few rows as the family offers."""
         return self.own_rows(), None

@@ -123,6 +123,10 @@ class CategoricalLaw(Law):
         """Return p_a (1 - p_a), shape (n, T)."""
         return self._kept(self.p * self.complement)
 
+    def own_square_variance(self) -> np.ndarray:
+        """Return p_a (1 - p_a) (1 - 2 p_a)^2, shape (n, T)."""
+        return self._kept(self.p * self.complement * np.square(self.complement - self.p))
+
     def own_products(self) -> Products:
         """Return p, one row, beside p_a (1 - p_a)."""
         return self.mean[:, None, :], self.own_diagonal()

@@ -65,6 +65,11 @@ class GaussianLaw(Law):
         own = np.square(self.root) if self.root.ndim == 1 else np.square(self.root).sum(axis=0)
         return np.repeat(own[None], len(self.h), axis=0)
 
+    def own_square_variance(self) -> np.ndarray:
+        """Return 2 Var(t_a)^2, shape (n, T)."""
+        variance: np.ndarray = 2 * np.square(self.own_diagonal())
+        return variance
+
     def own_products(self) -> Products:
         """Return the diagonal beside no rows if S is diagonal, else R."""
         if self.root.ndim > 1:

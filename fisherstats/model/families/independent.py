@@ -70,6 +70,10 @@ class IndependentLaw(Law):
         """Return the variances, shape (n, T)."""
         return self.variance
 
+    def own_square_variance(self) -> np.ndarray:
+        """Return M_a, shape (n, T)."""
+        return self.variance_of_square
+
     def own_products(self) -> Products:
         """Return the variances beside no rows."""
         return self.variance[:, None, :][:, :0], self.own_diagonal()

@@ -57,6 +57,12 @@ class MultinomialLaw(Law):
         """Return n p_a (1 - p_a), shape (n, T)."""
         return self.n_trials * self.one.own_diagonal()
 
+    def own_square_variance(self) -> np.ndarray:
+        """Return n M_a + 2 n (n - 1) (p_a (1 - p_a))^2, M_a that of one trial, shape (n, T)."""
+        pairs = 2 * self._pairs * np.square(self.one.own_diagonal())
+        variance: np.ndarray = self.n_trials * self.one.own_square_variance() + pairs
+        return variance
+
     def own_products(self) -> Products:
         """Return sqrt(n) p, one row, beside n p_a (1 - p_a)."""
         return np.sqrt(self.h.dtype.type(self.n_trials)) * self.one.mean[:, None, :], self.own_diagonal()
