@@ -248,9 +248,7 @@ def tile_sums(parts: list[tuple[Rows, list[Array]]], tile: Tile) -> Array:
     same = tile.left == tile.right
     if on_device(inputs[0][0]):
         return _sums_on_device(*rows[0], *inputs[0], tile)
-    units = _unit_pairs(rows, tile.units, tile.others)
-    flat = units.reshape(len(units), -1)
-    factor = flat[:, _upper(tile.units, tile.others)] if same else flat
+    factor = _unit_pairs(rows, tile)
     sums = _products(factor, inputs, same)
     if sums.dtype != np.float64 and not np.isfinite(sums).all():
         # Pairs of inputs past the range of float32, whose product with a small factor may well be within it.
@@ -271,23 +269,29 @@ def _sums_on_device(one: Array, other: Array, left: Array, right: Array, tile: T
     return np.concatenate([factor.T @ (left[:, rows[part]] * right[:, columns[part]]) for part in parts], axis=1)
 
 
-def _unit_pairs(rows: list[tuple[Array, Array]], chosen: slice, others: slice) -> Array:
-    """Return R_l' R_m for the chosen units of layer l and the others of layer m, (n, chosen, others)."""
-    n = sum(len(one) for one, _ in rows)
-    units = np.empty((n, chosen.stop - chosen.start, others.stop - others.start), rows[0][0].dtype)
+def _unit_pairs(rows: list[tuple[Array, Array]], tile: Tile) -> Array:
+    """Return R_l' R_m for the chosen units of layer l and the others of layer m, (n, pairs); within a layer the pairs o <= p."""
+    upper = _upper(tile.units, tile.others)
+    chosen = np.flatnonzero(upper) if tile.left == tile.right else None
+    n, n_pairs = sum(len(one) for one, _ in rows), upper.size if chosen is None else len(chosen)
+    factor = np.empty((n, n_pairs), rows[0][0].dtype)
     start = 0
     for one, other in rows:
-        stop = start + len(one)
-        np.matmul(one[:, :, chosen].transpose(0, 2, 1), other[:, :, others], out=units[start:stop])
-        start = stop
-    return units
+        part = factor[start : start + len(one)]
+        every = part if chosen is None else np.empty((len(one), upper.size), part.dtype)
+        np.matmul(one[:, :, tile.units].transpose(0, 2, 1), other[:, :, tile.others], out=every.reshape(len(one), *upper.shape))
+        if chosen is not None:
+            # Row by row: indexing goes column by column and takes eight times as long. "raise" would go through a copy.
+            np.take(every, chosen, axis=1, out=part, mode="clip")
+        start += len(one)
+    return factor
 
 
 def _upper(chosen: slice, others: slice) -> NDArray[np.bool_]:
-    """Return which of the pairs (chosen unit o, other unit p) have o <= p, flattened."""
+    """Return which of the pairs (chosen unit o, other unit p) have o <= p."""
     o, p = np.arange(chosen.start, chosen.stop), np.arange(others.start, others.stop)
     upper: NDArray[np.bool_] = p >= o[:, None]
-    return upper.ravel()
+    return upper
 
 
 def _products(factor: Array, inputs: list[tuple[Array, Array]], same: bool) -> Array:
