@@ -88,12 +88,12 @@ def forward(model: MLP, x: Array, order: int = 1, by_units: bool = False) -> For
 def forward_with_one(model: MLP, x_bar: Array, order: int = 1, product: Product = np.matmul, by_units: bool = False) -> Forward:
     """Do the same for a block that has the constant one appended.
 
-    Values of hidden layers are stored input by input, or `by_units`, which takes a tenth from the products of large blocks with
-    few units; where there are more it would add a tenth, and is not done. What goes back through the network with several rows
-    per input wants them input by input.
+    Values of hidden layers are stored input by input, or `by_units`, which takes a tenth from the float64 products of large
+    blocks with few units; where there are more units, or in float32, it would add a tenth, and is not done. What goes back
+    through the network with several rows per input wants them input by input.
     """
     n, sizes = len(x_bar), [len(weight) for weight in model.weights[:-1]]
-    by_units = by_units and max(sizes, default=0) <= _FEW_UNITS
+    by_units = by_units and x_bar.dtype == np.float64 and max(sizes, default=0) <= _FEW_UNITS
     hidden = np.empty_like(x_bar, shape=n * sum(sizes))
     pre_activations = _layers(hidden, n, sizes, by_units)
     # The derivatives of all layers at once where they share an activation: fewer and larger steps for small blocks.
