@@ -10,6 +10,7 @@ import fisherstats as fs
 
 DTYPES = ("float64", "float32")
 MEDIUM = (784, 80, 80, 80, 10)
+MANY = (784, 80, 80, 80, 1000)
 WIDE = (784, 1024, 1024, 10)
 DEEP = (784, *[256] * 19, 10)
 TINY = (6, 5, 5, 5, 3)

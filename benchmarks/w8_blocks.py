@@ -18,9 +18,9 @@ from benchmarks import nets, peers, w4_dense
 from benchmarks.harness import Array, Case, Contestant, Peer
 
 SIZES = {"full": (w4_dense.LARGE, 2000), "tiny": ((3, 4, 3), 7)}
-FACTOR_SIZES = {"full": (nets.MEDIUM, 1000), "tiny": (nets.TINY, 7)}
+FACTOR_SIZES = {"full": ((nets.MEDIUM, 1000), (nets.MANY, 100)), "tiny": ((nets.TINY, 7),)}
 TARGET_MS = {"float64": 215.0}
-FACTOR_TARGET_MS = {"float64": 17.5}
+FACTOR_TARGET_MS = {(nets.MEDIUM, "float64"): 17.5}
 
 
 def flops(widths: tuple[int, ...], n_inputs: int) -> float:
@@ -47,8 +47,7 @@ def cases(size: str) -> Iterator[Case]:
             target_ms=TARGET_MS.get(dtype),
             peers=(Peer("NNGeometry", lambda model=model, x=x: nngeometry(model, x)),),
         )
-    widths, n_inputs = FACTOR_SIZES[size]
-    for dtype in nets.DTYPES:
+    for (widths, n_inputs), dtype in itertools.product(FACTOR_SIZES[size], nets.DTYPES):
         model, x = nets.tanh_classifier(widths, n_inputs, dtype)
         yield Case(
             "W8 Kronecker factors",
@@ -57,7 +56,7 @@ def cases(size: str) -> Iterator[Case]:
             (lambda model=model, x=x: fs.fisher_information(model, x, view="kfac")) if has_factors() else None,
             value=factors,
             flops=factor_flops(widths, n_inputs),
-            target_ms=FACTOR_TARGET_MS.get(dtype),
+            target_ms=FACTOR_TARGET_MS.get((widths, dtype)),
             peers=(
                 Peer("ASDL", lambda model=model, x=x: asdl_factors(model, x)),
                 Peer("BackPACK", lambda model=model, x=x: backpack_factors(model, x)),

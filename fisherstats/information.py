@@ -353,8 +353,9 @@ def fisher_information(
     -----
     Cost of the diagonal: one forward pass, one backward pass for T outputs and one matrix product per layer; nothing of size
     inputs x outputs x parameters exists. Dense views: one product of Khatri-Rao factors per pair of layers, without a factor T.
-    Kronecker factors: one backward pass for the rows of a root of I(h) and two symmetric products per layer. With a store, the
-    inputs are passed through anew for every 64 MiB of the upper triangle.
+    Kronecker factors: one backward pass for the rows of a root of I(h) and two symmetric products per layer, of the last layer's
+    outputs with one row per input (softmax) or none (independent outputs). With a store, the inputs are passed through anew for
+    every 64 MiB of the upper triangle.
 
     Examples
     --------
