@@ -16,6 +16,7 @@ from tests.oracle.cases import CASES, assert_close, per_case
 from tests.oracle.test_linked import LINKED, UNLINKED, network
 from tests.refusals import pattern
 
+F = fs.families
 POISSON = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Poisson())
 CLASSES = fs.MLP.random([3, 4, 3], activation="tanh", family=fs.families.Categorical(3), rng=0)
 X = np.random.default_rng(0).normal(size=(6, 3))
@@ -182,9 +183,7 @@ def test_factors_are_labelled_like_the_parameters():
 
 
 @pytest.mark.parametrize("engine", ["numpy", "numba"])
-@pytest.mark.parametrize(
-    "family", [fs.families.Categorical(140), fs.families.Multinomial(3, 140), fs.families.Bernoulli(140), fs.families.Gaussian(140)]
-)
+@pytest.mark.parametrize("family", [F.Categorical(140), F.Multinomial(3, 140), F.Bernoulli(140), F.Gaussian(140)], ids=repr)
 def test_many_outputs(family, engine):
     """The factor of the last layer is formed in panels, from one row per input or none."""
     model = fs.MLP.random([3, 4, family.n_outputs], activation="tanh", family=family, rng=0)
