@@ -65,10 +65,11 @@ def kfac_error(
     Notes
     -----
     Cost: all pairs of inputs, n^2 (units^2 + inputs) operations per layer, beside one forward and one backward pass; memory of
-    n (inputs + T units) numbers. It is a double sum over the deviations of each input's own factors from their means, so it is
-    exactly 0 for one input and does not suffer where the approximation is good; where theory says 0 by cancellation over
-    inputs, the relative error is of the order of the square root of the rounding unit. A relative error above 1 means that 0
-    would have been a better approximation. It is NaN where the block is 0.
+    n (inputs + T units) numbers, 2 n T of the outputs where they are independent or classes. It is a double sum over the
+    deviations of each input's own factors from their means, so it is exactly 0 for one input and does not suffer where the
+    approximation is good; where theory says 0 by cancellation over inputs, the relative error is of the order of the square root
+    of the rounding unit. A relative error above 1 means that 0 would have been a better approximation. It is NaN where the block
+    is 0.
 
     Examples
     --------
@@ -83,25 +84,29 @@ def kfac_error(
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     n_layers = call.model.n_layers
-    numbers = sum((matrix.shape[1] + call.model.widths[-1] * matrix.shape[0]) for matrix in call.model.weights)
-    call.fits("`kfac_error`", call.n_inputs * numbers, 1, "use fewer inputs.")
 
     def gather(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        return [*passed.inputs, *call.root_rows(passed, law)]
+        rows, diagonals = zip(*call.root_products(passed, law), strict=True)
+        found = [*passed.inputs, *rows, *(one for one in diagonals if one is not None)]
+        call.fits("`kfac_error`", call.n_inputs * sum(one[0].size for one in found), 1, "use fewer inputs.")
+        return found
 
     gathered = call.stack(gather, call.block_rows())
-    inputs, rows = gathered[:n_layers], gathered[n_layers:]
+    inputs = gathered[:n_layers]
+    units: list[Products] = [(rows, None) for rows in gathered[n_layers : 2 * n_layers]]
+    if len(gathered) > 2 * n_layers:  # a diagonal, of the outputs
+        units[-1] = units[-1][0], gathered[-1]
     again = _over(call, inputs[0])
 
     def held(x: Array, first_input: int) -> tuple[list[Products], list[Array]]:
         part = slice(first_input, first_input + len(x))
-        return [(one[part], None) for one in rows], [one[part] for one in inputs]
+        return [kronecker.of_inputs(one, part) for one in units], [one[part] for one in inputs]
 
     A, G = (list(factors.values()) for factors in again.kronecker_mean(held))
 
     def pairs(x: Array, first_input: int) -> list[Array]:
-        arrays = zip(rows, inputs, A, G, strict=True)
+        arrays = zip(units, inputs, A, G, strict=True)
         return [np.array([kronecker.pair_sums(*layer, first_input, len(x)) for layer in arrays])]
 
     (sums,) = again.mean(pairs, again.block_rows())

@@ -19,7 +19,7 @@ from fisherstats.closed_form.assembly import symmetric
 from fisherstats.model.families import Products
 from fisherstats.streaming import Reduction
 
-__all__ = ["FactorSum", "block_distances", "factors", "pair_sums"]
+__all__ = ["FactorSum", "block_distances", "factors", "of_inputs", "pair_sums"]
 
 Array = NDArray[np.floating]
 Blocks = dict[tuple[int, int], Array]
@@ -94,21 +94,28 @@ def _add_panel(total: Array, summands: list[Products], start: int, first: bool) 
             panel += product
 
 
-def _products(rows: Array, diagonal: Array | None) -> Array:
-    products: Array = np.matmul(rows.transpose(0, 2, 1), rows)
+def _products(rows: Array, diagonal: Array | None, part: slice = slice(None)) -> Array:
+    """Return some rows of the matrix of every input."""
+    products: Array = np.matmul(rows[:, :, part].transpose(0, 2, 1), rows)
     if diagonal is not None:
         np.subtract(0, products, out=products)
-        units = np.arange(rows.shape[2])
-        products[:, units, units] = diagonal
+        units = np.arange(rows.shape[2])[part]
+        products[:, np.arange(len(units)), units] = diagonal[:, part]
     return products
 
 
-def pair_sums(rows: Array, inputs: Array, A: Array, G: Array, first: int, count: int) -> Array:
+def of_inputs(units: Products, part: slice) -> Products:
+    """Return the products of some inputs."""
+    rows, diagonal = units
+    return rows[part], None if diagonal is None else diagonal[part]
+
+
+def pair_sums(units: Products, inputs: Array, A: Array, G: Array, first: int, count: int) -> Array:
     r"""Return what a group of inputs adds to :math:`n^2\lVert B-G\otimes A\rVert_F^2` and :math:`n^2\lVert B\rVert_F^2`, (2,).
 
     The group is the `count` inputs from `first` on, paired with itself and twice with all later ones: summed over groups that is
-    every pair. `rows` (n, R, units) and `inputs` (n, n_l + 1) hold all inputs, A and G are the mean factors. The sums are in
-    units of the squared traces of A and G, because the squares of a small information would underflow.
+    every pair. `units` and `inputs` (n, n_l + 1) hold all inputs, A and G are the mean factors. The sums are in units of the
+    squared traces of A and G, because the squares of a small information would underflow.
 
     As the means vanish, :math:`B-G\otimes A=\frac1n\sum_i(M_i-G)\otimes(A_i-A)`, so that
     :math:`n^2\lVert B-G\otimes A\rVert_F^2=\sum_{ij}\langle M_i-G,M_j-G\rangle\langle A_i-A,A_j-A\rangle`. With
@@ -121,37 +128,39 @@ def pair_sums(rows: Array, inputs: Array, A: Array, G: Array, first: int, count:
         return np.zeros_like(A, dtype=np.float64, shape=2)
     G, mean = G / unit_size, A[:, -1] / math.sqrt(input_size)
 
-    def group(start: int) -> tuple[Array, Array, Array, Array]:
+    def group(start: int) -> tuple[Products, Array, Array, Array]:
         part = slice(start, start + count)
         h_bar = double(inputs[part]) / math.sqrt(input_size)
         deviations = h_bar - mean
-        return double(rows[part]) / math.sqrt(unit_size), h_bar, deviations, deviations @ mean
+        rows, diagonal = of_inputs(units, part)
+        own = double(rows) / math.sqrt(unit_size), None if diagonal is None else double(diagonal) / unit_size
+        return own, h_bar, deviations, deviations @ mean
 
-    left_rows, left, left_deviations, left_along = group(first)
+    left_units, left, left_deviations, left_along = group(first)
     sums = np.zeros_like(A, dtype=np.float64, shape=2)
     for start in range(first, len(inputs), count):
-        right_rows, right, right_deviations, right_along = group(start)
-        units, unit_deviations = _inner_products(left_rows, right_rows, G)
+        right_units, right, right_deviations, right_along = group(start)
+        alike, unit_deviations = _inner_products(left_units, right_units, G)
         s = left_deviations @ right_deviations.T
         along = left_along[:, None] + right_along
         kernel = 2 * s * (mean @ mean + along) + 2 * np.outer(left_along, right_along) + np.square(s)
-        part = np.stack([np.vdot(unit_deviations, kernel), np.vdot(units, np.square(left @ right.T))])
+        part = np.stack([np.vdot(unit_deviations, kernel), np.vdot(alike, np.square(left @ right.T))])
         sums += part if start == first else 2 * part
     return sums
 
 
-def _inner_products(left: Array, right: Array, G: Array) -> tuple[Array, Array]:
+def _inner_products(left: Products, right: Products, G: Array) -> tuple[Array, Array]:
     r"""Return :math:`\langle M_i,M_j\rangle` and :math:`\langle M_i-G,M_j-G\rangle` of all pairs, by tiles of units."""
-    plain, centred = np.zeros_like(left, shape=(2, len(left), len(right)))
-    n_units = len(G)
-    step = max(1, _TILE // (max(len(left), len(right)) * n_units))
+    n_left, n_right, n_units = len(left[0]), len(right[0]), len(G)
+    plain, centred = np.zeros_like(G, shape=(2, n_left, n_right))
+    step = max(1, _TILE // (max(n_left, n_right) * n_units))
     for start in range(0, n_units, step):
         part = slice(start, start + step)
-        M_i, M_j = (np.matmul(rows[:, :, part].transpose(0, 2, 1), rows) for rows in (left, right))
-        plain += M_i.reshape(len(left), -1) @ M_j.reshape(len(right), -1).T
+        M_i, M_j = (_products(*one, part) for one in (left, right))
+        plain += M_i.reshape(n_left, -1) @ M_j.reshape(n_right, -1).T
         M_i -= G[part]
         M_j -= G[part]
-        centred += M_i.reshape(len(left), -1) @ M_j.reshape(len(right), -1).T
+        centred += M_i.reshape(n_left, -1) @ M_j.reshape(n_right, -1).T
     return plain, centred
 
 

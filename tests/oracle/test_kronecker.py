@@ -197,6 +197,20 @@ def test_many_outputs(family, engine):
     assert not np.signbit(single[information == 0]).any()
 
 
+@pytest.mark.parametrize("family", [F.Categorical(70), F.Multinomial(3, 70), F.Bernoulli(70), F.Gaussian(70)], ids=repr)
+def test_error_of_many_outputs(family, monkeypatch):
+    """The matrices over the outputs are formed in tiles of their rows."""
+    monkeypatch.setattr(kronecker, "_TILE", 5000)
+    model = fs.MLP.random([3, 4, family.n_outputs], activation="tanh", family=family, rng=0)
+    x = np.random.default_rng(1).normal(size=(6, 3))
+    found = fs.kfac_error(model, x)
+    tree = fs.fisher_information(model, x, view="kfac")
+    for layer, (block, product) in enumerate(zip(dense_blocks(model, x), products(tree), strict=True)):
+        norm = np.linalg.norm(block)
+        assert float(found.norm[layer]) == pytest.approx(norm, rel=1e-12)
+        assert float(found.error[layer]) == pytest.approx(np.linalg.norm(block - product), rel=1e-12, abs=1e-12 * norm)
+
+
 def test_a_class_that_is_nearly_certain_keeps_its_digits():
     model = fs.MLP([[[0.0, 0.0], [0.0, -60.0], [0.0, -70.0]]], activation=[], family=fs.families.Categorical(3))
     found = fs.fisher_information(model, [[1.0]], view="kfac")["layer_0"].G.values
@@ -269,11 +283,11 @@ def test_the_error_checks_its_arguments(arguments, words, message):
             lambda x: fs.fisher_information(CLASSES, x, view="kfac", per_input=True),
             "`view='kfac'` with `per_input=True` needs 316,800 bytes (309.4 KiB) .* use per_input=False, fewer inputs or",
         ),
-        (lambda x: fs.kfac_error(CLASSES, x), "`kfac_error` needs 144,000 bytes (140.6 KiB) .* use fewer inputs."),
+        (lambda x: fs.kfac_error(CLASSES, x), "`kfac_error` needs 110,400 bytes (107.8 KiB) .* use fewer inputs."),
     ],
     ids=["factors", "error"],
 )
 def test_what_does_not_fit(call, message, monkeypatch):
-    monkeypatch.setattr(capacity, "available_bytes", lambda *needed: 2**17)
+    monkeypatch.setattr(capacity, "available_bytes", lambda *needed: 2**16)
     with pytest.raises(fs.SizeError, match=pattern(message)):
         call(np.zeros((600, 3)))
