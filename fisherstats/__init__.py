@@ -26,7 +26,6 @@ from fisherstats.estimators import empirical_fisher, estimate_fisher
 from fisherstats.explanation import explain
 from fisherstats.information import (
     fisher_information,
-    fisher_operator,
     hidden_information,
     hidden_information_variance,
     output_information,
@@ -38,6 +37,7 @@ from fisherstats.kinks import kink_report
 from fisherstats.model import activations, families
 from fisherstats.model.network import MLP
 from fisherstats.observed import observed_information
+from fisherstats.operators import fisher_operator
 from fisherstats.planning import plan_draws
 from fisherstats.positivity import definiteness
 from fisherstats.probes import information_envelopes

@@ -18,7 +18,7 @@ from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward, Outputs
 from fisherstats.model.families import Law, Products, SecondMoment
 from fisherstats.model.network import MLP
-from fisherstats.streaming import BlockFunction, Part, Rows
+from fisherstats.streaming import BLOCK_NUMBERS, BlockFunction, Part, Rows
 
 __all__ = ["DENSE_ROWS", "Call", "prepare"]
 
@@ -159,7 +159,7 @@ class Call:
         return found
 
     def _finite_squares(self, quantities: list[dict[tuple[int, int], Array]]) -> None:
-        """Require finite matrices; in a sum of products R'R no entry is larger than the largest on the diagonal."""
+        """Require finite matrices; as they are positive semi-definite, no entry is larger than the largest on the diagonal."""
         inputs.finite_results(
             [np.diagonal(one) for blocks in quantities for one in blocks.values()], self.rows.dtype, infinite=False
         )
@@ -242,7 +242,7 @@ class Call:
     def block_rows(self, preferred: int = 256, second_order: bool = False, n_rows: int | None = None) -> int:
         """Return the inputs per block for this network: fewer where the arrays per input are large.
 
-        `n_rows` are the rows that are held of an input, if not one for each output.
+        `n_rows` are the rows that are held of an input at a time, if not one for each output.
         """
         widest = max(self.model.widths[1:])
         numbers = (self.model.widths[-1] if n_rows is None else n_rows) * max(self.model.widths)
@@ -252,9 +252,14 @@ class Call:
             return self.device_rows(numbers)
         return streaming.block_rows(numbers, preferred)
 
+    @property
+    def block_numbers(self) -> int:
+        """Numbers in the largest array of a block: it stays near the cache, or leaves a device memory for what is made of it."""
+        return BLOCK_NUMBERS if self.rows.device is None else device_numbers(self.rows.device) // _DEVICE_SHARE
+
     def device_rows(self, numbers: int) -> int:
-        """Return the rows per block on a device: the most that leave its memory to what is made of them."""
-        return streaming.block_rows(numbers, _DEVICE_ROWS, device_numbers(self.rows.device) // _DEVICE_SHARE)
+        """Return the most rows of a block on a device."""
+        return streaming.block_rows(numbers, _DEVICE_ROWS, self.block_numbers)
 
     def data_labels(self, y: Any) -> NDArray[Any]:
         """Return the data labels of all inputs, if there is one for each and all are in the support of the family."""

@@ -123,7 +123,7 @@ def empirical_variance(
         passed, law = call.pass_through(x, first_input)
         G = derivatives.jacobians(call.model, passed)
         q = q_at(x, first_input)
-        means = empirical.empirical_factors(law, q, G)
+        means = empirical.empirical_factors(law, q, passed, G)
         quantities = [(means, 2), (fisher.unit_factors(law, passed, G), 2), (empirical.empirical_variance_factors(law, q, G), 4)]
         sums = [assembly.diagonal(factors, passed.inputs, power, call.sizes, per_input) for factors, power in quantities]
         return sums if per_input else [*assembly.moments_over_inputs(means, passed.inputs, 2), *sums[1:]]

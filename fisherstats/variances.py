@@ -209,7 +209,7 @@ class _Asked:
         """Return the factors per unit of each variance asked for, and of the covariance."""
         found: dict[str, Sequence[Array | None]] = {}
         if self.both:
-            found["score"], found["hessian"], found["cross"] = covariance.entry_factors(law, passed, G, S)
+            found["score"], found["hessian"], found["cross"] = covariance.entry_factors(law, G, S)
         elif "score" in self.chosen:
             found["score"] = covariance.score_variance_factors(law, passed, G)
         elif "hessian" in self.chosen:

@@ -13,6 +13,7 @@ import xarray as xr
 import zarr
 
 import fisherstats as fs
+from fisherstats import calls, operators
 
 X = np.random.default_rng(0).normal(size=(5, 3))
 Y = [0, 1, 1, 0, 1]
@@ -248,6 +249,23 @@ def test_operator_takes_lists_and_integers():
     operator, full = fs.fisher_operator(MODEL, X), fs.fisher_information(MODEL, X, view="full").values
     vector = [1, -2] * (MODEL.n_params // 2)
     np.testing.assert_allclose(operator @ vector, full @ vector, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_operator_takes_columns_a_few_at_a_time(kept, monkeypatch):
+    matrix = np.random.default_rng(0).normal(size=(MODEL.n_params, 7))
+    whole = fs.fisher_operator(MODEL, X) @ matrix
+    monkeypatch.setattr(calls.Call, "block_numbers", 3 * 512 * sum(MODEL.widths[1:]))
+    if not kept:
+        monkeypatch.setattr(operators, "_KEPT_BYTES", 0)
+    at_a_time = []
+    products = operators._InformationOperator._products
+    monkeypatch.setattr(
+        operators._InformationOperator, "_products", lambda self, some: at_a_time.append(some.shape[1]) or products(self, some)
+    )
+    np.testing.assert_array_equal(fs.fisher_operator(MODEL, X) @ matrix, whole)
+    assert at_a_time == [3, 3, 1]
+    assert (fs.fisher_operator(MODEL, X) @ matrix[:, :0]).shape == (MODEL.n_params, 0)
 
 
 def test_large_but_representable_values_pass():

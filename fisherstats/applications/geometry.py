@@ -16,9 +16,10 @@ from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, functionals, networks
 from fisherstats.closed_form import divergence, likelihood
-from fisherstats.information import fisher_information, fisher_operator
+from fisherstats.information import fisher_information
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
+from fisherstats.operators import fisher_operator
 from fisherstats.pieces import in_pieces
 from fisherstats.streaming import one_blas_thread
 

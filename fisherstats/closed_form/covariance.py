@@ -33,9 +33,10 @@ Array = NDArray[np.floating]
 def score_variance_factors(law: Law, passed: Forward, G: Sequence[Array]) -> list[Array]:
     r"""Return :math:`M(g,g,g,g)=\mathrm{Var}((g^\top r)^2)`, g = G_l[:,o]: times :math:`\bar h^4` it is V_1 (Lemma 3.1).
 
-    G of the last layer is the identity, times the slope of a link.
+    Without a link, G of the last layer is the identity.
     """
-    return [*(law.square_variance(G_l) for G_l in G[:-1]), passed.linked(law.own_square_variance(), 4)]
+    own = law.own_square_variance() if passed.link_slope is None else law.square_variance(G[-1])
+    return [*(law.square_variance(G_l) for G_l in G[:-1]), own]
 
 
 def hessian_variance_factors(law: Law, S: Sequence[Array | None]) -> list[Array | None]:
@@ -43,7 +44,7 @@ def hessian_variance_factors(law: Law, S: Sequence[Array | None]) -> list[Array 
     return [None if S_l is None else law.diagonal(S_l) for S_l in S]
 
 
-def entry_factors(law: Law, passed: Forward, G: Sequence[Array], S: Sequence[Array | None]) -> tuple[list[Array], ...]:
+def entry_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> tuple[list[Array], ...]:
     r"""Return the factors of both variances and of the covariance of the two estimators, with the moments formed together.
 
     The variances are those of the two functions above; the covariance is :math:`-E[(g^\top r)^2\,s^\top r]` times
@@ -54,8 +55,8 @@ def entry_factors(law: Law, passed: Forward, G: Sequence[Array], S: Sequence[Arr
     cross: list[Any] = []
     for layer, (G_l, S_l) in enumerate(zip(G, S, strict=True)):
         if S_l is None:
-            last = layer == len(G) - 1
-            score.append(passed.linked(law.own_square_variance(), 4) if last else law.square_variance(G_l))
+            # S of the last layer is zero without a link, and G then the identity.
+            score.append(law.own_square_variance() if layer == len(G) - 1 else law.square_variance(G_l))
             hessian.append(None)
             cross.append(None)
             continue

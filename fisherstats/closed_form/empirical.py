@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.arrays import like
+from fisherstats.closed_form.fisher import unit_factors
 from fisherstats.engines import primitives
+from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.combined import combined_variance
@@ -33,13 +35,13 @@ def _residuals_along(law: Law, u: Array) -> Array:
     return along
 
 
-def empirical_factors(law: Law, q: Array | Law, G: Sequence[Array]) -> list[Array]:
+def empirical_factors(law: Law, q: Array | Law, passed: Forward, G: Sequence[Array]) -> list[Array]:
     r"""Return :math:`E_q[(g^\top r)^2]` per unit, (n, units): times :math:`\bar h^2` the diagonal of I_q (eq 17 of 2024).
 
     Under a law of the family it is :math:`g^\top I_qg+c^2`.
     """
     if isinstance(q, Law):
-        return [q.diagonal(G_l) + mean_shift(law, q, G_l) ** 2 for G_l in G]
+        return [own + mean_shift(law, q, G_l) ** 2 for own, G_l in zip(unit_factors(q, passed, G), G, strict=True)]
     return [primitives.weighted_square(like(q, law.h), _residuals_along(law, G_l)) for G_l in G]
 
 

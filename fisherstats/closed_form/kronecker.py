@@ -42,7 +42,7 @@ def factors(units: Sequence[Products], inputs: Sequence[Array]) -> list[Blocks]:
 class FactorSum(Reduction):
     r"""Sums over inputs of :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l`, from blocks (`Products`, inputs).
 
-    Each is a symmetric product, formed in panels of columns that may run at the same time; below the diagonal it is copied.
+    Each is symmetric: it is formed in panels of columns that may run at the same time, and copied below the diagonal.
     """
 
     shared = True
@@ -84,14 +84,16 @@ def _add_panel(total: Array, summands: list[Products], start: int, first: bool) 
         total[start : start + _PANEL, :start] = 0
     for number, (rows, diagonal) in enumerate(summands):
         product = rows[:, start : start + _PANEL].T @ rows[:, start:]
+        units = np.arange(len(product))
         if diagonal is not None:
             np.subtract(0, product, out=product)  # and not its negative, which has -0.0
-            units = np.arange(len(product))
-            product[units, units] = diagonal[start : start + _PANEL]
+            product[units, units] = 0
         if first and number == 0:
             panel[...] = product
         else:
             panel += product
+        if diagonal is not None:
+            panel[units, units] += diagonal[start : start + _PANEL]
 
 
 def _products(rows: Array, diagonal: Array | None, part: slice = slice(None)) -> Array:

@@ -72,10 +72,6 @@ class Forward:
     link_bend: Array | None = None
     """Second derivative of the link there, if asked for."""
 
-    def linked(self, moment: Array, order: int) -> Array:
-        """Return a moment of this order of single natural parameters, (n, T), as that of the network's outputs."""
-        return moment if self.link_slope is None else moment * self.link_slope**order
-
 
 _FEW_UNITS = 512
 

@@ -33,7 +33,8 @@ def own_products(passed: Forward, second: SecondMoment) -> Products:
     rows, diagonal = second.own_products()
     if passed.link_slope is not None:
         rows = rows * passed.link_slope[:, None, :]
-    return rows, None if diagonal is None else passed.linked(diagonal, 2)
+        diagonal = None if diagonal is None else diagonal * np.square(passed.link_slope)
+    return rows, diagonal
 
 
 def rows_below(
@@ -61,7 +62,8 @@ def squares_from_the_top(
     model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> Iterator[Array]:
     """Yield the sums over r of the squares of `own_rows` and `rows_below`, (n, n_{l+1})."""
-    yield passed.linked(second.own_diagonal(), 2)
+    squares = second.own_diagonal()
+    yield squares if passed.link_slope is None else squares * np.square(passed.link_slope)
     if model.n_layers == 1:
         return
     G, squares = _last_hidden(model, passed, second, None, seen, contractions, model.n_layers > 2)
@@ -82,8 +84,9 @@ def _last_hidden(
 ) -> tuple[Array, Array]:
     """Return the rows of a root at the last hidden layer, (n, R, k), and the sums of their squares, (n, k).
 
-    Without a link all inputs share the outputs, and the root is taken of their product with the kernel and not multiplied by it:
-    where live classes nearly coincide, only their differences keep what is left.
+    `own` are the rows of the last layer, which a link needs, if they are known. Without a link all inputs share the outputs, and
+    the root is taken of their product with the kernel and not multiplied by it: where live classes nearly coincide, only their
+    differences keep what is left.
     """
     found: tuple[Array, Array]
     if passed.link_slope is None:

@@ -18,10 +18,11 @@ from fisherstats.progress import progress_bar
 from fisherstats.streaming import threads
 from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task, add_arrays
 from fisherstats.streaming.pipeline import BlockFunction, Pipeline, leaf_blocks
-from fisherstats.streaming.rows import STREAM_ROWS, Batches, Cut, Part, Rows, block_rows
+from fisherstats.streaming.rows import BLOCK_NUMBERS, STREAM_ROWS, Batches, Cut, Part, Rows, block_rows
 from fisherstats.streaming.threads import one_blas_thread, share, thread_count
 
 __all__ = [
+    "BLOCK_NUMBERS",
     "STREAM_ROWS",
     "Batches",
     "BlockFunction",

@@ -16,14 +16,14 @@ from fisherstats.checks import inputs
 from fisherstats.streaming.passes import Passes
 from fisherstats.streaming.threads import share, thread_count
 
-__all__ = ["STREAM_ROWS", "Batches", "Cut", "Part", "Rows", "Source", "block_rows"]
+__all__ = ["BLOCK_NUMBERS", "STREAM_ROWS", "Batches", "Cut", "Part", "Rows", "Source", "block_rows"]
 
 Array = NDArray[np.floating]
 
 STREAM_ROWS = 16
 """Inputs that share one random stream; every block is a whole number of them."""
 
-_BLOCK_NUMBERS = 2**22
+BLOCK_NUMBERS = 2**22
 """A block's largest per-input array is kept below this many numbers, so that it stays near the cache."""
 
 _READ_ROWS = 1024
@@ -82,7 +82,7 @@ class Part:
     checked: NDArray[Any] | None = None
 
 
-def block_rows(numbers_per_input: int, preferred: int = 128, largest: int = _BLOCK_NUMBERS) -> int:
+def block_rows(numbers_per_input: int, preferred: int = 128, largest: int = BLOCK_NUMBERS) -> int:
     """Return the rows of a block: `preferred`, halved while `numbers_per_input` would make the block larger than `largest`."""
     rows = preferred
     while rows > STREAM_ROWS and rows * numbers_per_input > largest:

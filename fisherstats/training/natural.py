@@ -210,10 +210,10 @@ class KroneckerNaturalGradient(Preconditioner):
 
     Notes
     -----
-    Cost for a layer of a units and b inputs: n (R a^2 + b^2) for the factors of n inputs (R = T rows, or min(N, T) or 1),
-    (a^3 + b^3) / 3 for their Cholesky factors, 2 a b (a + b) per step that they serve. The factors are those of the latest batch
-    alone, without the running averages, the momentum and the adaptive damping of Martens & Grosse. Where pi is undefined, as a
-    factor is 0, it is 1.
+    Cost for a layer of a units and b inputs: n (R a^2 + b^2) for the factors of n inputs (R = T rows, or min(N, T) or 1; at most
+    1 for exact ones of the last layer where outputs are classes or independent), (a^3 + b^3) / 3 for their Cholesky factors,
+    2 a b (a + b) per step that they serve. The factors are those of the latest batch alone, without the running averages, the
+    momentum and the adaptive damping of Martens & Grosse. Where pi is undefined, as a factor is 0, it is 1.
 
     Examples
     --------

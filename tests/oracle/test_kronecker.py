@@ -191,10 +191,11 @@ def test_many_outputs(family, engine):
     information = family.at(model.natural_parameters(x)).information()
     found = fs.fisher_information(model, x, view="kfac", engine=engine)["layer_1"].G.values
     np.testing.assert_allclose(found, information.mean(axis=0), rtol=1e-13, atol=1e-16)
-    assert not np.signbit(found[information.mean(axis=0) == 0]).any()
     single = fs.fisher_information(model, x, view="kfac", per_input=True, engine=engine)["layer_1"].G.values
     np.testing.assert_allclose(single, information, rtol=1e-13, atol=1e-16)
-    assert not np.signbit(single[information == 0]).any()
+    if not information[0, 0, 1]:
+        assert not np.signbit(found).any()
+        assert not np.signbit(single).any()
 
 
 @pytest.mark.parametrize("family", [F.Categorical(70), F.Multinomial(3, 70), F.Bernoulli(70), F.Gaussian(70)], ids=repr)

@@ -37,6 +37,26 @@ def network(family, depth=2):
     return model, naive.Network.named(weights, ACTIVATIONS[:depth]), rng.normal(size=(3, 2))
 
 
+@pytest.mark.parametrize("family", [F.Dirichlet(3), F.GammaShapeRate()], ids=repr)
+@pytest.mark.parametrize("bias", [10.0, 30.0])
+def test_large_outputs_in_single_precision(family, bias):
+    """The fourth power of the slope of the link, e^(4 bias), is past the range of float32; the variance is within it."""
+    model = fs.MLP([[[0.1, bias]] * family.n_outputs], activation=[], family=family)
+    single, x = model.as_dtype(np.float32), np.array([[0.3], [-0.5]])
+    of_single = [model.as_dtype(np.float32).weights[0].astype(np.float64)]
+    double = fs.MLP(of_single, activation=[], family=family)
+    for call in (
+        lambda model, x: fs.estimator_variance(model, x, estimators=["score"]).variance,
+        lambda model, x: fs.estimator_variance(model, x).variance.sel(estimator="score"),
+        lambda model, x: fs.estimate_fisher(model, x, estimator="score", n_draws=3, rng=0).standard_error,
+        lambda model, x: fs.fisher_information(model, x),
+        lambda model, x: fs.trace_bounds(model, x).exact.sel(estimator="score"),
+    ):
+        found, wanted = call(single, x.astype(np.float32)), call(double, x.astype(np.float32).astype(np.float64))
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted, rtol=1e-3)
+
+
 def derivatives(model, plain, x):
     """J_h (T, P) and H_h (T, P, P) of one input by the chain rule."""
     states, _ = naive.forward(plain, x)
