@@ -89,3 +89,16 @@ def test_a_power_past_the_range_of_float32_does_not_spoil_what_is_summed_beside_
     with np.errstate(over="ignore", invalid="ignore"):
         found = summed(parts, 2)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("numbers", [1, 7, 60, 2**16])
+def test_moments_over_inputs_in_tiles(numbers, monkeypatch):
+    rng = np.random.default_rng(0)
+    factors, inputs = [rng.normal(size=(9, 4)), rng.normal(size=(9, 1))], [rng.normal(size=(9, 5)), rng.normal(size=(9, 3))]
+    values = [(f[:, :, None] * np.square(h)[:, None, :]).reshape(9, -1) for f, h in zip(factors, inputs, strict=True)]
+    monkeypatch.setattr(assembly, "_CACHED", numbers)
+    n, mean, deviations = assembly.moments_over_inputs(factors, inputs, 2)
+    whole = np.concatenate(values, axis=1)
+    np.testing.assert_array_equal(n, [9])
+    np.testing.assert_allclose(mean, whole.mean(axis=0), rtol=1e-14)
+    np.testing.assert_allclose(deviations, np.square(whole - whole.mean(axis=0)).sum(axis=0), rtol=1e-14)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -32,12 +32,16 @@ __all__ = [
     "reach_per_input",
     "reach_sum",
     "symmetric",
+    "tiles",
 ]
 
 Array = NDArray[np.floating]
 
 _TILE = 2**21
 """Numbers in a temporary over (inputs, parameters)."""
+
+_CACHED = 2**16
+"""Numbers that stay in the cache of a core."""
 
 _PANEL = 64
 """Rows mirrored at a time: within the cache both ways."""
@@ -157,15 +161,26 @@ def moments_over_inputs(factors: Sequence[Array], inputs: Sequence[Array], expon
     """Return [n, mean over inputs, sum of squared deviations] of f_l[o] hbar_l[d]^exponent, two-pass, (P,) each."""
     means, deviations = [], []
     for factor, h_bar in zip(factors, inputs, strict=True):
-        power = power_of(double(h_bar), exponent)
-        n, n_units = factor.shape
-        step = max(1, _TILE // power.size)
-        for start in range(0, n_units, step):
-            values = double(factor[:, start : start + step])[:, :, None] * power[:, None, :]
-            centre = values.mean(axis=0)
-            means.append(centre.ravel())
-            deviations.append(np.square(values - centre).sum(axis=0).ravel())
-    return [np.full_like(means[0], n, shape=1), np.concatenate(means), np.concatenate(deviations)]
+        power, units = power_of(double(h_bar), exponent), double(factor)
+        mean, deviation = np.empty_like(power, shape=(2, units.shape[1], power.shape[1]))
+        for tile in tiles(units, power):
+            values = units[:, tile[0], None] * power[:, None, tile[1]]
+            mean[tile] = values.mean(axis=0)
+            values -= mean[tile]
+            deviation[tile] = np.square(values, out=values).sum(axis=0)
+        means.append(mean.ravel())
+        deviations.append(deviation.ravel())
+    return [np.full_like(means[0], len(units), shape=1), np.concatenate(means), np.concatenate(deviations)]
+
+
+def tiles(units: Array, inputs: Array) -> Iterator[tuple[slice, slice]]:
+    """Yield some units and some layer inputs at a time: few enough for the products of all inputs to stay in the cache."""
+    (n, n_units), n_in = units.shape, inputs.shape[1]
+    numbers = _TILE if on_device(inputs) else _CACHED
+    columns = min(n_in, max(1, numbers // n))
+    rows = max(1, numbers // (n * columns))
+    for start, first in itertools.product(range(0, n_units, rows), range(0, n_in, columns)):
+        yield slice(start, start + rows), slice(first, first + columns)
 
 
 def moments_of_values(values: Array) -> list[Array]:

@@ -15,16 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.arrays import double
-from fisherstats.closed_form.assembly import outer_sum
+from fisherstats.closed_form.assembly import outer_sum, tiles
 from fisherstats.model.families import Law
 from fisherstats.model.families.combined import combined_variance
 
 __all__ = ["Regression", "combination", "merge_regressions", "regression_factors", "regression_sums"]
 
 Array = NDArray[np.floating]
-
-_TILE = 2**21
-"""Numbers in a temporary over (inputs, parameters)."""
 
 _ROUNDING = 64
 """Units of rounding that the slope of a regression may carry."""
@@ -70,18 +67,18 @@ def regression_sums(regressions: Sequence[Regression], inputs: Sequence[Array]) 
     totals, slopes, rests = [], [], []
     for one, h_bar in zip(regressions, inputs, strict=True):
         power = double(h_bar) ** 4
-        own = outer_sum(one.rest, power).reshape(one.rest.shape[1], -1)
-        n_units = one.variance.shape[1]
-        step = max(1, _TILE // power.size)
-        for start in range(0, n_units, step):
-            tile = slice(start, start + step)
-            weight = double(one.variance[:, tile])[:, :, None] * power[:, None, :]
-            each = double(one.slope[:, tile])[:, :, None]
-            total = weight.sum(axis=0)
-            slope = _ratio((weight * each).sum(axis=0), total)
-            totals.append(total.ravel())
-            slopes.append(slope.ravel())
-            rests.append((own[tile] + (weight * np.square(each - slope)).sum(axis=0)).ravel())
+        variance, each = double(one.variance), double(one.slope)
+        rest = outer_sum(one.rest, power).reshape(variance.shape[1], -1)
+        total, slope = np.empty_like(rest), np.empty_like(rest)
+        for tile in tiles(variance, power):
+            weight, own = variance[:, tile[0], None] * power[:, None, tile[1]], each[:, tile[0], None]
+            total[tile] = weight.sum(axis=0)
+            slope[tile] = _ratio((weight * own).sum(axis=0), total[tile])
+            weight *= np.square(own - slope[tile])
+            rest[tile] += weight.sum(axis=0)
+        totals.append(total.ravel())
+        slopes.append(slope.ravel())
+        rests.append(rest.ravel())
     return [np.concatenate(totals), np.concatenate(slopes), np.concatenate(rests)]
 
 
