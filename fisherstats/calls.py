@@ -16,7 +16,8 @@ from fisherstats.checks import arguments, capacity, distributions, inputs, netwo
 from fisherstats.closed_form import assembly, fisher, kronecker, pairs, relative
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward, Outputs
-from fisherstats.model.families import Law, Products, SecondMoment
+from fisherstats.model.families import Law, SecondMoment
+from fisherstats.model.families.base import RowProducts
 from fisherstats.model.network import MLP
 from fisherstats.streaming import BLOCK_NUMBERS, BlockFunction, Part, Rows
 
@@ -203,7 +204,7 @@ class Call:
         """Return the rows of a root carried back through the network, see `fisher.root_rows`."""
         return fisher.root_rows(self.model, passed, second, self._directions(), self.engine.contractions)
 
-    def root_products(self, passed: Forward, second: SecondMoment) -> list[Products]:
+    def root_products(self, passed: Forward, second: SecondMoment) -> list[RowProducts]:
         """Return the matrices over the units of every layer, see `fisher.root_products`."""
         return fisher.root_products(self.model, passed, second, self._directions(), self.engine.contractions)
 

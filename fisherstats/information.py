@@ -14,7 +14,8 @@ from fisherstats.calls import Call
 from fisherstats.checks import arguments, capacity, networks
 from fisherstats.closed_form import fisher, kronecker
 from fisherstats.model import derivatives
-from fisherstats.model.families import Products, SecondMoment
+from fisherstats.model.families import SecondMoment
+from fisherstats.model.families.base import RowProducts
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 
@@ -387,7 +388,7 @@ def fisher_information(
         passed, law = call.pass_through(x, first_input)
         return [call.root_rows(passed, law)], passed.inputs
 
-    def products_of(x: Array, first_input: int) -> tuple[list[Products], list[Array]]:
+    def products_of(x: Array, first_input: int) -> tuple[list[RowProducts], list[Array]]:
         passed, law = call.pass_through(x, first_input)
         return call.root_products(passed, law), passed.inputs
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fisherstats import calls, labels
 from fisherstats.calls import Call
 from fisherstats.closed_form import kronecker
-from fisherstats.model.families import Products
+from fisherstats.model.families.base import RowProducts
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 from fisherstats.streaming import Rows
@@ -94,12 +94,12 @@ def kfac_error(
 
     gathered = call.stack(gather, call.block_rows())
     inputs = gathered[:n_layers]
-    units: list[Products] = [(rows, None) for rows in gathered[n_layers : 2 * n_layers]]
+    units: list[RowProducts] = [(rows, None) for rows in gathered[n_layers : 2 * n_layers]]
     if len(gathered) > 2 * n_layers:  # a diagonal, of the outputs
         units[-1] = units[-1][0], gathered[-1]
     again = _over(call, inputs[0])
 
-    def held(x: Array, first_input: int) -> tuple[list[Products], list[Array]]:
+    def held(x: Array, first_input: int) -> tuple[list[RowProducts], list[Array]]:
         part = slice(first_input, first_input + len(x))
         return [kronecker.of_inputs(one, part) for one in units], [one[part] for one in inputs]
 

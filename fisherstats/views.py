@@ -68,8 +68,8 @@ def compute(
 
     `diagonal` gives (factors per unit, power of the layer input) of each quantity and last the layer inputs, `matrix` gives
     the blocks l <= m of each quantity. Where each is of the form R_l' R_m, `rows_of` gives (rows R_l of each quantity, layer
-    inputs) for `n_quantities` of them, or for Kronecker factors (`Products` of each layer, layer inputs), and takes its place for
-    means over inputs. `n_rows` as for `Call.block_rows`.
+    inputs) for `n_quantities` of them, or for Kronecker factors (`RowProducts` of each layer, layer inputs), and takes its place
+    for means over inputs. `n_rows` as for `Call.block_rows`.
     """
     if view == "diagonal":
 

@@ -23,7 +23,8 @@ from fisherstats.model.derivatives import (
     gradients,
     push_forward,
 )
-from fisherstats.model.families import Law, Products, SecondMoment
+from fisherstats.model.families import Law, SecondMoment
+from fisherstats.model.families.base import RowProducts
 from fisherstats.model.network import MLP
 
 __all__ = [
@@ -69,7 +70,7 @@ def root_rows(
 
 def root_products(
     model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
-) -> list[Products]:
+) -> list[RowProducts]:
     r"""Return :math:`G_l^\top S\,G_l` per layer, as products of `root_rows` or, at the outputs, of fewer where there are such."""
     below = roots.rows_below(model, passed, second, None, seen, contractions)
     return [roots.own_products(passed, second), *((rows, None) for rows in below)][::-1]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import double
 from fisherstats.closed_form.assembly import symmetric
-from fisherstats.model.families import Products
+from fisherstats.model.families.base import RowProducts
 from fisherstats.streaming import Reduction
 
 __all__ = ["FactorSum", "block_distances", "factors", "of_inputs", "pair_sums"]
@@ -31,7 +31,7 @@ _TILE = 2**20
 """Numbers in a temporary over (inputs, units, units)."""
 
 
-def factors(units: Sequence[Products], inputs: Sequence[Array]) -> list[Blocks]:
+def factors(units: Sequence[RowProducts], inputs: Sequence[Array]) -> list[Blocks]:
     r"""Return :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l` of every layer l and input, (n, k, k)."""
     return [
         {(layer, layer): _products(h_bar[:, None, :], None) for layer, h_bar in enumerate(inputs)},
@@ -40,7 +40,7 @@ def factors(units: Sequence[Products], inputs: Sequence[Array]) -> list[Blocks]:
 
 
 class FactorSum(Reduction):
-    r"""Sums over inputs of :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l`, from blocks (`Products`, inputs).
+    r"""Sums over inputs of :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l`, from blocks (`RowProducts`, inputs).
 
     Each is symmetric: it is formed in panels of columns that may run at the same time, and copied below the diagonal.
     """
@@ -51,16 +51,16 @@ class FactorSum(Reduction):
         super().__init__()
         self._sizes = [size for n_out, n_in in shapes for size in (n_in, n_out)]
 
-    def tasks(self, parts: list[tuple[list[Products], list[Array]]], last: bool) -> list[Callable[[], None]]:
+    def tasks(self, parts: list[tuple[list[RowProducts], list[Array]]], last: bool) -> list[Callable[[], None]]:
         """Return the panels of all factors for a group of blocks, the larger ones first."""
         first = not self.leaf
         if first:
             self.leaf = [np.empty_like(parts[0][1][0], dtype=np.float64, shape=(size, size)) for size in self._sizes]
         tasks: list[Callable[[], None]] = []
         for layer, (A, G) in enumerate(zip(self.leaf[::2], self.leaf[1::2], strict=True)):
-            of_inputs: list[Products] = [(inputs[layer], None) for _, inputs in parts]
-            of_units = [_over_inputs(*units[layer]) for units, _ in parts]
-            for total, summands in ((A, of_inputs), (G, of_units)):
+            from_inputs: list[RowProducts] = [(inputs[layer], None) for _, inputs in parts]
+            from_units = [_over_inputs(*units[layer]) for units, _ in parts]
+            for total, summands in ((A, from_inputs), (G, from_units)):
                 tasks += [partial(_add_panel, total, summands, start, first) for start in range(0, len(total), _PANEL)]
         return tasks
 
@@ -72,12 +72,12 @@ class FactorSum(Reduction):
         return [{(layer, layer): symmetric(one) for layer, one in enumerate(each)} for each in kinds]
 
 
-def _over_inputs(rows: Array, diagonal: Array | None) -> Products:
+def _over_inputs(rows: Array, diagonal: Array | None) -> RowProducts:
     """Return the sum of products over inputs, of rows (m, k) beside a diagonal (k,)."""
     return rows.reshape(-1, rows.shape[2]), None if diagonal is None else diagonal.sum(axis=0, dtype=np.float64)
 
 
-def _add_panel(total: Array, summands: list[Products], start: int, first: bool) -> None:
+def _add_panel(total: Array, summands: list[RowProducts], start: int, first: bool) -> None:
     """Add what blocks give to a panel on and above the diagonal; the first group of blocks finds nothing there yet."""
     panel = total[start : start + _PANEL, start:]
     if first:
@@ -106,13 +106,13 @@ def _products(rows: Array, diagonal: Array | None, part: slice = slice(None)) ->
     return products
 
 
-def of_inputs(units: Products, part: slice) -> Products:
+def of_inputs(units: RowProducts, part: slice) -> RowProducts:
     """Return the products of some inputs."""
     rows, diagonal = units
     return rows[part], None if diagonal is None else diagonal[part]
 
 
-def pair_sums(units: Products, inputs: Array, A: Array, G: Array, first: int, count: int) -> Array:
+def pair_sums(units: RowProducts, inputs: Array, A: Array, G: Array, first: int, count: int) -> Array:
     r"""Return what a group of inputs adds to :math:`n^2\lVert B-G\otimes A\rVert_F^2` and :math:`n^2\lVert B\rVert_F^2`, (2,).
 
     The group is the `count` inputs from `first` on, paired with itself and twice with all later ones: summed over groups that is
@@ -130,7 +130,7 @@ def pair_sums(units: Products, inputs: Array, A: Array, G: Array, first: int, co
         return np.zeros_like(A, dtype=np.float64, shape=2)
     G, mean = G / unit_size, A[:, -1] / math.sqrt(input_size)
 
-    def group(start: int) -> tuple[Products, Array, Array, Array]:
+    def group(start: int) -> tuple[RowProducts, Array, Array, Array]:
         part = slice(start, start + count)
         h_bar = double(inputs[part]) / math.sqrt(input_size)
         deviations = h_bar - mean
@@ -151,7 +151,7 @@ def pair_sums(units: Products, inputs: Array, A: Array, G: Array, first: int, co
     return sums
 
 
-def _inner_products(left: Products, right: Products, G: Array) -> tuple[Array, Array]:
+def _inner_products(left: RowProducts, right: RowProducts, G: Array) -> tuple[Array, Array]:
     r"""Return :math:`\langle M_i,M_j\rangle` and :math:`\langle M_i-G,M_j-G\rangle` of all pairs, by tiles of units."""
     n_left, n_right, n_units = len(left[0]), len(right[0]), len(G)
     plain, centred = np.zeros_like(G, shape=(2, n_left, n_right))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fisherstats.engines import primitives
 from fisherstats.model.derivatives import Forward, Outputs
-from fisherstats.model.families.base import Products, SecondMoment
+from fisherstats.model.families.base import RowProducts, SecondMoment
 from fisherstats.model.network import MLP
 
 __all__ = ["own_products", "own_rows", "rows_below", "squares_from_the_top"]
@@ -28,7 +28,7 @@ def own_rows(passed: Forward, second: SecondMoment) -> Array:
     return own if passed.link_slope is None else own * passed.link_slope[:, None, :]
 
 
-def own_products(passed: Forward, second: SecondMoment) -> Products:
+def own_products(passed: Forward, second: SecondMoment) -> RowProducts:
     r"""Return :math:`G_L^\top S\,G_L` of the last layer, as products of as few rows as the family offers."""
     rows, diagonal = second.own_products()
     if passed.link_slope is not None:

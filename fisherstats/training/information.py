@@ -21,7 +21,8 @@ from fisherstats.calls import Call
 from fisherstats.closed_form import assembly, fisher
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
-from fisherstats.model.families import Draw, Law, Products, SecondMoment
+from fisherstats.model.families import Draw, Law, SecondMoment
+from fisherstats.model.families.base import RowProducts
 from fisherstats.model.network import MLP
 from fisherstats.streaming import Rows
 from fisherstats.training.network import Trainee, layer_views
@@ -109,7 +110,7 @@ class BatchInformation:
     def kronecker_factors(self) -> tuple[list[Array], list[Array]]:
         r"""Return the means of :math:`\bar h_l\bar h_l^\top` and of :math:`G_l^\top SG_l` per part, in float64."""
 
-        def block(x: Array, first: int) -> tuple[list[Products], list[Array]]:
+        def block(x: Array, first: int) -> tuple[list[RowProducts], list[Array]]:
             passed, law = self._call.pass_through(x, first)
             parts = self._own.parts(passed.inputs)
             layers = self._call.root_products(passed, self._middle(law, first, len(x)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot, Products, SecondMoment
+from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot, SecondMoment
 from fisherstats.model.families.categorical import Categorical
 from fisherstats.model.families.counts import Geometric, NegativeBinomial
 from fisherstats.model.families.dirichlet import Dirichlet
@@ -40,7 +40,6 @@ __all__ = [
     "NegativeBinomial",
     "Poisson",
     "Product",
-    "Products",
     "SecondMoment",
     "Weibull",
 ]

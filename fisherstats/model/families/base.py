@@ -17,10 +17,10 @@ import numpy as np
 from fisherstats.arrays import identity
 from fisherstats.engines import primitives
 
-__all__ = ["Draw", "Family", "Law", "MatrixRoot", "Products", "RootRows", "SecondMoment"]
+__all__ = ["Draw", "Family", "Law", "MatrixRoot", "RootRows", "RowProducts", "SecondMoment"]
 
 
-Products = tuple[np.ndarray, np.ndarray | None]
+RowProducts = tuple[np.ndarray, np.ndarray | None]
 """Rows R (n, r, T) of a matrix R'R; or beside a diagonal d (n, T) rows of a matrix with this diagonal, and -R'R off it."""
 
 
@@ -51,7 +51,7 @@ class SecondMoment(Protocol):
         """Return the diagonal of A, shape (n, T)."""
         ...
 
-    def own_products(self) -> Products:
+    def own_products(self) -> RowProducts:
         """Return A as products of as few rows as the family offers."""
         ...
 
@@ -83,7 +83,7 @@ class RootRows(ABC):
         """Return the sums of squares of the rows rho_r, shape (n, T)."""
         return primitives.sum_of_squares(self.own_rows())
 
-    def own_products(self) -> Products:
+    def own_products(self) -> RowProducts:
         """Return the rows rho_r."""
         return self.own_rows(), None
 
@@ -177,7 +177,7 @@ class Law(ABC):
         """Return Var(delta_a^2), shape (n, T)."""
         return self.square_variance(self._outputs)
 
-    def own_products(self) -> Products:
+    def own_products(self) -> RowProducts:
         """Return I(h) as products of as few rows as the family offers."""
         return self.own_rows(), None
 

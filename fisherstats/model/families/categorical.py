@@ -14,7 +14,7 @@ import numpy as np
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, generator, positive_integer
 from fisherstats.engines import primitives
-from fisherstats.model.families.base import Draw, Family, Law, Products, RootRows, SecondMoment
+from fisherstats.model.families.base import Draw, Family, Law, RootRows, RowProducts, SecondMoment
 from fisherstats.model.families.draws import Multinomial, Uniforms, class_scheme, class_weights
 
 __all__ = ["Categorical", "CategoricalLaw", "DrawnClasses", "WeightedClasses"]
@@ -127,7 +127,7 @@ class CategoricalLaw(Law):
         """Return p_a (1 - p_a) (1 - 2 p_a)^2, shape (n, T)."""
         return self._kept(self.p * self.complement * np.square(self.complement - self.p))
 
-    def own_products(self) -> Products:
+    def own_products(self) -> RowProducts:
         """Return p, one row, beside p_a (1 - p_a)."""
         return self.mean[:, None, :], self.own_diagonal()
 

@@ -17,7 +17,7 @@ from scipy.linalg import solve_triangular
 from fisherstats.arrays import like
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
-from fisherstats.model.families.base import Draw, Family, Law, Products
+from fisherstats.model.families.base import Draw, Family, Law, RowProducts
 from fisherstats.model.families.draws import draw_gaussian
 
 __all__ = ["Gaussian", "GaussianLaw"]
@@ -70,7 +70,7 @@ class GaussianLaw(Law):
         variance: np.ndarray = 2 * np.square(self.own_diagonal())
         return variance
 
-    def own_products(self) -> Products:
+    def own_products(self) -> RowProducts:
         """Return the diagonal beside no rows if S is diagonal, else R."""
         if self.root.ndim > 1:
             return super().own_products()

@@ -18,7 +18,7 @@ from fisherstats.arrays import as_array
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
 from fisherstats.engines.primitives import pair_sum, weighted_mean
-from fisherstats.model.families.base import Draw, Family, Law, Products
+from fisherstats.model.families.base import Draw, Family, Law, RowProducts
 from fisherstats.model.families.draws import CountHeads, draw_counts, draw_poisson, independent_scheme
 
 __all__ = ["Bernoulli", "Binomial", "BinomialLaw", "IndependentLaw", "Poisson", "PoissonLaw"]
@@ -74,7 +74,7 @@ class IndependentLaw(Law):
         """Return M_a, shape (n, T)."""
         return self.variance_of_square
 
-    def own_products(self) -> Products:
+    def own_products(self) -> RowProducts:
         """Return the variances beside no rows."""
         return self.variance[:, None, :][:, :0], self.own_diagonal()
 

@@ -15,7 +15,7 @@ from scipy.special import gammaln
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, positive_integer
-from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot, Products
+from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot, RowProducts
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.draws import class_scheme, draw_class_weights
 from fisherstats.model.families.slabs import draw_labels
@@ -63,7 +63,7 @@ class MultinomialLaw(Law):
         variance: np.ndarray = self.n_trials * self.one.own_square_variance() + pairs
         return variance
 
-    def own_products(self) -> Products:
+    def own_products(self) -> RowProducts:
         """Return sqrt(n) p, one row, beside n p_a (1 - p_a)."""
         return np.sqrt(self.h.dtype.type(self.n_trials)) * self.one.mean[:, None, :], self.own_diagonal()
 
