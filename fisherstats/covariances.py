@@ -194,7 +194,7 @@ def covariance_norms(
         return labels.dataset([("norm_exact", ["input", "estimator", "norm"], values)], coords, provenance)
     scale = n_draws * call.n_inputs**2
     exact = np.array([[gram.frobenius(), gram.spectral(), gram.trace()] for gram in grams.values()]) / scale
-    attained = np.array([summary.score_attained(), summary.hessian_attained(grams["hessian"])]) / scale
+    attained = np.array([summary.score_attained(grams["score"]), summary.hessian_attained(grams["hessian"])]) / scale
     entries: list[labels.Entry] = [
         ("norm_exact", ["estimator", "norm"], exact),
         ("tensor_spectral_lower", ["estimator"], np.minimum(attained, exact[:, 1])),
@@ -477,8 +477,8 @@ class _Summary:
     def hessian_gram(self) -> norms.Gram:
         return norms.hessian_gram(self.root, norms.hessian_inner_products(self.hessian, self.inputs))
 
-    def score_attained(self) -> float:
-        return norms.score_tensor_attained(self.quartic, self.products)
+    def score_attained(self, gram: norms.Gram) -> float:
+        return norms.score_tensor_attained(self.quartic, self.products, gram)
 
     def hessian_attained(self, gram: norms.Gram) -> float:
         return norms.hessian_tensor_attained(self.hessian, self.root, self.inputs, gram)

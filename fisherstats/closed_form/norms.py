@@ -215,12 +215,12 @@ def hessian_rows(hessian: HessianBlocks, inputs: Sequence[Array], vectors: Seque
     return _Rows(units, inputs, hessian.score, reached)
 
 
-def score_tensor_attained(roots: Array, products: Array, iterations: int = 60) -> float:
+def score_tensor_attained(roots: Array, products: Array, gram: Gram, iterations: int = 60) -> float:
     r"""Return an attained value of :math:`\sum_i\mathrm{Cov}_i(\alpha,\beta,\alpha,\beta)` over unit vectors, score estimator.
 
     All of it happens in the span of the rows of the Jacobians: with :math:`K=VV^\top` the directions are :math:`J_i\alpha=V_iw`.
     Given one direction the other is a top eigenvector; one start is the top eigenvector of the matricised covariance's top
-    matrix.
+    matrix. The forms :math:`V_i^\top R_{ir}V_i` themselves, n^3 numbers, are not formed.
     """
     n, rank, outputs = roots.shape[:3]
     values, vectors = np.linalg.eigh(products.reshape(n * outputs, n * outputs))
@@ -228,23 +228,23 @@ def score_tensor_attained(roots: Array, products: Array, iterations: int = 60) -
     if not kept:
         return 0.0
     V = (vectors[:, -kept:] * np.sqrt(values[-kept:])).reshape(n, outputs, -1)
-    forms = np.matmul(V.swapaxes(1, 2)[:, None], np.matmul(roots, V[:, None])).reshape(n * rank, V.shape[2], V.shape[2])
-    flat = forms.reshape(n * rank, -1)
-    weights = np.linalg.eigh(flat @ flat.T)[1][:, -1]
-    values, vectors = np.linalg.eigh(np.tensordot(weights, forms, axes=1))
+    weights = np.linalg.eigh(gram.blocks.reshape(n * rank, n * rank))[1][:, -1].reshape(n, rank)
+    weighted = np.matmul(np.einsum("ir,irab->iab", weights, roots), V)
+    values, vectors = np.linalg.eigh(V.reshape(n * outputs, -1).T @ weighted.reshape(n * outputs, -1))
     starts = [vectors[:, int(np.argmax(np.abs(values)))], *(like(one, V) for one in _directions(V.shape[2]))]
-    return max(_alternate_forms(forms, start, iterations) for start in starts)
+    return max(_alternate_forms(roots, V, start, iterations) for start in starts)
 
 
-def _alternate_forms(forms: Array, z: Array, iterations: int) -> float:
-    """Raise sum_r (w' N_r z)^2 over unit w and z, one at a time, by a few power steps each."""
+def _alternate_forms(roots: Array, V: Array, z: Array, iterations: int) -> float:
+    """Raise sum_ir (w' V_i' R_ir V_i z)^2 over unit w and z, one at a time, by a few power steps each."""
     value, w = 0.0, z
     for _ in range(iterations):
-        rows = forms @ z
+        rows = np.matmul(roots, np.matmul(V, z)[:, None, :, None])[..., 0]
         for _ in range(4):
-            w = rows.T @ (rows @ w)
+            forms = np.matmul(rows, np.matmul(V, w)[:, :, None])
+            w = np.einsum("it,itk->k", np.matmul(rows.swapaxes(1, 2), forms)[:, :, 0], V)
             w = w / max(float(np.linalg.norm(w)), np.finfo(w.dtype).tiny)
-        reached = float(np.square(rows @ w).sum())
+        reached = float(np.square(np.matmul(rows, np.matmul(V, w)[:, :, None])).sum())
         if reached <= value * (1 + 1e-10):
             return max(value, reached)
         value, w, z = reached, z, w

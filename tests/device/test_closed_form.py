@@ -68,7 +68,7 @@ def norm_forms(at):
     inner = norms.hessian_inner_products(at.hessian, at.inputs)
     curved = norms.hessian_gram(root, inner)
     both = [[gram.frobenius(), gram.spectral(), gram.trace(), gram.each()] for gram in (score, curved)]
-    attained = norms.score_tensor_attained(quartic, at.products)
+    attained = norms.score_tensor_attained(quartic, at.products, score)
     return [both, attained, norms.hessian_tensor_attained(at.hessian, root, at.inputs, curved)]
 
 
