@@ -89,7 +89,8 @@ def kfac_error(
         passed, law = call.pass_through(x, first_input)
         rows, diagonals = zip(*call.root_products(passed, law), strict=True)
         found = [*passed.inputs, *rows, *(one for one in diagonals if one is not None)]
-        call.fits("`kfac_error`", call.n_inputs * sum(one[0].size for one in found), 1, "use fewer inputs.")
+        if first_input == call.rows.first:
+            call.fits("`kfac_error`", call.n_inputs * sum(one[0].size for one in found), 1, "use fewer inputs.")
         return found
 
     gathered = call.stack(gather, call.block_rows())

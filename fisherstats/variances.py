@@ -227,7 +227,7 @@ class _Asked:
             passed, law, G, S = self.derivatives(x, first_input)
             probing = [one for one in self.chosen if one in PROBES]
             if group_by == "unit":
-                moments = covariance.unit_moments(law, G, S, passed.inputs)
+                moments = covariance.unit_moments(law, passed, G, S)
                 probed = [probes.unit_variance(law, G, passed.inputs, one == "hutchinson_gaussian") for one in probing]
             else:
                 groups = covariance.layer_groups(G, S, passed.inputs, self.call.sizes, whole_model)

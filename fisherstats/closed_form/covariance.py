@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.arrays import like
+from fisherstats.closed_form.fisher import unit_factors
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
 
@@ -109,19 +110,18 @@ def group_moments(law: Law, groups: Groups) -> tuple[Array, Array, Array, Array]
     )
 
 
-def unit_moments(
-    law: Law, G: Sequence[Array], S: Sequence[Array | None], inputs: Sequence[Array]
-) -> tuple[Array, Array, Array, Array]:
+def unit_moments(law: Law, passed: Forward, G: Sequence[Array], S: Sequence[Array | None]) -> tuple[Array, Array, Array, Array]:
     r"""Return I, V_1, V_2 and C_12 of the mean entry of each unit's row of weights, (n, total units).
 
     A row's A_g is :math:`|\bar h_l|^2 g g^\top`, so the moments of single entries serve with the squared norm in place of
     the squared layer input.
     """
     columns: tuple[list[Array], ...] = ([], [], [], [])
-    for G_l, S_l, h_bar in zip(G, S, inputs, strict=True):
+    own = unit_factors(law, passed, G), score_variance_factors(law, passed, G)
+    for information_l, score_l, G_l, S_l, h_bar in zip(*own, G, S, passed.inputs, strict=True):
         mean_square = (np.einsum("nd,nd->n", h_bar, h_bar) / h_bar.shape[1])[:, None]
-        columns[0].append(law.diagonal(G_l) * mean_square)
-        columns[1].append(law.square_variance(G_l) * mean_square**2)
+        columns[0].append(information_l * mean_square)
+        columns[1].append(score_l * mean_square**2)
         if S_l is None:
             columns[2].append(np.zeros_like(columns[0][-1]))
             columns[3].append(np.zeros_like(columns[0][-1]))
