@@ -18,6 +18,7 @@ from fisherstats.engines import primitives
 __all__ = [
     "class_moments",
     "class_probabilities",
+    "class_products",
     "class_rows",
     "class_square_variance",
     "class_squares",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _MANY_CLASSES = 64
-"""Classes past which numpy's vectorised exponentials save more time than fewer calls do."""
+"""Classes past which numpy's vectorised exponentials, or float32 products, save more time than fewer calls do."""
 
 
 def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,6 +154,21 @@ def _label_rows(
             k = classes[i, r]
             for j in range(n_columns):
                 rows[i, r, j] = roots[i, r] * (((u[at, k, j] if k < n_rows else 0) - top_row[j]) - mean[j])
+
+
+@_compiled
+def _class_products(p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
+    for i in range(len(p)):
+        at = i if u.shape[0] > 1 else 0
+        top = _largest(p, i)
+        # Columns one by one, as there is seldom more than one.
+        for j in range(u.shape[2]):
+            mean = out.dtype.type(0)
+            for k in range(p.shape[1]):
+                out[i, k, j] = u[at, k, j] - u[at, top, j]
+                mean += p[i, k] * out[i, k, j]
+            for k in range(p.shape[1]):
+                out[i, k, j] = p[i, k] * (out[i, k, j] - mean)
 
 
 @_compiled
@@ -383,6 +399,15 @@ def class_squares(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray
 def _stored_once(u: np.ndarray) -> np.ndarray:
     """Return u in one piece of memory, with a single row where all inputs have the same."""
     return np.ascontiguousarray(u[:1] if u.strides[0] == 0 else u)
+
+
+def class_products(p: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return p_k (u_k - sum_l p_l u_l), shape (n, C, k)."""
+    if u.dtype == np.float32 and p.shape[1] > _MANY_CLASSES:
+        return primitives.class_products(p, u)
+    out = np.empty((*p.shape, u.shape[2]), dtype=u.dtype)
+    _class_products(p, primitives.every_class(p, _stored_once(u)), out)
+    return out
 
 
 def class_square_variance(p: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ __all__ = [
     "centred",
     "class_moments",
     "class_probabilities",
+    "class_products",
     "class_rows",
     "class_square_variance",
     "class_squares",
@@ -62,6 +63,13 @@ def centred(p: np.ndarray, u: np.ndarray) -> np.ndarray:
     w = _from_the_top_class(p, u)
     w -= weighted_mean(p, w)[:, None, :]
     return w
+
+
+def class_products(p: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return p_k (u_k - sum_l p_l u_l), shape (n, C, k)."""
+    products: np.ndarray = centred(p, u)
+    products *= p[:, :, None]
+    return products
 
 
 def weighted_square(w: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -165,12 +173,14 @@ def class_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     At the most probable class 1 - p is the sum of the others, which is accurate where p is nearly 1.
     """
     top = np.argmax(logits, axis=1)[:, None]
-    odds = np.exp(logits - np.take_along_axis(logits, top, axis=1))
-    p = odds / odds.sum(axis=1, keepdims=True)
-    others = p.copy()
-    np.put_along_axis(others, top, 0, axis=1)
+    p = logits - np.take_along_axis(logits, top, axis=1)
+    np.exp(p, out=p)
+    np.put_along_axis(p, top, 0, axis=1)
+    others = p.sum(axis=1, keepdims=True)
+    p /= 1 + others
+    np.put_along_axis(p, top, 1 / (1 + others), axis=1)
     complement = 1 - p
-    np.put_along_axis(complement, top, others.sum(axis=1, keepdims=True), axis=1)
+    np.put_along_axis(complement, top, others / (1 + others), axis=1)
     return p, complement
 
 

@@ -97,7 +97,7 @@ class CategoricalLaw(Law):
 
     def product(self, z: np.ndarray) -> np.ndarray:
         """Return I z, whose entries are p_k q_k, shape (n, T, k)."""
-        return self._kept(self.p[:, :, None] * self.centred(z))
+        return self._kept(self.contractions.class_products(self.p, z))
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return sqrt(p_k) q_k, shape (n, C, k)."""
