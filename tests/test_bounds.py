@@ -233,7 +233,7 @@ def test_the_spectral_form_is_theorem_4_1() -> None:
 
 
 @pytest.mark.parametrize("minimal", [False, True])
-@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("classes", [2, 3, 5, 20])
 def test_certified_quartic_extremes_of_a_softmax(classes: int, minimal: bool) -> None:
     """Against the eigenvalues of Cov(vec(rr')) by enumeration of the classes; what is attained against many directions."""
     rng = np.random.default_rng(classes)

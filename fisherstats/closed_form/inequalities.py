@@ -190,7 +190,7 @@ class _CategoricalBounds(LawBounds):
         super().__init__(law)
         self.classes = law
         self.flat = tuple(one[:, None] for one in projected_extremes(law))
-        self.flat_quartic = (unfolded_largest(law.p, False) if law.minimal else quartic_extremes(law)[1])[:, None]
+        self.flat_quartic = (unfolded_largest(law, False) if law.minimal else quartic_extremes(law)[1])[:, None]
         top = np.argmax(law.p, axis=1)[:, None]
         self.top_probability = np.take_along_axis(law.p, top, axis=1)
         self.top = top[:, :, None]

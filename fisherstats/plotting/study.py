@@ -121,7 +121,7 @@ def _against_draws(
     return panel.errorbar(
         draws,
         observed,
-        [observed - observed / high, observed / low - observed],
+        np.stack([observed - observed / high, observed / low - observed]),
         fmt=marker,
         color=colour,
         markersize=5,

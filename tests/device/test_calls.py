@@ -28,14 +28,18 @@ def device(monkeypatch):
     monkeypatch.setattr(engines, "gpu_array", lambda: to_device(np.zeros(0)))
 
 
-def agree(found, wanted):
+INVERSES = [name for name in CALLS if name.split(".")[-1].split()[0] in ("asymptotic_covariance", "cramer_rao_bound")]
+"""Inverses of information with condition numbers of 1e6 and more, which lose as many digits to whatever rounds otherwise."""
+
+
+def agree(found, wanted, rtol=1e-12):
     wanted, found = numbers(wanted), numbers(found)
     assert found.keys() == wanted.keys()
     assert wanted
     for name, array in wanted.items():
         assert found[name].dtype == array.dtype, name
         size = np.abs(array[np.isfinite(array)]).max(initial=0)
-        np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-12 * size + 1e-15, err_msg=name)
+        np.testing.assert_allclose(found[name], array, rtol=rtol, atol=rtol * size + 1e-15, err_msg=name)
 
 
 def accepted(call, model):
@@ -73,7 +77,7 @@ def test_every_function_agrees(name):
     pairs, _ = compared(name, 1 if name in CORE else 2)
     assert pairs
     for found, wanted in pairs:
-        agree(found, wanted)
+        agree(found, wanted, 1e-9 if name in INVERSES else 1e-12)
 
 
 def test_every_closed_form_runs_on_a_device(tmp_path):

@@ -1,0 +1,57 @@
+"""The largest eigenvalue of Cov(vec(delta delta')) of a softmax, which `variance_bounds` puts behind its upper bounds."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+
+from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.extremes import unfolded_largest
+
+HARD_LOGITS = {
+    "even": [0.0, 0.0, 0.0, 0.0],
+    "nearly even": [1e-9, -2e-9, 3e-9, 0.0],
+    "two alike": [0.0, 0.0, -23.0],
+    "two alike, two rare": [0.0, -40.0, 0.0, -35.0],
+    "certain": [40.0, 0.0, 0.0, 0.0],
+    "certain, last": [0.0, 0.0, 3.0, 40.0],
+    "one rare": [-40.0, 0.0, 0.0, 0.0],
+    "steps": [0.0, 3.0, 6.0, 9.0, 12.0],
+    "two classes": [1e-9, 0.0],
+    "two classes, one certain": [30.0, 0.0],
+}
+
+
+@pytest.mark.parametrize("minimal", [False, True])
+@pytest.mark.parametrize("case", HARD_LOGITS)
+def test_the_largest_quartic_eigenvalue_of_hard_softmax_laws(case: str, minimal: bool) -> None:
+    """Never below that of 60 digits, and above it by rounding alone, relative to the largest variance of a class."""
+    logits = HARD_LOGITS[case]
+    classes, outputs = len(logits), len(logits) - minimal
+    with mpmath.workdps(60):
+        weights = [mpmath.exp(one) for one in logits]
+        p = [one / sum(weights) for one in weights]
+        outer = [[((a == k) - p[a]) * ((b == k) - p[b]) for a in range(outputs) for b in range(outputs)] for k in range(classes)]
+        mean = [sum(p[k] * outer[k][j] for k in range(classes)) for j in range(outputs**2)]
+        centred = [[outer[k][j] - mean[j] for j in range(outputs**2)] for k in range(classes)]
+        gram = mpmath.matrix(classes, classes)
+        for i in range(classes):
+            for k in range(classes):
+                gram[i, k] = mpmath.sqrt(p[i] * p[k]) * mpmath.fdot(centred[i], centred[k])
+        exact = max(mpmath.eigsy(gram, eigvals_only=True))
+        size = max(one * (1 - one) for one in p)
+    found = unfolded_largest(CategoricalLaw(np.array([logits]), minimal=False), minimal)
+    assert exact <= found[0] <= exact + 32 * classes * np.finfo(np.float64).eps * (exact + size)
+
+
+def test_it_is_found_class_by_class_not_pair_by_pair() -> None:
+    """10,000 classes: a matrix of pairs of classes would take 800 MB."""
+    logits = np.random.default_rng(0).normal(size=(2, 10_000))
+    law = CategoricalLaw(logits, minimal=False)
+    found = unfolded_largest(law, False)
+    # v_i has a squared norm of (1 - 2 p_i + s)^2 and the largest q lies below the eigenvalue.
+    s = np.square(law.p).sum(axis=1)
+    q = np.sort(law.p * (1 + 2 * s[:, None] - 4 * law.p), axis=1)
+    assert np.all(q[:, -2] <= found)
+    assert np.all(found <= (law.p * np.square(1 - 2 * law.p + s[:, None])).sum(axis=1))
