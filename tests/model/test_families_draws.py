@@ -25,7 +25,7 @@ from fisherstats.model.families import (
     Poisson,
     draws,
 )
-from fisherstats.model.families.draws import CountHeads, draw_poisson
+from fisherstats.model.families.draws import SLAB, CountHeads, draw_counts, draw_poisson
 
 LIMIT = 5.5
 REPLICATES = 8000
@@ -320,6 +320,43 @@ def test_inputs_that_follow_do_not_change_earlier_draws(family, second_moment):
         np.testing.assert_array_equal(first.mean[:2], other.mean[:2])
         if second_moment:
             np.testing.assert_array_equal(first.second.diagonal(u)[:2], other.second.diagonal(u)[:2])
+
+
+@pytest.mark.parametrize("family", [Bernoulli(4), Binomial(3, 4), Poisson(4)], ids=repr)
+@pytest.mark.parametrize("n_draws", [3, 9, 30, 70_000])
+def test_how_many_inputs_are_drawn_together_changes_no_bit(family, n_draws):
+    """With an input whose few patterns are counted, at the end, the others are drawn one by one."""
+    h = np.random.default_rng(13).standard_normal((4, 4))
+    h[3] = -800.0 if family.name != "poisson" else -700.0
+    u = np.random.default_rng(14).standard_normal((4, 4, 3))
+    alone = [family.at(h[:rows]).draw(np.random.default_rng(0), n_draws, True) for rows in (1, 2, 3, 4)]
+    for rows, one in enumerate(alone, 1):
+        np.testing.assert_array_equal(one.mean, alone[-1].mean[:rows])
+        np.testing.assert_array_equal(one.second.diagonal(u[:rows]), alone[-1].second.diagonal(u)[:rows])
+
+
+@pytest.mark.parametrize(
+    ("heads", "n_draws"),
+    [
+        (CountHeads(np.full((5, 3), 0.3), np.ones((5, 3)), 1), 7),
+        (CountHeads(np.array([[0.5, 1e-9, 1e-9, 0.2], [0.5, 0.4, 0.3, 0.2]]), np.ones((2, 4)), 1), 12),  # singular, and not
+        (CountHeads(np.full((2, 70), 0.4), -np.ones((2, 70)), 1), 5000),  # more numbers than are held at once
+        (CountHeads(np.full((3, 2), 1.5), np.ones((3, 2)), None), 11),
+    ],
+    ids=["regular", "singular", "slabs", "poisson"],
+)
+def test_moments_are_those_of_the_labels_drawn(heads, n_draws):
+    drawn = draw_counts(np.random.default_rng(1), heads, n_draws, True, 0, np.dtype(float))
+    rng = np.random.default_rng(1)
+    step = max(1, SLAB // heads.rate.shape[1])
+    slabs = [min(step, n_draws - start) for start in range(0, n_draws, step)]
+    labels = [np.concatenate([heads.labels(rng, row, count) for count in slabs]) for row in range(len(heads.rate))]
+    for row, delta in enumerate(labels):
+        np.testing.assert_allclose(drawn.mean[row], delta.mean(axis=0), rtol=1e-12, atol=1e-15)
+        found = drawn.second.root[row].T @ drawn.second.root[row]
+        wanted = delta.T @ delta / n_draws
+        size = np.sqrt(np.outer(np.diag(wanted), np.diag(wanted)))
+        assert (np.abs(found - wanted) <= 1e-13 * size).all()
 
 
 def test_single_precision_draws_the_same_labels():
