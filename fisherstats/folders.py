@@ -7,10 +7,17 @@ import secrets
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 __all__ = ["interrupts_held", "whole"]
+
+_GONE = 0.1
+"""Seconds for which a folder that was removed has to stay away."""
+
+_PATIENCE = 5.0
+"""Seconds after which it is left to those who go on writing there."""
 
 
 @contextlib.contextmanager
@@ -40,15 +47,28 @@ def whole(place: Path, *, alone: bool = False, replacing: bool = False) -> Itera
                 if replacing and earlier.exists():
                     earlier.rename(place)
                 raise
+    except BaseException:
+        with interrupts_held():
+            _remove_for_good(partial)
+        raise
     finally:
         with interrupts_held():
-            _remove(partial)
             if replacing and place.exists():
                 _remove(earlier)
 
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_for_good(folder: Path) -> None:
+    """Remove a folder until it stays away: threads of a zarr store that has failed may write for another moment."""
+    gone, until = 0.0, time.monotonic() + _PATIENCE
+    while gone < _GONE and time.monotonic() < until:
+        _remove(folder)
+        time.sleep(_GONE / 10)
+        gone = 0.0 if folder.exists() else gone + _GONE / 10
+    _remove(folder)
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,31 @@ class TestWhole:
 
         with pytest.raises(failure):
             fail()
+        assert found(tmp_path) == []
+
+    def test_who_writes_on_for_a_moment_leaves_nothing(self, kind, tmp_path) -> None:
+        """As the threads of a zarr store do when one of them has failed."""
+        written = []
+
+        def write(new: Path) -> None:
+            for _ in range(4):
+                time.sleep(0.02)
+                with contextlib.suppress(OSError):
+                    new.mkdir(exist_ok=True)
+                    (new / "late").touch()
+                    written.append(new)
+
+        def fail() -> None:
+            with folders.whole(tmp_path / "place", **kind) as new:
+                thread.append(threading.Thread(target=write, args=[new]))
+                thread[0].start()
+                raise OSError
+
+        thread: list[threading.Thread] = []
+        with pytest.raises(OSError):  # noqa: PT011
+            fail()
+        thread[0].join()
+        assert written
         assert found(tmp_path) == []
 
     def test_what_stands_there_gives_way_only_if_it_may(self, kind, tmp_path) -> None:
