@@ -34,20 +34,22 @@ def draw_labels(rng: np.random.Generator, law: DrawsLabels, n_draws: int, second
     """
     draw_count(n_draws)
     n, outputs = law.h.shape
-    mean = np.zeros((n, outputs))
-    root = np.zeros((n, min(n_draws, outputs), outputs))
-    for row in range(n):
-        factor: np.ndarray = np.empty((0, outputs))
+    mean, root = np.zeros((n, outputs)), np.zeros((n, min(n_draws, outputs), outputs))
+    # As many inputs together as the numbers of a slab.
+    step = max(1, SLAB // (n_draws * outputs))
+    for start in range(0, n, step):
+        rows = range(start, min(start + step, n))
+        factor: np.ndarray = np.empty((len(rows), 0, outputs))
         for count in row_slabs(n_draws, outputs):
-            delta = law.labels(rng, row, count)
-            mean[row] += delta.sum(axis=0)
+            delta = np.stack([law.labels(rng, row, count) for row in rows])
+            mean[start : rows.stop] += delta.sum(axis=1)
             if second_moment:
-                stacked = np.concatenate([factor, delta])
-                factor = stacked if len(stacked) <= outputs else np.asarray(np.linalg.qr(stacked, mode="r"))
-        mean[row] /= n_draws
-        root[row, : len(factor)] = factor / np.sqrt(n_draws)
+                stacked = np.concatenate([factor, delta], axis=1)
+                factor = stacked if stacked.shape[1] <= outputs else np.asarray(np.linalg.qr(stacked, mode="r"))
+        if second_moment:
+            root[start : rows.stop] = factor / np.sqrt(n_draws)
     dtype = law.h.dtype
-    return Draw(mean.astype(dtype), MatrixRoot(root.astype(dtype)) if second_moment else None)
+    return Draw((mean / n_draws).astype(dtype), MatrixRoot(root.astype(dtype)) if second_moment else None)
 
 
 def row_slabs(n_draws: int, numbers: int) -> list[int]:
