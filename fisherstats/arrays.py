@@ -42,6 +42,7 @@ __all__ = [
     "on_device",
     "on_host",
     "read_only",
+    "top_eigenpair",
     "vector",
     "zeta",
 ]
@@ -142,6 +143,16 @@ def cholesky_solve(factor: Any, b: Any) -> Any:
     solve = importlib.import_module("cupyx.scipy.linalg").solve_triangular
     upper = factor.T  # in the order that the library works in, else it copies
     return solve(upper, solve(upper, b, trans="T"))
+
+
+def top_eigenpair(matrix: Any) -> tuple[Any, Any]:
+    """Return the largest eigenvalue of a symmetric matrix and an eigenvector of it; on the host without the others."""
+    if on_device(matrix):
+        values, vectors = np.linalg.eigh(matrix)
+    else:
+        last = len(matrix) - 1
+        values, vectors = linalg.eigh(matrix, subset_by_index=[last, last], check_finite=False)
+    return values[-1], vectors[:, -1]
 
 
 def zeta(order: int, x: Any) -> Any:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import double, like
+from fisherstats.arrays import double, like, top_eigenpair
 from fisherstats.model.derivatives import HessianBlocks
 
 __all__ = [
@@ -56,7 +56,7 @@ class Gram:
     def spectral(self) -> float:
         """Return the largest eigenvalue of the matricised covariance."""
         size = self.blocks.shape[0] * self.blocks.shape[1]
-        return float(max(np.linalg.eigvalsh(self.blocks.reshape(size, size))[-1], 0.0))
+        return float(max(top_eigenpair(self.blocks.reshape(size, size))[0], 0.0))
 
     def each(self) -> Array:
         """Return Frobenius norm, spectral norm and trace of every single input, (n, 3)."""
@@ -228,7 +228,7 @@ def score_tensor_attained(roots: Array, products: Array, gram: Gram, iterations:
     if not kept:
         return 0.0
     V = (vectors[:, -kept:] * np.sqrt(values[-kept:])).reshape(n, outputs, -1)
-    weights = np.linalg.eigh(gram.blocks.reshape(n * rank, n * rank))[1][:, -1].reshape(n, rank)
+    weights = top_eigenpair(gram.blocks.reshape(n * rank, n * rank))[1].reshape(n, rank)
     weighted = np.matmul(np.einsum("ir,irab->iab", weights, roots), V)
     values, vectors = np.linalg.eigh(V.reshape(n * outputs, -1).T @ weighted.reshape(n * outputs, -1))
     starts = [vectors[:, int(np.argmax(np.abs(values)))], *(like(one, V) for one in _directions(V.shape[2]))]
@@ -266,7 +266,7 @@ def hessian_tensor_attained(
     """
     rooted = _rooted(hessian, roots)
     n, rank = roots.shape[:2]
-    weights = np.linalg.eigh(gram.blocks.reshape(n * rank, n * rank))[1][:, -1].reshape(n, rank)
+    weights = top_eigenpair(gram.blocks.reshape(n * rank, n * rank))[1].reshape(n, rank)
     sizes = [(score.shape[2], h_bar.shape[1]) for score, h_bar in zip(hessian.score, inputs, strict=True)]
     ends = np.cumsum([rows * columns for rows, columns in sizes])
     start = like(_directions(int(ends[-1]), 1)[0], roots)
@@ -277,11 +277,11 @@ def hessian_tensor_attained(
         if step < iterations:
             vector = _normalised(rows.combined(weights))
             continue
-        values, vectors = np.linalg.eigh(rows.gram())
-        if values[-1] <= value * (1 + 1e-9):
+        reached, weights = top_eigenpair(rows.gram())
+        if reached <= value * (1 + 1e-9):
             break
-        value = float(values[-1])
-        vector = _normalised(rows.combined(vectors[:, -1].reshape(n, rank)))
+        value = float(reached)
+        vector = _normalised(rows.combined(weights.reshape(n, rank)))
     return value
 
 
