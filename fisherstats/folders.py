@@ -63,12 +63,12 @@ def _remove(folder: Path) -> None:
 
 def _remove_for_good(folder: Path) -> None:
     """Remove a folder until it stays away: threads of a zarr store that has failed may write for another moment."""
+    _remove(folder)
     gone, until = 0.0, time.monotonic() + _PATIENCE
     while gone < _GONE and time.monotonic() < until:
-        _remove(folder)
         time.sleep(_GONE / 10)
-        gone = 0.0 if folder.exists() else gone + _GONE / 10
-    _remove(folder)
+        gone = 0.0 if folder.is_dir() else gone + _GONE / 10
+        _remove(folder)
 
 
 @contextlib.contextmanager

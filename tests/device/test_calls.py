@@ -29,7 +29,8 @@ def device(monkeypatch):
 
 
 INVERSES = [name for name in CALLS if name.split(".")[-1].split()[0] in ("asymptotic_covariance", "cramer_rao_bound")]
-"""Inverses of information with condition numbers of 1e6 and more, which lose as many digits to whatever rounds otherwise."""
+"""Inverses of information with condition numbers of 1e6 and more: with OpenBLAS 0.3.27 (numpy 2.1) device and host, whose
+matrices lie otherwise in memory, differ by 1e-11 of the largest entry."""
 
 
 def agree(found, wanted, rtol=1e-12):
@@ -77,7 +78,7 @@ def test_every_function_agrees(name):
     pairs, _ = compared(name, 1 if name in CORE else 2)
     assert pairs
     for found, wanted in pairs:
-        agree(found, wanted, 1e-9 if name in INVERSES else 1e-12)
+        agree(found, wanted, 1e-10 if name in INVERSES else 1e-12)
 
 
 def test_every_closed_form_runs_on_a_device(tmp_path):

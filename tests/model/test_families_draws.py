@@ -322,6 +322,11 @@ def test_inputs_that_follow_do_not_change_earlier_draws(family, second_moment):
             np.testing.assert_array_equal(first.second.diagonal(u)[:2], other.second.diagonal(u)[:2])
 
 
+def test_more_joint_patterns_than_a_float_holds():
+    drawn = Bernoulli(1100).at(np.zeros((1, 1100))).draw(np.random.default_rng(0), 1101, True)
+    assert np.isfinite(drawn.second.root).all()
+
+
 @pytest.mark.parametrize("family", [Bernoulli(4), Binomial(3, 4), Poisson(4)], ids=repr)
 @pytest.mark.parametrize("n_draws", [3, 9, 30, 70_000])
 def test_how_many_inputs_are_drawn_together_changes_no_bit(family, n_draws):

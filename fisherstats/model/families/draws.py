@@ -114,6 +114,7 @@ class CountHeads:
         if self.n_trials is None:
             counts = _poisson_by_input(rng, rates) if rates.ndim == 3 else draw_poisson(rng, rates)
         elif self.n_trials == 1:
+            # Uniform numbers are multiples of 2^-53, so a smaller rate is drawn as that.
             counts = rng.random(rates.shape) < rates
         else:
             counts = rng.binomial(self.n_trials, rates)
@@ -221,7 +222,8 @@ def draw_counts(
         delta = heads.labels(rng, slice(None), n_draws)
         return Draw(delta.mean(axis=1).astype(dtype), MatrixRoot((delta / np.sqrt(n_draws)).astype(dtype)))
     firsts, sizes = heads.windows()
-    patterns = np.prod(sizes, axis=1)
+    with np.errstate(over="ignore"):  # too many to be counted
+        patterns = np.prod(sizes, axis=1)
     # One output of any range can be counted.
     counted = (patterns < n_draws) & ((patterns <= MOST_PATTERNS) | (outputs == 1))
     mean, second = np.zeros((n, outputs)), np.zeros((n, outputs, outputs))

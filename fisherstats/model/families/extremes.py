@@ -151,6 +151,8 @@ def _(law: CategoricalLaw) -> Pair:
 def unfolded_largest(law: CategoricalLaw, minimal: bool) -> np.ndarray:
     r"""Return an upper bound, within rounding, of the largest eigenvalue of Cov(vec(delta delta')), in O(C) per input.
 
+    The law is that of the differences of logits as they are rounded.
+
     It is that of the matrix sqrt(p_i p_j) <v_i - vbar, v_j - vbar> with v_i = vec(delta_i delta_i') for class i. As
     <v_i, v_j> = <delta_i, delta_j>^2 and <delta_i, delta_j> = k_i 1_{i=j} + s - k_i p_i - k_j p_j, where k is 0 for a class that
     is left out and else 1, and s = sum_i k_i p_i^2, that matrix is P (diag(q) + 2 w w') P with q_i = k_i p_i (1 + 2 s - 4 p_i),
