@@ -193,7 +193,7 @@ class Call:
         inputs.finite_pass(passed.pre_activations, passed.natural, first_input, self.name, passed.hidden)
         self.model.family.check_domain(passed.natural, first_input)
         law = self.model.family.at(passed.natural)
-        law.contractions = self.engine.contractions
+        law.carried_out_by(self.engine.contractions)
         return passed, law
 
     def jacobians(self, passed: Forward, differences: bool = True) -> list[Array]:
@@ -325,7 +325,7 @@ def prepare(
         source = arguments.array_like("x", source)
     inputs.input_matrix(tuple(source.shape), source.dtype, model.widths[0])
     arguments.unmasked("x", source)
-    chosen = engines.resolve(engine, model.family.labels_are_classes, None if host_only else source)
+    chosen = engines.resolve(engine, None if host_only else source)
     if chosen.device is None:
         source = on_host(source)
     else:

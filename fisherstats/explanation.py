@@ -44,7 +44,7 @@ def explain(model: MLP, *, estimator: str | Sequence[str] = "score", n_draws: in
     >>> import fisherstats as fs
     >>> model = fs.MLP.random([2, 3, 2], activation="tanh", family=fs.families.Poisson(2), rng=0)
     >>> print(fs.explain(model, estimator="hessian", n_draws=1000))
-    Engine: numpy.
+    Engine: numba.
     Labels of poisson with 2 outputs for the hessian estimator at 1000 draws per input:
     the sum of the labels of each output, closed under addition; the cost does not grow with n_draws.
     """
@@ -55,7 +55,7 @@ def explain(model: MLP, *, estimator: str | Sequence[str] = "score", n_draws: in
     scheme = family.draw_scheme("score" in chosen, n_draws)
     outputs = f"{family.n_outputs} output{'s' if family.n_outputs > 1 else ''}"
     return (
-        f"Engine: {engines.resolve(engine, family.labels_are_classes).name}.\n"
+        f"Engine: {engines.resolve(engine).name}.\n"
         f"Labels of {family.name} with {outputs} for the {' and '.join(chosen)} estimator at {n_draws} draws per input:\n"
         f"{DRAW_SCHEMES[scheme]}."
     )

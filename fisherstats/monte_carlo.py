@@ -52,9 +52,13 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
 
         uniforms = functools.partial(_uniforms, seed=seed, first_input=first_input)
         return law.draw_from(sample, uniforms, n_draws, second_moment)
-    groups = [
-        family.at(h).draw(generator, n_draws, second_moment, first) for generator, h, first in _groups(law.h, seed, first_input)
-    ]
+
+    def of_stream(generator: np.random.Generator, h: Array, first: int) -> Draw:
+        own = family.at(h)
+        own.carried_out_by(law.contractions)
+        return own.draw(generator, n_draws, second_moment, first)
+
+    groups = [of_stream(*one) for one in _groups(law.h, seed, first_input)]
     mean = np.concatenate([group.mean for group in groups])[: len(law.h)]
     roots = [group.second.own_rows() for group in groups if group.second is not None]
     return Draw(mean, MatrixRoot(np.concatenate(roots)[: len(law.h)]) if second_moment else None)

@@ -35,20 +35,15 @@ class Engine:
     """Whether contractions hold arrays over (inputs, classes, units) where they return fewer rows."""
 
 
-def resolve(engine: str | None, over_classes: bool, x: Any = None) -> Engine:
-    """Return the engine for a request.
-
-    None chooses cupy for an `x` that lives on a device. The kernels are contractions over classes, so else it chooses numba for
-    families whose moments are sums over classes and numpy for the others, where numpy's functions are all there is (asking for
-    numba gives it too, under its own name).
-    """
+def resolve(engine: str | None, x: Any = None) -> Engine:
+    """Return the engine for a request; None is cupy for an `x` that lives on a device, and numba for any other."""
     arguments.choice("engine", engine, (None, *ENGINES))
     if engine == "cupy" or (engine is None and on_device(x)):
         usable, reason = gpu_status()
         if not usable:
             capacity.engine_unavailable("cupy", reason)
         return Engine("cupy", primitives, gpu_array())
-    return _with_kernels() if over_classes and engine != "numpy" else Engine("numpy", primitives)
+    return Engine("numpy", primitives) if engine == "numpy" else _with_kernels()
 
 
 @functools.cache

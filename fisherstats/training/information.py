@@ -43,7 +43,7 @@ def call_on(batch: Batch) -> Call:
     rows = Rows(batch.x, batch.data.dtype, known_finite=True)
     rows.device = batch.data.device
     rows.results_stay = rows.device is not None
-    engine = batch.data.engine or engines.resolve(None, model.family.labels_are_classes)
+    engine = batch.data.engine or engines.resolve(None)
     return Call(model, rows, None, engine, batch.data.num_threads, False)
 
 

@@ -8,8 +8,9 @@ import mpmath
 import numpy as np
 import pytest
 
+from fisherstats import families
 from fisherstats.model.families.categorical import CategoricalLaw
-from fisherstats.model.families.extremes import unfolded_largest
+from fisherstats.model.families.extremes import information_extremes, unfolded_largest
 
 HARD_LOGITS = {
     "even": [0.0, 0.0, 0.0, 0.0],
@@ -64,3 +65,25 @@ def test_it_is_found_class_by_class_not_pair_by_pair() -> None:
     q = np.sort(law.p * (1 + 2 * s - 4 * law.p), axis=1)
     assert np.all(q[:, -2] <= found)
     assert np.all(found <= (q[:, -1] + 2 * (law.p * np.square(s - law.p)).sum(axis=1)) * (1 + 1e-9))
+
+
+@pytest.mark.parametrize(
+    ("family", "singular"),
+    [
+        (families.Multinomial(4, 3), True),
+        (families.Multinomial(4, 3, minimal=True), False),
+        (families.Product([families.Gaussian(2), families.Multinomial(2, 3), families.Poisson(1)]), True),
+        (families.Product([families.Gaussian(2), families.Bernoulli(2)]), False),
+    ],
+    ids=repr,
+)
+def test_extremes_of_what_is_made_of_other_laws(family, singular) -> None:
+    """A singular information has exactly 0 for its smallest eigenvalue, where eigenvalues by LAPACK have rounding."""
+    law = family.at(np.random.default_rng(0).normal(size=(5, family.n_outputs)))
+    values = np.linalg.eigvalsh(law.information())
+    smallest, largest = information_extremes(law)
+    np.testing.assert_allclose(largest, values[:, -1], rtol=1e-12)
+    if singular:
+        np.testing.assert_array_equal(smallest, 0)
+    else:
+        np.testing.assert_allclose(smallest, values[:, 0], rtol=1e-12)

@@ -136,6 +136,10 @@ class Law(ABC):
     contractions: Any = primitives
     """Module that carries out the contractions: `engines.primitives` or a faster one with the same names."""
 
+    def carried_out_by(self, contractions: Any) -> None:
+        """Let a module carry out the contractions, those of the laws that this one is made of too."""
+        self.contractions = contractions
+
     @property
     @abstractmethod
     def mean(self) -> np.ndarray:

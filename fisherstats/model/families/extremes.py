@@ -5,6 +5,7 @@ Every function is exact or errs on the safe side. A law without a closed form fa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from functools import singledispatch
 
@@ -15,6 +16,8 @@ from fisherstats.model.families.base import Law
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.gaussian import GaussianLaw
 from fisherstats.model.families.independent import IndependentLaw
+from fisherstats.model.families.multinomial import MultinomialLaw
+from fisherstats.model.families.product import ProductLaw
 
 __all__ = [
     "information_extremes",
@@ -56,6 +59,19 @@ def _(law: CategoricalLaw) -> Pair:
     if not law.minimal:
         return np.zeros_like(largest), largest
     return secular_bracket(law.mean, missing, 0)[0], largest
+
+
+@information_extremes.register
+def _(law: MultinomialLaw) -> Pair:
+    smallest, largest = information_extremes(law.one)
+    return law.n_trials * smallest, law.n_trials * largest
+
+
+@information_extremes.register
+def _(law: ProductLaw) -> Pair:
+    """Return those over the blocks of all parts."""
+    smallest, largest = zip(*(information_extremes(part) for part in law.parts), strict=True)
+    return functools.reduce(np.minimum, smallest), functools.reduce(np.maximum, largest)
 
 
 def projected_extremes(law: CategoricalLaw) -> Pair:

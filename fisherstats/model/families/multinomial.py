@@ -17,7 +17,7 @@ from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, positive_integer
 from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot, RowProducts
 from fisherstats.model.families.categorical import CategoricalLaw
-from fisherstats.model.families.draws import class_scheme, draw_class_weights
+from fisherstats.model.families.draws import class_scheme, class_weights, draw_class_weights
 from fisherstats.model.families.slabs import draw_labels
 
 __all__ = ["Multinomial", "MultinomialLaw"]
@@ -30,6 +30,11 @@ class MultinomialLaw(Law):
         self.h = h
         self.n_trials = n_trials
         self.one = CategoricalLaw(h, minimal)
+
+    def carried_out_by(self, contractions: Any) -> None:
+        """Let a module carry out the contractions."""
+        super().carried_out_by(contractions)
+        self.one.carried_out_by(contractions)
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -136,7 +141,8 @@ class MultinomialLaw(Law):
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
         """Return delta of `count` labels of one input, shape (count, T)."""
         p = self._exact.p[row]
-        _, excess = draw_class_weights(rng, np.broadcast_to(p, (count, len(p))), self.n_trials)
+        every = np.broadcast_to(p, (count, len(p)))
+        _, excess = class_weights(rng.multinomial, rng.random, every, self.n_trials, self.contractions)
         return self.n_trials * excess[:, : self.h.shape[1]]
 
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:

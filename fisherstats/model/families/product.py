@@ -41,6 +41,12 @@ class ProductLaw(MomentLaw):
         self.parts: list[Law] = [family.at(h[:, piece]) for family, piece in zip(families, self.slices, strict=True)]
         super().__init__(h, ListedBlocks(self.parts, self.slices), None)
 
+    def carried_out_by(self, contractions: Any) -> None:
+        """Let a module carry out the contractions."""
+        super().carried_out_by(contractions)
+        for part in self.parts:
+            part.carried_out_by(contractions)
+
     @cached_property
     def mean(self) -> np.ndarray:
         """E[t], shape (n, T)."""
