@@ -404,7 +404,7 @@ def _draw_large_poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarra
 
 
 def _triangular_root(matrices: np.ndarray) -> np.ndarray:
-    """Return what `_root` does, by Cholesky's factors where all pivots are positive: a seventh of the time of eigenvalues, or less."""
+    """Return what `_root` does, by Cholesky's factors where all pivots are positive: a seventh of the time at most."""
     scale = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
     divisor = np.where(scale > 0, scale, 1)
     scaled = matrices / (divisor[:, :, None] * divisor[:, None, :])
