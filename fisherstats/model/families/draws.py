@@ -16,6 +16,7 @@ import numpy as np
 from fisherstats.checks.families import draw_count, sampler_range
 from fisherstats.engines import primitives
 from fisherstats.model.families.base import Draw, MatrixRoot
+from fisherstats.model.families.slabs import SLAB, row_slabs
 
 __all__ = [
     "DRAW_SCHEMES",
@@ -59,8 +60,6 @@ Uniforms = Callable[[tuple[int, int]], np.ndarray]
 FEW_LABELS = 16
 """Labels per input that take less time one by one than counts of the classes do."""
 
-# Numbers held at once while labels or patterns are walked through.
-SLAB = 2**18
 # Joint patterns that may be counted at once.
 MOST_PATTERNS = 2**22
 # Each tail outside a support window has probability below e^-50 (Bernstein's inequality).
@@ -260,10 +259,8 @@ def _weighted_residuals(
     """
     outputs = heads.rate.shape[1]
     if window is None:
-        step = max(1, SLAB // outputs)
-        for start in range(0, n_draws, step):
-            delta = heads.labels(rng, row, min(step, n_draws - start))
-            yield delta, np.ones(len(delta))
+        for n_labels in row_slabs(n_draws, outputs):
+            yield heads.labels(rng, row, n_labels), np.ones(n_labels)
         return
     firsts, sizes = window
     if outputs == 1:
@@ -403,11 +400,16 @@ def _draw_large_poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarra
     return counts
 
 
-def _triangular_root(matrices: np.ndarray) -> np.ndarray:
-    """Return what `_root` does, by Cholesky's factors where all pivots are positive: a seventh of the time at most."""
+def _with_unit_diagonal(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return matrices (n, T, T) over the roots of their diagonals, and those roots, (n, T); a zero stays one."""
     scale = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
     divisor = np.where(scale > 0, scale, 1)
-    scaled = matrices / (divisor[:, :, None] * divisor[:, None, :])
+    return matrices / (divisor[:, :, None] * divisor[:, None, :]), scale
+
+
+def _triangular_root(matrices: np.ndarray) -> np.ndarray:
+    """Return what `_root` does, by Cholesky's factors where all pivots are positive: a seventh of the time at most."""
+    scaled, scale = _with_unit_diagonal(matrices)
     outputs = np.arange(matrices.shape[1])
     scaled[:, outputs, outputs] = 1
     try:
@@ -424,9 +426,8 @@ def _root(matrices: np.ndarray) -> np.ndarray:
 
     The matrix is first scaled to a unit diagonal, so that outputs with tiny variances keep their relative accuracy.
     """
-    scale = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
-    divisor = np.where(scale > 0, scale, 1)
-    values, vectors = np.linalg.eigh(matrices / (divisor[:, :, None] * divisor[:, None, :]))
+    scaled, scale = _with_unit_diagonal(matrices)
+    values, vectors = np.linalg.eigh(scaled)
     # Rounding may leave an eigenvalue of a singular matrix below 0.
     root: np.ndarray = np.sqrt(np.maximum(values, 0))[:, :, None] * vectors.swapaxes(1, 2) * scale[:, None, :]
     return root

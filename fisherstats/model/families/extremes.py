@@ -5,9 +5,8 @@ Every function is exact or errs on the safe side. A law without a closed form fa
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from functools import singledispatch
+from functools import reduce, singledispatch
 
 import numpy as np
 
@@ -71,7 +70,7 @@ def _(law: MultinomialLaw) -> Pair:
 def _(law: ProductLaw) -> Pair:
     """Return those over the blocks of all parts."""
     smallest, largest = zip(*(information_extremes(part) for part in law.parts), strict=True)
-    return functools.reduce(np.minimum, smallest), functools.reduce(np.maximum, largest)
+    return reduce(np.minimum, smallest), reduce(np.maximum, largest)
 
 
 def projected_extremes(law: CategoricalLaw) -> Pair:
@@ -192,14 +191,15 @@ def unfolded_largest(law: CategoricalLaw, minimal: bool) -> np.ndarray:
     # s - p where p is nearly 1.
     own = np.take_along_axis(kept * p * complement, top, axis=1)
     np.put_along_axis(distance, top, squares.sum(axis=1, keepdims=True) - own, axis=1)
-    q, w = kept * p * (1 + 2 * total - 4 * p), np.sqrt(p) * distance
+    root = np.sqrt(p)
+    q, w = kept * p * (1 + 2 * total - 4 * p), root * distance
     ordered = np.sort(q, axis=1)
 
     def lies_above(middle: np.ndarray) -> np.ndarray:
         gap = middle - q
         gap = np.where(gap == 0, np.finfo(p.dtype).tiny, gap)
         along = (p / gap).sum(axis=1, keepdims=True)
-        across = w - (np.sqrt(p) * w / gap).sum(axis=1, keepdims=True) / along * np.sqrt(p)
+        across = w - (root * w / gap).sum(axis=1, keepdims=True) / along * root
         negative = (gap < 0).sum(axis=1) + (along[:, 0] > 0) + ((np.square(across) / gap).sum(axis=1) > 1 / 2)
         above: np.ndarray = negative > 1
         return above

@@ -9,9 +9,9 @@ import numpy as np
 from fisherstats.checks.families import draw_count
 from fisherstats.model.families.base import Draw, MatrixRoot
 
-__all__ = ["DrawsLabels", "draw_labels", "row_slabs"]
+__all__ = ["SLAB", "DrawsLabels", "draw_labels", "row_slabs"]
 
-# Numbers held at once while labels are walked through.
+# Numbers held at once while labels or patterns are walked through.
 SLAB = 2**18
 
 
