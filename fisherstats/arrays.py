@@ -41,6 +41,7 @@ __all__ = [
     "numbers_and_checks",
     "on_device",
     "on_host",
+    "power_of_two",
     "read_only",
     "top_eigenpair",
     "vector",
@@ -159,6 +160,17 @@ def zeta(order: int, x: Any) -> Any:
     """Return Hurwitz' zeta function; scipy's does not look at numpy's protocols, as its other functions do."""
     library = importlib.import_module("cupyx.scipy.special") if on_device(x) else special
     return library.zeta(order, x)
+
+
+def power_of_two(size: Any) -> Any:
+    """Return the largest power of two not above each number >= 0, and 1 for 0: to divide by it changes no bit of a mantissa.
+
+    On a device it may be half of that.
+    """
+    known = np.where(size > 0, size, 1)
+    if on_device(size):
+        return np.power(2.0, np.floor(np.log(known) / math.log(2)))
+    return np.ldexp(np.ones_like(known), np.frexp(known)[1] - 1)
 
 
 def device_numbers(other: Any) -> int:

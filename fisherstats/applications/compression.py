@@ -180,15 +180,15 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
             for position, one in enumerate(importances)
         ]
     )
-    variance = np.square(np.stack([_errors(one, 0.0) for one in importances]))
+    error = np.stack([_errors(one, 0.0) for one in importances])
     theta = np.stack([_flat(one) for one in models])
-    weights, slopes = merging.shrunk(weights, variance) if shrink else (weights, np.ones_like(weights))
-    mean, shares, spread = merging.merged(theta, weights, slopes, variance)
+    weights, slopes = merging.shrunk(weights, error) if shrink else (weights, np.ones_like(weights))
+    mean, shares, spread = merging.merged(theta, weights, slopes, error)
     parts = [mean[piece].reshape(w.shape) for piece, w in zip(first.layer_slices(), first.weights, strict=True)]
     model = MLP([part.astype(first.dtype) for part in parts], activation=first.activations, family=first.family)
     entries: list[labels.Entry] = [
         ("merged_parameters", ["param"], mean),
-        ("merged_error", ["param"], np.sqrt(spread)),
+        ("merged_error", ["param"], spread),
         ("merged_share", ["network", "param"], shares),
     ]
     coords = labels.param_coordinates(first.widths) | labels.coordinates(network=len(models))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
+import xarray as xr
 
 import fisherstats as fs
 from tests.refusals import pattern, refused
@@ -68,6 +71,33 @@ def test_merging(shrink):
         step[k] = 1e-6 * F[k]
         variance += ((mean(F + step) - mean(F - step)) / (2 * step[k])) ** 2 * V[k]
     np.testing.assert_allclose(found.parameters.standard_error, np.sqrt(variance), rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [-1074, -1000, -540, -400, 0, 500, 1000, 1023])
+@pytest.mark.parametrize("shrink", [False, True])
+def test_importances_of_any_size_merge_alike(exponent, shrink):
+    """Units of the importances change neither the merged parameters nor their standard errors."""
+    one, two = (fs.MLP([[value]], activation=[], family=fs.families.Gaussian()) for value in ([1.0, -2.0], [2.0, 5.0]))
+    unit = 2.0**exponent
+    exact = ap.merge_networks([one, two], [[unit, unit], [unit, unit]], shrink=shrink).parameters
+    np.testing.assert_array_equal(exact.merged, [1.5, 1.5])
+    assert not exact.standard_error.any()
+    if exponent < -1000 or exponent > 1000:
+        return
+
+    def estimated(value, error):
+        coords = {"standard_error": ("param", [error * unit] * 2)}
+        return xr.DataArray([value * unit] * 2, dims="param", coords=coords)
+
+    found = ap.merge_networks([one, two], [estimated(3.0, 1.0), estimated(1.0, 2.0)], shrink=shrink).parameters
+    w = [Fraction(27, 10), Fraction(1, 5)] if shrink else [Fraction(3), Fraction(1)]
+    slopes = [Fraction(81 + 27, 100), Fraction(1 + 12, 25)] if shrink else [Fraction(1), Fraction(1)]
+    errors = [Fraction(1), Fraction(2)]
+    for index, (a, b) in enumerate([(1, 2), (-2, 5)]):
+        mean = (w[0] * a + w[1] * b) / sum(w)
+        pulls = [(theta - mean) / sum(w) * slope * error for theta, slope, error in zip((a, b), slopes, errors, strict=True)]
+        np.testing.assert_allclose(found.merged[index], float(mean), rtol=1e-15)
+        np.testing.assert_allclose(found.standard_error[index], float(sum(p * p for p in pulls)) ** 0.5, rtol=1e-14)
 
 
 def test_exact_importances_of_linear_models_give_the_joint_fit():
