@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels
+from fisherstats.alignment import parameter_vector, symmetric_matrix
 from fisherstats.arrays import double, identity
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, capacity
@@ -272,7 +273,7 @@ def covariance_product(
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     n_params = model.n_params
     call.fits("`covariance_product`", n_params**2, 3, "use functional_variance for a single functional.")
-    X = arguments.symmetric_matrix("matrix", matrix, n_params).astype(call.rows.dtype, copy=False)
+    X = symmetric_matrix("matrix", matrix, model).astype(call.rows.dtype, copy=False)
     slices = call.model.layer_slices()
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -368,8 +369,11 @@ def functional_variance(
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     arguments.exactly_one(vector=vector, matrix=matrix)
     dtype, slices = call.rows.dtype, call.model.layer_slices()
-    v = None if vector is None else arguments.parameter_vector("vector", vector, model.n_params).astype(dtype)
-    X = None if matrix is None else arguments.symmetric_matrix("matrix", matrix, model.n_params).astype(dtype)
+    v, X = None, None
+    if vector is not None:
+        v = parameter_vector("vector", vector, model).astype(dtype)
+    else:
+        X = symmetric_matrix("matrix", matrix, model).astype(dtype)
 
     def moments(x: Array, first_input: int) -> list[Array]:
         passed, law, G, hessian = _second_order(call, x, first_input, on_kink, True, with_blocks=v is None)

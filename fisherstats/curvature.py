@@ -9,7 +9,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels, streaming
-from fisherstats.checks import arguments, functionals
+from fisherstats.alignment import direction_rows
+from fisherstats.checks import arguments
 from fisherstats.closed_form import curvature
 from fisherstats.closed_form.curvature import CurveMoments
 from fisherstats.model import derivatives
@@ -88,7 +89,7 @@ def efron_curvature(
     array([0.])
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
-    rows = functionals.direction_rows(directions, model.n_params).astype(call.rows.dtype, copy=False)
+    rows = direction_rows(directions, model).astype(call.rows.dtype, copy=False)
     arguments.boolean("per_input", per_input)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     call.fits("`directions`", 8 * call.n_inputs * len(rows), 1, "use fewer directions or inputs at a time.")
@@ -170,7 +171,7 @@ def amari_chentsov(
     array([[[8.]]])
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
-    rows = functionals.direction_rows(directions, model.n_params).astype(call.rows.dtype, copy=False)
+    rows = direction_rows(directions, model).astype(call.rows.dtype, copy=False)
     count = len(rows)
     call.fits("`directions`", count**3, 16, "use fewer directions at a time.")
 

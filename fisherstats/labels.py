@@ -205,6 +205,8 @@ def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
         return x, None
     if isinstance(x, xr.Dataset):
         inputs.one_array("x", x.data_vars)
+    if isinstance(x, xr.Variable):
+        x = xr.DataArray(x)
     if not isinstance(x, xr.DataArray):
         return x, None
     inputs.labelled_input(x.dims)
@@ -236,6 +238,8 @@ def unlabelled_response(y: Any, input_labels: NDArray[Any] | None = None) -> Any
     """Return the array inside labelled data labels, outputs last; both x and y labelled, they must be for the same inputs."""
     if isinstance(y, xr.Dataset):
         inputs.one_array("y", y.data_vars)
+    if isinstance(y, xr.Variable):
+        y = xr.DataArray(y)
     if not isinstance(y, xr.DataArray):
         return y
     inputs.labelled_response(y.dims)

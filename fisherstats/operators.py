@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from fisherstats import calls
+from fisherstats.alignment import over_parameters
 from fisherstats.calls import Call
 from fisherstats.checks import arguments
 from fisherstats.closed_form import fisher
@@ -37,6 +38,23 @@ class _InformationOperator(LinearOperator):
         widths = call.model.widths
         numbers = widths[0] + 3 * sum(widths[1:-1]) + 4 * widths[-1]
         self._keeps = call.n_inputs * numbers * call.rows.dtype.itemsize <= _KEPT_BYTES
+
+    def _columns(self, vectors: Any) -> Any:
+        """Return vectors, or one, over the first axis; labelled ones in the order of the network."""
+        found = over_parameters("vector", vectors, self._call.model)
+        return vectors if found is vectors else found.to_numpy().T
+
+    def dot(self, other: Any) -> Any:
+        """Return the product with a vector or with the columns of a matrix."""
+        return super().dot(self._columns(other))
+
+    def matvec(self, vector: Any) -> Any:
+        """Return the product with a vector."""
+        return super().matvec(self._columns(vector))
+
+    def matmat(self, vectors: Any) -> Any:
+        """Return the product with the columns of a matrix."""
+        return super().matmat(self._columns(vectors))
 
     def _linearised(self, x: Array, first_input: int) -> tuple[derivatives.Forward, Law]:
         if first_input not in self._kept:

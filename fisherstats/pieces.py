@@ -24,7 +24,7 @@ from fisherstats import calls, labels
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.model.network import MLP
-from fisherstats.streaming import Batches, Part, PassEnded, Passes, PassShape, RecordedPasses, one_blas_thread
+from fisherstats.streaming import Batches, Part, PassEnded, Passes, PassShape, RecordedPasses, as_announced, one_blas_thread
 
 __all__ = ["in_pieces"]
 
@@ -80,7 +80,7 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
 
 
 def _is_lazy(x: Any) -> bool:
-    data = x.data if isinstance(x, xr.DataArray) and x.chunks is not None else x
+    data = x.data if isinstance(x, xr.DataArray | xr.Variable) and x.chunks is not None else x
     return isinstance(getattr(data, "dtype", None), np.dtype) and hasattr(data, "__dask_graph__") and hasattr(data, "rechunk")
 
 
@@ -169,7 +169,7 @@ class _Reader:
         data, own = labels.unlabelled(batch)
         if keep and own is not None:
             self.labels.append(own.copy())  # it may be a view of those of many more inputs
-        return data[:] if isinstance(batch, xr.DataArray) else data  # what is still in its file is read
+        return data[:] if isinstance(batch, xr.DataArray | xr.Variable) else data  # what is still in its file is read
 
 
 # --- lazy results --------------------------------------------------------------------------------------------------------------
@@ -201,6 +201,7 @@ def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
     dask = arguments.optional_module("dask", extra="distributed")
     data, input_labels = labels.unlabelled(x)
     arguments.unmasked("x", data)
+    data = as_announced(data)
     lazy = _Lazy(asked, data.shape, data.dtype, input_labels)
     template, passes = _template(lazy, data)
     name = asked.function.__name__

@@ -10,8 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, streaming
+from fisherstats.alignment import over_parameters
 from fisherstats.calls import Call
-from fisherstats.checks import arguments, functionals
+from fisherstats.checks import arguments, functionals, networks
 from fisherstats.closed_form import assembly, fisher, tensors
 from fisherstats.closed_form.propagation import (
     EffectiveDimension,
@@ -110,6 +111,8 @@ def propagate(
     (array([0.1146, 0.    ]), array([-0.00657,  0.     ]))
     """
     functionals.functional_object(functional, Functional)
+    networks.model_object(model, MLP)
+    functional = functional.in_order(lambda name, value: over_parameters(name, value, model))
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     chosen = arguments.words("estimator", estimator, ESTIMATORS)
     n_draws = arguments.positive_integer("n_draws", n_draws)

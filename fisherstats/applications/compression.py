@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import __version__, labels
+from fisherstats.alignment import over_parameters
 from fisherstats.applications.consolidation import Seed, importance
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments
@@ -174,11 +175,10 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     checks.alike(alike)
     arguments.boolean("shrink", shrink)
     checks.one_each(len(importances), len(models))
+    names = [f"importances[{position}]" for position in range(len(models))]
+    importances = [over_parameters(name, one, first) for name, one in zip(names, importances, strict=True)]
     weights: Array = np.stack(
-        [
-            checks.importances(f"importances[{position}]", getattr(one, "values", one), first.n_params)
-            for position, one in enumerate(importances)
-        ]
+        [checks.importances(name, one, first.n_params) for name, one in zip(names, importances, strict=True)]
     )
     error = np.stack([_errors(one, 0.0) for one in importances])
     theta = np.stack([_flat(one) for one in models])

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels
+from fisherstats.alignment import parameter_vector
 from fisherstats.arrays import like, number
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, inputs, networks
@@ -157,8 +158,7 @@ class Consolidation(Penalty):
 
     def __post_init__(self) -> None:
         networks.model_object(self.anchor, MLP)
-        given = getattr(self.importance, "values", self.importance)
-        weights = arguments.parameter_vector("importance", given, self.anchor.n_params).astype(np.float64)
+        weights = parameter_vector("importance", self.importance, self.anchor).astype(np.float64)
         weights.flags.writeable = False
         object.__setattr__(self, "importance", weights)
         object.__setattr__(self, "strength", arguments.non_negative_number("strength", self.strength))

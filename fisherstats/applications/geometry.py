@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import eigsh
 
 from fisherstats import labels
+from fisherstats.alignment import parameter_vector
 from fisherstats.applications.asymptotics import double_call, triangle_rows
 from fisherstats.arrays import on_host
 from fisherstats.calls import Call
@@ -84,7 +85,7 @@ def length_element(
     (array([0.04]), array([0.02]))
     """
     call = double_call(model, x, engine=engine, num_threads=num_threads, progress=progress)
-    step = arguments.parameter_vector("delta", delta, model.n_params).astype(np.float64)
+    step = parameter_vector("delta", delta, model).astype(np.float64)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     slices = call.model.layer_slices()
     steps = [np.zeros_like(step) for _ in slices]

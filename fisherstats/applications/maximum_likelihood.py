@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from fisherstats import labels
+from fisherstats.alignment import direction_rows
 from fisherstats.applications.asymptotics import Asymptotics, double_call, inverse_information
 from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments, functionals
+from fisherstats.checks import arguments
 from fisherstats.closed_form import tensors
 from fisherstats.model import derivatives
 from fisherstats.model.families import Family
@@ -180,7 +181,7 @@ def cramer_rao_bound(
     if directions is None:
         error = _of_parameters(found)[1]
         return labels.array("cramer_rao", ["param"], error**2, labels.param_coordinates(model.widths), found.provenance)
-    rows = np.asarray(functionals.direction_rows(directions, model.n_params), np.float64)
+    rows = np.asarray(direction_rows(directions, model), np.float64)
     bound = found.inverse.standard_errors(rows) ** 2
     return labels.array("cramer_rao", ["direction"], bound, labels.coordinates(direction=len(rows)), found.provenance)
 

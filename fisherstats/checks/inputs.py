@@ -16,6 +16,7 @@ from fisherstats.errors import AssumptionError
 
 __all__ = [
     "aggregated",
+    "announced_rows",
     "at_least_two_inputs",
     "batch_labels",
     "batch_of_rows",
@@ -145,6 +146,16 @@ def unmasked_rows(part: Any, first_input: int) -> None:
         raise ValueError(
             f"`x` must have no masked entries, got one at index ({first_input + row}, {column}); fill them, or leave them out."
         )
+
+
+def announced_rows(part: Any, shape: tuple[int, ...], dtype: np.dtype[Any], first_input: int) -> None:
+    """Require rows that were read to be as many, and of the kind of number, that x announced."""
+    if part.shape == shape and part.dtype.newbyteorder("=") == np.dtype(dtype).newbyteorder("="):
+        return
+    raise ValueError(
+        f"`x` must give the rows that it announces, shape {shape} and dtype {dtype} from input {first_input} on, got shape "
+        f"{part.shape} and dtype {part.dtype}; correct its `shape` and `dtype`, or read it into an array first."
+    )
 
 
 def batch_of_rows(batch: Any, number: int, n_features: int, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -18,6 +18,7 @@ __all__ = [
     "frozen",
     "layer_index",
     "model_object",
+    "precision",
     "runs_on_device",
     "weight_matrices",
     "widths",
@@ -125,6 +126,17 @@ def frozen(name: str) -> NoReturn:
     raise AttributeError(
         f"`{name}` cannot be set: an MLP is frozen; build another with MLP(weights, activation=..., family=...)."
     )
+
+
+def precision(dtype: Any) -> np.dtype[Any]:
+    """Return one of the two dtypes that weights have."""
+    for known in (np.dtype(np.float32), np.dtype(np.float64)):
+        try:
+            if dtype is not None and np.dtype(dtype).newbyteorder("=") == known:
+                return known
+        except TypeError:
+            break
+    raise ValueError(f"`dtype` must be float64 or float32, the precisions of a network, got {shown(dtype)}.")
 
 
 def runs_on_device(family: Any, activations: Sequence[Any]) -> None:

@@ -181,6 +181,13 @@ def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
             f"`y` must hold class numbers, one column, or zeros and ones, a column per label, got {labels[index]} at "
             f"index {index} of shape {labels.shape}."
         )
+    if y.dtype.kind in "iu" and y.max() < 2**63:
+        labels = y  # as they are: floats do not tell large numbers apart
+    elif np.abs(labels).max() >= 2**53:
+        raise ValueError(
+            f"`y` must hold class numbers below 2**53, as larger ones are not told apart, got {np.abs(labels).max():.17g}; "
+            "number the classes with `np.unique(y, return_inverse=True)[1]`."
+        )
     if labels.ndim == 1 and len(np.unique(labels)) < 2:
         raise ValueError(f"`y` must hold at least two classes, got only the class {labels[0]:g}.")
     return labels.astype(np.int64)

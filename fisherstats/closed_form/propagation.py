@@ -11,7 +11,8 @@ eigenvectors of F, in which the functionals are diagonal; the score never leaves
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
@@ -169,6 +170,10 @@ class Functional(ABC):
     def parameters(self) -> dict[str, Any]:
         """Return what defines the functional, in plain values."""
 
+    def in_order(self, order: Callable[[str, Any], Any]) -> Functional:
+        """Return the functional with vectors over the parameters as `order(name, vector)` gives them, in those of a network."""
+        return self
+
     def fits(self, n_params: int) -> None:  # noqa: B027
         """Require a functional that goes with the number of parameters."""
 
@@ -208,14 +213,21 @@ class SolveWith(Functional):
     damping: float
 
     def __post_init__(self) -> None:
+        labelled = self.g.copy() if hasattr(self.g, "dims") or hasattr(self.g, "iloc") else None
         g = arguments.real_array("g", self.g).astype(np.float64)
         g.flags.writeable = False
+        object.__setattr__(self, "_labelled", labelled)
         object.__setattr__(self, "g", g)
         object.__setattr__(self, "damping", arguments.positive_number("damping", self.damping))
 
     def parameters(self) -> dict[str, Any]:
         """Return the name, right-hand side and damping."""
         return {"name": "solve_with", "g": self.g.tolist(), "damping": self.damping}
+
+    def in_order(self, order: Callable[[str, Any], Any]) -> SolveWith:
+        """Return it for the right-hand side in the order of a network, by the labels that it was given with."""
+        labelled: Any = self.__dict__["_labelled"]
+        return self if labelled is None else replace(self, g=order("g", labelled).to_numpy())
 
     def fits(self, n_params: int) -> None:
         """Require one number per parameter."""

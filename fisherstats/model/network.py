@@ -191,7 +191,8 @@ class MLP:
         return [slice(end - matrix.size, end) for end, matrix in zip(ends, self.weights, strict=True)]
 
     def as_dtype(self, dtype: np.dtype[np.floating]) -> MLP:
-        """Return the network in another precision (itself where nothing changes)."""
+        """Return the network in another precision, float32 or float64 (itself where nothing changes)."""
+        dtype = networks.precision(dtype)
         if dtype == self.dtype:
             return self
         return MLP([matrix.astype(dtype) for matrix in self.weights], activation=self.activations, family=self.family)

@@ -18,7 +18,7 @@ from fisherstats.progress import progress_bar
 from fisherstats.streaming import threads
 from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task, add_arrays
 from fisherstats.streaming.pipeline import BlockFunction, Pipeline, leaf_blocks
-from fisherstats.streaming.rows import BLOCK_NUMBERS, STREAM_ROWS, Batches, Cut, Part, Rows, block_rows
+from fisherstats.streaming.rows import BLOCK_NUMBERS, STREAM_ROWS, Batches, Cut, Part, Rows, as_announced, block_rows
 from fisherstats.streaming.threads import one_blas_thread, share, thread_count
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Rows",
     "Task",
     "Total",
+    "as_announced",
     "block_rows",
     "mean",
     "one_blas_thread",

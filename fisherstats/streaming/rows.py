@@ -122,6 +122,20 @@ class Cut:
         return n // self.span * self.group + (len(self.sizes(left)) if left else 0)
 
 
+def as_announced(lazy: Any) -> Any:
+    """Return a dask array whose blocks are refused where they are not of the shape and kind of number that it announces.
+
+    Its own slices and joins would drop what is too much, and let a result be divided by rows that are not there.
+    """
+    return lazy.map_blocks(_announced_block, dtype=lazy.dtype, meta=lazy._meta)
+
+
+def _announced_block(block: Any, block_info: Any = None) -> Any:
+    announced = block_info[None]
+    inputs.announced_rows(block, tuple(announced["chunk-shape"]), announced["dtype"], announced["array-location"][0][0])
+    return block
+
+
 class Rows:
     """Reads a matrix in C-ordered, finite blocks of one dtype, whatever its memory layout or chunks.
 
@@ -205,11 +219,17 @@ class Rows:
         if isinstance(source, Batches):
             yield from _checked_batches(source)
             return
+        if hasattr(source, "__dask_graph__"):
+            source = as_announced(source)
+        # A reader may fill one buffer again and again, and what it gave before is still being worked on.
+        stays = isinstance(source, np.ndarray) or on_device(source) or hasattr(source, "__dask_graph__")
         start = 0
         for size in _sizes(source, cut):
             part = source[start : start + size]
             inputs.unmasked_rows(part, start)
-            yield as_array(part)
+            part = as_array(part)
+            inputs.announced_rows(part, (size, source.shape[1]), source.dtype, start)
+            yield part if stays else np.array(part)
             start += size
 
 
@@ -237,4 +257,4 @@ def _checked_batches(source: Batches) -> Iterator[Array]:
         array = inputs.batch_of_rows(batch, number, source.n_features, source.dtype)
         source.n_read += len(array)
         inputs.labelled_rows(source.n_read, source.n_labels)
-        yield array
+        yield np.array(array)  # a reader may fill one buffer again and again, and earlier batches are still being worked on
