@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.arrays import identity, like, on_device, on_host
-from fisherstats.model.families import Draw, Family, Law, MatrixRoot, SecondMoment
+from fisherstats.model.families import Draw, Family, Law, MatrixRoot, SecondMoment, samplers
 from fisherstats.model.families.categorical import CategoricalLaw, DrawnClasses, WeightedClasses
 from fisherstats.streaming import STREAM_ROWS
 
@@ -47,7 +47,10 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
     if isinstance(law, CategoricalLaw):
 
         def sample(totals: NDArray[np.int64], p: Array) -> NDArray[np.int64]:
-            drawn = [generator.multinomial(totals[0], rows) for generator, rows, _ in _groups(p, seed, first_input)]
+            drawn = [
+                samplers.multinomial(generator, np.broadcast_to(totals[0], len(rows)), rows)
+                for generator, rows, _ in _groups(p, seed, first_input)
+            ]
             return np.concatenate(drawn)[: len(p)]
 
         uniforms = functools.partial(_uniforms, seed=seed, first_input=first_input)
@@ -110,7 +113,9 @@ def residuals(family: Family, law: Law, seed: np.random.SeedSequence, first_inpu
     """
     drawn = []
     for generator, h, _ in _groups(on_host(law.h), seed, first_input, _RESIDUAL_WORD):
-        y = np.moveaxis(family.sample(h, generator, n_draws), 0, 1)
+        # Input by input: a sampler that rejects candidates would let the labels of one depend on those that follow it.
+        y = np.concatenate([family.sample(h[row : row + 1], generator, n_draws) for row in range(len(h))], axis=1)
+        y = np.moveaxis(y, 0, 1)
         repeated = np.repeat(h, n_draws, axis=0)
         y = family.check_labels(y.reshape(len(repeated), *y.shape[2:]), len(repeated))
         drawn.append(family.at(repeated).residual(y).reshape(len(h), n_draws, -1))

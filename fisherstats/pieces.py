@@ -37,6 +37,9 @@ Totals = tuple[Callable[[list[Any], list[Any]], None], list[Any]]
 _CHUNK_BYTES = 2**27
 """A chunk of a result with one row per input is halved while it is larger, but holds a group of blocks at least."""
 
+_DENSE_PARAMETERS = 2000
+"""Networks of more parameters are laid out by two inputs alone, as more would take long."""
+
 _BESIDE_X = {"y": Call.data_labels, "probabilities": Call.label_distributions}
 """Arguments with an entry per input, and what checks them."""
 
@@ -223,19 +226,31 @@ def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
 def _template(lazy: _Lazy, data: Any) -> tuple[Labelled, list[PassShape]]:
     """Return a result of the same dims, coordinates and attributes, and how its passes are cut, without reading x."""
     known = len(lazy.shape) == 2 and not np.isnan(lazy.shape).any()  # else x is refused
-    n_rows, n_columns = (min(2, lazy.shape[0]), lazy.shape[1]) if known else (2, 0)
-    made_up = np.random.default_rng(0).normal(size=(n_rows, n_columns)).astype(lazy.dtype)
-    recorded = RecordedPasses()
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        try:
-            return lazy.asked.of(lazy.part(made_up, 0, n_rows, recorded)), recorded.shapes
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError):
-            if not recorded.shapes:  # an argument was refused
-                raise
-    # Made-up inputs may not do (outside the natural domain, say): then the first rows of x have to be read.
-    recorded = RecordedPasses()
-    return lazy.asked.of(lazy.part(np.asarray(data[:n_rows]), 0, n_rows, recorded)), recorded.shapes
+    few, n_columns = (min(2, lazy.shape[0]), lazy.shape[1]) if known else (2, 0)
+    several = [few, min(lazy.shape[0], _rows_of_full_rank(lazy.asked.given["model"]))] if known else [few]
+    refusal: Exception | None = None
+    # Two inputs may be too few for what is done with their information, and random ones may not do (outside the natural
+    # domain, say): then more of them are tried, and last the first rows of x, which have to be read.
+    for n_rows, random in [*((count, True) for count in several), *((count, False) for count in several)]:
+        recorded = RecordedPasses()
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            rows = np.random.default_rng(0).normal(size=(n_rows, n_columns)).astype(lazy.dtype) if random else data[:n_rows]
+            try:
+                return lazy.asked.of(lazy.part(np.asarray(rows), 0, n_rows, recorded)), recorded.shapes
+            except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+                if not recorded.shapes:  # an argument was refused
+                    raise
+                refusal = error
+    assert refusal is not None
+    raise refusal
+
+
+def _rows_of_full_rank(model: Any) -> int:
+    """Return enough inputs for a regular information of a network, where its dense matrix is small enough to be used."""
+    if not isinstance(model, MLP) or model.n_params > _DENSE_PARAMETERS:
+        return 2
+    return 2 + 2 * -(-model.n_params // model.widths[-1])
 
 
 class _Graph:

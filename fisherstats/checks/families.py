@@ -265,12 +265,13 @@ def sum_range(largest: np.ndarray, n_draws: int, first_input: int, family: str) 
 
 
 def count_vectors(y: np.ndarray, n_trials: int) -> np.ndarray:
-    """Return multinomial labels (n, C) if every row sums to `n_trials`."""
+    """Return multinomial labels (n, C) if every row sums to `n_trials`, to the rounding of counts past 2^53."""
     labels_in_support(y, n_trials, "multinomial")
     sums = y.sum(axis=1)
-    if not holds(sums == n_trials):
+    slack = 0.0 if n_trials <= 2**53 else y.shape[1] * float(np.spacing(float(n_trials)))
+    if not holds(np.abs(sums - n_trials) <= slack):
         sums = on_host(sums)
-        row = int(np.argmax(sums != n_trials))
+        row = int(np.argmax(np.abs(sums - n_trials) > slack))
         raise ValueError(
             f"`y` must hold counts that sum to `n_trials` = {n_trials} in every row, got a sum of {sums[row]} in row {row}."
         )

@@ -5,6 +5,7 @@ Moments are sums over classes of powers of q_k = (e_k - p).u, so each costs C pe
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ import numpy as np
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, generator, positive_integer
 from fisherstats.engines import primitives
+from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, Family, Law, RootRows, RowProducts, SecondMoment
 from fisherstats.model.families.draws import Multinomial, Uniforms, class_scheme, class_weights
 
@@ -246,7 +248,7 @@ class CategoricalLaw(Law):
 
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
         """Return the means over n_draws labels per input, from frequencies of the classes, see `draws.class_weights`."""
-        return self.draw_from(rng.multinomial, rng.random, n_draws, second_moment)
+        return self.draw_from(functools.partial(samplers.multinomial, rng), rng.random, n_draws, second_moment)
 
     @cached_property
     def exact_p(self) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy.special import betaln, xlogy
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer, positive_number
-from fisherstats.model.families.draws import draw_poisson
+from fisherstats.model.families import samplers
 from fisherstats.model.families.heads import HeadsFamily, SummedLaw
 from fisherstats.model.families.links import Link
 
@@ -101,7 +101,7 @@ class NegativeBinomialLaw(SummedLaw):
         odds = self.failure[row].astype(np.float64) / self.success[row]
         largest = (total + math.sqrt(2 * total * TAIL_EXPONENT) + TAIL_EXPONENT) * odds
         checks.sum_range(largest[None], n_labels, first_input + row, self.family)
-        return draw_poisson(rng, rng.standard_gamma(total, (*shape, len(odds))) * odds)
+        return samplers.poisson(rng, rng.standard_gamma(total, (*shape, len(odds))) * odds)
 
     def sum_residual(self, rng: np.random.Generator, n_draws: int, first_input: int) -> np.ndarray:
         """Return (1/N) sum_k delta_k: the sum is negative binomial with N r successes."""

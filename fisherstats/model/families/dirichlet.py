@@ -18,13 +18,14 @@ from fisherstats.arrays import identity, like
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer
+from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, Family
 from fisherstats.model.families.blocks import EqualBlocks
 from fisherstats.model.families.links import Link
 from fisherstats.model.families.moments import CumulantMoments, MomentLaw
-from fisherstats.model.families.polygamma import leading_power, polygamma, polygamma_drop, polygamma_remainder
+from fisherstats.model.families.polygamma import leading_power, log_less_psi, polygamma, polygamma_drop, polygamma_remainder
 from fisherstats.model.families.slabs import draw_labels
-from fisherstats.model.families.two_parameter import log_gamma_labels, two_index_tensor
+from fisherstats.model.families.two_parameter import two_index_tensor
 
 __all__ = ["Dirichlet", "DirichletLaw"]
 
@@ -127,9 +128,15 @@ class DirichletLaw(MomentLaw):
 
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
         """Return delta of `count` labels of one input, shape (count, C); logarithms are right where y is below all floats."""
-        logs = log_gamma_labels(rng, np.broadcast_to(self.alpha[row], (count, self.h.shape[1])))
-        delta: np.ndarray = logs - logsumexp(logs, axis=1, keepdims=True) - self._own_mean[row]
-        return delta
+        alpha = np.broadcast_to(self.alpha[row], (count, self.h.shape[1]))
+        total = self.alpha[row].sum(keepdims=True)
+        if total[0] >= samplers.LARGE_CONCENTRATION:
+            ratios = samplers.log_gamma_ratios(rng, alpha)
+            of_total = np.log1p(np.expm1(ratios) @ self.alpha[row] / total)
+            delta: np.ndarray = ratios - of_total[:, None] + (log_less_psi(self.alpha[row]) - log_less_psi(total))
+            return delta
+        logs = samplers.log_gamma_labels(rng, alpha)
+        return np.asarray(logs - logsumexp(logs, axis=1, keepdims=True) - self._own_mean[row])
 
     @cached_property
     def _own_mean(self) -> np.ndarray:
@@ -207,7 +214,7 @@ class Dirichlet(Family):
         """Return proportions, shape (n_draws, n, C)."""
         generator = arguments.generator(rng)
         alpha = self._natural(h).astype(np.float64)
-        logs = log_gamma_labels(generator, np.broadcast_to(alpha, (positive_integer("n_draws", n_draws), *alpha.shape)))
+        logs = samplers.log_gamma_labels(generator, np.broadcast_to(alpha, (positive_integer("n_draws", n_draws), *alpha.shape)))
         with np.errstate(under="ignore"):  # refused by value in the next line
             labels = np.exp(logs - logsumexp(logs, axis=2, keepdims=True))
         return checks.representable_labels(labels, self.name)

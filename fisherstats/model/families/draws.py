@@ -7,6 +7,7 @@ No step replaces a law by its normal approximation. Probabilities are float64 wh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +16,19 @@ import numpy as np
 
 from fisherstats.checks.families import draw_count, sampler_range
 from fisherstats.engines import primitives
+from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, MatrixRoot
 from fisherstats.model.families.slabs import SLAB, row_slabs
 
 __all__ = [
     "DRAW_SCHEMES",
     "CountHeads",
+    "class_counts",
     "class_scheme",
     "class_weights",
     "draw_class_weights",
     "draw_counts",
     "draw_gaussian",
-    "draw_poisson",
     "independent_scheme",
 ]
 
@@ -52,7 +54,7 @@ DRAW_SCHEMES = {
 }
 
 Multinomial = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Draws counts for numbers of trials and probabilities, as `numpy.random.Generator.multinomial` does."""
+"""Draws counts (n, K) for numbers of trials (n,) and probabilities (n, K)."""
 
 Uniforms = Callable[[tuple[int, int]], np.ndarray]
 """Draws numbers in [0, 1), (n, N) of N for each of n inputs."""
@@ -64,11 +66,6 @@ FEW_LABELS = 16
 MOST_PATTERNS = 2**22
 # Each tail outside a support window has probability below e^-50 (Bernstein's inequality).
 TAIL_EXPONENT = 50.0
-# numpy's Poisson sampler accepts by differences of terms of size rate * log(rate): past a rate of 1e13 they lose the
-# accuracy to do so (at 3e14 the variance is 20% too large), and `_draw_large_poisson` takes over.
-LARGE_RATE = 2.0**41
-# numpy's binomial sampler shows a wrong variance past 1e18 trials; larger totals are added up from parts.
-MOST_TRIALS = 2**57
 
 
 @dataclass(frozen=True)
@@ -103,20 +100,20 @@ class CountHeads:
         """Return the sum of n_labels counts of every output, shape (n, T)."""
         if self.n_trials is None:
             return _poisson_by_input(rng, n_labels * self.rate)
-        counts: np.ndarray = rng.binomial(_parts(np.array(n_labels * self.n_trials)), self.rate[..., None]).sum(axis=-1)
-        return counts
+        return _binomial_by_input(rng, n_labels * self.n_trials, self.rate)
 
     def labels(self, rng: np.random.Generator, rows: int | slice, n_labels: int) -> np.ndarray:
         """Return delta of n_labels labels of one input, shape (n_labels, T), or of several, (n, n_labels, T)."""
         rate, expected, sign = (one[rows][..., None, :] for one in (self.rate, self.expected, self.sign))
         rates = np.broadcast_to(rate, (*rate.shape[:-2], n_labels, rate.shape[-1]))
         if self.n_trials is None:
-            counts = _poisson_by_input(rng, rates) if rates.ndim == 3 else draw_poisson(rng, rates)
+            counts = _poisson_by_input(rng, rates) if rates.ndim == 3 else samplers.poisson(rng, rates)
         elif self.n_trials == 1:
             # Uniform numbers are multiples of 2^-53, so a smaller rate is drawn as that.
             counts = rng.random(rates.shape) < rates
         else:
-            counts = rng.binomial(self.n_trials, rates)
+            draw = _binomial_by_input if rates.ndim == 3 else samplers.binomial
+            counts = draw(rng, self.n_trials, rates)
         delta: np.ndarray = sign * (counts - expected)
         return delta
 
@@ -154,9 +151,11 @@ def independent_scheme(n_outputs: int, n_trials: int | None, second_moment: bool
     return "support_counts" if n_outputs == 1 else "pattern_counts"
 
 
-def draw_class_weights(rng: np.random.Generator, p: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return relative frequencies w of n_draws classes from p (n, C), and w - p, both (n, C)."""
-    return class_weights(rng.multinomial, rng.random, p, n_draws)
+def draw_class_weights(
+    rng: np.random.Generator, p: np.ndarray, n_draws: int, contractions: Any = primitives
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return relative frequencies w of n_draws classes from p (n, C), and w - p, both (n, C), from one stream."""
+    return class_weights(functools.partial(samplers.multinomial, rng), rng.random, p, n_draws, contractions)
 
 
 def class_scheme(n_draws: int) -> str:
@@ -281,12 +280,12 @@ def _support_counts(
         log_weights, following = _log_weights(heads, row, 0, start, min(SLAB, first + size - start), log_scales[-1])
         masses.append(np.exp(log_weights).sum())
         log_scales.append(following)
-    per_slab = _multinomial(rng.multinomial, np.array([n_draws]), np.array([masses]))[0]
+    per_slab = _counts(rng, np.array([n_draws]), np.array([masses]))[0]
     for start, total, log_scale in zip(starts, per_slab, log_scales, strict=False):
         if total:
             length = min(SLAB, first + size - start)
             log_weights, _ = _log_weights(heads, row, 0, start, length, log_scale)
-            repeats = _multinomial(rng.multinomial, np.array([total]), np.exp(log_weights)[None])[0]
+            repeats = _counts(rng, np.array([total]), np.exp(log_weights)[None])[0]
             drawn = np.flatnonzero(repeats)
             yield start + drawn.astype(np.float64), repeats[drawn].astype(np.float64)
 
@@ -302,7 +301,9 @@ def _pattern_counts(
     repeats, codes = np.array([n_draws]), np.array([0])
     for output, (first, size) in enumerate(zip(firsts, sizes, strict=True)):
         log_weights, _ = _log_weights(heads, row, output, int(first), int(size), 0.0)
-        split = _multinomial(rng.multinomial, repeats, np.broadcast_to(np.exp(log_weights), (len(repeats), size)))
+        split = _multinomial(
+            functools.partial(samplers.multinomial, rng), repeats, np.broadcast_to(np.exp(log_weights), (len(repeats), size))
+        )
         parent, digit = np.nonzero(split)
         repeats, codes = split[parent, digit], codes[parent] * size + digit
     step = max(1, SLAB // len(sizes))
@@ -332,6 +333,15 @@ def _log_weights(heads: CountHeads, row: int, output: int, start: int, length: i
     return np.concatenate([[log_scale], path[:-1]]), float(path[-1])
 
 
+def class_counts(rng: np.random.Generator, n_draws: int, p: np.ndarray) -> np.ndarray:
+    """Return how often each class is drawn in n_draws, integers (n, C), for p (n, C)."""
+    return _counts(rng, np.full(len(p), n_draws), p)
+
+
+def _counts(rng: np.random.Generator, totals: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return _multinomial(functools.partial(samplers.multinomial, rng), totals, weights)
+
+
 def _multinomial(sample: Multinomial, totals: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return multinomial counts (n, K) of `totals` (n,) for non-negative weights (n, K), normalised here.
 
@@ -340,64 +350,22 @@ def _multinomial(sample: Multinomial, totals: np.ndarray, weights: np.ndarray) -
     """
     p = weights / weights.sum(axis=1, keepdims=True)
     top = np.argmax(p, axis=1)
-    counts: np.ndarray = sample(_parts(totals), primitives.with_last_exchanged(p, top)[:, None, :]).sum(axis=1)
+    counts = sample(totals, primitives.with_last_exchanged(p, top))
     return primitives.with_last_exchanged(counts, top)
-
-
-def _parts(totals: np.ndarray) -> np.ndarray:
-    """Return integer totals (...) as sums over the last axis of parts within the accurate range of numpy's samplers."""
-    pieces = -(-int(totals.max()) // MOST_TRIALS)
-    below = np.arange(pieces) * MOST_TRIALS
-    parts: np.ndarray = np.clip(totals[..., None] - below, 0, MOST_TRIALS)
-    return parts
 
 
 def _poisson_by_input(rng: np.random.Generator, rates: np.ndarray) -> np.ndarray:
     """Return Poisson counts for rates (n, ...): the inputs that follow in a block must not change the draws of one."""
-    if not (rates > LARGE_RATE).any():
+    if not (rates > samplers.LARGE).any():
         return rng.poisson(rates)
-    return np.stack([draw_poisson(rng, rate) for rate in rates])
+    return np.stack([samplers.poisson(rng, rate) for rate in rates])
 
 
-def draw_poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarray:
-    """Return Poisson counts for every rate, of the same shape."""
-    large = rate > LARGE_RATE
-    if not large.any():
-        return rng.poisson(rate)
-    counts = rng.poisson(np.where(large, 0, rate))
-    counts[large] = _draw_large_poisson(rng, rate[large])
-    return counts
-
-
-def _draw_large_poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarray:
-    """Return Poisson counts for a vector of large rates by transformed rejection (PTRS, Hoermann 1993).
-
-    A candidate is kept as its distance from floor(rate), and compared through
-    log P(count) = -log(2 pi rate) / 2 - rate (x^2/2 - x^3/6 + x^4/12 - ...) - x/2 + ..., x = (count - rate) / rate,
-    which needs no difference of large numbers. For rates past 2^41, |x| < 1e-4 wherever a candidate is not refused
-    outright, and the terms left out are below 1e-9.
-    """
-    whole = np.floor(rate)
-    fraction = rate - whole
-    b = 0.931 + 2.53 * np.sqrt(rate)
-    a = -0.059 + 0.02483 * b
-    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
-    distance = np.zeros_like(rate)
-    pending = np.arange(len(rate))
-    while len(pending):
-        u, v = rng.random(len(pending)) - 0.5, 1 - rng.random(len(pending))
-        edge = 0.5 - np.abs(u)
-        a_, b_, rate_ = a[pending], b[pending], rate[pending]
-        with np.errstate(divide="ignore", invalid="ignore"):  # edge = 0 gives an infinite candidate, which is refused
-            candidate = np.floor((2 * a_ / edge + b_) * u + fraction[pending] + 0.43)
-            x = (candidate - fraction[pending]) / rate_
-            log_mass = -rate_ * x * x * (1 / 2 - x / 6 + x * x / 12) - x / 2 - np.log(2 * np.pi * rate_) / 2
-            accepted = np.log(v * inverse_alpha[pending] / (a_ / edge**2 + b_)) <= log_mass
-        accepted &= np.abs(x) < 1e-4
-        distance[pending[accepted]] = candidate[accepted]
-        pending = pending[~accepted]
-    counts: np.ndarray = whole.astype(np.int64) + distance.astype(np.int64)
-    return counts
+def _binomial_by_input(rng: np.random.Generator, n_trials: int, rates: np.ndarray) -> np.ndarray:
+    """Return binomial counts for rates (n, ...), as `_poisson_by_input`."""
+    if n_trials <= samplers.LARGE:
+        return rng.binomial(n_trials, rates)
+    return np.stack([samplers.binomial(rng, n_trials, rate) for rate in rates])
 
 
 def _with_unit_diagonal(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,8 +18,9 @@ from fisherstats.arrays import as_array
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
 from fisherstats.engines.primitives import pair_sum, weighted_mean
+from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, Family, Law, RowProducts
-from fisherstats.model.families.draws import CountHeads, draw_counts, draw_poisson, independent_scheme
+from fisherstats.model.families.draws import CountHeads, draw_counts, independent_scheme
 
 __all__ = ["Bernoulli", "Binomial", "BinomialLaw", "IndependentLaw", "Poisson", "PoissonLaw"]
 
@@ -407,7 +408,8 @@ class Binomial(_IndependentFamily):
         """Return counts, shape (n_draws, n, T)."""
         h = checks.natural_parameters(h, self.n_outputs).astype(np.float64)
         # The rarer outcome is counted, because a float64 p near 1 has lost 1 - p.
-        rarer = generator(rng).binomial(self.n_trials, expit(-np.abs(h)), (positive_integer("n_draws", n_draws), *h.shape))
+        p = np.broadcast_to(expit(-np.abs(h)), (positive_integer("n_draws", n_draws), *h.shape))
+        rarer = samplers.binomial(generator(rng), self.n_trials, p)
         return np.where(h <= 0, rarer, self.n_trials - rarer)
 
 
@@ -462,7 +464,7 @@ class Poisson(_IndependentFamily):
         """Return counts, shape (n_draws, n, T)."""
         rate = np.exp(self.at(h).h.astype(np.float64))
         checks.sampler_range(1, rate, 0, "rate")
-        return draw_poisson(generator(rng), np.broadcast_to(rate, (positive_integer("n_draws", n_draws), *rate.shape)))
+        return samplers.poisson(generator(rng), np.broadcast_to(rate, (positive_integer("n_draws", n_draws), *rate.shape)))
 
 
 def _binomial_log_prob(h: np.ndarray, y: np.ndarray, n_trials: int) -> np.ndarray:

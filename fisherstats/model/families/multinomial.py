@@ -17,10 +17,13 @@ from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, positive_integer
 from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot, RowProducts
 from fisherstats.model.families.categorical import CategoricalLaw
-from fisherstats.model.families.draws import class_scheme, class_weights, draw_class_weights
+from fisherstats.model.families.draws import class_counts, class_scheme, draw_class_weights
 from fisherstats.model.families.slabs import draw_labels
 
 __all__ = ["Multinomial", "MultinomialLaw"]
+
+MOST_WHOLE = 2**53
+"""Up to here float64 holds every whole number."""
 
 
 class MultinomialLaw(Law):
@@ -142,7 +145,7 @@ class MultinomialLaw(Law):
         """Return delta of `count` labels of one input, shape (count, T)."""
         p = self._exact.p[row]
         every = np.broadcast_to(p, (count, len(p)))
-        _, excess = class_weights(rng.multinomial, rng.random, every, self.n_trials, self.contractions)
+        _, excess = draw_class_weights(rng, every, self.n_trials, self.contractions)
         return self.n_trials * excess[:, : self.h.shape[1]]
 
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
@@ -233,8 +236,11 @@ class Multinomial(Family):
         n_draws = positive_integer("n_draws", n_draws)
         labels = np.empty((n_draws, *p.shape), dtype=np.int64)
         for row, chances in enumerate(p):
-            weights, _ = draw_class_weights(generator, np.broadcast_to(chances, (n_draws, len(chances))), self.n_trials)
-            labels[:, row] = np.rint(weights * self.n_trials)
+            every = np.broadcast_to(chances, (n_draws, len(chances)))
+            if self.n_trials > MOST_WHOLE:  # frequencies would round the counts
+                labels[:, row] = class_counts(generator, self.n_trials, every)
+            else:
+                labels[:, row] = np.rint(draw_class_weights(generator, every, self.n_trials)[0] * self.n_trials)
         return labels
 
     def check_labels(self, y: Any, n: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy.special import psi
 
 from fisherstats.arrays import like, zeta
 
-__all__ = ["leading_power", "polygamma", "polygamma_drop", "polygamma_remainder"]
+__all__ = ["leading_power", "log_less_psi", "polygamma", "polygamma_drop", "polygamma_remainder"]
 
 # Coefficients B_2, B_4, ..., B_14 of psi_1(x) - 1/x - 1/(2x^2) = sum_k B_2k / x^(2k+1), an asymptotic series; past x = 16
 # seven terms leave 1e-16.
@@ -33,6 +33,18 @@ def leading_power(order: int, x: np.ndarray) -> np.ndarray:
     """Return 1/x, -1/x^2 or 2/x^3, the leading part of psi_1, psi_2 or psi_3."""
     power: np.ndarray = (1.0, -1.0, 2.0)[order - 1] / x**order
     return power
+
+
+def log_less_psi(x: np.ndarray) -> np.ndarray:
+    """Return log x - psi(x) = 1/(2x) + sum_k B_2k / (2k x^2k) for x > 0, which is small for a large x."""
+    large = x >= SHIFTS
+    inverse = 1 / np.where(large, x, SHIFTS)
+    square = inverse * inverse
+    series = np.zeros_like(x)
+    for k in range(len(BERNOULLI), 0, -1):
+        series = (series + BERNOULLI[k - 1] / (2 * k)) * square
+    difference: np.ndarray = np.where(large, inverse / 2 + series, np.log(x) - psi(x))
+    return difference
 
 
 def polygamma_remainder(order: int, x: np.ndarray) -> np.ndarray:

@@ -90,7 +90,10 @@ class ProductLaw(MomentLaw):
             return self.parts[0].draw(rng, n_draws, second_moment, first_input)
         if second_moment:
             return draw_labels(rng, self, n_draws, second_moment)
-        means = [part.draw(rng, n_draws, False, first_input).mean for part in self.parts]
+        # A part that draws by rejection takes an unknown number of steps of a stream, so each has one of its own.
+        keys = rng.integers(0, 2**64, (len(self.parts), 2), dtype=np.uint64)
+        streams = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+        means = [part.draw(own, n_draws, False, first_input).mean for part, own in zip(self.parts, streams, strict=True)]
         return Draw(np.concatenate(means, axis=1), None)
 
 

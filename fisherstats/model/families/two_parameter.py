@@ -19,10 +19,11 @@ from fisherstats.arrays import like
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer
+from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, Family
 from fisherstats.model.families.links import Link
 from fisherstats.model.families.moments import CumulantMoments, MomentLaw
-from fisherstats.model.families.polygamma import leading_power, polygamma_remainder
+from fisherstats.model.families.polygamma import leading_power, log_less_psi, polygamma_remainder
 from fisherstats.model.families.slabs import draw_labels
 
 __all__ = ["GammaShapeRate", "GammaShapeRateLaw", "GaussianMeanVariance", "GaussianMeanVarianceLaw", "two_index_tensor"]
@@ -144,7 +145,12 @@ class GammaShapeRateLaw(MomentLaw):
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
         """Return delta of `count` labels of one input, shape (count, 2); the logarithm is right where y is below all floats."""
         k = self.shape[row]
-        log_label = log_gamma_labels(rng, np.full(count, k))
+        if k >= samplers.LARGE_CONCENTRATION:
+            log_ratio = samplers.log_gamma_ratios(rng, np.full(count, k))
+            return np.stack(
+                [log_ratio + log_less_psi(self.shape[row : row + 1]), k * np.expm1(log_ratio) / self.rate[row]], axis=1
+            )
+        log_label = samplers.log_gamma_labels(rng, np.full(count, k))
         with np.errstate(under="ignore"):  # then y is 0 to every digit
             excess = np.exp(log_label) - k
         return np.stack([log_label - psi(k), excess / self.rate[row]], axis=1)
@@ -152,12 +158,6 @@ class GammaShapeRateLaw(MomentLaw):
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
         """Return the means over n_draws labels per input, drawn label by label."""
         return draw_labels(rng, self, n_draws, second_moment)
-
-
-def log_gamma_labels(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
-    """Return log G for G ~ Gamma(shape): G = G' U^(1/k) with G' ~ Gamma(k + 1), since G itself may be below all floats."""
-    log_label: np.ndarray = np.log(rng.standard_gamma(shape + 1)) - rng.standard_exponential(shape.shape) / shape
-    return log_label
 
 
 @dataclass(frozen=True)
