@@ -104,6 +104,26 @@ CALLS = {
 }
 
 
+NEEDY = fs.MLP.random([3, 4, 2], activation="tanh", family=fs.families.Gaussian(2), rng=3)
+SLOPE = np.random.default_rng(4).normal(size=(60, 2))
+
+# Calls that no two inputs could answer: more directions than two inputs give, or a matrix that has to be regular.
+NEEDY_CALLS = {
+    "eigenvalues": lambda m, x: fs.propagate(fs.LeadingEigenvalues(6), m, x, estimator=PAIR, n_draws=3),
+    "many eigenvalues": lambda m, x: fs.propagate(fs.LeadingEigenvalues(m.n_params - 2), m, x, estimator="score", n_draws=3),
+    "solution": lambda m, x: fs.propagate(fs.SolveWith(np.ones(m.n_params), 1e-9), m, x, estimator="score", n_draws=3),
+    "log-determinant": lambda m, x: fs.propagate(fs.LogDet(1e-9), m, x, estimator="hessian", n_draws=3),
+    "dimension": lambda m, x: fs.propagate(fs.EffectiveDimension(1e-9), m, x, estimator="score", n_draws=3),
+    "curvature": lambda m, x: fs.efron_curvature(m, x, directions=np.ones((1, m.n_params))),
+    "maximum likelihood": applications.asymptotic_covariance,
+    "sandwich": lambda m, x: applications.asymptotic_covariance(m, x, SLOPE, dispersion="pearson"),
+    "intervals": lambda m, x: applications.parameter_intervals(m, x, SLOPE, robust=True),
+    "lower bound": lambda m, x: applications.cramer_rao_bound(m, x, directions=np.ones((1, m.n_params))),
+    "volume": lambda m, x: applications.information_volume(m, x, tau=1e-9),
+    "variance over inputs": lambda m, x: fs.estimator_variance(m, x, n_draws=2, design="random", group_by="layer"),
+}
+
+
 def chunked(x: np.ndarray, rows: int) -> xr.DataArray:
     return xr.DataArray(dask.array.from_array(x, chunks=(rows, 2)), dims=("input", "feature"))
 
@@ -351,3 +371,32 @@ def test_tasks_take_one_thread_of_blas_and_of_the_package(model, many, real_leav
         result.compute(scheduler="sync")
     assert set(asked) == {1}
     assert set(blas) == {1}
+
+
+class Batches:
+    """Batches of rows that can be read again."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = x
+
+    def __iter__(self):
+        return iter(np.split(self.x, [7, 30]))
+
+
+@pytest.mark.parametrize("name", NEEDY_CALLS)
+def test_calls_that_need_more_inputs_than_two(name):
+    x = np.random.default_rng(5).normal(size=(60, 3))
+    expected = NEEDY_CALLS[name](NEEDY, x)
+    delayed = NEEDY_CALLS[name](NEEDY, dask.array.from_array(x, chunks=(20, 3)))
+    assert is_lazy(delayed)
+    assert delayed.compute().identical(expected)
+    assert NEEDY_CALLS[name](NEEDY, Batches(x)).identical(expected)
+
+
+def test_a_call_that_even_all_inputs_cannot_answer_is_refused_with_the_reason():
+    x = np.ones((60, 3))
+    with pytest.raises(fs.AssumptionError, match="eigenvalue"):
+        fs.propagate(fs.LeadingEigenvalues(6), NEEDY, x, estimator="score", n_draws=3)
+    delayed = dask.array.from_array(x, chunks=(20, 3))
+    with pytest.raises(fs.AssumptionError, match="eigenvalue"):
+        fs.propagate(fs.LeadingEigenvalues(6), NEEDY, delayed, estimator="score", n_draws=3).compute()
