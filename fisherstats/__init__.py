@@ -46,6 +46,7 @@ from fisherstats.regularization import layer_errors, regularization_path
 from fisherstats.relative import learning_zone, pullback, relative_fisher, subsystem_metric
 from fisherstats.sweeps import norm_sweep
 from fisherstats.tensor_bounds import covariance_bounds, off_diagonal_bounds, trace_bounds
+from fisherstats.uncertainty import scale_estimate, with_standard_error
 from fisherstats.variances import estimator_variance
 from fisherstats.weights import derivative_bounds, weight_norms
 
@@ -103,12 +104,14 @@ __all__ = [
     "pullback",
     "regularization_path",
     "relative_fisher",
+    "scale_estimate",
     "study",
     "subsystem_metric",
     "trace_bounds",
     "training",
     "variance_bounds",
     "weight_norms",
+    "with_standard_error",
 ]
 
 _ON_FIRST_USE = ("applications", "interop", "plotting", "study", "testing", "training")

@@ -81,10 +81,11 @@ def estimate_fisher(
     Returns
     -------
     DataArray or DataTree
-        ``diagonal``: dims ([input,] [estimator,] param), coordinate ``standard_error``. ``full``: ([input,] [estimator,] param,
-        param2). ``block``: DataTree as for `fisher_information`. Units of 1, source keys ``score-estimator``,
-        ``hessian-estimator``, ``both-estimators`` or ``probe-estimator``; the standard error's is ``estimator-variance`` or
-        ``probe-variance``.
+        ``diagonal``: dims ([input,] [estimator,] param). ``full``: ([input,] [estimator,] param, param2). Both have the
+        coordinates ``standard_error`` and ``standard_error_of``, a copy of the values by which what uses the error sees that it
+        still belongs to them (`scale_estimate` scales all three). ``block``: DataTree as for `fisher_information`. Units of 1,
+        source keys ``score-estimator``, ``hessian-estimator``, ``both-estimators`` or ``probe-estimator``; the standard error's
+        is ``estimator-variance`` or ``probe-variance``.
 
     Raises
     ------
@@ -133,7 +134,9 @@ def estimate_fisher(
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     standard_error = view == "diagonal" if standard_error is None else arguments.boolean("standard_error", standard_error)
-    views.check(call, view, per_input, len(chosen) * (1 if view == "diagonal" or not standard_error else 2))
+    views.check(
+        call, view, per_input, len(chosen) * (1 if view == "diagonal" or not standard_error else 3 if view == "full" else 2)
+    )
     probe_checks.diagonal_only(probing, view)
     seed = arguments.seed_sequence(rng)
     with_score, with_hessian = "score" in chosen, "hessian" in chosen

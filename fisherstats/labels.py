@@ -15,16 +15,19 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.arrays import on_device
-from fisherstats.checks import inputs
+from fisherstats.checks import inputs, uncertainty
 from fisherstats.schema import COORDINATES, VARIABLES
 from fisherstats.sources import SOURCES, citation
 
 __all__ = [
+    "ERROR",
+    "ERROR_OF",
     "Entry",
     "array",
     "attributes",
     "coordinates",
     "dataset",
+    "error_given",
     "factor_coordinates",
     "layer_coordinates",
     "param_coordinates",
@@ -32,7 +35,11 @@ __all__ = [
     "unit_coordinates",
     "unlabelled",
     "unlabelled_response",
+    "values_and_error",
 ]
+
+ERROR, ERROR_OF = "standard_error", "standard_error_of"
+"""The coordinates of an estimate: its standard error, and the values which that belongs to."""
 
 Entry = tuple[str, Sequence[str], NDArray[Any]]
 """(schema key, dims, values)."""
@@ -161,6 +168,15 @@ def attributes(key: str, provenance: str) -> dict[str, str]:
     return described | {"provenance": provenance}
 
 
+def error_given() -> dict[str, str]:
+    """Return the attributes of a standard error that a user attaches: nobody else can say what it is of."""
+    return {
+        "long_name": "standard error as given by the caller",
+        "symbol": VARIABLES[ERROR].symbol,
+        "provenance": _text({"given": True}),
+    }
+
+
 _text = json.JSONEncoder(sort_keys=True).encode
 """Writes provenance down."""
 
@@ -181,14 +197,39 @@ def array(
     provenance: Mapping[str, Any],
     companions: Sequence[Entry] = (),
 ) -> xr.DataArray:
-    """Return one labelled quantity; `companions` (its standard error, say) become coordinates beside it."""
+    """Return one labelled quantity; `companions` (its standard error, say) become coordinates beside it.
+
+    A standard error is accompanied by a copy of the values that it belongs to (see `values_and_error`).
+    """
     entry, text = (key, dims, values), _text(provenance)
     if companions:
-        filled = _filled([entry, *companions], coords, text).set_coords([VARIABLES[name].name for name, _, _ in companions])
+        beside = [*companions]
+        if any(VARIABLES[name].name == ERROR for name, _, _ in companions):
+            beside.append((ERROR_OF, dims, values.copy()))
+        filled = _filled([entry, *beside], coords, text).set_coords([VARIABLES[name].name for name, _, _ in beside])
+        if ERROR_OF in filled.coords:
+            filled.variables[ERROR_OF].attrs = attributes(key, text) | {"long_name": VARIABLES[ERROR_OF].long_name}
         return filled[VARIABLES[key].name]
     labelled: xr.DataArray = _template([entry], coords, alone=True).copy(deep=False, data=values)
     labelled.attrs = attributes(key, text)
     return labelled
+
+
+def values_and_error(name: str, given: Any) -> tuple[Any, NDArray[Any] | None]:
+    """Return the values of what may be an estimate, and their standard errors or None: the one gate for errors that are used.
+
+    xarray keeps coordinates through arithmetic, so the coordinate that is the standard error would outlive a change of the
+    values. A copy of the values lies beside it, in the coordinate `ERROR_OF`: where the two differ the error is refused.
+    """
+    if not isinstance(given, xr.DataArray):
+        return getattr(given, "values", given), None
+    if ERROR not in given.coords:
+        return given.values, None
+    given = given.compute()  # values and coordinates of a lazy one in one go
+    uncertainty.paired_errors(name, ERROR_OF in given.coords)
+    error, of = (given.coords[one].transpose(*given.dims, missing_dims="ignore") for one in (ERROR, ERROR_OF))
+    uncertainty.errors_belong(name, given.values, of.values)
+    return given.values, np.broadcast_to(error.values, given.shape)
 
 
 def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> xr.DataTree:

@@ -86,8 +86,9 @@ def pruning_scores(
     seed = None if rng is None else arguments.seed_sequence(rng)
     weights = importance(model, x, y, information=information, n_draws=n_draws, rng=seed, on_kink=on_kink, **common)
     half = np.square(_flat(model)) / 2
-    error = _errors(weights, 0.0 if information == "exact" else np.nan)
-    score = half * weights.values.astype(np.float64)
+    given, carried = labels.values_and_error("importance", weights)
+    error = np.full(half.shape, 0.0 if information == "exact" else np.nan) if carried is None else carried.astype(np.float64)
+    score = half * given.astype(np.float64)
     order = np.empty(len(score), np.int64)
     order[np.argsort(score, kind="stable")] = np.arange(len(score))
     entries: list[labels.Entry] = [
@@ -101,14 +102,6 @@ def pruning_scores(
 
 def _flat(model: MLP) -> Array:
     return np.concatenate([matrix.ravel() for matrix in model.weights]).astype(np.float64)
-
-
-def _errors(weights: Any, otherwise: float) -> Array:
-    """Return the standard errors that a labelled importance carries."""
-    carried = getattr(weights, "coords", {})
-    if "standard_error" in carried:
-        return np.asarray(carried["standard_error"].values, np.float64)
-    return np.full(np.shape(weights), otherwise)
 
 
 @dataclass(frozen=True)
@@ -138,8 +131,9 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     models : sequence of MLP
         At least two networks of the same widths, activations and family; they should have been trained from one start.
     importances : sequence of DataArray or array_like, shape (P,)
-        One for each network, see `importance`; times a number of inputs, say, to weigh the networks. No entry may be negative.
-        A coordinate ``standard_error`` is used.
+        One for each network, see `importance`. No entry may be negative. A coordinate ``standard_error`` is used, and has to
+        belong to the values: weigh networks by their numbers of inputs with ``scale_estimate(importance, n)``, as
+        ``importance * n`` would leave the error behind and is refused.
     shrink : bool, default False
         Replace each F by :math:`F\cdot F^2/(F^2+V)`, with the variance V that it carries, so that what is not known to be
         important counts for less.
@@ -176,11 +170,11 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     arguments.boolean("shrink", shrink)
     checks.one_each(len(importances), len(models))
     names = [f"importances[{position}]" for position in range(len(models))]
-    importances = [over_parameters(name, one, first) for name, one in zip(names, importances, strict=True)]
-    weights: Array = np.stack(
-        [checks.importances(name, one, first.n_params) for name, one in zip(names, importances, strict=True)]
-    )
-    error = np.stack([_errors(one, 0.0) for one in importances])
+    given = [
+        labels.values_and_error(name, over_parameters(name, one, first)) for name, one in zip(names, importances, strict=True)
+    ]
+    weights: Array = np.stack([checks.importances(name, F, first.n_params) for name, (F, _) in zip(names, given, strict=True)])
+    error = np.stack([np.zeros(first.n_params) if one is None else one.astype(np.float64) for _, one in given])
     theta = np.stack([_flat(one) for one in models])
     weights, slopes = merging.shrunk(weights, error) if shrink else (weights, np.ones_like(weights))
     mean, shares, spread = merging.merged(theta, weights, slopes, error)

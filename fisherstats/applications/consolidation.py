@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels
-from fisherstats.alignment import parameter_vector
+from fisherstats.alignment import over_parameters
 from fisherstats.arrays import like, number
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, inputs, networks
@@ -158,7 +158,8 @@ class Consolidation(Penalty):
 
     def __post_init__(self) -> None:
         networks.model_object(self.anchor, MLP)
-        weights = parameter_vector("importance", self.importance, self.anchor).astype(np.float64)
+        given, _ = labels.values_and_error("importance", over_parameters("importance", self.importance, self.anchor))
+        weights = arguments.parameter_vector("importance", given, self.anchor.n_params).astype(np.float64)
         weights.flags.writeable = False
         object.__setattr__(self, "importance", weights)
         object.__setattr__(self, "strength", arguments.non_negative_number("strength", self.strength))
