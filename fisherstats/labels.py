@@ -28,6 +28,7 @@ __all__ = [
     "coordinates",
     "dataset",
     "error_given",
+    "error_is_own",
     "factor_coordinates",
     "layer_coordinates",
     "param_coordinates",
@@ -168,6 +169,11 @@ def attributes(key: str, provenance: str) -> dict[str, str]:
     return described | {"provenance": provenance}
 
 
+def error_is_own(given: xr.DataArray) -> bool:
+    """Return whether a standard error without a copy of its values is the caller's own: ours say how they were made."""
+    return "provenance" not in given.coords[ERROR].attrs
+
+
 def error_given() -> dict[str, str]:
     """Return the attributes of a standard error that a user attaches: nobody else can say what it is of."""
     return {
@@ -219,14 +225,19 @@ def values_and_error(name: str, given: Any) -> tuple[Any, NDArray[Any] | None]:
     """Return the values of what may be an estimate, and their standard errors or None: the one gate for errors that are used.
 
     xarray keeps coordinates through arithmetic, so the coordinate that is the standard error would outlive a change of the
-    values. A copy of the values lies beside it, in the coordinate `ERROR_OF`: where the two differ the error is refused.
+    values. A copy of the values lies beside it, in the coordinate `ERROR_OF`: where the two differ the error is refused. An error
+    of this package that has lost the copy is refused too; one that the caller has made by hand never had one, and is accepted.
     """
     if not isinstance(given, xr.DataArray):
         return getattr(given, "values", given), None
     if ERROR not in given.coords:
         return given.values, None
     given = given.compute()  # values and coordinates of a lazy one in one go
-    uncertainty.paired_errors(name, ERROR_OF in given.coords)
+    if ERROR_OF not in given.coords:
+        uncertainty.paired_errors(name, error_is_own(given))
+        return given.values, np.broadcast_to(
+            given.coords[ERROR].transpose(*given.dims, missing_dims="ignore").values, given.shape
+        )
     error, of = (given.coords[one].transpose(*given.dims, missing_dims="ignore") for one in (ERROR, ERROR_OF))
     uncertainty.errors_belong(name, given.values, of.values)
     return given.values, np.broadcast_to(error.values, given.shape)

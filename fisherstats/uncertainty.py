@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats.checks import uncertainty as checks
-from fisherstats.labels import ERROR, ERROR_OF, error_given
+from fisherstats.labels import ERROR, ERROR_OF, error_given, error_is_own
 
 __all__ = ["scale_estimate", "with_standard_error"]
 
@@ -66,18 +66,21 @@ def scale_estimate(estimate: xr.DataArray, factor: ArrayLike | xr.DataArray) -> 
         scaled = _each(lambda values, by: checks.scaled_range(values * by), estimate.variable, multiplier)
         result = estimate.copy(data=scaled.data)
     else:
-        checks.paired_errors("estimate", ERROR_OF in coords)
+        if ERROR_OF not in coords:
+            checks.paired_errors("estimate", error_is_own(estimate))
+        of = coords[ERROR_OF if ERROR_OF in coords else ERROR].variable
 
         def of_current(values: Array, of: Array, by: Array) -> Array:
-            checks.errors_belong("estimate", values, of)
+            if ERROR_OF in coords:
+                checks.errors_belong("estimate", values, of)
             return checks.scaled_range(values * by)
 
-        scaled = _each(of_current, estimate.variable, coords[ERROR_OF].variable, multiplier)
+        scaled = _each(of_current, estimate.variable, of, multiplier)
         error = _each(lambda values, by: checks.scaled_range(values * np.abs(by)), coords[ERROR].variable, multiplier)
         result = estimate.copy(data=scaled.data).assign_coords(
             {ERROR: error.transpose(*coords[ERROR].dims), ERROR_OF: _each(np.copy, scaled)}
         )
-        for name in (ERROR, ERROR_OF):
+        for name in {ERROR, ERROR_OF} & set(coords):
             result.coords[name].attrs = _scaled_attributes(coords[name].attrs, record)
     result.attrs = _scaled_attributes(estimate.attrs, record)
     return result

@@ -54,6 +54,7 @@ KEPT = {
     "without errors": lambda one, _: one.drop_vars(["standard_error", "standard_error_of"]) * 3,
     "errors of one's own": lambda one, _: fs.with_standard_error(one * 3, 3 * one.standard_error),
     "scaled": lambda one, _: fs.scale_estimate(one, 3),
+    "made by hand": lambda one, _: (one.drop_vars("standard_error_of") * 3).assign_coords(standard_error=("param", one.values)),
 }
 
 
@@ -80,6 +81,7 @@ STALE = {
     "other data": lambda one: one.copy(data=OTHER.values),
     "the mean of two": lambda one: (one + SAME_ERROR) / 2,
     "lazily": lambda one: one.chunk(param=5) * 2,
+    "the mean along a dim": lambda one: xr.concat([one, SAME_ERROR], "k").mean("k"),
     "the error alone": lambda one: (2 * one).drop_vars("standard_error_of"),
     "whole numbers": lambda one: (one * 1000).astype(int),
     "shuffled values": lambda one: one.copy(data=one.values[::-1]),
@@ -128,17 +130,17 @@ def test_merged_errors_do_not_change_with_the_unit_of_the_importances(shrink):
 
 
 def test_merged_errors_are_those_of_replicates():
-    """400 replicates of two importances, times numbers of inputs: standard deviation and coverage of the merged weights."""
+    """200 replicates of two importances, times numbers of inputs: standard deviation and coverage of the merged weights."""
     truth = ap.merge_networks(MODELS, [ap.importance(MODELS[0], X) * 300, ap.importance(MODELS[1], X) * 100]).parameters.merged
     merged, errors = [], []
-    for rng in range(400):
+    for rng in range(200):
         both = [fs.estimate_fisher(one, X, estimator="score", n_draws=50, rng=2 * rng + k) for k, one in enumerate(MODELS)]
         found = ap.merge_networks(MODELS, [fs.scale_estimate(one, n) for one, n in zip(both, (300, 100), strict=True)])
         merged.append(found.parameters.merged.values)
         errors.append(found.parameters.standard_error.values)
     merged, errors = np.array(merged), np.array(errors)
-    # The standard deviation of 400 has a relative error of 3.5 %.
-    np.testing.assert_allclose(merged.std(axis=0, ddof=1), errors.mean(axis=0), rtol=0.18)
+    # The standard deviation of 200 has a relative error of 5 %.
+    np.testing.assert_allclose(merged.std(axis=0, ddof=1), errors.mean(axis=0), rtol=0.25)
     covered = (np.abs(merged - truth.values) < 1.96 * errors).mean()
     assert 0.94 < covered < 0.96
     assert (np.abs(merged - truth.values) < 1.96 * errors / 300).mean() < 0.1  # what stale errors would cover

@@ -50,9 +50,9 @@ def errors_belong(name: str, values: NDArray[Any], of: NDArray[Any]) -> None:
     )
 
 
-def paired_errors(name: str, has_values: bool) -> None:
-    """Require a standard error to say which values it belongs to: arithmetic of two estimates may keep the error alone."""
-    if not has_values:
+def paired_errors(name: str, is_own: bool) -> None:
+    """Require a computed standard error to say what it belongs to: arithmetic of two estimates may keep it alone."""
+    if not is_own:
         raise ValueError(
             f"`{name}` must say which values its coordinate 'standard_error' belongs to, in a coordinate 'standard_error_of', "
             f"got the error alone, as arithmetic of several estimates or a store of an earlier version leaves it; "
