@@ -9,16 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats import calls
-from fisherstats.arrays import like
+from fisherstats.arrays import like, on_host
 from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, networks
-from fisherstats.closed_form import likelihood, tensors
+from fisherstats.closed_form import assembly, likelihood, observed, tensors
 from fisherstats.closed_form.likelihood import Inverse
 from fisherstats.model import derivatives
+from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Gaussian
+from fisherstats.model.families.base import Law
+from fisherstats.model.families.residuals import squared_residuals, varying_numbers
 from fisherstats.model.network import MLP
-from fisherstats.observed import observed_information
 
 __all__ = ["Asymptotics", "double_call", "inverse_information", "triangle_rows"]
 
@@ -32,10 +34,10 @@ class Asymptotics:
     """What a fitted network and its data say of its parameters."""
 
     inverse: Inverse
-    """W with the asymptotic covariance W W', dispersion included."""
+    """W with the asymptotic covariance W W' along what is estimable, dispersion included."""
     dispersion: float
     degrees: int
-    """Numbers in the labels less the rank."""
+    """Numbers that can vary in the labels, less the rank of their derivative."""
     score_statistic: float
     """s' Cov s of the sum s of all scores; nan without labels."""
     provenance: dict[str, Any]
@@ -67,24 +69,31 @@ def inverse_information(
     estimated = dispersion == "pearson" or (
         dispersion is None and y is not None and isinstance(model.family, Gaussian) and not robust
     )
-    R, score, (squares,) = _sums(call, data_labels, estimated)
-    inverse = likelihood.inverse_of_triangle(R)
-    if hessian == "observed":
-        observed: Any = observed_information(call.model, x, y, view="full", **common)
-        inverse, smallest = likelihood.inverse_of_matrix(observed.observed.values * call.n_inputs)
-        checks.maximum(smallest, 1e-8)
-    # Entries of t with a constant sum are one number less.
-    n_numbers = call.n_inputs * (model.widths[-1] - model.family.shift_invariant)
-    degrees = n_numbers - inverse.rank
+    R, unit, certain, certain_unit, score, (count, numbers, squares), first_lost = _sums(call, data_labels, estimated)
+    expected = likelihood.inverse_of_triangle(R, unit)
+    rank = expected.rank
+    if certain.any():
+        every = [R.copy(), unit.copy()]
+        likelihood.merge_triangles(every, [certain, certain_unit])
+        rank = likelihood.inverse_of_triangle(*every).rank
+    n_numbers = round(numbers / count * call.n_inputs)
+    degrees = n_numbers - rank
     if estimated:
-        checks.residual_degrees(degrees, n_numbers, inverse.rank)
+        checks.residual_degrees(degrees, n_numbers, rank)
+        checks.dispersion_within_range(float(squares), float(first_lost[0]), model.widths[-1])
         factor = float(squares) / degrees
     else:
         factor = 1.0 if dispersion is None else float(dispersion)
-    statistic = np.nan if y is None else float(np.sum(np.square(score @ inverse.root))) / factor
+    inverse = _observed_inverse(call, data_labels, expected, unit) if hessian == "observed" else expected
+    statistic = np.nan if y is None else _statistic(score, inverse, factor)
     root = _robust_root(call, data_labels, inverse) if robust else np.sqrt(factor) * inverse.root
     provenance = call.provenance(hessian=hessian, robust=robust, dispersion=dispersion)
     return Asymptotics(replace(inverse, root=root), factor, degrees, statistic, provenance)
+
+
+def _statistic(score: Array, inverse: Inverse, factor: float) -> float:
+    square = float(np.sum(np.square(score @ inverse.root)))
+    return square / factor if square else 0.0
 
 
 def triangle_rows(call: Call) -> int:
@@ -95,24 +104,61 @@ def triangle_rows(call: Call) -> int:
 
 
 def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
-    """Return R with R'R the information of all labels, the sum of the scores, and that of squared Pearson residuals if asked."""
+    """Return two roots of matrices over the parameters (R and units each), the sum of the scores, three numbers, and one more.
+
+    The first root is that of the information of all labels, the second makes up for rows of it whose variance is too small beside
+    the others to count in its rank. The numbers are those of inputs, of what can vary in their labels, and the sum of squared Pearson residuals if
+    asked for; the last is that of the first output with a variance of 0, counted over all inputs, infinite if there is none.
+    """
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        R = likelihood.triangle(call.root_rows(passed, law), passed.inputs)
-        if data_labels is None:
-            return [R, np.zeros(call.model.n_params), np.zeros(1)]
-        residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
-        score = tensors.dense_jacobian(_score_rows(call, passed, residual), passed.inputs)[:, 0].sum(axis=0)
-        if not pearson:
-            return [R, score, np.zeros(1)]
-        squares = likelihood.pearson(law, residual, call.model.family.shift_invariant)
-        return [R, score, squares.sum(keepdims=True)]
+        triangle = likelihood.triangle(call.root_rows(passed, law), passed.inputs)
+        variance = law.own_diagonal()
+        lost = variance == 0
+        certain = _certain_rows(call, passed, law, (variance < _FAINT).any(axis=1))
+        score, squares = np.zeros_like(law.h, shape=call.model.n_params), np.zeros_like(law.h, shape=1)
+        if data_labels is not None:
+            y = like(data_labels[first_input : first_input + len(x)], law.h)
+            score = tensors.dense_jacobian(_score_rows(call, passed, law.residual(y)), passed.inputs)[:, 0].sum(axis=0)
+            if pearson:
+                squares = squared_residuals(law, y)
+                checks.possible_labels(squares, law.h, first_input)
+        numbers = [np.ones_like(law.h, shape=len(x)), varying_numbers(law), squares]
+        places = first_input * lost.shape[1] + np.arange(lost.size, like=law.h).reshape(lost.shape)
+        first = np.where(lost, places, np.inf).min().reshape(1)
+        return [*triangle, *certain, score, np.stack([one.sum() for one in numbers]), first]
 
-    return call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
+    return call.mean(block, triangle_rows(call), combine=_merge_all, infinite=True)
 
 
-def _score_rows(call: Call, passed: derivatives.Forward, residual: Array) -> list[Array]:
+def _merge_all(total: list[Array], part: list[Array]) -> None:
+    likelihood.merge_triangles(total[:2], part[:2])
+    if part[2].any():
+        likelihood.merge_triangles(total[2:4], part[2:4])
+    for into, array in zip(total[4:6], part[4:6], strict=True):
+        np.add(into, array, out=into)
+    np.minimum(total[6], part[6], out=total[6])
+
+
+_FAINT = 1e-12
+"""Variances below this may be rounding beside those of other labels, or even below the range of floats."""
+
+_CERTAIN = 30.0
+"""Natural parameters are cut here for such labels: the range of Cov(t), and with it their part in the rank, is the same."""
+
+
+def _certain_rows(call: Call, passed: Forward, law: Law, faint: Array) -> list[Array]:
+    """Return a triangle of the rows of these inputs at natural parameters with variances of common size."""
+    n_params = call.model.n_params
+    if call.rows.device is not None or not faint.any():  # a device is not waited for
+        return [np.zeros_like(law.h, shape=(n_params, n_params)), np.ones_like(law.h, shape=n_params)]
+    milder = call.model.family.at(np.clip(law.h, -_CERTAIN, _CERTAIN))
+    rows = [one * faint[:, None, None] for one in call.root_rows(passed, milder)]
+    return likelihood.triangle(rows, passed.inputs)
+
+
+def _score_rows(call: Call, passed: Forward, residual: Array) -> list[Array]:
     return [factors[:, None, :] for factors in derivatives.gradients(call.model, passed, residual)]
 
 
@@ -123,8 +169,87 @@ def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Array:
         passed, law = call.pass_through(x, first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         scores = tensors.dense_jacobian(_score_rows(call, passed, residual), passed.inputs)[:, 0]
-        return [likelihood.triangle_of(scores @ like(inverse.root, scores))]
+        return likelihood.triangle_of(scores @ like(inverse.root, scores))
 
-    (R,) = call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
-    root: Array = inverse.root @ R.T
+    R, unit = call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
+    root: Array = inverse.root @ (R * unit).T
     return root
+
+
+def _observed_inverse(call: Call, data_labels: Any, expected: Inverse, unit: Array) -> Inverse:
+    """Return the inverse of minus the Hessian of the log-likelihood: that of the expected one, corrected for the labels."""
+    if call.model.n_layers > 1:
+        inverse, change, rounding = expected, *_label_terms(call, data_labels, expected.scale, unit)
+        change, errors = likelihood.change_of_label(inverse, change, rounding)
+    elif call.model.family.link is None:
+        return expected
+    else:
+        inverse, change, errors = _signed_terms(call, data_labels)
+    corrected, smallest, precision = likelihood.corrected(inverse, change, errors)
+    checks.maximum(smallest, precision)
+    return corrected
+
+
+def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> tuple[Array, float]:
+    r"""Return the sum over inputs of :math:`-\sum_ar_aH^a` in units of `scale` on both sides, and the rounding of an entry.
+
+    The inputs are taken in units of their own, powers of two, and the first kernel in those units: the network is the same.
+    """
+    first = slice(0, call.model.weights[0].size)
+    units = unit[first].reshape(call.model.weights[0].shape)
+    ratio = units[np.argmax(units[:, -1])] / units[:, -1].max()
+    weights = [np.asarray(on_host(one)) for one in call.model.weights]
+    same = MLP([weights[0] * ratio, *weights[1:]], activation=call.model.activations, family=call.model.family)
+    scaled, slices = call.of(same, call.name), call.model.layer_slices()
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = scaled.pass_through(x / like(ratio[:-1], x), first_input, order=2)
+        scaled.refuse_kinks(passed, "raise", first_input)
+        residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
+        G = derivatives.jacobians(scaled.model, passed)
+        terms = observed.deviation_blocks(
+            derivatives.hessian_blocks(scaled.model, passed, G, residual[:, None, :]), passed.inputs
+        )
+        _, rounding = observed.deviation_factors(derivatives.curvatures(scaled.model, passed, G), residual)
+        return [*terms.values(), assembly.diagonal(rounding, passed.inputs, 2, call.sizes, False)]
+
+    *parts, rounding = scaled.mean(block, call.block_rows(calls.DENSE_ROWS, True))
+    pairs = [(left, right) for left in range(len(slices)) for right in range(left, len(slices))]
+    change = assembly.full_matrix(dict(zip(pairs, parts, strict=True)), slices) * call.n_inputs
+    size = scale.copy()
+    size[first] /= np.tile(ratio, len(weights[0]))
+    change = change / size[:, None] / size
+    of_sums = float((rounding * call.n_inputs / size / size).max())
+    return change, max(of_sums, len(size) * float(np.finfo(np.float64).eps * np.abs(change).max()))
+
+
+def _signed_terms(call: Call, data_labels: Any) -> tuple[Inverse, Array, Array]:
+    r"""Return the same for one layer with a link, where the information is :math:`\sum_iM_i\otimes\bar x_i\bar x_i^\top`.
+
+    The T x T matrices :math:`M_i` are indefinite in general: the positive and the negative parts have roots of their own, and no
+    product of two long columns is formed. Returned is the inverse of the positive part, and what the negative one changes.
+    """
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input, order=2)
+        residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
+        values, vectors = np.linalg.eigh(observed.output_information(law, passed, residual))
+        rows = (np.sqrt(np.abs(values))[:, None, :] * vectors).swapaxes(1, 2)
+        parts = [np.where((sign * values > 0)[:, :, None], rows, 0) for sign in (1, -1)]
+        return [one for part in parts for one in likelihood.triangle([part], passed.inputs)]
+
+    R, unit, negative, negative_unit = call.mean(block, triangle_rows(call), combine=_merge_both)
+    inverse = likelihood.inverse_of_triangle(R, unit)
+    basis = np.concatenate([inverse.root, inverse.null], axis=1)
+    along = (negative * negative_unit) @ basis
+    size = np.linalg.norm(basis * inverse.scale[:, None], axis=0)
+    reach = np.linalg.norm(negative * (negative_unit / inverse.scale))
+    rounding = len(size) * np.finfo(np.float64).eps * reach * size
+    length = np.linalg.norm(along, axis=0)
+    errors = length[:, None] * rounding + rounding[:, None] * length + np.outer(rounding, rounding)
+    return inverse, 0.0 - along.T @ along, errors
+
+
+def _merge_both(total: list[Array], part: list[Array]) -> None:
+    likelihood.merge_triangles(total[:2], part[:2])
+    likelihood.merge_triangles(total[2:], part[2:])

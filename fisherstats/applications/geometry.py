@@ -16,7 +16,7 @@ from fisherstats.arrays import on_host
 from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, functionals, networks
-from fisherstats.closed_form import divergence, likelihood
+from fisherstats.closed_form import divergence, likelihood, volume
 from fisherstats.information import fisher_information
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
@@ -324,20 +324,14 @@ def information_volume(
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        return [likelihood.triangle(call.root_rows(passed, law), passed.inputs)]
+        return likelihood.triangle(call.root_rows(passed, law), passed.inputs)
 
-    (R,) = call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
-    singular = np.linalg.svd(R, compute_uv=False)
-    rank = int(np.count_nonzero(singular > len(R) * np.finfo(R.dtype).eps * singular[0]))
-    values = np.square(singular) / call.n_inputs
-    total = values.sum()
-    numbers = {
-        "rank": rank,
-        "log_volume": np.log(values[:rank]).sum() / 2,
-        "effective_rank": total**2 / np.square(values).sum() if total else 0.0,
-        "effective_dimension": (values / (values + tau)).sum(),
-        "log_det": np.log1p(values / tau).sum() / 2,
-    }
+    R, unit = call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
+    singular, rank = likelihood.singular_values(R, unit)
+    with np.errstate(over="ignore", under="ignore"):  # refused by value
+        values = np.square(singular) / call.n_inputs
+    checks.within_range("an eigenvalue", values[:rank], True, "position")
+    numbers = volume.of_spectrum(values, rank, tau)
     entries: list[labels.Entry] = [("volume_eigenvalues", ["eigenvalue"], values)]
     entries += [(f"volume_{key}", [], np.asarray(value)) for key, value in numbers.items()]
     return labels.dataset(entries, labels.coordinates(eigenvalue=len(values)), call.provenance(tau=tau))

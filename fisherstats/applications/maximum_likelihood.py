@@ -12,9 +12,10 @@ from scipy import stats
 from fisherstats import labels
 from fisherstats.alignment import direction_rows
 from fisherstats.applications.asymptotics import Asymptotics, double_call, inverse_information
+from fisherstats.arrays import power_of_two
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments
-from fisherstats.closed_form import tensors
+from fisherstats.closed_form import likelihood, tensors
 from fisherstats.model import derivatives
 from fisherstats.model.families import Family
 from fisherstats.model.network import MLP
@@ -100,8 +101,8 @@ def asymptotic_covariance(
     found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
     coords = labels.param_coordinates(model.widths) | labels.param_coordinates(model.widths, "param2")
     suffix = "_robust" if robust else ""
-    covariance = found.inverse.root @ found.inverse.root.T
-    estimable, error = _of_parameters(found)
+    covariance = _covariance(found)
+    estimable, error = found.inverse.own_errors()
     entries: list[labels.Entry] = [
         (f"asymptotic_covariance{suffix}", ["param", "param2"], (covariance + covariance.T) / 2),
         (f"asymptotic_error{suffix}", ["param"], error),
@@ -114,13 +115,16 @@ def asymptotic_covariance(
     return labels.dataset(entries, coords, found.provenance)
 
 
-def _of_parameters(found: Asymptotics) -> tuple[NDArray[np.bool_], Array]:
-    """Return which parameters are estimable, and their standard errors."""
-    inverse = found.inverse
-    # The unit vector of a parameter has the length 1 / scale.
-    outside = np.linalg.norm(inverse.null, axis=1) * inverse.scale
-    estimable: NDArray[np.bool_] = outside <= np.sqrt(np.finfo(np.float64).eps)
-    return estimable, np.where(estimable, np.linalg.norm(inverse.root, axis=1), np.inf)
+def _covariance(found: Asymptotics) -> Array:
+    """Return the Moore-Penrose covariance; products are formed in units of each parameter, and their diagonal stays in range."""
+    root = likelihood.moore_penrose_root(found.inverse)
+    unit = power_of_two(np.abs(root).max(axis=1, initial=0))
+    scaled = root / unit[:, None]
+    product = scaled @ scaled.T
+    with np.errstate(over="ignore", under="ignore"):  # refused by value
+        covariance: Array = (product + product.T) / 2 * unit[:, None] * unit
+    checks.within_range("the variance", np.diag(covariance), np.diag(product) > 0, "parameter")
+    return covariance
 
 
 @in_pieces()
@@ -179,11 +183,18 @@ def cramer_rao_bound(
     common = {"engine": engine, "num_threads": num_threads, "progress": progress}
     found = inverse_information(model, x, None, "expected", False, factor, **common)
     if directions is None:
-        error = _of_parameters(found)[1]
-        return labels.array("cramer_rao", ["param"], error**2, labels.param_coordinates(model.widths), found.provenance)
+        bound = _squares(*found.inverse.own_errors())
+        return labels.array("cramer_rao", ["param"], bound, labels.param_coordinates(model.widths), found.provenance)
     rows = np.asarray(direction_rows(directions, model), np.float64)
-    bound = found.inverse.standard_errors(rows) ** 2
+    bound = _squares(found.inverse.estimable(rows), found.inverse.standard_errors(rows))
     return labels.array("cramer_rao", ["direction"], bound, labels.coordinates(direction=len(rows)), found.provenance)
+
+
+def _squares(estimable: NDArray[np.bool_], error: Array) -> Array:
+    with np.errstate(over="ignore", under="ignore"):  # refused by value
+        bound: Array = np.square(error)
+    checks.within_range("the bound", bound, estimable & (error > 0), "position")
+    return bound
 
 
 @in_pieces()
@@ -253,7 +264,7 @@ def parameter_intervals(
     common = {"engine": engine, "num_threads": num_threads, "progress": progress}
     found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
     estimate = np.concatenate([matrix.ravel() for matrix in model.weights]).astype(np.float64)
-    error = _of_parameters(found)[1]
+    error = found.inverse.own_errors()[1]
     margin = _quantile(level, reference, found.degrees) * error
     entries: list[labels.Entry] = [
         ("parameter_estimate", ["param"], estimate),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.arrays import holds, on_host
 from fisherstats.checks.arguments import only_with, parameter_vector, positive_integer, positive_number, shown
 from fisherstats.errors import AssumptionError
 
@@ -15,6 +16,7 @@ __all__ = [
     "alike",
     "batch_size",
     "dispersion",
+    "dispersion_within_range",
     "draws_for_norm",
     "exact_norm",
     "few_labels",
@@ -23,12 +25,14 @@ __all__ = [
     "maximum",
     "one_each",
     "only_for",
+    "possible_labels",
     "random_labels",
     "residual_degrees",
     "same_family",
     "same_network",
     "several_networks",
     "share",
+    "within_range",
 ]
 
 
@@ -58,12 +62,60 @@ def residual_degrees(degrees: int, n_labels: int, rank: int) -> None:
         )
 
 
-def maximum(smallest: float, tolerance: float) -> None:
-    """Require an observed information without negative eigenvalues."""
-    if smallest < -tolerance:
+def possible_labels(squares: NDArray[np.floating], natural: NDArray[np.floating], first_input: int) -> None:
+    """Require squared Pearson residuals within the range of floats: a variance that underflows leaves others impossible."""
+    finite = np.isfinite(squares)
+    if not holds(finite):
+        squares, natural = on_host(squares), on_host(natural)
+        row, output = (int(i) for i in np.argwhere(~np.isfinite(squares))[0])
+        output = min(output, natural.shape[1] - 1)
+        raise ValueError(
+            f"`dispersion='pearson'` divides by the variance of each label, which underflows for input {first_input + row}, "
+            f"output {output} (natural parameter {natural[row, output]:.6g}): the label there is impossible under the model up "
+            "to the range of float64; leave such inputs out, or give the `dispersion` as a number."
+        )
+
+
+def dispersion_within_range(squares: float, first: float, n_outputs: int) -> None:
+    """Refuse a dispersion of 0 from variances below the range of floats; `first` numbers such an output, inf if there is none."""
+    if np.isfinite(first) and not squares >= np.finfo(np.float64).tiny:
+        row, output = divmod(int(first), n_outputs)
+        raise ValueError(
+            "`dispersion='pearson'` must be within the range of float64, but the variance of the label underflows, first for "
+            f"input {row}, output {output}, and with it the sum of all squared Pearson residuals: the labels are certain under "
+            "the model; leave such inputs out, or give the `dispersion` as a number."
+        )
+
+
+_DIGITS = 1e-3
+"""Relative error up to which a covariance is given."""
+
+
+def maximum(smallest: float, rounding: float) -> None:
+    """Require an observed information without negative eigenvalues, of which the smallest is known up to `rounding`."""
+    if smallest < -rounding:
         raise AssumptionError(
             "The observed information must be positive semi-definite, as it is at a maximum of the likelihood, but its smallest "
-            f"eigenvalue, scaled to a unit diagonal, is {smallest:.3g}; fit the network further, or use hessian='expected'."
+            f"eigenvalue, beside the expected information, is {smallest:.3g}; fit the network further, or use hessian='expected'."
+        )
+    if not rounding <= _DIGITS * smallest:
+        raise AssumptionError(
+            "Whether the observed information is positive definite cannot be decided at this precision: its smallest eigenvalue, "
+            f"beside the expected information, is {smallest:.3g} with a rounding error of up to {rounding:.3g}; centre the "
+            "inputs, leave out features that nearly depend on others, or use hessian='expected'."
+        )
+
+
+def within_range(what: str, values: NDArray[np.floating], known: NDArray[np.bool_] | bool, names: str) -> None:
+    """Require results that are not 0 to be within the normal range of float64 where they are `known`, and name the first."""
+    size = np.abs(values)
+    outside = known & ~((size >= np.finfo(np.float64).tiny) & (size <= np.finfo(np.float64).max))
+    if outside.any():
+        position = int(np.argmax(outside))
+        kind = "underflows" if size[position] < 1 else "overflows"
+        raise ValueError(
+            f"`x` must give results within the range of float64, but {what} {kind} at {names} {position}; scale the inputs, by "
+            "powers of two if no digit is to change."
         )
 
 

@@ -25,6 +25,9 @@ ON_THE_HOST = {
     *("pairs._fill", "pairs._products", "pairs._unit_pairs", "pairs._upper"),
     # labelled results
     "assembly.layer_means",
+    # finished roots and spectra
+    *("likelihood.Inverse.own_errors", "likelihood.change_of_label", "likelihood.corrected", "likelihood.moore_penrose_root"),
+    *("likelihood._of_full_rank", "likelihood.jacobi_svd", "likelihood.singular_values", "volume.of_spectrum"),
     # labels are drawn, and read, on the host
     "divergence._integrated",
     # sizes, places and numbers

@@ -72,6 +72,13 @@ def norm_forms(at):
     return [both, attained, norms.hessian_tensor_attained(at.hessian, root, at.inputs, curved)]
 
 
+def labelled_forms(at):
+    """What data labels add to the information."""
+    residual = at.law.mean / 3
+    hessian = derivatives.hessian_blocks(at.model, at.passed, at.G, residual[:, None, :])
+    return [observed.deviation_blocks(hessian, at.inputs), observed.output_information(at.law, at.passed, residual)]
+
+
 def single_norms(at):
     K = tensor_bounds.own_jacobian_products(at.G, at.inputs)
     Q = tensor_bounds.own_inner_products(at.hessian, at.inputs)
@@ -86,7 +93,7 @@ def kronecker_error(at):
 
 
 @pytest.mark.parametrize("model", NETWORKS[:4], ids=lambda model: model.family.name)
-@pytest.mark.parametrize("function", [norm_forms, single_norms, kronecker_error], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("function", [norm_forms, single_norms, kronecker_error, labelled_forms], ids=lambda one: one.__name__)
 def test_forms_of_a_network(function, model):
     found, wanted = plain(function(network(model, to_device))), plain(function(network(model, np.asarray)))
     assert len(found) == len(wanted) > 1
@@ -124,7 +131,7 @@ def all_forms():
     """Run everything in this file on the device."""
     for model in NETWORKS:
         law_forms(model, to_device)
-    for function in (norm_forms, single_norms, kronecker_error):
+    for function in (norm_forms, single_norms, kronecker_error, labelled_forms):
         function(network(NETWORKS[0], to_device))
     for function in FORMS.values():
         function(to_device)
@@ -145,12 +152,10 @@ FORMS = {
     "pulled_back": lambda put: relative.pulled_back(put(positive(4)), put(V.T)),
     "curve_sums": lambda put: curvature.curve_sums(curvature.CurveMoments(put(V), put(W), put(Z), put(V))).curvature_squared(),
     "curve_moments": lambda put: curvature.CurveMoments(put(V), put(W), put(Z), put(V)).mixed,
-    "pearson": lambda put: likelihood.pearson(fs.families.Poisson(2).at(put(V[:, :2])), put(W[:, :2]), False),
     "merge_triangles": lambda put: _triangles(put),
-    "inverse_of_triangle": lambda put: _inverse(likelihood.inverse_of_triangle(put(np.linalg.cholesky(positive()).T)), put),
-    "inverse_of_matrix": lambda put: _inverse(likelihood.inverse_of_matrix(put(positive()))[0], put),
+    "inverse_of_triangle": lambda put: _inverse(likelihood.inverse_of_triangle(*_root(put, positive())), put),
     "inverse of a singular matrix": lambda put: _inverse(
-        likelihood.inverse_of_matrix(put(positive() * np.outer([1, 1, 1, 0], [1, 1, 1, 0])))[0], put
+        likelihood.inverse_of_triangle(*_root(put, np.diag([1.0, 1, 1, 0]) @ positive())), put
     ),
     **{
         repr(functional): lambda put, functional=functional: functional.value(propagation.Spectrum.of(put(positive())))
@@ -165,9 +170,14 @@ FORMS = {
 
 
 def _triangles(put):
-    total = [likelihood.triangle_of(put(V.T)), put(W)]
-    likelihood.merge_triangles(total, [likelihood.triangle_of(put(Z.T)), put(V)])
-    return [total[0].T @ total[0], total[1]]
+    total = [*likelihood.triangle_of(put(V.T)), put(W)]
+    likelihood.merge_triangles(total, [*likelihood.triangle_of(put(Z.T)), put(V)])
+    root = total[0] * total[1]
+    return [root.T @ root, total[2]]
+
+
+def _root(put, matrix):
+    return put(matrix), put(np.ones(len(matrix)))
 
 
 def _inverse(inverse, put):

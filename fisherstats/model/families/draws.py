@@ -389,13 +389,14 @@ def _triangular_root(matrices: np.ndarray) -> np.ndarray:
     return root
 
 
-def _root(matrices: np.ndarray) -> np.ndarray:
+def _root(matrices: np.ndarray, rounding: float = 0.0) -> np.ndarray:
     """Return roots (n, T, T) with root' root = matrix, for positive semi-definite matrices (n, T, T).
 
-    The matrix is first scaled to a unit diagonal, so that outputs with tiny variances keep their relative accuracy.
+    The matrix is first scaled to a unit diagonal, so that outputs with tiny variances keep their relative accuracy; its
+    eigenvalues of no more than `rounding` are 0 then.
     """
     scaled, scale = _with_unit_diagonal(matrices)
     values, vectors = np.linalg.eigh(scaled)
     # Rounding may leave an eigenvalue of a singular matrix below 0.
-    root: np.ndarray = np.sqrt(np.maximum(values, 0))[:, :, None] * vectors.swapaxes(1, 2) * scale[:, None, :]
+    root: np.ndarray = np.sqrt(np.where(values > rounding, values, 0))[:, :, None] * vectors.swapaxes(1, 2) * scale[:, None, :]
     return root

@@ -70,19 +70,21 @@ class CumulantMoments:
     ----------
     second, third, fourth : numpy.ndarray
         Symmetric tensors (n, R, R), (n, R, R, R) and (n, R, R, R, R).
+    rounding : float, default 0.0
+        Error of the covariance, relative to a unit diagonal: smaller eigenvalues are those of a singular matrix.
 
     Notes
     -----
     Cost R^4 per direction, so for small R. Errors are relative to Var(u.e) and E[(u.e)^4] times the condition of the basis.
     """
 
-    def __init__(self, second: np.ndarray, third: np.ndarray, fourth: np.ndarray) -> None:
-        self.second, self.third, self.fourth = second, third, fourth
+    def __init__(self, second: np.ndarray, third: np.ndarray, fourth: np.ndarray, *, rounding: float = 0.0) -> None:
+        self.second, self.third, self.fourth, self.rounding = second, third, fourth, rounding
 
     @cached_property
     def _root(self) -> np.ndarray:
         """R with R' R = Cov(e)."""
-        return matrix_root(self.second)
+        return matrix_root(self.second, self.rounding)
 
     @cached_property
     def quartic_forms(self) -> np.ndarray:

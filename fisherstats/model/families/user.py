@@ -45,7 +45,8 @@ class LogPartitionLaw(MomentLaw):
         self._mean = tensors[0][row].astype(h.dtype)
         deviation = np.sqrt(np.maximum(np.einsum("naa->na", tensors[1]), np.finfo(np.float64).tiny))
         self.accuracy = {order: _relative(errors[order - 1], deviation, order) for order in range(1, 5)}
-        super().__init__(h, CumulantMoments(*(tensor[row].astype(h.dtype) for tensor in tensors[1:])), None)
+        rounding = max(64 * h.shape[1] * float(np.finfo(h.dtype).eps), 8 * self.accuracy[2]) if h.shape[1] > 1 else 0.0
+        super().__init__(h, CumulantMoments(*(tensor[row].astype(h.dtype) for tensor in tensors[1:]), rounding=rounding), None)
 
     @property
     def mean(self) -> np.ndarray:
