@@ -106,9 +106,10 @@ def triangle_rows(call: Call) -> int:
 def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
     """Return two roots of matrices over the parameters (R and units each), the sum of the scores, three numbers, and one more.
 
-    The first root is that of the information of all labels, the second makes up for rows of it whose variance is too small beside
-    the others to count in its rank. The numbers are those of inputs, of what can vary in their labels, and the sum of squared Pearson residuals if
-    asked for; the last is that of the first output with a variance of 0, counted over all inputs, infinite if there is none.
+    The first root is that of the information of all labels, the second makes up for rows of it whose variance is too small
+    beside the others to count in its rank. The numbers are those of inputs, of what can vary in their labels, and the sum of
+    squared Pearson residuals if asked for; the last is that of the first output with a variance of 0, counted over all inputs,
+    infinite if there is none.
     """
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -148,7 +149,7 @@ _CERTAIN = 30.0
 """Natural parameters are cut here for such labels: the range of Cov(t), and with it their part in the rank, is the same."""
 
 
-def _certain_rows(call: Call, passed: Forward, law: Law, faint: Array) -> list[Array]:
+def _certain_rows(call: Call, passed: Forward, law: Law, faint: Any) -> list[Array]:
     """Return a triangle of the rows of these inputs at natural parameters with variances of common size."""
     n_params = call.model.n_params
     if call.rows.device is not None or not faint.any():  # a device is not waited for

@@ -45,6 +45,7 @@ def asymptotic_covariance(
     The sandwich is :math:`H^{-1}\bigl(\sum_is_is_i^\top\bigr)H^{-1}`, with the score :math:`s_i` at each data label; it holds
     where the family is wrong and the labels are independent. Nothing is inverted: W with covariance W W' comes from the QR
     factorisation of :math:`A=I^{1/2}J`, :math:`A^\top A=nI`, block by block, and the SVD of its triangle, columns scaled to one.
+    The observed H of one layer has roots as well; with hidden layers it is A'A, taken as that root, plus what the labels add.
 
     Parameters
     ----------
@@ -60,8 +61,9 @@ def asymptotic_covariance(
     robust : bool, default False
         Give the sandwich covariance (HC0); that of other packages has the observed H, where the link is not canonical.
     dispersion : float or "pearson", optional
-        Factor phi of the covariance; "pearson" is :math:`\sum_ir_i^\top I(h_i)^+r_i` over its degrees of freedom. By default, as
-        for generalised linear models, that for a Gaussian with labels and 1 otherwise. The sandwich needs none.
+        Factor phi of the covariance; "pearson" is :math:`\sum_ir_i^\top I(h_i)^+r_i` over its degrees of freedom: the ranks of all
+        I(h_i), less that of the derivative of what can vary. By default, as for generalised linear models, that for a Gaussian
+        with labels and 1 otherwise. The sandwich needs none.
     engine, num_threads, progress : optional
         As for `fisher_information`.
 
@@ -78,13 +80,15 @@ def asymptotic_covariance(
     TypeError, ValueError
         If an argument is refused; the message names it, what is required and what arrived.
     AssumptionError
-        If the observed information has a negative eigenvalue, or nothing is left to estimate a dispersion from.
+        If the observed information has a negative eigenvalue, or rounding leaves open whether it has; or nothing is left to
+        estimate a dispersion from.
     SizeError
         If matrices over the parameters would not fit in memory.
 
     Notes
     -----
-    Always in float64. Cost: n T P^2 operations and P^2 numbers. A parameter is estimable if its unit vector lies in the range of
+    Always in float64. Cost: n T P^2 operations and P^2 numbers. Columns of x may have any units: to scale one by a power of two
+    scales the results, and what is not within the range of floats then is refused. A parameter is estimable if its unit vector lies in the range of
     the information up to rounding; that of a softmax layer is singular, and so is that of a network with a unit that is off.
 
     Examples
