@@ -41,7 +41,11 @@ APPLICATIONS = {
     "dispersion": Variable("dispersion", "", "phi", "factor of the covariance", "asymptotic-covariance"),
     "information_rank": Variable("rank", "", "", "rank of the information", "asymptotic-covariance"),
     "degrees_of_freedom": Variable(
-        "degrees_of_freedom", "", "", "numbers in the labels less the rank of the information", "asymptotic-covariance"
+        "degrees_of_freedom",
+        "",
+        "",
+        "numbers that can vary in the labels less the rank of their derivative",
+        "asymptotic-covariance",
     ),
     "score_statistic": Variable(
         "score_statistic",

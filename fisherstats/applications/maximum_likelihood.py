@@ -61,9 +61,9 @@ def asymptotic_covariance(
     robust : bool, default False
         Give the sandwich covariance (HC0); that of other packages has the observed H, where the link is not canonical.
     dispersion : float or "pearson", optional
-        Factor phi of the covariance; "pearson" is :math:`\sum_ir_i^\top I(h_i)^+r_i` over its degrees of freedom: the ranks of all
-        I(h_i), less that of the derivative of what can vary. By default, as for generalised linear models, that for a Gaussian
-        with labels and 1 otherwise. The sandwich needs none.
+        Factor phi of the covariance; "pearson" is :math:`\sum_ir_i^\top I(h_i)^+r_i` over its degrees of freedom: the ranks of
+        all I(h_i), less that of the derivative of what can vary. By default, as for generalised linear models, that for a
+        Gaussian with labels and 1 otherwise. The sandwich needs none.
     engine, num_threads, progress : optional
         As for `fisher_information`.
 
@@ -88,8 +88,9 @@ def asymptotic_covariance(
     Notes
     -----
     Always in float64. Cost: n T P^2 operations and P^2 numbers. Columns of x may have any units: to scale one by a power of two
-    scales the results, and what is not within the range of floats then is refused. A parameter is estimable if its unit vector lies in the range of
-    the information up to rounding; that of a softmax layer is singular, and so is that of a network with a unit that is off.
+    scales the results, and what is not within the range of floats then is refused. A parameter is estimable if its unit vector
+    lies in the range of the information up to rounding; that of a softmax layer is singular, and so is that of a network with a
+    unit that is off.
 
     Examples
     --------
