@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from fisherstats import __version__, engines, labels, streaming
 from fisherstats.arrays import common_dtype, device_numbers, on_host
 from fisherstats.checks import arguments, capacity, distributions, inputs, networks
 from fisherstats.closed_form import assembly, fisher, kronecker, pairs, relative
+from fisherstats.forks import cached_property
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward, Outputs
 from fisherstats.model.families import Law, SecondMoment
@@ -225,7 +225,7 @@ class Call:
             self._outputs[seen] = Outputs(self.model.kernels[-1], seen)
         return self._outputs[seen]
 
-    @functools.cached_property
+    @cached_property
     def _outputs(self) -> dict[bool, Outputs]:
         """The rows at the outputs, made once for all blocks."""
         return {}

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,7 +19,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import folders, labels
+from fisherstats import folders, forks, labels
 from fisherstats.checks import arguments, stores
 
 __all__ = ["Child", "Memory", "Results", "Slot", "Store", "exclusive"]
@@ -240,8 +239,8 @@ def _digest(child: Child, dataset: xr.Dataset) -> np.uint64:
     return np.uint64(int.from_bytes(digest.digest(), "little") or 1)
 
 
-_held: set[Path] = set()
-_holding = threading.Lock()
+_held: dict[Path, object] = {}
+forks.anew_in_child(_held.clear)
 
 
 @contextlib.contextmanager
@@ -251,10 +250,9 @@ def exclusive(path: Path) -> Iterator[None]:
     Processes hold a lock of POSIX on a file beside the store, which a forked child does not inherit. Threads of one process are
     kept apart by a set of paths; on systems without such locks, only they are.
     """
-    with _holding:
-        if path in _held:
-            stores.in_use(path)
-        _held.add(path)
+    own = object()
+    if _held.setdefault(path, own) is not own:
+        stores.in_use(path)
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -268,8 +266,7 @@ def exclusive(path: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
             os.close(descriptor)
     finally:
-        with _holding:
-            _held.discard(path)
+        _held.pop(path, None)
 
 
 def _locked(path: Path, lock: Path) -> int:

@@ -96,7 +96,13 @@ def _client(parsed: argparse.Namespace) -> Iterator[Any]:
         return
     n_workers = arguments.positive_integer("--workers", parsed.workers)
     # What the workers have to say is not for the user: an error that matters comes back through the client.
-    settings = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    # Whoever reaches a socket of a cluster can run code in it: all of them are on the loopback.
+    settings = {
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": logging.CRITICAL,
+    }
     with _started_deaf():
         cluster = distributed.LocalCluster(n_workers=n_workers, **settings)
     with cluster, distributed.Client(cluster) as client:

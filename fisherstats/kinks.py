@@ -38,7 +38,7 @@ def kink_report(
     tolerance : float, default 0
         Largest distance from a kink that is reported; 0 reports what the Hessian estimator refuses.
     num_threads : int, optional
-        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
     progress : bool, default False
         Show a progress bar over the blocks (needs tqdm, extra ``study``).
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -123,7 +123,6 @@ def coordinates(**dims: int | Sequence[str] | NDArray[Any]) -> dict[str, Any]:
 
 
 _templates: OrderedDict[tuple[Any, ...], tuple[Any, list[NDArray[Any]]]] = OrderedDict()
-_making = threading.Lock()
 _MOST_TEMPLATES = 64
 
 
@@ -134,15 +133,18 @@ def _template(entries: Sequence[Entry], coords: Mapping[str, Any], alone: bool =
     """
     shapes = {VARIABLES[key].name: (tuple(dims), values.shape) for key, dims, values in entries}
     key = alone, tuple(shapes.items()), tuple((name, one[0], id(one[1])) for name, one in coords.items())
-    with _making:
-        if key not in _templates:
-            empty = {name: (dims, np.broadcast_to(0.0, shape)) for name, (dims, shape) in shapes.items()}
-            made = xr.Dataset(empty, coords=dict(coords))
-            # The arrays are kept, so that no other array can have the identity of one of them.
-            _templates[key] = made[next(iter(shapes))] if alone else made, [one[1] for one in coords.values()]
-            if len(_templates) > _MOST_TEMPLATES:
+    # Single steps in place of a lock: two threads may make the same one.
+    found = _templates.get(key)
+    if found is None:
+        empty = {name: (dims, np.broadcast_to(0.0, shape)) for name, (dims, shape) in shapes.items()}
+        made = xr.Dataset(empty, coords=dict(coords))
+        # The arrays are kept, so that no other array can have the identity of one of them.
+        found = made[next(iter(shapes))] if alone else made, [one[1] for one in coords.values()]
+        _templates[key] = found
+        if len(_templates) > _MOST_TEMPLATES:
+            with contextlib.suppress(KeyError):
                 _templates.popitem(last=False)
-        return _templates[key][0]
+    return found[0]
 
 
 def _filled(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: str) -> xr.Dataset:

@@ -105,7 +105,7 @@ def fisher_operator(
     engine : {None, "numpy", "numba", "cupy"}, optional
         Who carries out the contractions; None lets the package choose. What ran is in the provenance.
     num_threads : int, optional
-        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
     progress : bool, default False
         Show a progress bar over the blocks (needs tqdm, extra ``study``).
 

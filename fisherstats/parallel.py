@@ -79,9 +79,9 @@ def completed(
             yield position, result
 
 
+@one_blas_thread
 def _compute(function: Function, shared: Any, argument: Any, num_threads: int | None = 1) -> Any:
-    with one_blas_thread():
-        return function(shared.value if isinstance(shared, _Sent) else shared, argument, num_threads)
+    return function(shared.value if isinstance(shared, _Sent) else shared, argument, num_threads)
 
 
 def _here(function: Function, shared: Any, pieces: Sequence[Piece], num_threads: int | None, bar: Bar) -> Results:

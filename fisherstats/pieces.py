@@ -50,7 +50,7 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         place = list(signature.parameters).index("x")
-        computed = one_blas_thread()(function)  # between the passes too
+        computed = one_blas_thread(function)  # between the passes too
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -28,7 +28,7 @@ _GROUP = 10
 """Replicates that are computed together."""
 
 
-@one_blas_thread()
+@one_blas_thread
 def definiteness(
     model: MLP,
     x: Any,
@@ -68,7 +68,7 @@ def definiteness(
     engine : {None, "numpy", "numba", "cupy"}, optional
         Who carries out the contractions; None lets the package choose. What ran is in the provenance.
     num_threads : int, optional
-        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
     progress : bool, default False
         Show a progress bar over groups of replicates (needs tqdm, extra ``study``).
     client : distributed.Client or executor, optional

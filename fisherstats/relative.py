@@ -65,7 +65,7 @@ def relative_fisher(
     engine : {None, "numpy", "numba", "cupy"}, optional
         Who carries out the contractions; None lets the package choose. What ran is in the provenance.
     num_threads : int, optional
-        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
     progress : bool, default False
         Show a progress bar over the blocks (needs tqdm, extra ``study``).
 
@@ -210,7 +210,7 @@ def subsystem_metric(
     per_input : bool, default False
         Give each input's own metric instead of the mean over inputs.
     num_threads : int, optional
-        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
     progress : bool, default False
         Show a progress bar over the blocks (needs tqdm, extra ``study``).
 
@@ -308,7 +308,7 @@ def learning_zone(
     engine : {None, "numpy", "numba", "cupy"}, optional
         Who carries out the contractions; None lets the package choose. What ran is in the provenance.
     num_threads : int, optional
-        Threads over blocks of inputs; by default the cores given to the process. Never changes a bit of the result.
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
     progress : bool, default False
         Show a progress bar over the blocks (needs tqdm, extra ``study``).
 

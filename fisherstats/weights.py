@@ -33,7 +33,7 @@ _BLOCK_NUMBERS = 2**24
 """A block's second derivatives stay below this many numbers, or it is a single input."""
 
 
-@one_blas_thread()
+@one_blas_thread
 def weight_norms(model: MLP) -> xr.Dataset:
     r"""Norms of every kernel (the weight matrix without its bias), and the products that the derivative bounds are made of.
 

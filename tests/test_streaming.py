@@ -111,23 +111,23 @@ def test_the_last_call_out_gives_the_threads_of_blas_back_whichever_it_is():
 
     def first_in():
         limits.append(threadpool_limits(2, user_api="blas"))  # whatever the machine and its environment have
-        with streaming.one_blas_thread():
-            entered.set()
-            left.wait(60)
+        streaming.one_blas_thread(lambda: (entered.set(), left.wait(60)))()
         ended.set()
         may_go.wait(60)  # while it lives, threadpoolctl would leave the limits to it
 
     def of_blas():
         return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
 
+    def second_in():
+        left.set()
+        assert ended.wait(60)
+        assert of_blas() == {1}
+
     first = threading.Thread(target=first_in)
     first.start()
     try:
         assert entered.wait(60)
-        with streaming.one_blas_thread():
-            left.set()
-            assert ended.wait(60)
-            assert of_blas() == {1}
+        streaming.one_blas_thread(second_in)()
         assert of_blas() == {2}
     finally:
         may_go.set()

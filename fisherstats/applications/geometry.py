@@ -340,7 +340,7 @@ def information_volume(
 _DENSE_PARAMETERS = 200
 
 
-@one_blas_thread()
+@one_blas_thread
 def leading_eigenpairs(
     model: MLP,
     x: Any,

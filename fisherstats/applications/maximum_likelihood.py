@@ -292,7 +292,7 @@ def _quantile(level: float, reference: str, degrees: int) -> float:
     return float(stats.norm.ppf((1 + level) / 2))
 
 
-@one_blas_thread()
+@one_blas_thread
 def prediction_intervals(
     model: MLP,
     x: Any,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,7 +14,18 @@ from fisherstats.arrays import device_numbers
 from fisherstats.checks.arguments import path, shown
 from fisherstats.errors import EngineUnavailable, SizeError
 
-__all__ = ["available_bytes", "engine_unavailable", "fits", "new_store", "readable_bytes", "stored_view", "within", "writing"]
+__all__ = [
+    "available_bytes",
+    "engine_unavailable",
+    "fits",
+    "forked_within_a_call",
+    "kernels_not_kept",
+    "new_store",
+    "readable_bytes",
+    "stored_view",
+    "within",
+    "writing",
+]
 
 
 def available_bytes(needed: int = 0) -> int:
@@ -106,3 +118,23 @@ def engine_unavailable(engine: str, reason: str) -> NoReturn:
     raise EngineUnavailable(
         f"`engine={engine!r}` is not available: {reason}. Use engine=None to let the package choose, 'numpy' or 'numba'."
     )
+
+
+def kernels_not_kept(place: str | None, error: Exception) -> None:
+    """Warn once in a process that kernels have to be compiled, which takes seconds, as their files cannot be read or written."""
+    if _warned_of_kernels.setdefault("warned", error) is error:
+        where = "no folder for them can be written to" if place is None else f"those in {place} cannot be read or written"
+        warnings.warn(
+            f"Kernels are compiled anew, as {where} ({type(error).__name__}: {error}). Results are the same; to save the seconds "
+            "that it takes in every process, name a folder that can be written to in the environment variable NUMBA_CACHE_DIR.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+_warned_of_kernels: dict[str, Exception] = {}
+
+
+def forked_within_a_call() -> RuntimeError:
+    """Return what ends a call that a child would go on with, without the threads that worked on it."""
+    return RuntimeError("The process was forked while this call ran, which cannot go on in the child; call again there.")

@@ -13,7 +13,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import like
 from fisherstats.checks import arguments, functionals
+from fisherstats.forks import cached_property
 from fisherstats.model.families import Law
 from fisherstats.model.families.extremes import quartic_root
 

@@ -12,6 +12,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from fisherstats import forks
 from fisherstats.arrays import gpu_array, gpu_status, on_device
 from fisherstats.checks import arguments, capacity
 from fisherstats.engines import primitives
@@ -46,9 +47,14 @@ def resolve(engine: str | None, x: Any = None) -> Engine:
     return Engine("numpy", primitives) if engine == "numpy" else _with_kernels()
 
 
+_loading = forks.lock()
+
+
 @functools.cache
 def _with_kernels() -> Engine:
-    # numba takes a few tenths of a second to import, so it is loaded on first use.
-    kernels = importlib.import_module("fisherstats.engines.numba_kernels")
+    # numba takes a few tenths of a second to import, so it is loaded on first use. A child that was forked meanwhile could
+    # never import it, nor compile.
+    with _loading:
+        kernels = importlib.import_module("fisherstats.engines.numba_kernels")
     # A kernel holds the Jacobian between two layers of one input at a time, unless it is needed again further up.
     return Engine("numba", kernels, most_layers_without_chains=4, holds_classes=False)

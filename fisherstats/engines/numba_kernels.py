@@ -7,13 +7,12 @@ complete in itself: numba's cache does not notice changes in functions of anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numba
 import numpy as np
 
 from fisherstats.engines import primitives
+from fisherstats.engines.kernel_cache import compiled
 
 __all__ = [
     "class_moments",
@@ -36,15 +35,7 @@ _MANY_CLASSES = 64
 """Classes past which numpy's vectorised exponentials, or float32 products, save more time than fewer calls do."""
 
 
-def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with a cache on disk where one can be written (a read-only install and home directory have none)."""
-    try:
-        return numba.njit(kernel, nogil=True, cache=True, error_model="numpy")  # type: ignore[no-any-return]
-    except RuntimeError:
-        return numba.njit(kernel, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
-
-
-@_compiled
+@compiled
 def _largest(values: np.ndarray, i: int) -> int:  # pragma: no cover
     """Return the first column in which row i is largest."""
     largest = 0
@@ -54,7 +45,7 @@ def _largest(values: np.ndarray, i: int) -> int:  # pragma: no cover
     return largest
 
 
-@_compiled
+@compiled
 def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray) -> None:  # pragma: no cover
     """Fill q with u_k - u_m of input i, m its most probable class, and `mean` with sum_k p_k q_k (see `primitives.centred`).
 
@@ -83,7 +74,7 @@ def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray
             mean[j] += p[i, n_rows] * q[n_rows, j]
 
 
-@_compiled
+@compiled
 def _class_rows(  # pragma: no cover
     w: np.ndarray, u: np.ndarray, shift: np.ndarray, scale: np.ndarray, rows: np.ndarray, squares: np.ndarray
 ) -> None:
@@ -133,7 +124,7 @@ def _class_rows(  # pragma: no cover
                     squares[i, j] += row[j] * row[j]
 
 
-@_compiled
+@compiled
 def _label_rows(
     p: np.ndarray, classes: np.ndarray, roots: np.ndarray, u: np.ndarray, rows: np.ndarray
 ) -> None:  # pragma: no cover
@@ -156,7 +147,7 @@ def _label_rows(
                 rows[i, r, j] = roots[i, r] * (((u[at, k, j] if k < n_rows else 0) - top_row[j]) - mean[j])
 
 
-@_compiled
+@compiled
 def _class_products(p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
     for i in range(len(p)):
         at = i if u.shape[0] > 1 else 0
@@ -171,7 +162,7 @@ def _class_products(p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:  # p
                 out[i, k, j] = p[i, k] * (out[i, k, j] - mean)
 
 
-@_compiled
+@compiled
 def _square_variance(p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
     q = np.empty((p.shape[1], u.shape[2]), u.dtype)
     mean = np.empty(u.shape[2], u.dtype)
@@ -192,7 +183,7 @@ def _square_variance(p: np.ndarray, u: np.ndarray, out: np.ndarray) -> None:  # 
                 out[i, j] += p[i, k] * (excess * excess)
 
 
-@_compiled
+@compiled
 def _third_moment(p: np.ndarray, u: np.ndarray, s: np.ndarray, out: np.ndarray) -> None:  # pragma: no cover
     q = np.empty((p.shape[1], u.shape[2]), u.dtype)
     r = np.empty((p.shape[1], u.shape[2]), u.dtype)
@@ -209,7 +200,7 @@ def _third_moment(p: np.ndarray, u: np.ndarray, s: np.ndarray, out: np.ndarray) 
                 out[i, j] += p[i, k] * (centred * centred * (r[k, j] - mean_r[j]))
 
 
-@_compiled
+@compiled
 def _moments(  # pragma: no cover
     p: np.ndarray, u: np.ndarray, s: np.ndarray, score: np.ndarray, hessian: np.ndarray, third: np.ndarray
 ) -> None:
@@ -243,7 +234,7 @@ def _moments(  # pragma: no cover
                 score[i, j] += p[i, k] * (excess * excess)
 
 
-@_compiled
+@compiled
 def _class_probabilities(logits: np.ndarray, p: np.ndarray, complement: np.ndarray) -> None:  # pragma: no cover
     sums = np.empty(2, p.dtype)
     for i in range(len(p)):
@@ -260,7 +251,7 @@ def _class_probabilities(logits: np.ndarray, p: np.ndarray, complement: np.ndarr
         complement[i, top] = sums[1]
 
 
-@_compiled
+@compiled
 def _frequencies(  # pragma: no cover
     p: np.ndarray, uniforms: np.ndarray, counts: np.ndarray, n_draws: float, weights: np.ndarray, excess: np.ndarray
 ) -> None:
@@ -296,7 +287,7 @@ def _frequencies(  # pragma: no cover
         excess[i, top] = -others[0]
 
 
-@_compiled
+@compiled
 def _scaled_products(  # pragma: no cover
     rows: np.ndarray,
     kernel: np.ndarray,
@@ -319,7 +310,7 @@ def _scaled_products(  # pragma: no cover
                 out[r, j] *= scale[i, j]
 
 
-@_compiled
+@compiled
 def _squared_products(  # pragma: no cover
     rows: np.ndarray, kernel: np.ndarray, slopes: np.ndarray, out: np.ndarray, squares: np.ndarray, piece: int
 ) -> None:
@@ -339,7 +330,7 @@ def _squared_products(  # pragma: no cover
                     squares[i, j] += into[r, j] * into[r, j]
 
 
-@_compiled
+@compiled
 def _squared_chain(  # pragma: no cover
     kernel: np.ndarray,
     slopes: np.ndarray,

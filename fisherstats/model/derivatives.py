@@ -14,7 +14,6 @@ G and S may hold the rows a < T of differences from the last output: one row les
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import identity, like
 from fisherstats.engines import primitives
+from fisherstats.forks import cached_property
 from fisherstats.model.network import MLP
 
 __all__ = [
@@ -141,7 +141,7 @@ class Outputs:
         self._kernel = kernel
         self._differences = differences
 
-    @functools.cached_property
+    @cached_property
     def rows(self) -> Array:
         """The directions, (R, T)."""
         every: Array = identity(len(self._kernel), self._kernel)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fisherstats.arrays import common_dtype, like, read_only
 from fisherstats.checks import arguments, capacity, inputs, networks
+from fisherstats.forks import cached_property
 from fisherstats.model import activations
 from fisherstats.model.activations import Activation
 from fisherstats.model.families import Family
@@ -149,7 +149,7 @@ class MLP:
         weights = [generator.standard_normal((n_out, n_in + 1)) / np.sqrt(n_in + 1) for n_in, n_out in itertools.pairwise(sizes)]
         return cls(weights, activation=activation, family=family)
 
-    @functools.cached_property
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         """Inputs, hidden units ..., outputs."""
         return (self.weights[0].shape[1] - 1, *(matrix.shape[0] for matrix in self.weights))
@@ -159,7 +159,7 @@ class MLP:
         """Number of weight matrices, L."""
         return len(self.weights)
 
-    @functools.cached_property
+    @cached_property
     def n_params(self) -> int:
         """Length of the parameter vector, P."""
         return sum(matrix.size for matrix in self.weights)
@@ -169,12 +169,12 @@ class MLP:
         """Precision of the weights."""
         return self.weights[0].dtype
 
-    @functools.cached_property
+    @cached_property
     def kernels(self) -> tuple[NDArray[np.floating], ...]:
         """Weight matrices without the bias column, each in one piece of memory."""
         return tuple(read_only(matrix[:, :-1]) for matrix in self.weights)
 
-    @functools.cached_property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of weights, activations and family, for provenance."""
         digest = hashlib.sha256()

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from fisherstats.arrays import all_held, noted_checks, on_host
 from fisherstats.progress import progress_bar
 from fisherstats.streaming import threads
+from fisherstats.streaming.blas import one_blas_thread
 from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task, add_arrays
 from fisherstats.streaming.pipeline import BlockFunction, Pipeline, leaf_blocks
 from fisherstats.streaming.rows import BLOCK_NUMBERS, STREAM_ROWS, Batches, Cut, Part, Rows, as_announced, block_rows
-from fisherstats.streaming.threads import one_blas_thread, share, thread_count
+from fisherstats.streaming.threads import share, thread_count
 
 __all__ = [
     "BLOCK_NUMBERS",
@@ -71,13 +72,14 @@ def reduce(
     # On a device one block follows the other.
     cut = Cut(rows, group if rows_of.device is None else 1, least)
 
+    @one_blas_thread
     def run() -> None:
         if rows_of.device is not None:
             _reduce_on_device(function, rows_of, cut, reduction, progress)
             return
         n_threads = thread_count(num_threads)
         pipeline = Pipeline(function, rows_of, cut, reduction, n_threads)
-        with one_blas_thread(), progress_bar(pipeline.n_blocks, progress, "block") as pipeline.bar:
+        with progress_bar(pipeline.n_blocks, progress, "block") as pipeline.bar:
             alone = pipeline.n_blocks == 1 and not reduction.shared
             threads.run_together(pipeline.work, 1 if alone else n_threads)
             pipeline.finish()

@@ -7,6 +7,7 @@ depend on the threads; and no more than a few groups are under way, so memory do
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.checks import capacity
 from fisherstats.progress import Bar
 from fisherstats.streaming.passes import Reduction, Task
 from fisherstats.streaming.rows import Cut, Rows
@@ -47,6 +49,7 @@ class Pipeline:
         self.bar = Bar()
         self._ahead = 2 * max(threads, cut.group)
         self._pieces: Iterator[tuple[Array, int]] = rows_of.pieces(cut)
+        self._process = os.getpid()
         # An interrupt cannot come between taking a bare lock and the work done with it, as it can with a condition.
         self._lock = threading.RLock()
         self._state = threading.Condition(self._lock)
@@ -102,6 +105,8 @@ class Pipeline:
                         self._reading = True
                         return _TO_READ
                     self._state.wait(_LOOKS_UP)
+                    if os.getpid() != self._process:
+                        raise capacity.forked_within_a_call()
             except BaseException:
                 self._stop()
                 raise

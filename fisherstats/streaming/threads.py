@@ -1,23 +1,23 @@
-"""The threads of the process, the BLAS threads beside them, and the memory that blocks use again and again."""
+"""The threads of the process that work beside whoever calls."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 import os
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import numpy as np
-from threadpoolctl import ThreadpoolController
+from fisherstats import forks
+from fisherstats.checks import arguments, capacity
 
-from fisherstats.checks import arguments
+__all__ = ["run_together", "share", "thread_count"]
 
-__all__ = ["keep_freed_memory", "one_blas_thread", "run_together", "share", "thread_count"]
+_NOT_TO_GO_ON = 70
+"""Exit code of a child that was forked by a helper and came back from the work."""
 
 _MOST_HELPERS = 256
 """Threads are made when they are first needed, so this costs nothing."""
@@ -25,27 +25,18 @@ _MOST_HELPERS = 256
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
-_KEPT_BYTES = 2**25 - 2**16
-
 
 def thread_count(num_threads: int | None) -> int:
-    """Return the threads to use: the argument, else FISHERSTATS_NUM_THREADS, else the cores given to this process."""
-    if num_threads is not None:
-        return arguments.positive_integer("num_threads", num_threads)
-    setting = os.environ.get("FISHERSTATS_NUM_THREADS")
-    if setting:
-        return arguments.positive_integer("FISHERSTATS_NUM_THREADS", int(setting) if setting.isdigit() else setting)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@functools.cache
-def keep_freed_memory() -> None:
-    """Let the C library keep the memory of freed arrays for the next ones.
-
-    glibc gives arrays larger than any it has freed before straight back to the system, so that every block would pay for fresh
-    pages, up to a third of its time. One large array, freed without having been touched, moves that limit to 32 MiB for good.
-    """
-    np.empty(_KEPT_BYTES, dtype=np.uint8)
+    """Return the threads to use: the argument, else FISHERSTATS_NUM_THREADS, else the cores of this process, and never more."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    name, asked = "num_threads", num_threads
+    if num_threads is None:
+        name, setting = "FISHERSTATS_NUM_THREADS", os.environ.get("FISHERSTATS_NUM_THREADS")
+        try:
+            asked = int(setting) if setting else cores
+        except ValueError:  # no number, which is refused by the name of the variable
+            asked = cast(Any, setting)
+    return min(arguments.positive_integer(name, asked), cores)
 
 
 def _nothing() -> None:
@@ -75,7 +66,8 @@ class _Errand:
             self._failure = failure
         finally:
             self._work = _nothing
-            self._ended.release()
+            with contextlib.suppress(RuntimeError):  # it was abandoned
+                self._ended.release()
 
     def called_off(self) -> bool:
         """Return whether it has not begun, and never will."""
@@ -84,6 +76,12 @@ class _Errand:
             # It stays in the queue for a while; what it would have worked on is not to stay with it.
             self._work = _nothing
         return off
+
+    def abandon(self) -> None:
+        """End it in a child, which has no helper that would."""
+        self._failure = self._failure or capacity.forked_within_a_call()
+        with contextlib.suppress(RuntimeError):  # it had ended
+            self._ended.release()
 
     def wait(self) -> BaseException | None:
         """Wait for its end; return what it raised."""
@@ -98,15 +96,18 @@ class _Helpers:
     """
 
     def __init__(self) -> None:
-        self._forget()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
+        self._lock = forks.lock()
+        self._under_way: set[_Errand] = set()
+        self._begin()
+        forks.anew_in_child(self._begin)
 
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
+    def _begin(self) -> None:
+        # A call in whose midst the process was forked gets no further in the child.
+        for errand in self._under_way:
+            errand.abandon()
+        self._under_way.clear()
         self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
         self._threads = 0
-        self._under_way: set[_Errand] = set()
 
     def start(self, errands: list[_Errand]) -> None:
         """Hand errands to further threads; as many are there for every call that runs at the same time."""
@@ -134,8 +135,11 @@ class _Helpers:
 
     @staticmethod
     def _serve(errands: queue.SimpleQueue[_Errand]) -> None:
+        process = os.getpid()
         while True:
             errands.get().run()
+            if os.getpid() != process:  # forked in the midst of the errand: nobody is there for whom to go on
+                os._exit(_NOT_TO_GO_ON)
 
 
 _helpers = _Helpers()
@@ -152,7 +156,7 @@ def run_together(work: Callable[[], None], threads: int) -> None:
         # All have ended before any of their errors is raised, so that none works on after the call.
         try:
             _helpers.end(errands)
-        except KeyboardInterrupt:  # it often comes on the way in there, when a long piece of work has ended
+        except BaseException:  # an interrupt often comes on the way in there, when a long piece of work has ended
             _helpers.end(errands)
             raise
 
@@ -196,53 +200,3 @@ def share(function: Callable[[Piece], Result], pieces: Sequence[Piece], threads:
         finally:
             del first
     return [results[number] for number in range(len(pieces))]
-
-
-class _BlasGuard(contextlib.ContextDecorator):
-    """Holds BLAS at one thread while any call is under way: the first in sets the limit, the last one out restores it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._depth = 0
-        self._before: list[int] = []
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._depth == 0:
-                keep_freed_memory()
-                self._before = [one.num_threads for one in _blas_libraries()]
-                self._set([1] * len(self._before))
-            self._depth += 1
-
-    def __exit__(self, *raised: object) -> None:
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0:
-                self._set(self._before)
-
-    @staticmethod
-    def _set(limits: list[int]) -> None:
-        for library, limit in zip(_blas_libraries(), limits, strict=True):
-            library.set_num_threads(limit)
-            # Else no other thread could set a limit while this one lives, and the last one out may be another.
-            clear = getattr(library, "clear_controlling_thread", None)
-            if clear is not None:
-                clear()
-
-
-@functools.cache
-def _blas_libraries() -> list[Any]:
-    """Return the loaded BLAS libraries; finding them takes about 30 times as long as setting limits."""
-    return [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
-
-
-_guard = _BlasGuard()
-
-
-def one_blas_thread() -> _BlasGuard:
-    """Return the context, or decorator, in which BLAS calls use one thread each.
-
-    Threads over blocks take its place. Its own would change last bits with their number, and on a busy machine they wait for
-    each other.
-    """
-    return _guard

@@ -206,12 +206,7 @@ class _Descent:
         """Take the steps of an epoch and return its numbers."""
         rng = stream(seed, epoch, _OPTIMISING)
         sums = np.zeros(4)
-        # One BLAS thread per block, the same for every number of cores; callbacks have the threads that they are used to.
-        with streaming.one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for step, rows in enumerate(_beside(order, self.data.y), start=1):
-                loss, accuracy, penalised, length = self._step(epoch, step, rows, rng)
-                sums += loss * len(rows), accuracy * len(rows), penalised, length
-                bar.update()
+        self._descend(epoch, order, rng, sums, bar)
         for restraint in self.restraints:
             restraint.project(self.trainee.weights, exact=True)
         if not holds(np.isfinite(self.trainee.parameters)):
@@ -220,6 +215,18 @@ class _Descent:
         if measures_accuracy(self.trainee.family):
             numbers["training_accuracy"] = sums[1] / len(self.data)
         return numbers | {"training_gradient_norm": sums[3] / len(order)}
+
+    # One BLAS thread per block, the same for every number of cores; callbacks have the threads that they are used to.
+    @streaming.one_blas_thread
+    def _descend(
+        self, epoch: int, order: list[NDArray[np.int64]], rng: np.random.Generator, sums: NDArray[np.float64], bar: Bar
+    ) -> None:
+        """Take the steps of an epoch, and add up loss, accuracy, penalty and norm of the gradient."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for step, rows in enumerate(_beside(order, self.data.y), start=1):
+                loss, accuracy, penalised, length = self._step(epoch, step, rows, rng)
+                sums += loss * len(rows), accuracy * len(rows), penalised, length
+                bar.update()
 
     def _step(
         self, epoch: int, step: int, rows: NDArray[np.int64], rng: np.random.Generator
@@ -314,10 +321,11 @@ def started(
     return restraints
 
 
+# BLAS threads that have worked stay awake for a while, and would take a core from the next epoch.
+@streaming.one_blas_thread
 def _kernel_norms(network: MLP) -> dict[str, Any]:
     """Return the norms of the kernels of each layer."""
     kernels = [kernel.astype(np.float64) for kernel in network.kernels]
-    # BLAS threads that have worked stay awake for a while, and would take a core from the next epoch.
-    with streaming.one_blas_thread(), np.errstate(over="ignore"):  # a norm may be past the range of the weights
+    with np.errstate(over="ignore"):  # a norm may be past the range of the weights
         norms = [[np.linalg.norm(kernel, kind) for kernel in kernels] for kind in ("fro", 2)]
     return {"training_weight_norm": norms[0], "training_spectral_norm": norms[1]}

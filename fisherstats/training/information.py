@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from fisherstats import engines, monte_carlo
 from fisherstats.arrays import identity
 from fisherstats.calls import Call
 from fisherstats.closed_form import assembly, fisher
+from fisherstats.forks import cached_property
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Draw, Law, SecondMoment

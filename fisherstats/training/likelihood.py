@@ -20,6 +20,7 @@ from fisherstats import engines, streaming
 from fisherstats.arrays import device_numbers, like, on_device, vector
 from fisherstats.calls import Call, prepare
 from fisherstats.checks import inputs
+from fisherstats.forks import cached_property
 from fisherstats.model import derivatives
 from fisherstats.model.families import Bernoulli, Categorical, Family
 from fisherstats.model.families.base import Law
@@ -87,7 +88,7 @@ class Labelled:
         """Return the number of inputs."""
         return len(self.y)
 
-    @functools.cached_property
+    @cached_property
     def workers(self) -> Workers:
         """The threads of the training."""
         return ALONE if self.device is not None else Workers(streaming.thread_count(self.num_threads))

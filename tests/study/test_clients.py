@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -63,6 +64,17 @@ class TestCommandLine:
         left = [one for one in psutil.Process().children(recursive=True) if one not in before]
         # The helper of multiprocessing that tidies up after processes lives as long as this one.
         assert [one for one in left if "resource_tracker" not in " ".join(one.cmdline())] == []
+
+    def test_workers_can_be_reached_from_this_machine_alone(self) -> None:
+        before = {one.laddr for one in psutil.Process().net_connections("inet")}
+        with cli._client(argparse.Namespace(workers=2, scheduler=None)) as client:
+            client.wait_for_workers(2, timeout=60)
+            every = [psutil.Process(), *psutil.Process().children(recursive=True)]
+            listening = {
+                one.laddr for process in every for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN
+            }
+        assert len(listening - before) >= 3
+        assert {address.ip for address in listening - before} == {"127.0.0.1"}
 
     def test_scheduler(self, tmp_path, config, whole, local_cluster, capfd) -> None:
         address = local_cluster.scheduler_address

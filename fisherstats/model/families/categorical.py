@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, generator, positive_integer
 from fisherstats.engines import primitives
+from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, Family, Law, RootRows, RowProducts, SecondMoment
 from fisherstats.model.families.draws import Multinomial, Uniforms, class_scheme, class_weights

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from scipy.special import betaln, xlogy
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer, positive_number
+from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
 from fisherstats.model.families.heads import HeadsFamily, SummedLaw
 from fisherstats.model.families.links import Link

@@ -8,7 +8,6 @@ fourth moments add up without the cancellation of sum_b u_b^m psi_(m-1)(alpha_b)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from fisherstats.arrays import identity, like
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer
+from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, Family
 from fisherstats.model.families.blocks import EqualBlocks

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from scipy.linalg import solve_triangular
 from fisherstats.arrays import like
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
+from fisherstats.forks import cached_property
 from fisherstats.model.families.base import Draw, Family, Law, RowProducts
 from fisherstats.model.families.draws import draw_gaussian
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from fisherstats.arrays import as_array
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
 from fisherstats.engines.primitives import pair_sum, weighted_mean
+from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, Family, Law, RowProducts
 from fisherstats.model.families.draws import CountHeads, draw_counts, independent_scheme

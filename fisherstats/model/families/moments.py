@@ -6,13 +6,13 @@ cumulants; u.delta is then (W u).e. Variances of squares are sums of squares thr
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from fisherstats.arrays import identity
 from fisherstats.checks import families as checks
+from fisherstats.forks import cached_property
 from fisherstats.model.families.base import Law
 from fisherstats.model.families.draws import _root as matrix_root
 

@@ -6,7 +6,6 @@ Cumulants are n times those of one trial. A fourth moment is that of one trial n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from scipy.special import gammaln
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, positive_integer
+from fisherstats.forks import cached_property
 from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot, RowProducts
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.draws import class_counts, class_scheme, draw_class_weights

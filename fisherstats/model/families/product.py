@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from fisherstats.arrays import as_array
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
+from fisherstats.forks import cached_property
 from fisherstats.model.families.base import Draw, Family, Law
 from fisherstats.model.families.blocks import ListedBlocks
 from fisherstats.model.families.links import Link, joined_link

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from fisherstats.arrays import like
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer
+from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, Family
 from fisherstats.model.families.links import Link
