@@ -109,7 +109,7 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
         found: list[Array] = []
         if "squared_norm" in chosen:
             found.append(uses.mean_square_length(law, G, passed.inputs))
-            found.append(np.sqrt(uses.square_length_variance(law, G, passed.inputs)))
+            found.append(uses.square_length_deviation(law, G, passed.inputs))
         if "norm" not in chosen:
             return found
         if seed is not None:

@@ -85,15 +85,15 @@ def pruning_scores(
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     seed = None if rng is None else arguments.seed_sequence(rng)
     weights = importance(model, x, y, information=information, n_draws=n_draws, rng=seed, on_kink=on_kink, **common)
-    half = np.square(_flat(model)) / 2
+    theta = _flat(model)
     given, carried = labels.values_and_error("importance", weights)
-    error = np.full(half.shape, 0.0 if information == "exact" else np.nan) if carried is None else carried.astype(np.float64)
-    score = half * given.astype(np.float64)
+    error = np.full(theta.shape, 0.0 if information == "exact" else np.nan) if carried is None else carried.astype(np.float64)
+    score = theta / 2 * given.astype(np.float64) * theta  # an order that leaves the range of floats last
     order = np.empty(len(score), np.int64)
     order[np.argsort(score, kind="stable")] = np.arange(len(score))
     entries: list[labels.Entry] = [
         ("pruning_score", ["param"], score),
-        ("pruning_error", ["param"], half * error),
+        ("pruning_error", ["param"], theta / 2 * error * theta),
         ("pruning_rank", ["param"], order),
     ]
     provenance = json.loads(weights.attrs["provenance"]) | {"information": information}

@@ -94,13 +94,31 @@ def importance(
     """
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     _importance_arguments(information, y, n_draws, rng)
+    found = _importance(model, x, y, information, n_draws, rng, on_kink, True, common)
+    if information == "score":
+        checks.errors_within_range(found.values, found.coords["standard_error"].values)
+    return found
+
+
+def _importance(
+    model: MLP,
+    x: Any,
+    y: Any,
+    information: str,
+    n_draws: int | None,
+    rng: Seed | None,
+    on_kink: str,
+    standard_error: bool,
+    common: dict[str, Any],
+) -> xr.DataArray:
     found: Any
     if information == "exact":
         found = fisher_information(model, x, **common)
     elif information == "empirical":
         found = empirical_fisher(model, x, y, **common).empirical
     else:
-        found = estimate_fisher(model, x, estimator=information, n_draws=n_draws or 0, rng=_seed(rng), on_kink=on_kink, **common)
+        drawn: dict[str, Any] = {"n_draws": n_draws or 0, "rng": _seed(rng), "standard_error": standard_error}
+        found = estimate_fisher(model, x, estimator=information, on_kink=on_kink, **drawn, **common)
     result: xr.DataArray = found
     return result
 
@@ -345,10 +363,9 @@ def consolidation_penalty(
     if design == "random":
         inputs.at_least_two_inputs(call.n_inputs, design)
     seed = None if rng is None else arguments.seed_sequence(rng)
-    chosen = importance(anchor, x, y, information=information, n_draws=n_draws, rng=seed, on_kink=on_kink, **common)
+    chosen = _importance(anchor, x, y, information, n_draws, seed, on_kink, False, common)
     pulled_to = anchor if centre is None else centre
     delta = [(w - a).astype(np.float64) for w, a in zip(model.weights, pulled_to.weights, strict=True)]
-    squares = [np.square(one).astype(call.rows.dtype) for one in delta]
     data_labels = None if y is None else call.data_labels(y)
     curved = information == "hessian"
 
@@ -358,7 +375,7 @@ def consolidation_penalty(
             call.refuse_kinks(passed, on_kink, first_input)
         G = derivatives.jacobians(call.model, passed)
         S = derivatives.curvatures(call.model, passed, G) if curved else [None] * len(G)
-        A, s = uses.weighted_diagonal(G, S, passed.inputs, squares)
+        A, s = uses.weighted_diagonal(G, S, passed.inputs, delta)
         exact = law.quadratic_mean(A)
         if curved:
             return [exact, exact, law.diagonal(s[:, :, None])[:, 0]]
@@ -372,7 +389,8 @@ def consolidation_penalty(
     stacked = call.stack(block, call.block_rows(second_order=curved))
     exact, spread, noise = (one.astype(np.float64) for one in stacked)
     variance = noise.mean() / (n_draws or 1) + (spread.var(ddof=1) if design == "random" else 0.0)
-    value = float(np.concatenate([one.ravel() for one in delta]) ** 2 @ chosen.values.astype(np.float64))
+    moved = np.concatenate([one.ravel() for one in delta])
+    value = float((moved * chosen.values.astype(np.float64)) @ moved)
     entries: list[labels.Entry] = [
         ("consolidation_penalty", [], np.asarray(strength / 2 * value)),
         ("consolidation_exact", [], np.asarray(strength / 2 * exact.mean())),

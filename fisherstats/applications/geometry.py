@@ -12,7 +12,7 @@ from scipy.sparse.linalg import eigsh
 from fisherstats import labels
 from fisherstats.alignment import parameter_vector
 from fisherstats.applications.asymptotics import double_call, triangle_rows
-from fisherstats.arrays import on_host
+from fisherstats.arrays import on_host, power_of_two
 from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, functionals, networks
@@ -412,12 +412,14 @@ def leading_eigenpairs(
     values, vectors = values[order], vectors[:, order]
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(k)])
     residual = np.linalg.norm(operator.matmat(vectors) - vectors * values, axis=0)
-    _, variance = _quadratic_forms(call, vectors)
+    # Fourth powers of directions in which the information is 1.
+    unit = power_of_two(np.sqrt(np.abs(values)))
+    _, variance = _quadratic_forms(call, vectors / unit)
     entries: list[labels.Entry] = [
         ("leading_eigenvalues", ["eigenvalue"], values),
         ("leading_eigenvectors", ["eigenvalue", "param"], np.ascontiguousarray(vectors.T)),
         ("eigenpair_residual", ["eigenvalue"], residual),
-        ("eigenvalue_error", ["eigenvalue"], np.sqrt(variance / n_draws)),
+        ("eigenvalue_error", ["eigenvalue"], np.sqrt(variance / n_draws) * unit * unit),
     ]
     coords = labels.coordinates(eigenvalue=k) | labels.param_coordinates(model.widths)
     return labels.dataset(entries, coords, call.provenance(n_draws=n_draws))

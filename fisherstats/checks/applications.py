@@ -18,6 +18,7 @@ __all__ = [
     "dispersion",
     "dispersion_within_range",
     "draws_for_norm",
+    "errors_within_range",
     "exact_norm",
     "few_labels",
     "importances",
@@ -116,6 +117,22 @@ def within_range(what: str, values: NDArray[np.floating], known: NDArray[np.bool
         raise ValueError(
             f"`x` must give results within the range of float64, but {what} {kind} at {names} {position}; scale the inputs, by "
             "powers of two if no digit is to change."
+        )
+
+
+_SQUARED = 1e-150
+"""Smaller numbers have squares below the normal range of float64."""
+
+
+def errors_within_range(values: NDArray[np.floating], error: NDArray[np.floating]) -> None:
+    """Refuse standard errors of tiny estimates whose variances, of fourth order in the inputs, are below the range of floats."""
+    lost = (np.abs(values) < _SQUARED) & (np.abs(values) > 0) & (error < _SQUARED)
+    if values.dtype == np.float64 and lost.any():
+        position = int(np.argmax(lost))
+        raise ValueError(
+            "`x` must give variances within the range of float64, but that of the score estimate underflows at parameter "
+            f"{position}, where the estimate is {values[position]:.3g}; scale the inputs, by powers of two if no digit is to "
+            "change, or use information='exact'."
         )
 
 

@@ -10,26 +10,29 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import like
+from fisherstats.arrays import like, power_of_two
 from fisherstats.model.families import Law
 
-__all__ = ["gradient_lengths", "mean_square_length", "square_length_variance", "weighted_diagonal"]
+__all__ = ["gradient_lengths", "mean_square_length", "square_length_deviation", "weighted_diagonal"]
 
 Array = NDArray[np.floating]
 
 
 def weighted_diagonal(
-    G: Sequence[Array], S: Sequence[Array | None], inputs: Sequence[Array], weights: Sequence[Array]
+    G: Sequence[Array], S: Sequence[Array | None], inputs: Sequence[Array], moved: Sequence[Array]
 ) -> tuple[Array, Array]:
-    r"""Return :math:`A=\sum_iw_iJ_iJ_i^\top`, (n, T, T), and :math:`s=\sum_iw_i\,\partial_i^2h`, (n, T).
+    r"""Return :math:`A=\sum_iw_iJ_iJ_i^\top`, (n, T, T), and :math:`s=\sum_iw_i\,\partial_i^2h`, (n, T), for w = delta^2.
 
     Then :math:`\sum_iw_iI_{ii}=\mathrm{tr}(A\,I(h))`, and the label noise of its estimates is :math:`\mathrm{Var}(r^\top Ar)` for
-    the score and :math:`\mathrm{Var}(s^\top r)` for the Hessian (Theorems 4 and 6 of 2021, contracted with diag(w)).
+    the score and :math:`\mathrm{Var}(s^\top r)` for the Hessian (Theorems 4 and 6 of 2021, contracted with diag(w)). Every column
+    of `moved`, delta, is squared in units of its own, and so is the layer input that it goes with.
     """
     n, outputs = G[0].shape[:2]
     A, s = np.zeros_like(G[0], shape=(n, outputs, outputs)), np.zeros_like(G[0], shape=(n, outputs))
-    for G_l, S_l, h_bar, weight in zip(G, S, inputs, weights, strict=True):
-        per_unit = (np.square(h_bar) @ like(weight, h_bar).T)[:, None, :]
+    for G_l, S_l, h_bar, delta in zip(G, S, inputs, moved, strict=True):
+        unit = power_of_two(np.abs(delta).max(axis=0)).astype(h_bar.dtype)
+        own = like(np.square(delta / unit).astype(h_bar.dtype), h_bar)
+        per_unit = (np.square(h_bar * like(unit, h_bar)) @ own.T)[:, None, :]
         A += np.matmul(G_l * per_unit, G_l.transpose(0, 2, 1))
         if S_l is not None:
             s += (S_l * per_unit).sum(axis=2)
@@ -43,18 +46,25 @@ def mean_square_length(law: Law, G: Sequence[Array], inputs: Sequence[Array]) ->
     return total
 
 
-def square_length_variance(law: Law, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
-    r"""Return :math:`\mathrm{Var}\|\partial\ell\|^2=\mathrm{Var}(r^\top JJ^\top r)` over labels of the model, (n,)."""
+def square_length_deviation(law: Law, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
+    r"""Return the standard deviation of :math:`\|\partial\ell\|^2=r^\top JJ^\top r` over labels of the model, (n,).
+
+    The form is taken in units of its size, as its square may be out of the range of floats where its root is not.
+    """
     parts = [_square(h_bar)[:, None, None] * np.matmul(G_l, G_l.transpose(0, 2, 1)) for G_l, h_bar in zip(G, inputs, strict=True)]
-    return law.quadratic_variance(np.stack(parts).sum(axis=0))
+    form = np.stack(parts).sum(axis=0)
+    unit = power_of_two(np.abs(form).max(axis=(1, 2)))
+    deviation: Array = np.sqrt(law.quadratic_variance(form / unit[:, None, None])) * unit
+    return deviation
 
 
 def gradient_lengths(residuals: Array, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
     r"""Return :math:`\|J^\top r_k\|` for K residuals per input, (n, K, T) to (n, K)."""
     squares = np.zeros_like(residuals, shape=residuals.shape[:2])
+    unit = power_of_two(np.stack([np.abs(h_bar).max(axis=1) for h_bar in inputs]).max(axis=0))
     for G_l, h_bar in zip(G, inputs, strict=True):
-        squares += np.square(np.matmul(residuals, G_l)).sum(axis=2) * _square(h_bar)[:, None]
-    length: Array = np.sqrt(squares)
+        squares += np.square(np.matmul(residuals, G_l)).sum(axis=2) * _square(h_bar / unit[:, None])[:, None]
+    length: Array = np.sqrt(squares) * unit[:, None]
     return length
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import checked_together, floats, holds
+from fisherstats.arrays import checked_together, floats, holds, power_of_two
 from fisherstats.checks import arguments, capacity, training
 from fisherstats.training.information import INFORMATION, BatchInformation
 from fisherstats.training.optimizers import Batch
@@ -20,6 +20,9 @@ from fisherstats.training.solvers import Place, cholesky_solver, conjugate_gradi
 __all__ = ["DiagonalNaturalGradient", "KroneckerNaturalGradient", "NaturalGradient"]
 
 Array = NDArray[np.floating]
+
+_MOST_APART = 2.0**8
+"""Scores whose sizes differ by no more than this factor are left as they are."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class NaturalGradient(Preconditioner):
     ``hessian``) the same step is found in the span of n T rows: (n T)^2 (units + inputs) for their products, (n T)^3 / 3 for a
     factor, 2 T n P per step at most, memory of 2 (n T)^2 numbers. ``cg`` takes about one gradient of the minibatch per
     iteration, two for ``hessian``, in each step; P iterations at most in theory, fewer where eigenvalues cluster; memory of a
-    forward pass. It is the solution of least norm where there is no damping, the information is exact and has no full rank.
+    forward pass. It is the solution of least norm where there is no damping, the information is exact and has no full rank;
+    where scores differ in size by more than 2^8, without damping, that of least norm in units of their size.
 
     The information of n inputs has a rank of n T at most (n min(N, T) for ``score``, n for ``empirical``): smaller batches need a
     damping. The Hessian estimate is indefinite in general where there are hidden layers, and then needs a damping above its most
@@ -105,7 +109,24 @@ class NaturalGradient(Preconditioner):
         if self.solver == "dense":
             return checked_together(lambda: self._dense(information, batch, place))
         product = checked_together(information.product)
-        return lambda gradient: conjugate_gradients(product, gradient, self.damping, place, self.tolerance)
+        unit = self._units(information)
+        if unit is None:
+            return lambda gradient: conjugate_gradients(product, gradient, self.damping, place, self.tolerance)
+
+        def scaled(v: Array) -> Array:
+            return product(v / unit) / unit
+
+        return lambda gradient: conjugate_gradients(scaled, gradient / unit, self.damping, place, self.tolerance) / unit
+
+    def _units(self, information: BatchInformation) -> Array | None:
+        """Return powers of two of the size of the parameters' scores, if these differ much and nothing is to be added to them."""
+        if self.damping or information.batch.data.device is not None:
+            return None
+        size = np.sqrt(np.abs(information.diagonal()).astype(np.float64))
+        if not size.all() or size.max() <= _MOST_APART * size.min():
+            return None
+        unit: Array = power_of_two(size)
+        return unit
 
     def _dense(self, information: BatchInformation, batch: Batch, place: Place) -> Solve:
         own = parametrization_of(batch.model)

@@ -126,6 +126,72 @@ def test_a_rank_is_not_lost_beside_large_columns_that_agree():
     np.testing.assert_allclose(found.eigenvalues[:3], [float(one) for one in values[:3]], rtol=1e-11)
 
 
+@pytest.mark.parametrize("exponent", EXPONENTS)
+@pytest.mark.parametrize("hidden", [(), (2,)])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_penalties_and_lengths(name, hidden, exponent):
+    """What does not depend on the units does not change by a bit."""
+    family, x = FAMILIES[name], inputs(exponent)
+    one, other = network(family, hidden), network(family, hidden, exponent)
+    to, there = network(family, hidden, 0, 1.25), network(family, hidden, exponent, 1.25)
+    pairs = [(ap.pruning_scores(other, x), ap.pruning_scores(one, X))]
+    for more in ({}, {"information": "score", "n_draws": 2, "rng": 0}):
+        kept = ["exact", "penalty"]
+        found, wanted = ap.consolidation_penalty(there, other, x, **more), ap.consolidation_penalty(to, one, X, **more)
+        pairs.append((found[kept], wanted[kept]))
+        np.testing.assert_array_equal(found.standard_error, wanted.standard_error)
+    pairs.append((ap.fisher_rao_norm(other, x), ap.fisher_rao_norm(one, X)))
+    for found, wanted in pairs:
+        assert found.drop_attrs().identical(wanted.drop_attrs())
+    if exponent == -500:
+        with pytest.raises(ValueError, match="that of the score estimate underflows at parameter 0"):
+            ap.importance(other, x, information="score", n_draws=2, rng=0)
+    held = ap.Consolidation(other, ap.importance(other, x)).value(there)
+    assert held == ap.Consolidation(one, ap.importance(one, X)).value(to)
+
+
+@pytest.mark.parametrize("exponent", EXPONENTS)
+@pytest.mark.parametrize("family", [F.Poisson(), F.Categorical(3)], ids=lambda one: one.name)
+def test_lengths_of_gradients(family, exponent):
+    """One input and one feature that is all there is: lengths are as large as the feature, their spread is that of the square."""
+    model = fs.MLP([np.c_[np.ldexp(np.linspace(0.1, 0.4, family.n_outputs), -exponent), np.zeros(family.n_outputs)]],
+                   activation=[], family=family)  # fmt: skip
+    x = np.array([[2.0**exponent * 1.5]])
+    more = {"n_draws": 4, "rng": 0} if family.name == "poisson" else {}
+    found = ap.expected_gradient_length(model, x, score=("squared_norm", "norm"), **more)
+    flat = fs.MLP([model.weights[0] * [2.0**exponent, 1]], activation=[], family=family)
+    wanted = ap.expected_gradient_length(flat, np.array([[1.5]]), score=("squared_norm", "norm"), **more)
+    with mpmath.workdps(400):
+        ratio = (mpf(1.5) ** 2 * mpf(2) ** (2 * exponent) + 1) / (mpf(1.5) ** 2 + 1)
+        root = mpmath.sqrt(ratio)
+    for key, factor in (("squared_norm", ratio), ("squared_norm_deviation", ratio), ("norm", root)):
+        np.testing.assert_allclose(found[key], wanted[key] * float(factor), rtol=1e-13)
+
+
+def test_the_error_of_a_large_eigenvalue():
+    family, size = F.Gaussian(), 2.0**500
+    model = fs.MLP([[[0.5 / size, 0.0]]], activation=[], family=family)
+    x = np.array([[1.0], [-1.0], [2.0], [-2.0]]) * size
+    found = ap.leading_eigenpairs(model, x, 1)
+    np.testing.assert_allclose(found.eigenvalues, 2.5 * size**2, rtol=1e-14)
+    np.testing.assert_allclose(found.standard_error, size**2 * np.sqrt(2 * (1 + 1 + 16 + 16) / 16), rtol=1e-13)
+
+
+@pytest.mark.parametrize("solver", ["dense", "cg"])
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_a_natural_gradient_without_damping(exponent, solver):
+    family = F.Poisson()
+    y = family.sample(network(family).natural_parameters(X), 1, 1)[0]
+    newton = fs.training.NaturalGradient(0.5, damping=0, solver=solver)
+
+    def fitted(exponent):
+        settings = {"optimizer": newton, "epochs": 2, "batch_size": 30, "rng": 0}
+        return fs.training.fit(network(family, (), exponent), inputs(exponent), y, **settings).model.weights[0][0]
+
+    found = fitted(exponent)
+    np.testing.assert_allclose(np.ldexp(found, [exponent, 0, 0, 0]), fitted(0), rtol=1e-14 if solver == "dense" else 1e-6)
+
+
 @pytest.mark.parametrize("size", [1e155, 1e-155, 1e300])
 def test_inputs_of_any_size(size):
     x, model = X[:, :1] * size, fs.MLP([[[0.5 / size, 0.2]]], activation=[], family=F.Gaussian())
