@@ -132,10 +132,11 @@ def conjugate_gradients(product: Product, b: Array, damping: float, place: Place
     for _ in range(_MOST_ITERATIONS * len(b)):
         result = product(direction) + damping * direction
         curvature = direction @ result
-        step = square / curvature
-        solution += step * direction
-        residual -= step * result
-        before, square = square, residual @ residual
+        with np.errstate(divide="ignore", invalid="ignore"):  # a curvature of 0 is refused below, where it is waited for
+            step = square / curvature
+            solution += step * direction
+            residual -= step * result
+            before, square = square, residual @ residual
         found, remaining = floats([curvature, square])
         if found <= 0:
             training.indefinite(*place, found / floats([direction @ direction])[0] - damping)
