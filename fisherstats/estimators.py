@@ -150,12 +150,12 @@ def estimate_fisher(
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law, draw = drawn(x, first_input)
-        G: list[Array] = []
+        G: list[Array | None] = []
         S: list[Any] = []
         if with_hessian and standard_error:
-            G, S = call.jacobians_and_curvatures(passed)
+            G, S = call.unit_jacobians_and_curvatures(passed)
         elif standard_error:
-            G = call.jacobians(passed)
+            G = call.unit_jacobians(passed)
 
         def factors(second: SecondMoment) -> list[Array]:
             return fisher.unit_factors(second, passed, G) if G else call.root_unit_factors(passed, second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.closed_form import assembly, covariance, fisher
 from fisherstats.closed_form import planning as closed
-from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
@@ -35,6 +35,7 @@ def plan_draws(
     n_inputs: int | None = None,
     cost_input: float | None = None,
     cost_draw: float | None = None,
+    estimators: Sequence[str] = ESTIMATORS,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
@@ -62,6 +63,8 @@ def plan_draws(
         Inputs of the planned random design, N_x; the number of given inputs by default.
     cost_input, cost_draw : float, optional
         Cost of one more input and of one more draw, in one unit; both, and for the random design only.
+    estimators : sequence of {"score", "hessian"}, default both
+        Which estimators; with the score alone kinks do not matter, and nothing of the Hessian is computed.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -121,8 +124,9 @@ def plan_draws(
         planned = call.n_inputs if n_inputs is None else arguments.positive_integer("n_inputs", n_inputs)
     elif n_inputs is not None:
         inputs.fixed_inputs(n_inputs)
+    chosen = arguments.words("estimators", estimators, ESTIMATORS)
     views.check(call, "diagonal", False, 8)
-    information, spread, variance = _moments(call, level, on_kink, design == "random")
+    information, spread, variance = _moments(call, level, chosen, on_kink, design == "random")
     dims, coords = {
         "parameter": (["param"], labels.param_coordinates(model.widths)),
         "layer": (["layer"], labels.layer_coordinates(model.n_layers)),
@@ -133,8 +137,8 @@ def plan_draws(
     draws = closed.draws_needed(variance / planned, floor, (target * information) ** 2)
     random = "_random" if design == "random" else ""
     entries: list[labels.Entry] = [
-        (f"plan_draws{random}", ["estimator", *dims], draws.reshape(2, *shape)),
-        ("plan_best", dims, _best(variance).reshape(shape)),
+        (f"plan_draws{random}", ["estimator", *dims], draws.reshape(-1, *shape)),
+        ("plan_best", dims, _best(variance, chosen).reshape(shape)),
     ]
     if level == "parameter":
         layers = labels.layer_coordinates(model.n_layers)
@@ -145,8 +149,8 @@ def plan_draws(
     if costs is not None:
         optimal = closed.optimal_draws(variance, spread, *costs)
         needed = closed.inputs_needed(variance, spread, np.maximum(optimal, 1), (target * information) ** 2)
-        entries.append(("plan_optimal_draws", ["estimator", *dims], optimal.reshape(2, *shape)))
-        entries.append(("plan_optimal_inputs", ["estimator", *dims], needed.reshape(2, *shape)))
+        entries.append(("plan_optimal_draws", ["estimator", *dims], optimal.reshape(-1, *shape)))
+        entries.append(("plan_optimal_inputs", ["estimator", *dims], needed.reshape(-1, *shape)))
     provenance = call.provenance(
         target_cv=target,
         level=level,
@@ -156,35 +160,39 @@ def plan_draws(
         cost_draw=None if costs is None else costs[1],
         on_kink=on_kink,
     )
-    return labels.dataset(entries, coords | labels.coordinates(estimator=ESTIMATORS), provenance)
+    return labels.dataset(entries, coords | labels.coordinates(estimator=list(chosen)), provenance)
 
 
-def _moments(call: Call, level: str, on_kink: str, with_spread: bool) -> tuple[Array, Array, Array]:
-    """Return the mean information (k,), its variance over inputs (k,), 0 if not asked for, and the mean variances (2, k)."""
+def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_spread: bool) -> tuple[Array, Array, Array]:
+    """Return the mean information (k,), its variance over inputs (k,), 0 if not asked for, and the mean variances (e, k)."""
+    with_hessian = "hessian" in chosen
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2)
-        call.refuse_kinks(passed, on_kink, first_input)
-        G = derivatives.jacobians(call.model, passed)
-        S = derivatives.curvatures(call.model, passed, G)
+        passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
+        S: Sequence[Array | None] = [None] * call.model.n_layers
+        if with_hessian:
+            call.refuse_kinks(passed, on_kink, first_input)
+            G, S = call.unit_jacobians_and_curvatures(passed)
+        else:
+            G = call.unit_jacobians(passed)
         if level == "parameter":
-            of_score, of_hessian = covariance.score_variance_factors(law, passed, G), covariance.hessian_variance_factors(law, S)
-            sums = [
-                assembly.diagonal(of_score, passed.inputs, 4, call.sizes, False),
-                assembly.diagonal(of_hessian, passed.inputs, 4, call.sizes, False),
-            ]
+            factors = {
+                "score": lambda: covariance.score_variance_factors(law, passed, G),
+                "hessian": lambda: covariance.hessian_variance_factors(law, S),
+            }
+            sums = [assembly.diagonal(factors[one](), passed.inputs, 4, call.sizes, False) for one in chosen]
             units = fisher.unit_factors(law, passed, G)
             if with_spread:
                 return [*assembly.moments_over_inputs(units, passed.inputs, 2), *sums]
             return [assembly.diagonal(units, passed.inputs, 2, call.sizes, False), *sums]
         groups = covariance.layer_groups(G, S, passed.inputs, call.sizes, level == "trace")
         information, *moments = covariance.group_moments(law, groups)
-        sums = [double(one).sum(axis=0) for one in moments[:2]]
+        sums = [double(moments[ESTIMATORS.index(one)]).sum(axis=0) for one in chosen]
         if with_spread:
             return [*assembly.moments_of_values(information), *sums]
         return [double(information).sum(axis=0), *sums]
 
-    rows = call.block_rows(second_order=True)
+    rows = call.block_rows(second_order=with_hessian)
     if not with_spread:
         information, *means = call.mean(block, rows)
         return information, np.zeros_like(information), np.stack(means)
@@ -192,9 +200,11 @@ def _moments(call: Call, level: str, on_kink: str, with_spread: bool) -> tuple[A
     return information, deviations / max(call.n_inputs - 1, 1), np.stack(sums) / call.n_inputs
 
 
-def _best(variance: Array) -> NDArray[np.str_]:
-    score, hessian = variance
-    return np.where(score < hessian, "score", np.where(hessian < score, "hessian", "either"))
+def _best(variance: Array, chosen: Sequence[str]) -> NDArray[np.str_]:
+    """Return the estimator of the smallest variance, "either" where there are two."""
+    smallest = variance.min(axis=0)
+    names = np.array(chosen)[np.argmin(variance, axis=0)]
+    return np.where((variance == smallest).all(axis=0) & (len(chosen) > 1), "either", names)
 
 
 def _median_per_layer(call: Call, draws: Array, information: Array) -> Array:

@@ -167,13 +167,11 @@ class _Asked:
     def derivatives(self, x: Array, first_input: int) -> tuple[Any, ...]:
         with_hessian = "hessian" in self.chosen
         passed, law = self.call.pass_through(x, first_input, order=2 if with_hessian else 1)
-        # Sums over groups of parameters need every output.
-        differences = self.group_by not in ("layer", "model")
         if not with_hessian:
-            G = self.call.jacobians(passed, differences)
+            G = self.call.unit_jacobians(passed)
             return passed, law, G, [None] * len(G)
         self.call.refuse_kinks(passed, self.on_kink, first_input)
-        return passed, law, *self.call.jacobians_and_curvatures(passed, differences)
+        return passed, law, *self.call.unit_jacobians_and_curvatures(passed)
 
     def of_entries(self) -> dict[str, Array]:
         """Return the variances of single diagonal entries, and their covariance."""
@@ -205,7 +203,9 @@ class _Asked:
         variances = values[:count] if isinstance(values, np.ndarray) else np.stack(values[:count], axis=int(self.per_input))
         return {"variance": variances} | ({"cross": values[count]} if self.both else {})
 
-    def factors(self, passed: Forward, law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> list[Sequence[Array | None]]:
+    def factors(
+        self, passed: Forward, law: Law, G: Sequence[Array | None], S: Sequence[Array | None]
+    ) -> list[Sequence[Array | None]]:
         """Return the factors per unit of each variance asked for, and of the covariance."""
         found: dict[str, Sequence[Array | None]] = {}
         if self.both:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import like
 from fisherstats.closed_form.fisher import unit_factors
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
+from fisherstats.model.families.forms import Squares, form_moments
 
 __all__ = [
-    "Groups",
+    "Group",
     "entry_factors",
     "group_moments",
     "hessian_variance_factors",
@@ -31,13 +31,18 @@ __all__ = [
 Array = NDArray[np.floating]
 
 
-def score_variance_factors(law: Law, passed: Forward, G: Sequence[Array]) -> list[Array]:
+def score_variance_factors(law: Law, passed: Forward, G: Sequence[Array | None]) -> list[Array]:
     r"""Return :math:`M(g,g,g,g)=\mathrm{Var}((g^\top r)^2)`, g = G_l[:,o]: times :math:`\bar h^4` it is V_1 (Lemma 3.1).
 
-    Without a link, G of the last layer is the identity.
+    Without a link, G of the last layer is the identity, and may be None.
     """
-    own = law.own_square_variance() if passed.link_slope is None else law.square_variance(G[-1])
-    return [*(law.square_variance(G_l) for G_l in G[:-1]), own]
+    own = law.own_square_variance() if passed.link_slope is None else law.square_variance(_given(G[-1]))
+    return [*(law.square_variance(_given(G_l)) for G_l in G[:-1]), own]
+
+
+def _given(G_l: Array | None) -> Array:
+    assert G_l is not None
+    return G_l
 
 
 def hessian_variance_factors(law: Law, S: Sequence[Array | None]) -> list[Array | None]:
@@ -45,7 +50,7 @@ def hessian_variance_factors(law: Law, S: Sequence[Array | None]) -> list[Array 
     return [None if S_l is None else law.diagonal(S_l) for S_l in S]
 
 
-def entry_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> tuple[list[Array], ...]:
+def entry_factors(law: Law, G: Sequence[Array | None], S: Sequence[Array | None]) -> tuple[list[Array], ...]:
     r"""Return the factors of both variances and of the covariance of the two estimators, with the moments formed together.
 
     The variances are those of the two functions above; the covariance is :math:`-E[(g^\top r)^2\,s^\top r]` times
@@ -57,11 +62,11 @@ def entry_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> tu
     for layer, (G_l, S_l) in enumerate(zip(G, S, strict=True)):
         if S_l is None:
             # S of the last layer is zero without a link, and G then the identity.
-            score.append(law.own_square_variance() if layer == len(G) - 1 else law.square_variance(G_l))
+            score.append(law.own_square_variance() if layer == len(G) - 1 else law.square_variance(_given(G_l)))
             hessian.append(None)
             cross.append(None)
             continue
-        variance, curved, third = law.joint_moments(G_l, S_l)
+        variance, curved, third = law.joint_moments(_given(G_l), S_l)
         score.append(variance)
         hessian.append(curved)
         cross.append(np.subtract(0.0, third, out=third))
@@ -69,48 +74,49 @@ def entry_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> tu
 
 
 @dataclass(frozen=True)
-class Groups:
-    """Sums over groups of parameters, per input: A_g = sum J_i J_i', s_g = sum d2h/dtheta_i^2, and the group sizes."""
+class Group:
+    """A group of parameters: its information per input is r' A r with A = sum J_i J_i', about s = sum d2h/dtheta_i^2."""
 
-    quadratic: Array
-    """A_g, (n, g, T, T)."""
-    linear: Array
-    """s_g, (n, g, T)."""
-    sizes: NDArray[np.int64]
+    squares: Squares
+    """A by the directions whose squares add up to r' A r."""
+    linear: Array | None
+    """s, (n, T), or (n, T - 1) of differences; None where it is zero."""
+    size: int
 
 
 def layer_groups(
-    G: Sequence[Array], S: Sequence[Array | None], inputs: Sequence[Array], sizes: Sequence[int], whole_model: bool
-) -> Groups:
-    """Return the sums over each layer's parameters, or over all of them."""
-    quadratic, linear = [], []
-    for G_l, S_l, h_bar in zip(G, S, inputs, strict=True):
-        norm = np.einsum("nd,nd->n", h_bar, h_bar)
-        quadratic.append(norm[:, None, None] * np.matmul(G_l, G_l.transpose(0, 2, 1)))
-        linear.append(np.zeros_like(G_l, shape=G_l.shape[:2]) if S_l is None else norm[:, None] * S_l.sum(axis=2))
-    A, s, counts = np.stack(quadratic, axis=1), np.stack(linear, axis=1), np.asarray(sizes)
-    if whole_model:
-        return Groups(A.sum(axis=1, keepdims=True), s.sum(axis=1, keepdims=True), counts.sum(keepdims=True))
-    return Groups(A, s, counts)
+    G: Sequence[Array | None], S: Sequence[Array | None], inputs: Sequence[Array], sizes: Sequence[int], whole_model: bool
+) -> list[Group]:
+    """Return each layer as a group, or all of them as one; G of the last layer may be None, for the identity."""
+    groups = []
+    for G_l, S_l, h_bar, size in zip(G, S, inputs, sizes, strict=True):
+        norm = np.einsum("nd,nd->n", h_bar, h_bar)[:, None]
+        groups.append(Group([(norm, G_l)], None if S_l is None else norm * S_l.sum(axis=2), size))
+    if not whole_model:
+        return groups
+    curved = [one.linear for one in groups if one.linear is not None]
+    total = np.stack(curved).sum(axis=0) if curved else None
+    return [Group([pair for one in groups for pair in one.squares], total, sum(sizes))]
 
 
-def group_moments(law: Law, groups: Groups) -> tuple[Array, Array, Array, Array]:
+def group_moments(law: Law, groups: Sequence[Group]) -> tuple[Array, Array, Array, Array]:
     r"""Return I, V_1, V_2 and C_12 of the mean entry of each group, (n, g).
 
     Per input the mean score entry is :math:`r^\top A_gr/|g|` and the mean Hessian entry its information minus
     :math:`s_g^\top r/|g|` (Theorems 4 and 6 of 2021 contracted over the group).
     """
-    sizes = like(groups.sizes.astype(groups.linear.dtype), groups.linear)
-    curved = groups.linear.transpose(0, 2, 1)
-    return (
-        law.quadratic_mean(groups.quadratic) / sizes,
-        law.quadratic_variance(groups.quadratic) / sizes**2,
-        law.diagonal(curved) / sizes**2,
-        0.0 - law.quadratic_third_moment(groups.quadratic, groups.linear) / sizes**2,
-    )
+    moments = []
+    for one in groups:
+        mean, variance, third = form_moments(law, one.squares, one.linear)
+        curved = np.zeros_like(mean) if one.linear is None else law.diagonal(one.linear[:, :, None])[:, 0]
+        moments.append((mean / one.size, variance / one.size**2, curved / one.size**2, 0.0 - third / one.size**2))
+    information, score, hessian, cross = (np.stack(one, axis=1) for one in zip(*moments, strict=True))
+    return information, score, hessian, cross
 
 
-def unit_moments(law: Law, passed: Forward, G: Sequence[Array], S: Sequence[Array | None]) -> tuple[Array, Array, Array, Array]:
+def unit_moments(
+    law: Law, passed: Forward, G: Sequence[Array | None], S: Sequence[Array | None]
+) -> tuple[Array, Array, Array, Array]:
     r"""Return I, V_1, V_2 and C_12 of the mean entry of each unit's row of weights, (n, total units).
 
     A row's A_g is :math:`|\bar h_l|^2 g g^\top`, so the moments of single entries serve with the squared norm in place of
@@ -127,7 +133,7 @@ def unit_moments(law: Law, passed: Forward, G: Sequence[Array], S: Sequence[Arra
             columns[3].append(np.zeros_like(columns[0][-1]))
         else:
             columns[2].append(law.diagonal(S_l) * mean_square**2)
-            columns[3].append(0.0 - law.third_moment(G_l, S_l) * mean_square**2)
+            columns[3].append(0.0 - law.third_moment(_given(G_l), S_l) * mean_square**2)
     information, score, hessian, cross = (np.concatenate(one, axis=1) for one in columns)
     return information, score, hessian, cross
 

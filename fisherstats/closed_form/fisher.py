@@ -45,15 +45,15 @@ Array = NDArray[np.floating]
 Blocks = dict[tuple[int, int], Array]
 
 
-def unit_factors(second: SecondMoment, passed: Forward, G: Sequence[Array]) -> list[Array]:
+def unit_factors(second: SecondMoment, passed: Forward, G: Sequence[Array | None]) -> list[Array]:
     r"""Return :math:`G_l[:,o]^\top S\,G_l[:,o]` per layer, (n, units): times :math:`\bar h_l^2` it is the diagonal.
 
     With S = I(h) this is eq (6) of 2021 on the diagonal (Lemma 3.1 of 2024), with the mean of r r' over draws the score
     estimate (eq 2), with r r' at the data label the empirical Fisher (eq 17). Without a link, G of the last layer is the
-    identity.
+    identity, and may be None.
     """
-    own = second.own_diagonal() if passed.link_slope is None else second.diagonal(G[-1])
-    return [*(second.diagonal(G_l) for G_l in G[:-1]), own]
+    own = [None] if passed.link_slope is None else []
+    return [second.own_diagonal() if G_l is None else second.diagonal(G_l) for G_l in [*G[: len(G) - len(own)], *own]]
 
 
 def root_rows(

@@ -14,49 +14,44 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import identity, like
-from fisherstats.closed_form.covariance import Groups
+from fisherstats.arrays import identity
+from fisherstats.closed_form.covariance import Group
 from fisherstats.engines.primitives import pair_sum
 from fisherstats.model.families import Law, MatrixRoot
 from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.forms import white_norm, white_norm_apart
 
 __all__ = ["class_envelopes", "group_variance", "unit_variance", "variance_factors"]
 
 Array = NDArray[np.floating]
 
 
-def variance_factors(law: Law, G: Sequence[Array], gaussian: bool) -> list[Array]:
+def variance_factors(law: Law, G: Sequence[Array | None], gaussian: bool) -> list[Array]:
     r"""Return the variance per unit of the squared probe: times :math:`\bar h^4` it is that of one probe (Sun 2026).
 
     Gaussian entries: :math:`2F_{ii}^2`. Rademacher entries: :math:`2(F_{ii}^2-\sum_kR_{ki}^4)=4\sum_{k<m}R_{ki}^2R_{mi}^2`, as
-    the latter sum, which cannot cancel; it depends on the root.
+    the latter sum, which cannot cancel; it depends on the root. A layer of None has the outputs for its units.
     """
     if gaussian:
-        return [2 * np.square(law.diagonal(G_l)) for G_l in G]
-    return [4 * pair_sum(np.square(law.rows(G_l))) for G_l in G]
+        return [2 * np.square(law.own_diagonal() if G_l is None else law.diagonal(G_l)) for G_l in G]
+    return [4 * (law.own_root_pairs() if G_l is None else pair_sum(np.square(law.rows(G_l)))) for G_l in G]
 
 
-def unit_variance(law: Law, G: Sequence[Array], inputs: Sequence[Array], gaussian: bool) -> Array:
+def unit_variance(law: Law, G: Sequence[Array | None], inputs: Sequence[Array], gaussian: bool) -> Array:
     """Return the variance of one probe of the mean entry of each unit's row of weights, (n, total units)."""
     factors = variance_factors(law, G, gaussian)
     means = [np.einsum("nd,nd->n", h_bar, h_bar) / h_bar.shape[1] for h_bar in inputs]
     return np.concatenate([factor * np.square(mean)[:, None] for factor, mean in zip(factors, means, strict=True)], axis=1)
 
 
-def group_variance(law: Law, groups: Groups, gaussian: bool) -> Array:
+def group_variance(law: Law, groups: Sequence[Group], gaussian: bool) -> Array:
     r"""Return the variance of one probe of the mean entry of each group, (n, g): :math:`\xi^\top W\xi/|g|`.
 
     With :math:`W_{km}=\rho_k^\top A_g\rho_m` it is :math:`2\|W\|_F^2` for Gaussian and that without the diagonal for Rademacher
     entries, over :math:`|g|^2`.
     """
-    n, n_groups, outputs = groups.quadratic.shape[:3]
-    root = law.rows(np.broadcast_to(identity(outputs, law.h), (n, outputs, outputs)))[:, None]
-    squares = np.square(np.matmul(np.matmul(root, groups.quadratic), root.swapaxes(-1, -2)))
-    if not gaussian:
-        rows = np.arange(squares.shape[-1])
-        squares[..., rows, rows] = 0
-    variance: Array = 2 * squares.reshape(n, n_groups, -1).sum(axis=-1) / like(groups.sizes.astype(law.h.dtype), law.h) ** 2
-    return variance
+    of_group = white_norm if gaussian else white_norm_apart
+    return np.stack([2 * of_group(law, one.squares) / one.size**2 for one in groups], axis=1)
 
 
 def class_envelopes(law: CategoricalLaw, G: Sequence[Array], rank: int) -> tuple[list[Array], list[Array], list[Array]]:

@@ -15,6 +15,7 @@ from fisherstats.arrays import on_device
 
 __all__ = [
     "centred",
+    "class_forms",
     "class_moments",
     "class_probabilities",
     "class_products",
@@ -27,6 +28,7 @@ __all__ = [
     "frequencies",
     "label_rows",
     "pair_sum",
+    "pair_total",
     "row_products",
     "scaled_class_rows",
     "scaled_products",
@@ -110,6 +112,12 @@ def pair_sum(z: np.ndarray) -> np.ndarray:
     return total
 
 
+def pair_total(z: np.ndarray) -> np.ndarray:
+    """Return sum_{a<b} z_a z_b of a non-negative z (n, T), shape (n,), in a few steps for any T."""
+    total: np.ndarray = (z[:, 1:] * np.cumsum(z[:, :-1], axis=1)).sum(axis=1)
+    return total
+
+
 def class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Return rows whose squares add up to sum_k w_k (u_k - sum_l w_l u_l / sum_l w_l)^2, (n, C - 1, k), or C with `shift`.
 
@@ -154,6 +162,14 @@ def class_squares(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray
 def class_square_variance(p: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Return Var_p((u_k - sum_l p_l u_l)^2), shape (n, k)."""
     return weighted_square_variance(p, centred(p, u))
+
+
+def class_forms(p: np.ndarray, u: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return sum_j w_j (u_kj - sum_l p_l u_lj)^2 of every class k for weights (n, k), shape (n, C)."""
+    q = centred(p, u)
+    q *= q
+    values: np.ndarray = np.matmul(q, weights[:, :, None])[:, :, 0]
+    return values
 
 
 def class_third_moment(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> np.ndarray:

@@ -43,6 +43,8 @@ __all__ = [
     "pull_back",
     "push_forward",
     "second_directional",
+    "unit_jacobians",
+    "unit_jacobians_and_curvatures",
     "with_one",
 ]
 
@@ -168,6 +170,22 @@ def jacobians_and_curvatures(
     return G, _with_link(passed, G, S)
 
 
+def unit_jacobians(model: MLP, passed: Forward, outputs: Outputs, contractions: Any = primitives) -> list[Array | None]:
+    """Return what `jacobians` does, with None for the identity: nothing of size T x T is made for the last layer."""
+    return [G for G, _ in _below_the_outputs(model, passed, outputs, contractions)][::-1]
+
+
+def unit_jacobians_and_curvatures(
+    model: MLP, passed: Forward, outputs: Outputs, contractions: Any = primitives
+) -> tuple[list[Array | None], list[Array | None]]:
+    """Return what `jacobians_and_curvatures` does, with None for the identity."""
+    if passed.link_slope is not None:
+        G, S = jacobians_and_curvatures(model, passed, outputs, contractions)
+        return [*G], S
+    carried = list(_below_the_outputs(model, passed, outputs, contractions, second_order=True))[::-1]
+    return [one for one, _ in carried], _chained_curvatures(model, passed, [bent for _, bent in carried[:-1]], contractions)
+
+
 def _carried_curvatures(
     model: MLP, passed: Forward, rows: Directions, contractions: Any
 ) -> tuple[list[Array], list[Array | None]]:
@@ -186,6 +204,26 @@ def from_the_top(
     """
     G, below = _top(model, passed, rows)
     yield G, None
+    yield from _carried_down(model, passed, G, below, contractions, second_order)
+
+
+def _below_the_outputs(
+    model: MLP, passed: Forward, outputs: Outputs, contractions: Any, second_order: bool = False
+) -> Iterator[tuple[Array | None, Array | None]]:
+    """Yield the same for all outputs, with None for the identity at the last layer."""
+    if passed.link_slope is not None:
+        yield from from_the_top(model, passed, outputs, contractions, second_order)
+        return
+    yield None, None
+    # Taken as the first product; G itself is not looked at.
+    below = _for_each(len(passed.natural), outputs.below)
+    yield from _carried_down(model, passed, below, below, contractions, second_order)
+
+
+def _carried_down(
+    model: MLP, passed: Forward, G: Array, below: Array | None, contractions: Any, second_order: bool
+) -> Iterator[tuple[Array, Array | None]]:
+    """Yield what follows below the last layer; `below` is the product of its G with the last kernel, if it is known."""
     for layer in range(model.n_layers - 2, -1, -1):
         scales = [passed.slopes[layer]]
         curved = second_order and not model.activations[layer].piecewise_linear

@@ -185,6 +185,10 @@ class Law(ABC):
         """Return I(h) as products of as few rows as the family offers."""
         return self.own_rows(), None
 
+    def own_root_pairs(self) -> np.ndarray:
+        """Return the sum over pairs of rows of `rows` of the products of their squared entries, shape (n, T)."""
+        return primitives.pair_sum(np.square(self.rows(self._outputs)))
+
     @property
     def _outputs(self) -> np.ndarray:
         """The directions of the outputs, shape (n, T, T)."""

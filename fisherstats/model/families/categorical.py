@@ -133,6 +133,14 @@ class CategoricalLaw(Law):
         """Return p, one row, beside p_a (1 - p_a)."""
         return self.mean[:, None, :], self.own_diagonal()
 
+    def own_root_pairs(self) -> np.ndarray:
+        """Return p_a^3 (1 - p_a)^3 + p_a^4 sum_{k<m} p_k p_m over the other classes, shape (n, T)."""
+        p = self.p
+        # Pairs before a, after a and across it: nothing is subtracted.
+        before, after = _running_pairs(p), [one[:, ::-1] for one in _running_pairs(p[:, ::-1])]
+        others = before[1] + after[1] + before[0] * after[0]
+        return self._kept(p**3 * (self.complement**3 + p * others))
+
     @property
     def _no_shift(self) -> np.ndarray:
         return self.p[:0]
@@ -265,6 +273,14 @@ class CategoricalLaw(Law):
             few = _rows_drawn(n_draws, n_classes) < n_classes
             second = DrawnClasses.of(self, weights, n_draws) if few else WeightedClasses(self, weights, excess)
         return Draw(self._kept(excess), second)
+
+
+def _running_pairs(p: np.ndarray) -> list[np.ndarray]:
+    """Return the sums of p_k and of p_k p_m, k < m, over the classes before each one, (n, C) each."""
+    sums, pairs = np.zeros_like(p), np.zeros_like(p)
+    np.cumsum(p[:, :-1], axis=1, out=sums[:, 1:])
+    np.cumsum(p[:, :-1] * sums[:, :-1], axis=1, out=pairs[:, 1:])
+    return [sums, pairs]
 
 
 def _rows_drawn(n_draws: int, n_classes: int) -> int:

@@ -75,6 +75,11 @@ class MultinomialLaw(Law):
         """Return sqrt(n) p, one row, beside n p_a (1 - p_a)."""
         return np.sqrt(self.h.dtype.type(self.n_trials)) * self.one.mean[:, None, :], self.own_diagonal()
 
+    def own_root_pairs(self) -> np.ndarray:
+        """Return n^2 times that of one trial, shape (n, T)."""
+        pairs: np.ndarray = self.h.dtype.type(self.n_trials) ** 2 * self.one.own_root_pairs()
+        return pairs
+
     @property
     def _pairs(self) -> int:
         """Ordered pairs of different trials."""
