@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, views
+from fisherstats.arrays import double
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.closed_form import assembly
 from fisherstats.closed_form.inequalities import FORMS, Bounds, LawBounds, attained_extremes, law_bounds
-from fisherstats.model import derivatives
-from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
 
-__all__ = ["variance_bounds"]
+__all__ = ["layer_bounds", "variance_bounds"]
 
 Array = NDArray[np.floating]
 
@@ -32,6 +32,7 @@ def variance_bounds(
     *,
     n_draws: int = 1,
     per_input: bool = False,
+    estimators: Sequence[str] = ESTIMATORS,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
@@ -53,6 +54,8 @@ def variance_bounds(
         Labels per input, N.
     per_input : bool, default False
         Give each input's own bounds instead of those of the mean over inputs.
+    estimators : sequence of {"score", "hessian"}, default both
+        Which variances; with the score alone kinks do not matter, and nothing of the Hessian is computed.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -67,10 +70,9 @@ def variance_bounds(
     Dataset
         ``exact, lower, upper, ratio ([input,] estimator, param)``, ratio = upper / exact (1 where both are 0, inf where only
         exact is 0); ``lower_by_form, upper_by_form ([input,] bound, estimator, param)`` with 0 and inf where a form says nothing;
-        ``attained ([input,] side, param)``, Theorem 4.1 with quartic extremes that an iteration attained (not certified, never
-        used as a bound); ``information_lower, information_exact, information_upper ([input,] param)``. Units of 1, source keys
-        ``bounds``,
-        ``information-bounds``; the forms' are ``bhatia-davis`` and ``pearson``.
+        with the score estimator ``attained ([input,] side, param)``, Theorem 4.1 with quartic extremes that an iteration attained
+        (not certified, never used as a bound); ``information_lower, information_exact, information_upper ([input,] param)``.
+        Units of 1, source keys ``bounds``, ``information-bounds``; the forms' are ``bhatia-davis`` and ``pearson``.
 
     Raises
     ------
@@ -100,36 +102,94 @@ def variance_bounds(
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
-    views.check(call, "diagonal", per_input, 3 * (3 + 2 * len(FORMS)))
+    chosen = arguments.words("estimators", estimators, ESTIMATORS)
+    views.check(call, "diagonal", per_input, (1 + len(chosen)) * (3 + 2 * len(FORMS)))
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2)
-        call.refuse_kinks(passed, on_kink, first_input)
-        G = derivatives.jacobians(call.model, passed)
-        S = derivatives.curvatures(call.model, passed, G)
-        bounded = law_bounds(law)
-        information = [bounded.of_variance(G_l) for G_l in G]
-        score = [bounded.of_square_variance(G_l) for G_l in G]
-        hessian = [None if S_l is None else bounded.of_variance(S_l) for S_l in S]
+        found = _of_block(call, x, first_input, chosen, on_kink)
 
         def assembled(factors: Sequence[Array | None], exponent: int) -> Array:
-            return assembly.diagonal(factors, passed.inputs, exponent, call.sizes, per_input)
+            return assembly.diagonal(factors, found.inputs, exponent, call.sizes, per_input)
 
-        return [
-            *_three(information, lambda factors: assembled(factors, 2)),
-            *[
-                array
-                for one in (score, hessian)
-                for array in [
-                    *_three(one, lambda factors: assembled(factors, 4)),
-                    *_by_form(one, information[0] if one is hessian else score[0], lambda factors: assembled(factors, 4)),
-                ]
-            ],
-            *[assembled(factors, 4) for factors in _attained(law, bounded, G)],
-        ]
+        def fourth(factors: Sequence[Array | None]) -> Array:
+            return assembled(factors, 4)
 
-    results = call.over_inputs(block, call.block_rows(second_order=True), per_input, infinite=True)
-    return _dataset(call, results, n_draws, per_input, call.provenance(n_draws=n_draws, on_kink=on_kink))
+        arrays = _three(found.information, lambda factors: assembled(factors, 2))
+        for name, one in found.variances.items():
+            arrays += _three(one, fourth)
+            arrays += _by_form(one, found.information[0] if name == "hessian" else found.score_forms, fourth)
+        if "score" in chosen:
+            arrays += [fourth(factors) for factors in _attained(found)]
+        return arrays
+
+    results = call.over_inputs(block, call.block_rows(second_order="hessian" in chosen), per_input, infinite=True)
+    return _dataset(call, chosen, results, n_draws, per_input, call.provenance(n_draws=n_draws, on_kink=on_kink))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The bounds of one block of inputs, per unit of every layer."""
+
+    bounded: LawBounds
+    G: Sequence[Array | None]
+    inputs: list[Array]
+    information: list[Bounds]
+    variances: dict[str, Sequence[Bounds | None]]
+    """By estimator; a layer of None is zero throughout."""
+
+    @property
+    def score_forms(self) -> Bounds:
+        """Any layer's: all have the same forms."""
+        first = self.variances["score"][0]
+        assert first is not None
+        return first
+
+
+def _of_block(call: Call, x: Array, first_input: int, chosen: Sequence[str], on_kink: str) -> _Block:
+    with_hessian = "hessian" in chosen
+    passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
+    S: Sequence[Array | None] = []
+    if with_hessian:
+        call.refuse_kinks(passed, on_kink, first_input)
+        G, S = call.unit_jacobians_and_curvatures(passed, differences=False)
+    else:
+        G = call.unit_jacobians(passed, differences=False)
+    bounded = law_bounds(law)
+    variances: dict[str, Sequence[Bounds | None]] = {}
+    for one in chosen:
+        if one == "score":
+            variances[one] = [bounded.of_square_variance(G_l) for G_l in G]
+        else:
+            variances[one] = [None if S_l is None else bounded.of_variance(S_l) for S_l in S]
+    return _Block(bounded, G, passed.inputs, [bounded.of_variance(G_l) for G_l in G], variances)
+
+
+def layer_bounds(call: Call, chosen: Sequence[str], on_kink: str) -> tuple[Array, Array]:
+    """Return the mean information of each layer's entries, (L,), and for one label exact, lower, upper variance (3, e, L).
+
+    Sums over a layer's entries are products of sums, so nothing of the size of the parameters is made.
+    """
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        found = _of_block(call, x, first_input, chosen, on_kink)
+
+        def summed(factors: Sequence[Array | None], exponent: int) -> Array:
+            sums = [
+                np.zeros_like(h_bar[:, 0], dtype=np.float64)
+                if factor is None
+                else double(factor).sum(axis=1) * assembly.power_of(double(h_bar), exponent).sum(axis=1)
+                for factor, h_bar in zip(factors, found.inputs, strict=True)
+            ]
+            total: Array = np.stack(sums).sum(axis=1)
+            return total
+
+        variances = [_three(one, lambda factors: summed(factors, 4)) for one in found.variances.values()]
+        information = summed([one.exact for one in found.information], 2)
+        return [information, np.stack([np.stack(one) for one in variances], axis=1)]
+
+    information, variances = call.mean(block, call.block_rows(second_order="hessian" in chosen))
+    sizes = np.asarray(call.sizes)
+    return information / sizes, variances / (sizes * call.n_inputs)
 
 
 Assemble = Callable[[Sequence[Array | None]], Array]
@@ -161,19 +221,23 @@ def _by_form(layers: Sequence[Bounds | None], pattern: Bounds, assemble: Assembl
     return [*lower, *upper]
 
 
-def _attained(law: Law, bounded: LawBounds, G: Sequence[Array]) -> list[list[Array]]:
+def _attained(found: _Block) -> list[list[Array]]:
     """Return the factors |dh|^4 times the smallest and largest quartic value that an iteration attained."""
-    extremes = attained_extremes(law, bounded.quartic[1][:, 0])
-    fourth = [np.square(np.einsum("ntk,ntk->nk", G_l, G_l)) for G_l in G]
+    extremes = attained_extremes(found.bounded.law, found.bounded.quartic[1][:, 0])
+    fourth = [
+        np.ones_like(found.bounded.law.h) if G_l is None else np.square(np.einsum("ntk,ntk->nk", G_l, G_l)) for G_l in found.G
+    ]
     return [[norm * value[:, None] for norm in fourth] for value in extremes]
 
 
-def _dataset(call: Call, results: list[Array], n_draws: int, per_input: bool, provenance: dict[str, Any]) -> xr.Dataset:
+def _dataset(
+    call: Call, chosen: Sequence[str], results: list[Array], n_draws: int, per_input: bool, provenance: dict[str, Any]
+) -> xr.Dataset:
     """Scale single-label numbers to the design and label them."""
     count = 3 + 2 * len(FORMS)
     information, rest = results[:3], results[3:]
     scaled = [one / (n_draws * (1 if per_input else call.n_inputs)) for one in rest]
-    by_estimator = [scaled[:count], scaled[count : 2 * count]]
+    by_estimator = [scaled[start : start + count] for start in range(0, count * len(chosen), count)]
     axis = int(per_input)
 
     def joined(start: int, stop: int) -> Array:
@@ -195,14 +259,14 @@ def _dataset(call: Call, results: list[Array], n_draws: int, per_input: bool, pr
         ("ratio", dims, ratio.astype(exact.dtype)),
         ("lower_by_form", forms, joined(3, 3 + len(FORMS))),
         ("upper_by_form", forms, joined(3 + len(FORMS), count)),
-        ("attained", [*first, "side", "param"], np.stack(scaled[2 * count :], axis=axis)),
         ("information_exact", [*first, "param"], information[0]),
         ("information_lower", [*first, "param"], information[1]),
         ("information_upper", [*first, "param"], information[2]),
     ]
-    coords = labels.param_coordinates(call.model.widths) | labels.coordinates(
-        estimator=list(ESTIMATORS), bound=list(FORMS), side=["lower", "upper"]
-    )
+    coords = labels.param_coordinates(call.model.widths) | labels.coordinates(estimator=list(chosen), bound=list(FORMS))
+    if "score" in chosen:
+        entries.insert(6, ("attained", [*first, "side", "param"], np.stack(scaled[-2:], axis=axis)))
+        coords |= labels.coordinates(side=["lower", "upper"])
     if per_input:
         coords |= call.input_coordinate()
     return labels.dataset(entries, coords, provenance)

@@ -196,13 +196,17 @@ class Call:
         law.carried_out_by(self.engine.contractions)
         return passed, law
 
-    def unit_jacobians(self, passed: Forward) -> list[Array | None]:
+    def unit_jacobians(self, passed: Forward, differences: bool = True) -> list[Array | None]:
         """Return G for moments of the law, with None for the identity (see `derivatives.unit_jacobians`)."""
-        return derivatives.unit_jacobians(self.model, passed, self._directions(), self.engine.contractions)
+        return derivatives.unit_jacobians(self.model, passed, self._directions(differences), self.engine.contractions)
 
-    def unit_jacobians_and_curvatures(self, passed: Forward) -> tuple[list[Array | None], list[Array | None]]:
+    def unit_jacobians_and_curvatures(
+        self, passed: Forward, differences: bool = True
+    ) -> tuple[list[Array | None], list[Array | None]]:
         """Return G and S, as `unit_jacobians`."""
-        return derivatives.unit_jacobians_and_curvatures(self.model, passed, self._directions(), self.engine.contractions)
+        return derivatives.unit_jacobians_and_curvatures(
+            self.model, passed, self._directions(differences), self.engine.contractions
+        )
 
     def jacobians(self, passed: Forward, differences: bool = True) -> list[Array]:
         """Return G; for use in moments of the law, `differences` of outputs are enough where the family says so."""

@@ -176,11 +176,10 @@ def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_s
         else:
             G = call.unit_jacobians(passed)
         if level == "parameter":
-            factors = {
-                "score": lambda: covariance.score_variance_factors(law, passed, G),
-                "hessian": lambda: covariance.hessian_variance_factors(law, S),
-            }
-            sums = [assembly.diagonal(factors[one](), passed.inputs, 4, call.sizes, False) for one in chosen]
+            factors: dict[str, Sequence[Array | None]] = {"hessian": covariance.hessian_variance_factors(law, S)}
+            if "score" in chosen:
+                factors["score"] = covariance.score_variance_factors(law, passed, G)
+            sums = [assembly.diagonal(factors[one], passed.inputs, 4, call.sizes, False) for one in chosen]
             units = fisher.unit_factors(law, passed, G)
             if with_spread:
                 return [*assembly.moments_over_inputs(units, passed.inputs, 2), *sums]

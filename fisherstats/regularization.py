@@ -12,10 +12,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, parallel
-from fisherstats.bounds import variance_bounds
+from fisherstats.bounds import layer_bounds
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, clients, training
-from fisherstats.closed_form import assembly, planning, weight_norms
+from fisherstats.closed_form import planning, weight_norms
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
 from fisherstats.pieces import in_pieces
@@ -48,6 +48,7 @@ def layer_errors(
     *,
     n_draws: int = 1,
     target_cv: float = 0.1,
+    estimators: Sequence[str] = ESTIMATORS,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
@@ -68,6 +69,8 @@ def layer_errors(
         Labels per input, N.
     target_cv : float, default 0.1
         Wanted relative error, for the draws.
+    estimators : sequence of {"score", "hessian"}, default both
+        Which estimators; with the score alone kinks do not matter, and nothing of the Hessian is computed.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink.
     engine, num_threads, progress : optional
@@ -87,8 +90,6 @@ def layer_errors(
         If an argument is refused; the message names it, what is required and what arrived.
     AssumptionError
         If a pre-activation is exactly on a kink and `on_kink` is "raise".
-    SizeError
-        If the bounds of the variances do not fit in memory.
 
     See Also
     --------
@@ -98,7 +99,8 @@ def layer_errors(
     -----
     The variance of an entry, averaged, is not the variance of the average entry, which `estimator_variance` with
     group_by="layer" gives. With ``training.record(lambda model: layer_errors(model, x))`` as a callback of `training.fit` it
-    becomes a history over epochs, which `plotting.training_errors` draws. Cost: that of `variance_bounds`.
+    becomes a history over epochs, which `plotting.training_errors` draws. Cost: that of one pass over the inputs; nothing of the
+    size of the parameters is made.
 
     Examples
     --------
@@ -112,18 +114,18 @@ def layer_errors(
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     target = arguments.positive_number("target_cv", target_cv)
-    found = _errors(model, x, call, n_draws, target, on_kink)
+    chosen = arguments.words("estimators", estimators, ESTIMATORS)
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    found = _errors(call, n_draws, target, chosen, on_kink)
     entries: list[labels.Entry] = [(key, dims, found[key]) for key, dims in _PER_LAYER.items()]
-    coords = labels.layer_coordinates(model.n_layers) | labels.coordinates(estimator=list(ESTIMATORS))
+    coords = labels.layer_coordinates(model.n_layers) | labels.coordinates(estimator=list(chosen))
     return labels.dataset(entries, coords, call.provenance(n_draws=n_draws, target_cv=target, on_kink=on_kink))
 
 
-def _errors(model: MLP, x: Any, call: Call, n_draws: int, target: float, on_kink: str) -> dict[str, Array]:
+def _errors(call: Call, n_draws: int, target: float, chosen: Sequence[str], on_kink: str) -> dict[str, Array]:
     """Return the means over each layer's entries and what follows from them."""
-    running: dict[str, Any] = {"engine": call.engine.name, "num_threads": call.num_threads, "progress": call.progress}
-    bounds = variance_bounds(model, x, n_draws=n_draws, on_kink=on_kink, **running)
-    names = ("information_exact", "exact", "lower", "upper")
-    information, variance, lower, upper = (assembly.layer_means(bounds[name].to_numpy(), model.layer_slices()) for name in names)
+    information, (variance, lower, upper) = layer_bounds(call, chosen, on_kink)
+    variance, lower, upper = (one / n_draws for one in (variance, lower, upper))
     found = {
         "layers_information": information,
         "layers_variance": variance,
@@ -226,8 +228,6 @@ def regularization_path(
         If the training with a strength diverges; the strength, and the message of `training.fit`.
     AssumptionError
         If a pre-activation is exactly on a kink and `on_kink` is "raise".
-    SizeError
-        If the bounds of the variances do not fit in memory.
     WorkerLost
         If the workers of `client` die. The message of every error begins with the strength in which it was raised.
 
@@ -239,7 +239,7 @@ def regularization_path(
     a normalisation takes the folded weights of the strength before as kernels and shifts; its scales start at 1 again and its
     running statistics anew, as in any further `training.fit`, so that it does not begin where the training before has ended.
     A normalised layer gives the same output for kernels of any length, so a penalty on that length restrains the folded kernels
-    far less. Cost per strength: one `training.fit` and one `variance_bounds`.
+    far less. Cost per strength: one `training.fit` and one `layer_errors`.
 
     Examples
     --------
@@ -323,7 +323,7 @@ def _strength(shared: _Training, penalty: Penalty | Sequence[Penalty], num_threa
     with contextlib.nullcontext() if shared.x_eval is None else training.within("x_eval"):
         x_eval = x if shared.x_eval is None else shared.x_eval
         where = calls.prepare(trained, x_eval, engine=engine, num_threads=num_threads)
-        found = _errors(trained, x_eval, where, shared.n_draws, shared.target, shared.on_kink)
+        found = _errors(where, shared.n_draws, shared.target, ESTIMATORS, shared.on_kink)
     call = calls.prepare(shared.model, x, engine=engine, num_threads=num_threads)
     data = [labelled_beside(call, shared.model, *pair) for pair in shared.data]
     if shared.warm_start:

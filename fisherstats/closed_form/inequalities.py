@@ -80,20 +80,30 @@ class LawBounds:
         self.information = tuple(one[:, None] for one in information_extremes(law))
         self.quartic = tuple(one[:, None] for one in quartic_extremes(law))
 
-    def of_variance(self, u: Array) -> Bounds:
-        """Bound Var(u.t): statements (7) and (9)."""
+    def of_variance(self, u: Array | None) -> Bounds:
+        """Bound Var(u.t): statements (7) and (9); None stands for the outputs."""
+        if u is None:
+            return self._own_variance()
         exact, square = self.law.diagonal(u), _norm(u)
         lower = {"spectral": self.information[0] * square}
         upper = {"spectral": self.information[1] * square}
         return self._extended(Bounds(exact, lower, upper, exact), u)
 
-    def of_square_variance(self, u: Array) -> Bounds:
-        """Bound M(u,u,u,u) = Var((u.r)^2): statement (8)."""
+    def of_square_variance(self, u: Array | None) -> Bounds:
+        """Bound M(u,u,u,u) = Var((u.r)^2): statement (8); None stands for the outputs."""
+        if u is None:
+            return self._own_square_variance()
         exact, fourth = self.law.square_variance(u), _norm(u) ** 2
         variance, skewness = self.law.diagonal(u), self.law.third_moment(u, u)
         lower = {"spectral": self.quartic[0] * fourth, "pearson": _ratio(skewness, variance) * skewness}
         upper = {"spectral": self.quartic[1] * fourth}
         return self._extended_square(Bounds(exact, lower, upper, self.law.fourth_moment(u)), u, variance)
+
+    def _own_variance(self) -> Bounds:
+        return self.of_variance(self.law._outputs)
+
+    def _own_square_variance(self) -> Bounds:
+        return self.of_square_variance(self.law._outputs)
 
     def _extended(self, bounds: Bounds, u: Array) -> Bounds:
         return bounds
@@ -213,6 +223,35 @@ class _CategoricalBounds(LawBounds):
         bounds.lower["standardised"] = self.top_probability * energy
         bounds.upper["standardised"] = energy if deviation.shape[1] > 2 else bounds.lower["standardised"]
         bounds.upper["bhatia_davis"] = np.maximum(deviation.max(axis=1), 0) * np.maximum((-deviation).max(axis=1), 0)
+        return bounds
+
+    def _own_variance(self) -> Bounds:
+        """Bound Var(t_a): along an output z is 1 at its class and 0 elsewhere."""
+        law = self.classes
+        exact = law.own_diagonal()
+        ones, flat = np.ones_like(exact), 1 - 1 / law.p.shape[1]
+        lower = {"spectral": self.information[0] * ones, "projected": self.flat[0] * flat * ones}
+        upper = {"spectral": self.information[1] * ones, "projected": self.flat[1] * flat * ones}
+        return self._of_two_values(Bounds(exact, lower, upper, exact), ones)
+
+    def _own_square_variance(self) -> Bounds:
+        """Bound Var(delta_a^2): the square is (1 - p_a)^2 at the class and p_a^2 elsewhere, 1 - 2 p_a apart."""
+        law = self.classes
+        p, rest, variance, exact = law.mean, law._kept(law.complement), law.own_diagonal(), law.own_square_variance()
+        ones, flat, apart = np.ones_like(exact), 1 - 1 / law.p.shape[1], rest - p
+        skewness = variance * apart
+        lower = {"spectral": self.quartic[0] * ones, "pearson": _ratio(skewness, variance) * skewness}
+        upper = {"spectral": self.quartic[1] * ones, "projected": self.flat_quartic * flat**2 * ones}
+        return self._of_two_values(Bounds(exact, lower, upper, variance * (rest**3 + p**3)), np.square(apart))
+
+    def _of_two_values(self, bounds: Bounds, square: Array) -> Bounds:
+        """Add the bounds of Var(z) under p of z that differs at one class from all others, by the root of `square`."""
+        law = self.classes
+        weight = law._kept(np.where(law._are(law.top), law.complement, law.p))
+        energy = weight * square
+        bounds.lower["standardised"] = self.top_probability * energy
+        bounds.upper["standardised"] = energy if law.p.shape[1] > 2 else bounds.lower["standardised"]
+        bounds.upper["bhatia_davis"] = law.own_diagonal() * square
         return bounds
 
     def _projected_norm(self, u: Array) -> Array:

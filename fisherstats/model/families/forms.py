@@ -46,6 +46,8 @@ def dense(law: Law, squares: Squares) -> Array:
     """Return A, (n, T, T)."""
     parts = []
     for weights, u in squares:
+        if u is not None and u.shape[1] < law.h.shape[1]:  # differences from the last output
+            u = np.pad(u, ((0, 0), (0, 1), (0, 0)))
         if u is None:
             parts.append(weights[:, :, None] * identity(law.h.shape[1], law.h))
         elif weights.shape[1] == 1:

@@ -12,7 +12,7 @@ from fisherstats.arrays import as_array
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.forks import cached_property
-from fisherstats.model.families.base import Draw, Family, Law
+from fisherstats.model.families.base import Draw, Family, Law, RowProducts
 from fisherstats.model.families.blocks import ListedBlocks
 from fisherstats.model.families.links import Link, joined_link
 from fisherstats.model.families.moments import MomentLaw
@@ -51,6 +51,30 @@ class ProductLaw(MomentLaw):
     def mean(self) -> np.ndarray:
         """E[t], shape (n, T)."""
         return np.concatenate([part.mean for part in self.parts], axis=1)
+
+    def own_diagonal(self) -> np.ndarray:
+        """Return Var(t_a), shape (n, T)."""
+        return np.concatenate([part.own_diagonal() for part in self.parts], axis=1)
+
+    def own_square_variance(self) -> np.ndarray:
+        """Return Var(delta_a^2), shape (n, T)."""
+        return np.concatenate([part.own_square_variance() for part in self.parts], axis=1)
+
+    def own_root_pairs(self) -> np.ndarray:
+        """Return those of the parts, as a part has no row along the outputs of another, shape (n, T)."""
+        return np.concatenate([part.own_root_pairs() for part in self.parts], axis=1)
+
+    def own_products(self) -> RowProducts:
+        """Return the rows of all parts one after the other, beside variances if all parts give them."""
+        found = [part.own_products() for part in self.parts]
+        diagonals = [diagonal for _, diagonal in found if diagonal is not None]
+        if len(diagonals) < len(found):
+            return self.own_rows(), None
+        rows = np.zeros_like(self.h, shape=(len(self.h), sum(one.shape[1] for one, _ in found), self.h.shape[1]))
+        starts = _slices([one.shape[1] for one, _ in found])
+        for (one, _), start, piece in zip(found, starts, self.slices, strict=True):
+            rows[:, start, piece] = one
+        return rows, np.concatenate(diagonals, axis=1)
 
     def information(self) -> np.ndarray:
         """Return I(h), block-diagonal, shape (n, T, T)."""

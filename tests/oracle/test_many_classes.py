@@ -1,0 +1,222 @@
+"""Moments of classes without an array over pairs of classes: against 60 digits, and by the memory that calls take."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+
+import mpmath as mp
+import numpy as np
+import pytest
+import xarray as xr
+
+import fisherstats as fs
+from fisherstats.closed_form.inequalities import law_bounds
+from fisherstats.engines import numba_kernels
+from fisherstats.model.families import Categorical, Multinomial, Product
+from fisherstats.model.families.forms import form_moments, white_norm
+
+LOGITS = {
+    "spread": [0.3, -1.2, 0.8, 0.1],
+    "nearly one-hot": [40.0, 0.0, -3.0, 1.0],
+    "one-hot but for 1e-130": [300.0, 0.0, -3.0, 1.0],
+    "equal": [0.0, 0.0, 0.0, 0.0],
+    "nearly equal": [1e-9, 0.0, -2e-9, 3e-9],
+    "two halves": [5.0, 5.0 + 1e-7, -20.0, -30.0],
+}
+RNG = np.random.default_rng(0)
+DIRECTIONS, WEIGHTS, SLOPE = RNG.normal(size=(4, 3)), RNG.random(3), RNG.normal(size=4)
+
+
+def probabilities(logits):
+    odds = [mp.exp(mp.mpf(h)) for h in logits]
+    return [one / mp.fsum(odds) for one in odds]
+
+
+def values_of_labels(family, logits, squares, s):
+    """Return probability, f and s.delta of every label, with 60 digits."""
+    outputs, classes = family.n_outputs, family.n_classes
+    p = probabilities(logits)
+    trials = getattr(family, "n_trials", 1)
+    found = []
+    for label in itertools.product(range(classes), repeat=trials):
+        delta = [label.count(a) - trials * p[a] for a in range(outputs)]
+        f = mp.mpf(0)
+        for weights, u in squares:
+            columns = np.eye(outputs) if u is None else u[:outputs]
+            for w, column in zip(np.broadcast_to(weights, columns.shape[1]), columns.T, strict=True):
+                f += mp.mpf(w) * mp.fdot([mp.mpf(c) for c in column], delta) ** 2
+        found.append((mp.fprod(p[k] for k in label), f, mp.fdot([mp.mpf(c) for c in s[:outputs]], delta)))
+    return found
+
+
+def exact_moments(labels):
+    mean = mp.fsum(p * f for p, f, _ in labels)
+    return mean, mp.fsum(p * (f - mean) ** 2 for p, f, _ in labels), mp.fsum(p * (f - mean) * z for p, f, z in labels)
+
+
+FORMS = {
+    "outputs": [(np.array([1.7]), None)],
+    "weighted outputs": [(np.array([1.7, 0.2, 3.1, 0.4]), None)],
+    "directions": [(WEIGHTS, DIRECTIONS)],
+    "one weight": [(WEIGHTS[:1], DIRECTIONS)],
+    "layers together": [(WEIGHTS, DIRECTIONS), (WEIGHTS[:1], DIRECTIONS[:, :2]), (np.array([0.6]), None)],
+}
+
+
+def given(squares, outputs):
+    parts = []
+    for weights, u in squares:
+        w = weights[: outputs if u is None else len(weights)]
+        parts.append((w[None], None if u is None else u[None, :outputs]))
+    return parts
+
+
+@pytest.mark.parametrize("engine", [None, numba_kernels], ids=["definition", "kernels"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("logits", LOGITS)
+@pytest.mark.parametrize("family", [Categorical(4), Categorical(4, minimal=True), Multinomial(3, 4)], ids=repr)
+def test_sums_of_squares_have_the_moments_of_enumerated_labels(family, logits, form, engine):
+    h = np.array(LOGITS[logits])
+    h = h - h[-1] if family.n_outputs < 4 else h
+    law = family.at(h[None, : family.n_outputs])
+    if engine is not None:
+        law.carried_out_by(engine)
+    squares = given(FORMS[form], family.n_outputs)
+    mean, variance, third = form_moments(law, squares, SLOPE[None, : family.n_outputs])
+    with mp.workdps(400):
+        labels = values_of_labels(family, h.tolist(), [(w[0], None if u is None else u[0]) for w, u in squares], SLOPE)
+        exact = exact_moments(labels)
+        size = mp.fsum(p * f**2 for p, f, _ in labels)
+        spread = mp.sqrt(mp.fsum(p * z**2 for p, _, z in labels))
+        assert abs(mean[0] - exact[0]) <= 1e-12 * exact[0]
+        # Where f hardly differs between the likely labels, rounding of the directions is what is left.
+        slack = 0 if form == "outputs" and family.n_outputs == 4 and "n_trials" not in family.parameters() else 1e-30 * size
+        assert abs(variance[0] - exact[1]) <= 1e-12 * exact[1] + slack
+        assert abs(third[0] - exact[2]) <= 1e-12 * mp.sqrt(exact[1]) * spread + mp.sqrt(slack) * spread
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("minimal", [False, True])
+def test_the_norm_of_a_whitened_form_is_that_of_the_matrix(form, minimal):
+    law = Categorical(4, minimal=minimal).at(np.array([LOGITS["spread"][: 4 - minimal]]))
+    squares = given(FORMS[form], 4 - minimal)
+    A = sum(
+        w[0, 0] * np.eye(4 - minimal) if u is None and w.shape[1] == 1 else np.diag(w[0]) if u is None else (u[0] * w[0]) @ u[0].T
+        for w, u in squares
+    )
+    information = law.information()[0]
+    np.testing.assert_allclose(white_norm(law, squares), np.trace(A @ information @ A @ information), rtol=1e-13)
+
+
+@pytest.mark.parametrize("logits", LOGITS)
+@pytest.mark.parametrize("family", [Categorical(4), Categorical(4, minimal=True), Multinomial(3, 4)], ids=repr)
+def test_products_of_pairs_of_rows_of_the_root(family, logits):
+    h = np.array(LOGITS[logits])
+    h = h - h[-1] if family.n_outputs < 4 else h
+    found = family.at(h[None, : family.n_outputs]).own_root_pairs()[0]
+    with mp.workdps(400):
+        p = probabilities(h.tolist())
+        for a, one in enumerate(found):
+            squares = [p[k] * ((k == a) - p[a]) ** 2 for k in range(4)]
+            pairs = getattr(family, "n_trials", 1) ** 2 * mp.fsum(x * y for x, y in itertools.combinations(squares, 2))
+            assert abs(one - pairs) <= 1e-12 * pairs + 1e-300
+
+
+@pytest.mark.parametrize("logits", LOGITS)
+@pytest.mark.parametrize("family", [Categorical(4), Categorical(4, minimal=True), Categorical(2)], ids=repr)
+def test_bounds_at_the_outputs_are_those_along_them(family, logits):
+    law = family.at(np.array([LOGITS[logits][: family.n_outputs]]))
+    bounded = law_bounds(law)
+    for bound in (bounded.of_variance, bounded.of_square_variance):
+        own, along = bound(None), bound(law._outputs)
+        np.testing.assert_allclose(own.exact, along.exact, rtol=1e-9, atol=1e-30)
+        for ours, theirs in ((own.lower, along.lower), (own.upper, along.upper)):
+            assert list(ours) == list(theirs)
+            for form in ours:
+                np.testing.assert_allclose(ours[form], theirs[form], rtol=1e-9, atol=1e-30)
+        lower, upper = own.tightest()
+        assert (lower <= own.exact).all() and (own.exact <= upper).all()
+
+
+CLASSES = 1500
+FAMILIES = {
+    "classes": Categorical(CLASSES),
+    "minimal": Categorical(CLASSES, minimal=True),
+    "counts": Multinomial(3, CLASSES),
+    "parts": Product([Categorical(CLASSES // 2), Categorical(CLASSES // 2)]),
+}
+CALLS = {
+    "plan_draws": lambda m, x: fs.plan_draws(m, x, target_cv=0.1),
+    "plan_draws layer": lambda m, x: fs.plan_draws(m, x, target_cv=0.1, level="layer"),
+    "plan_draws trace": lambda m, x: fs.plan_draws(m, x, target_cv=0.1, level="trace"),
+    "estimator_variance": lambda m, x: fs.estimator_variance(m, x),
+    "estimator_variance score": lambda m, x: fs.estimator_variance(m, x, estimators=["score"]),
+    "estimator_variance probes": lambda m, x: fs.estimator_variance(
+        m, x, estimators=["hutchinson_gaussian", "hutchinson_rademacher"]
+    ),
+    "estimator_variance unit": lambda m, x: fs.estimator_variance(m, x, group_by="unit"),
+    "estimator_variance layer": lambda m, x: fs.estimator_variance(m, x, group_by="layer"),
+    "estimator_variance model": lambda m, x: fs.estimator_variance(m, x, group_by="model"),
+    "layer_errors": lambda m, x: fs.layer_errors(m, x),
+    "layer_errors score": lambda m, x: fs.layer_errors(m, x, estimators=["score"]),
+    "variance_bounds": lambda m, x: fs.variance_bounds(m, x),
+    "hessian": lambda m, x: fs.estimate_fisher(m, x, estimator="hessian", n_draws=3, rng=0),
+    "score": lambda m, x: fs.estimate_fisher(m, x, estimator="score", n_draws=3, rng=0),
+}
+DENSE = {("counts", "layer_errors"), ("counts", "variance_bounds"), ("parts", "layer_errors"), ("parts", "variance_bounds")}
+"""Bounds of these laws go through tensors over the outputs."""
+
+
+@pytest.mark.parametrize("widths", [[2], [2, 4]], ids=str)
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("law", FAMILIES)
+def test_no_array_over_pairs_of_classes(law, name, widths):
+    if (law, name.removesuffix(" score")) in DENSE or (law in ("counts", "parts") and name == "score"):
+        pytest.skip("through arrays over pairs of outputs")
+    model = fs.MLP.random([*widths, FAMILIES[law].n_outputs], activation="tanh", family=FAMILIES[law], rng=0)
+    x = np.random.default_rng(0).normal(size=(2, 2))
+    CALLS[name](model, x)
+    tracemalloc.start()
+    try:
+        CALLS[name](model, x)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * CLASSES**2 / 2
+
+
+MODEL = fs.MLP.random([3, 5, 4], activation="tanh", family=Categorical(4), rng=0)
+X = np.random.default_rng(1).normal(size=(20, 3))
+CHOOSING = {
+    "plan_draws": lambda m, **more: fs.plan_draws(m, X, target_cv=0.1, **more),
+    "plan_draws layer": lambda m, **more: fs.plan_draws(m, X, target_cv=0.1, level="layer", design="random", **more),
+    "layer_errors": lambda m, **more: fs.layer_errors(m, X, **more),
+    "variance_bounds": lambda m, **more: fs.variance_bounds(m, X, **more),
+    "variance_bounds per input": lambda m, **more: fs.variance_bounds(m, X[:3], per_input=True, **more),
+}
+
+
+@pytest.mark.parametrize("chosen", [["score"], ["hessian"], ["hessian", "score"]], ids=str)
+@pytest.mark.parametrize("name", CHOOSING)
+def test_chosen_estimators_have_the_numbers_that_they_have_together(name, chosen):
+    both, some = CHOOSING[name](MODEL), CHOOSING[name](MODEL, estimators=chosen)
+    assert some.estimator.values.tolist() == chosen
+    expected = both.sel(estimator=chosen)
+    if len(chosen) == 1 and "best" in some:
+        assert (some.best == chosen[0]).all()
+        expected, some = expected.drop_vars("best"), some.drop_vars("best")
+    if "attained" in expected and "score" not in chosen:
+        assert "attained" not in some
+        expected = expected.drop_vars(["attained", "side"])
+    xr.testing.assert_allclose(some, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_kinks_do_not_matter_to_the_score_alone(name):
+    model = fs.MLP([np.zeros((2, 4)), np.ones((4, 3))], activation="relu", family=Categorical(4))
+    with pytest.raises(fs.AssumptionError, match="kink"):
+        CHOOSING[name](model)
+    CHOOSING[name](model, estimators=["score"])
+    with pytest.raises(ValueError, match="`estimators`"):
+        CHOOSING[name](model, estimators=["empirical"])
