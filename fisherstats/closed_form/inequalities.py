@@ -238,7 +238,7 @@ class _CategoricalBounds(LawBounds):
         """Bound Var(delta_a^2): the square is (1 - p_a)^2 at the class and p_a^2 elsewhere, 1 - 2 p_a apart."""
         law = self.classes
         p, rest, variance, exact = law.mean, law._kept(law.complement), law.own_diagonal(), law.own_square_variance()
-        ones, flat, apart = np.ones_like(exact), 1 - 1 / law.p.shape[1], rest - p
+        ones, flat, apart = np.ones_like(exact), 1 - 1 / law.p.shape[1], law._kept(law.apart)
         skewness = variance * apart
         lower = {"spectral": self.quartic[0] * ones, "pearson": _ratio(skewness, variance) * skewness}
         upper = {"spectral": self.quartic[1] * ones, "projected": self.flat_quartic * flat**2 * ones}

@@ -128,16 +128,32 @@ def test_products_of_pairs_of_rows_of_the_root(family, logits):
 def test_bounds_at_the_outputs_are_those_along_them(family, logits):
     law = family.at(np.array([LOGITS[logits][: family.n_outputs]]))
     bounded = law_bounds(law)
+    # Along given directions 1 - 2 p is what is left of sums, where p is nearly 1/2.
+    rtol = 1e-5 if logits in ("two halves", "nearly equal") else 1e-11
     for bound in (bounded.of_variance, bounded.of_square_variance):
         own, along = bound(None), bound(law._outputs)
-        np.testing.assert_allclose(own.exact, along.exact, rtol=1e-8, atol=1e-30)  # (1 - 2 p)^2 where p is nearly 1/2
+        np.testing.assert_allclose(own.exact, along.exact, rtol=rtol, atol=1e-30)
         for ours, theirs in ((own.lower, along.lower), (own.upper, along.upper)):
             assert list(ours) == list(theirs)
             for form in ours:
-                np.testing.assert_allclose(ours[form], theirs[form], rtol=1e-8, atol=1e-30)
+                np.testing.assert_allclose(ours[form], theirs[form], rtol=rtol, atol=1e-30)
         lower, upper = own.tightest()
         assert (lower <= own.exact).all()
         assert (own.exact <= upper).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("logits", LOGITS)
+@pytest.mark.parametrize("family", [Categorical(4), Categorical(4, minimal=True), Categorical(2), Multinomial(3, 4)], ids=repr)
+def test_the_variance_at_an_output_is_a_polynomial(family, logits, dtype):
+    h = np.array(LOGITS[logits][: family.n_classes], dtype=dtype)
+    h = h - h[-1] if family.n_outputs < family.n_classes else h
+    found = family.at(h[None, : family.n_outputs]).own_square_variance()[0]
+    trials = getattr(family, "n_trials", 1)
+    with mp.workdps(400):
+        for p, one in zip(probabilities(h.tolist()), found, strict=False):
+            exact = trials * p * (1 - p) * (1 - 2 * p) ** 2 + 2 * trials * (trials - 1) * (p * (1 - p)) ** 2
+            assert abs(one - exact) <= 32 * np.finfo(dtype).eps * exact + np.finfo(dtype).tiny
 
 
 CLASSES = 1500

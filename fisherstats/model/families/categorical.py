@@ -77,6 +77,25 @@ class CategoricalLaw(Law):
         """1 - p, shape (n, C), at the most probable class as the sum of the others."""
         return self._probabilities[1]
 
+    @cached_property
+    def apart(self) -> np.ndarray:
+        """1 - 2 p, shape (n, C), also where it nearly vanishes.
+
+        Times the sum of the odds it is 1 - o_k and the odds of all classes but k and the top one, where 1 - o_k comes from the
+        difference of two logits. Only the second largest can make up most of the others, so their sum is formed without it.
+        """
+        top = self.top[:, None]
+        odds = np.where(self._are(self.top), 0, self.odds)
+        second = np.argmax(odds, axis=1)[:, None]
+        largest, fall = (np.take_along_axis(one, second, axis=1) for one in (odds, -np.expm1(self.shifted)))
+        np.put_along_axis(odds, second, 0, axis=1)
+        rest = odds.sum(axis=1, keepdims=True)
+        apart: np.ndarray = -np.expm1(self.shifted) + largest + np.maximum(rest - odds, 0)
+        np.put_along_axis(apart, second, fall + rest, axis=1)
+        np.put_along_axis(apart, top, rest - fall, axis=1)
+        apart /= 1 + largest + rest
+        return apart
+
     def centred(self, u: np.ndarray) -> np.ndarray:
         """Return q_k = (e_k - p).u for every class, shape (n, C, k)."""
         return primitives.centred(self.p, u)
@@ -127,7 +146,7 @@ class CategoricalLaw(Law):
 
     def own_square_variance(self) -> np.ndarray:
         """Return p_a (1 - p_a) (1 - 2 p_a)^2, shape (n, T)."""
-        return self._kept(self.p * self.complement * np.square(self.complement - self.p))
+        return self._kept(self.p * self.complement * np.square(self.apart))
 
     def own_products(self) -> RowProducts:
         """Return p, one row, beside p_a (1 - p_a)."""

@@ -90,9 +90,8 @@ def form_values(law: CategoricalLaw, squares: Squares) -> Array:
         w = np.broadcast_to(weights, law.h.shape)
         w = np.pad(w, ((0, 0), (0, 1))) if law.minimal else w
         top = law.top[:, None]
-        p_top, rest = (np.take_along_axis(one, top, axis=1) for one in (law.p, law.complement))
-        apart = p_top * np.expm1(law.shifted)
-        total = total + (w - np.take_along_axis(w, top, axis=1)) * (rest - p_top) - 2 * w * apart
+        p_top, apart = (np.take_along_axis(one, top, axis=1) for one in (law.p, law.apart))
+        total = total + (w - np.take_along_axis(w, top, axis=1)) * apart - 2 * w * (p_top * np.expm1(law.shifted))
     return total
 
 
