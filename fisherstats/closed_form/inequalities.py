@@ -279,7 +279,9 @@ def attained_extremes(law: Law, largest: Array, iterations: int = 60) -> tuple[A
     attains is a value of the form, not a bound.
     """
     n, outputs = law.h.shape
-    starts = like(np.concatenate([np.eye(outputs)[:, :4], _spread_directions(outputs)], axis=1).astype(law.h.dtype), law.h)
+    starts = like(
+        np.concatenate([np.eye(outputs, min(outputs, 4)), _spread_directions(outputs)], axis=1).astype(law.h.dtype), law.h
+    )
     shift = 3 * largest[:, None, None] + np.finfo(law.h.dtype).tiny
     extremes = []
     for sign in (-1.0, 1.0):

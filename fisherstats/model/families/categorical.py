@@ -296,9 +296,9 @@ class CategoricalLaw(Law):
 
 def _running_pairs(p: np.ndarray) -> list[np.ndarray]:
     """Return the sums of p_k and of p_k p_m, k < m, over the classes before each one, (n, C) each."""
-    sums, pairs = np.zeros_like(p), np.zeros_like(p)
-    np.cumsum(p[:, :-1], axis=1, out=sums[:, 1:])
-    np.cumsum(p[:, :-1] * sums[:, :-1], axis=1, out=pairs[:, 1:])
+    before = ((0, 0), (1, 0))
+    sums = np.pad(np.cumsum(p[:, :-1], axis=1), before)
+    pairs = np.pad(np.cumsum(p[:, :-1] * sums[:, :-1], axis=1), before)
     return [sums, pairs]
 
 
