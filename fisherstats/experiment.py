@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from fisherstats.checks import arguments, study
+from fisherstats.checks import arguments, datafiles, study
 from fisherstats.interop import from_sklearn
 from fisherstats.model.families import Bernoulli, Categorical, Gaussian, Poisson
 from fisherstats.model.network import MLP
@@ -25,7 +25,7 @@ __all__ = ["Data", "Experiment", "Settings", "load", "prepare", "read_settings",
 #: keys of the configuration, table by table ("" is the top level)
 _KEYS = {
     "": ("seed", "data", "model", "analysis"),
-    "data": ("source", "x", "y", "task"),
+    "data": ("source", "x", "y", "header", "task"),
     "model": ("hidden", "activation", "epochs"),
     "analysis": ("inputs", "n_draws", "replicates", "target_standard_error"),
 }
@@ -39,7 +39,7 @@ class Settings:
     """Everything that decides a study's numbers, with the defaults of the main job."""
 
     seed: int = 0
-    data: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"source": "digits"})
+    data: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"source": "digits"})
     task: str = "classification"
     hidden: tuple[int, ...] = (48, 32)
     activation: str = "tanh"
@@ -154,9 +154,10 @@ def _arrays(settings: Settings) -> tuple[str, NDArray[np.float64], NDArray[Any]]
         # Grey levels 0..16 become 0..1, so that the network sees inputs of order one.
         return "handwritten digits of scikit-learn (8 × 8 pixels)", digits.data / 16.0, digits.target
     if "source" in data:
-        x, y = (study.array_file("data.source", data["source"], settings.folder, entry) for entry in "xy")
+        x, y = (datafiles.read("data.source", data["source"], settings.folder, entry) for entry in "xy")
         return data["source"], *study.data_arrays(x, y)
-    x, y = (study.array_file(f"data.{entry}", data[entry], settings.folder, entry) for entry in "xy")
+    datafiles.apart(data, settings.folder)
+    x, y = (datafiles.read(f"data.{entry}", data[entry], settings.folder, entry, data.get("header")) for entry in "xy")
     return f"{data['x']} and {data['y']}", *study.data_arrays(x, y)
 
 

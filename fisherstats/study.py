@@ -48,8 +48,11 @@ def run(
     Parameters
     ----------
     config : path of a TOML file or mapping, optional
-        Keys ``seed``, ``[data] source | x, y, task``, ``[model] hidden, activation, epochs`` and
-        ``[analysis] inputs, n_draws, replicates, target_standard_error``; what is absent keeps its default.
+        Keys ``seed``, ``[data] source | x, y, header, task``, ``[model] hidden, activation, epochs`` and
+        ``[analysis] inputs, n_draws, replicates, target_standard_error``; what is absent keeps its default. ``source`` is
+        ``"digits"`` or an .npz file with arrays x and y, ``x`` and ``y`` are .npy or .csv files. A .csv file is text in UTF-8
+        with commas, decimal points and a number in every cell; what can be read in two ways is refused, and ``header = true`` or
+        ``false`` says whether its first line holds names where that cannot be seen. No column of y may be one of x.
     out : path, optional
         Directory for the results; it is new, empty, or holds an earlier study, which is replaced when all is done.
         None writes nothing.

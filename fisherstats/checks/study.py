@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from fisherstats.checks import arguments
 from fisherstats.checks.arguments import positive_integer, real_array, shown
+from fisherstats.checks.datafiles import Array
 
 __all__ = [
     "all_known",
-    "array_file",
     "configuration_path",
     "data_arrays",
     "data_source",
@@ -31,6 +31,12 @@ __all__ = [
     "output_path",
     "parsed_toml",
 ]
+
+#: from here on different whole numbers can be the same in float64
+_TOO_LARGE = 2.0**53
+
+#: rows that rule out most of the columns of x at once
+_FIRST_ROWS = 64
 
 #: what an output directory of an earlier study holds, and nothing else
 STUDY_FILES = ("report.html", "study.nc", "study.zarr")
@@ -100,7 +106,9 @@ def draw_counts(name: str, value: Any) -> tuple[int, ...]:
 def data_source(data: Mapping[str, Any]) -> None:
     """Require one source: a named data set, one file with x and y, or one file for each."""
     for key in data:
-        if not isinstance(data[key], str):
+        if key == "header":
+            arguments.boolean("data.header", data[key])
+        elif not isinstance(data[key], str):
             raise ValueError(f"`data.{key}` must be text, got {shown(data[key])}.")
     if "source" in data and ("x" in data or "y" in data):
         raise ValueError("`data` must have either `source`, or `x` and `y`, got both; remove one of them.")
@@ -108,53 +116,51 @@ def data_source(data: Mapping[str, Any]) -> None:
         present, absent = ("x", "y") if "x" in data else ("y", "x")
         raise ValueError(f"`data.{absent}` must name a file too when `data.{present}` does, got only {present}.")
     source = data.get("source", "digits")
-    if source != "digits" and not source.endswith(".npz"):
+    if source != "digits" and not source.lower().endswith(".npz"):
         near = difflib.get_close_matches(source.lower(), ["digits"], n=1, cutoff=0.5)
         hint = " Did you mean 'digits'?" if near else " For .npy or .csv files give `x` and `y`."
         raise ValueError(f"`data.source` must be 'digits' or the path of an .npz file with x and y, got {source!r}.{hint}")
+    if "header" in data and not any(data.get(entry, "").lower().endswith(".csv") for entry in "xy"):
+        raise ValueError("`data.header` goes with .csv files only, got none in `data.x` and `data.y`; leave it out.")
 
 
-def array_file(name: str, given: str, folder: Path, entry: str) -> NDArray[Any]:
-    """Return the array in a .npy or .csv file, or under `entry` in an .npz file; pickled objects are refused."""
-    path = folder / arguments.path(name, given, "the path of a file")
-    if not path.is_file():
-        raise ValueError(f"`{name}` must be an existing file, got {shown(path)}, which is not there.")
-    try:
-        if path.suffix == ".csv":
-            return _csv(path)
-        if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                if entry not in arrays:
-                    raise ValueError(f"it holds {', '.join(arrays) or 'nothing'}, and no array named {entry}")
-                return np.asarray(arrays[entry])
-    except (ValueError, OSError) as error:
-        raise ValueError(f"`{name}` must be a readable file of numbers, got {shown(path)} ({error}).") from error
-    raise ValueError(f"`{name}` must be an .npy, .npz or .csv file, got {shown(path)}.")
-
-
-def _csv(path: Path) -> NDArray[Any]:
-    with path.open(encoding="utf-8") as lines:
-        first = lines.readline()
-    try:
-        [float(cell) for cell in first.split(",")]
-        header = 0
-    except ValueError:
-        header = 1
-    table = np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2)
-    return table[:, 0] if table.shape[1] == 1 else table
-
-
-def data_arrays(x: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Return x as a float64 matrix and y with one row per input."""
-    matrix = real_array("x", x).astype(np.float64)
+def data_arrays(x: Array, y: Array) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return x as a float64 matrix and y with one row per input, none of whose columns is a column of x."""
+    matrix = real_array("x", x.values).astype(np.float64)
     if matrix.ndim != 2 or matrix.shape[0] < 8 or matrix.shape[1] < 1:
         raise ValueError(f"`x` must be a matrix (input, feature) with at least 8 rows, got shape {matrix.shape}.")
-    labels = np.asarray(y)
+    labels = np.asarray(y.values)
     if labels.ndim not in (1, 2) or labels.shape[0] != matrix.shape[0]:
-        raise ValueError(f"`y` must have one row for each of the {matrix.shape[0]} rows of x, got shape {labels.shape}.")
+        hint = ""
+        if (x.names is None) != (y.names is None):
+            named, other = ("x", "y") if y.names is None else ("y", "x")
+            hint = (
+                f"; the first line of {named} was read as names, that of {other} as numbers: data.header = true or false says "
+                "which they are"
+            )
+        raise ValueError(f"`y` must have one row for each of the {matrix.shape[0]} rows of x, got shape {labels.shape}{hint}.")
+    _target_apart(x, y)
     return matrix, labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+
+
+def _target_apart(x: Array, y: Array) -> None:
+    """Refuse a target among its own features, by its name or by its numbers in the coarser precision of the two."""
+    remedy = "the target would be among its own features; remove it from x."
+    for column, name in enumerate(y.names or ()):
+        if name in (x.names or ()):
+            raise ValueError(f"`y` must have no column that x has too, got {name!r} (column {column}) in both: {remedy}")
+    features, targets = np.asarray(x.values), real_array("y", y.values)
+    dtype = np.float32 if np.float32 in (features.dtype.newbyteorder("="), targets.dtype) else np.float64
+    features, targets = features.astype(dtype), targets.reshape(len(targets), -1).astype(dtype)
+    for column, target in enumerate(targets.T):
+        if (target == target[0]).all():
+            continue
+        alike = np.flatnonzero((features[:_FIRST_ROWS] == target[:_FIRST_ROWS, None]).all(axis=0))
+        for feature in alike:
+            if np.array_equal(features[:, feature], target):
+                raise ValueError(
+                    f"`y` must have no column that x has too, got column {column} of y equal to column {feature} of x: {remedy}"
+                )
 
 
 def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
@@ -172,6 +178,11 @@ def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
         raise ValueError(
             f"`y` must hold {wanted} for data.task = {task!r}, got {labels[index]} at index "
             f"{index if len(index) > 1 else index[0]}; set data.task to {remedy}."
+        )
+    if (large := np.abs(labels) >= _TOO_LARGE).any():
+        raise ValueError(
+            f"`y` must hold whole numbers below 2**53 for data.task = {task!r}, got {shown(labels[large][0])}: "
+            "neighbours of larger ones are the same number in float64; number them anew."
         )
     if task == "count":
         return labels

@@ -248,7 +248,7 @@ class TestData:
         ("task", "family", "response"),
         [
             ("regression", "gaussian", lambda x: x[:, 0] ** 2),
-            ("regression", "gaussian", lambda x: x[:, :2]),
+            ("regression", "gaussian", lambda x: x[:, :2] ** 3),
             ("count", "poisson", lambda x: np.floor(np.exp(x[:, 0]))),
             ("classification", "bernoulli", lambda x: (x > 0).astype(int)),
         ],
