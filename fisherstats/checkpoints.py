@@ -11,7 +11,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,9 +23,14 @@ from numpy.typing import NDArray
 from fisherstats import folders, forks, labels
 from fisherstats.checks import arguments, stores
 
-__all__ = ["Child", "Memory", "Results", "Slot", "Store", "exclusive"]
+__all__ = ["Child", "Memory", "Results", "Slot", "Store", "discard", "exclusive"]
 
 _PROGRESS = "progress"
+_CHANGED = "it is not what was written"
+_TORN = re.compile(r"\.[0-9a-f]{32}\.partial$")
+"""What zarr calls a file until it is written."""
+_CHUNK = re.compile(r"\d+(\.\d+)*")
+_LOCK = b"fisherstats lock 1\n"
 _FORMAT: Any = 2
 """Text of fixed width, which the labels are, has no specification in format 3 of zarr yet."""
 
@@ -114,7 +120,7 @@ class Store:
         marks = np.zeros(len(slots), np.uint64)
         progress = labels.dataset([("piece_mark", ["piece"], marks)], labels.coordinates(piece=len(slots)), provenance)
         try:
-            with folders.interrupts_held(), folders.whole(path, alone=True) as partial:
+            with folders.interrupts_held(), folders.whole(path) as partial:
                 made = labels.tree({**children, _PROGRESS: progress}, provenance)
                 one_by_one = {"mark": {"chunks": (1,), "compressors": None}}
                 made.to_zarr(partial, encoding={f"/{_PROGRESS}": one_by_one}, zarr_format=_FORMAT, consolidated=False)
@@ -138,10 +144,16 @@ class Store:
         return dict(record)
 
     @classmethod
-    def open(cls, path: Path, slots: Sequence[Slot]) -> Store:
-        """Go on with a store: what is marked is read and compared with its mark."""
+    def open(cls, path: Path, slots: Sequence[Slot], given: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> Store:
+        """Go on with a store: what it was made with and what is marked is read, and compared with what it must be."""
         for leftover in path.rglob("*.partial"):  # of a file that was being written when a run was killed
-            leftover.unlink()
+            if _TORN.search(leftover.name) and (leftover.parent / ".zarray").exists():
+                leftover.unlink()
+        if cls.record(path) != json.loads(labels.as_text(provenance)):
+            stores.damaged(path, "the record of the study", "it is not the one that was written")
+        for name, dataset in given.items():
+            if _digest(read(path, name)) != _digest(dataset):
+                stores.damaged(path, name, _CHANGED)
         store = cls(path, slots, _marks(path, len(slots)))
         for child in {slot.child.name: slot.child for slot in slots}.values():
             pieces = [piece for piece, slot in enumerate(slots) if slot.child.name == child.name and store.done[piece]]
@@ -150,8 +162,8 @@ class Store:
             dataset = store.read(child)
             for piece in pieces:
                 one = dataset.isel({child.dim: [slots[piece].place]}) if child.dim else dataset
-                if _digest(child, one) != store._marks[piece]:
-                    stores.damaged(path, child.name, "its numbers are not those that were written")
+                if _digest(one) != store._marks[piece]:
+                    stores.damaged(path, child.name, _CHANGED)
         return store
 
     def write(self, piece: int, dataset: xr.Dataset) -> None:
@@ -163,7 +175,7 @@ class Store:
                     self._write(dataset, group=child.name, mode="w")
                 else:
                     self._write_region(child, place, dataset)
-                self._mark(piece, _digest(child, dataset))
+                self._mark(piece, _digest(_at(child, place, dataset)))
         except OSError as error:
             stores.not_written(self.path, error, int(self.done.sum()), len(self.done))
 
@@ -196,12 +208,19 @@ class Store:
 
     def finish(self) -> None:
         """Gather the descriptions of all arrays in one file, as readers of finished stores expect."""
-        if not (self.path / ".zmetadata").exists():
-            zarr = arguments.optional_module("zarr", extra="study")
-            try:
-                zarr.consolidate_metadata(self.path, zarr_format=_FORMAT)
-            except OSError as error:
-                stores.not_written(self.path, error, len(self.done), len(self.done))
+        zarr = arguments.optional_module("zarr", extra="study")
+        try:
+            zarr.consolidate_metadata(self.path, zarr_format=_FORMAT)
+        except OSError as error:
+            stores.not_written(self.path, error, len(self.done), len(self.done))
+
+
+def _at(child: Child, place: int, dataset: xr.Dataset) -> xr.Dataset:
+    """Return the results of a piece with the coordinates that they have when they are read."""
+    if not child.dim:
+        return dataset
+    coords = {name: (dims, values[place : place + 1], attrs) for name, (dims, values, attrs) in child.coords.items()}
+    return _along(child._replace(coords=coords), dataset, lambda name: dataset[name].values)
 
 
 def read(path: Path, name: str) -> xr.Dataset:
@@ -227,16 +246,40 @@ def _marks(path: Path, n_pieces: int) -> NDArray[np.uint64]:
     return marks
 
 
-def _digest(child: Child, dataset: xr.Dataset) -> np.uint64:
-    """Return 64 bits that depend on every bit of the numbers, never 0."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name in sorted(map(str, dataset.data_vars)):
-        if not child.dim or child.dim in dataset[name].dims:
-            values = dataset[name].values
-            # A NaN may come back with another sign.
-            plain = np.where(np.isnan(values), np.nan, values) if values.dtype.kind == "f" else values
-            digest.update(np.ascontiguousarray(plain).tobytes())
+def _digest(dataset: xr.Dataset) -> np.uint64:
+    """Return 64 bits that depend on all of a dataset, never 0: numbers, names, dims, coordinates, attributes and types."""
+    digest = hashlib.blake2b(labels.as_text(dataset.attrs).encode(), digest_size=8)
+    for name in sorted(map(str, dataset.variables)):
+        variable, kind = dataset.variables[name], "coordinate" if name in dataset.coords else "data"
+        values = variable.values
+        described = [name, kind, variable.dims, values.shape, values.dtype.str, labels.as_text(variable.attrs)]
+        digest.update(json.dumps(described).encode())
+        # A NaN may come back with another sign.
+        plain = np.where(np.isnan(values), np.nan, values) if values.dtype.kind == "f" else values
+        digest.update(np.ascontiguousarray(plain).tobytes())
     return np.uint64(int.from_bytes(digest.digest(), "little") or 1)
+
+
+def discard(path: Path, groups: Iterable[str]) -> list[str]:
+    """Remove a store of these groups; return what else is there, which stays."""
+    with exclusive(Path(os.path.realpath(path))), folders.interrupts_held():
+        names = folders.contents(path)
+        # Without these two a folder is no store: if the rest cannot be removed, nobody takes it for one.
+        ours = sorted((name for name in names if _is_ours(path, name, set(groups))), key=lambda name: (name != ".zgroup", name))
+        folders.remove_files(path, ours)
+    return sorted(set(folders.contents(path)) - set(ours)) if path.is_dir() else []
+
+
+def _is_ours(path: Path, name: str, groups: set[str]) -> bool:
+    """Return whether a file is one that zarr writes for a store of these groups."""
+    *above, last = name.split("/")
+    if not above:
+        return last in (".zattrs", ".zgroup", ".zmetadata")
+    if above[0] not in groups or len(above) > 2:
+        return False
+    if len(above) == 1:
+        return last in (".zattrs", ".zgroup")
+    return last in (".zarray", ".zattrs") or bool(_CHUNK.fullmatch(last) and (path / above[0] / above[1] / ".zarray").is_file())
 
 
 _held: dict[Path, object] = {}
@@ -247,8 +290,9 @@ forks.anew_in_child(_held.clear)
 def exclusive(path: Path) -> Iterator[None]:
     """Keep every other run away from a store; the system lets go of it when the process ends, in whatever way.
 
-    Processes hold a lock of POSIX on a file beside the store, which a forked child does not inherit. Threads of one process are
-    kept apart by a set of paths; on systems without such locks, only they are.
+    Processes hold a lock of POSIX on a file beside the store, which a forked child does not inherit. Its name is a digest of the
+    store's, and its text says that it is ours; a file that says something else is refused and left alone. Threads of one process
+    are kept apart by a set of paths; on systems without such locks, only they are.
     """
     own = object()
     if _held.setdefault(path, own) is not own:
@@ -256,7 +300,7 @@ def exclusive(path: Path) -> Iterator[None]:
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.with_name(f".{path.name}.lock")
+            lock = path.with_name(f".fisherstats-lock-{hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}")
             descriptor = _locked(path, lock)
         except OSError as error:
             stores.not_written(path, error, 0, 0)
@@ -270,17 +314,17 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def _locked(path: Path, lock: Path) -> int:
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        return os.open(lock, os.O_RDWR | os.O_CREAT)
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            if folders.fcntl is not None:
+                folders.fcntl.lockf(descriptor, folders.fcntl.LOCK_EX | folders.fcntl.LOCK_NB)
+            if os.pread(descriptor, len(_LOCK) + 1, 0) not in (b"", _LOCK):
+                stores.foreign_lock(lock)
+            os.pwrite(descriptor, _LOCK, 0)
+        except BaseException as error:
             os.close(descriptor)
-            if error.errno in (errno.EACCES, errno.EAGAIN):
+            if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EAGAIN):
                 stores.in_use(path)
             raise
         # Whoever held it before may have removed the file in between: then this lock keeps nobody away.

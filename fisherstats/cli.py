@@ -1,7 +1,7 @@
 """The command line: ``fisherstats study`` and ``fisherstats info``.
 
 Exit codes: 0 done, 1 the request was refused or failed (the reason is one line on stderr), 2 the command line could not
-be read, 130 interrupted.
+be read, 130 interrupted. A study of which everything is written is done, also where nothing can be printed of it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ import argparse
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-from fisherstats.errors import WorkerLost
 
 __all__ = ["main"]
 
@@ -57,24 +54,27 @@ def _parser() -> argparse.ArgumentParser:
 
 def _kept(parsed: argparse.Namespace) -> Path:
     """Return the folder that keeps an unfinished study, beside its results."""
-    out = Path(os.path.abspath(parsed.out))
-    return out.with_name(f"{out.name}.unfinished")
+    return Path(f"{os.path.abspath(parsed.out)}.unfinished")
 
 
-def _study(parsed: argparse.Namespace) -> None:
+def _study(parsed: argparse.Namespace, kept: Path) -> str:
+    """Make a study and return what there is to say of it."""
     from fisherstats import study
     from fisherstats.checks import stores
 
-    kept, page = _kept(parsed), Path(parsed.out) / "report.html"
+    page = Path(parsed.out) / "report.html"
     if not parsed.resume:
         stores.unfinished(kept)
-    elif not kept.exists() and study.finished(parsed.config, out=parsed.out, seed=parsed.seed):
-        print(f"The study is complete; the report is {page}")
-        return
+    elif not stores.begun(kept) and study.finished(parsed.config, out=parsed.out, seed=parsed.seed):
+        return f"The study is complete; the report is {page}"
     with _client(parsed) as client:
-        study.run(parsed.config, out=parsed.out, seed=parsed.seed, progress=parsed.progress, store=kept, client=client)
-    shutil.rmtree(kept)
-    print(f"The report is {page}")
+        tree = study.run(parsed.config, out=parsed.out, seed=parsed.seed, progress=parsed.progress, store=kept, client=client)
+    said = f"The report is {page}"
+    try:
+        left = study.discard(kept, tree)
+    except (OSError, ValueError) as error:
+        return f"{said}\n{kept} could not be removed: {error}"
+    return f"{said}\n{kept} is no longer needed, but holds {left[0]}, which is of no study and stays there" if left else said
 
 
 @contextlib.contextmanager
@@ -122,8 +122,7 @@ def _started_deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous if previous is not None else signal.SIG_DFL)
 
 
-def _info() -> None:
-    import os
+def _info() -> str:
     import platform
     from importlib import metadata
 
@@ -132,39 +131,75 @@ def _info() -> None:
     from fisherstats import __version__
     from fisherstats.arrays import gpu_status
 
-    print(f"fisherstats  {__version__}")
-    print(f"python       {platform.python_version()}")
+    lines = [f"fisherstats  {__version__}", f"python       {platform.python_version()}"]
     for name in ("numpy", "scipy", "numba", "xarray", "scikit-learn", "matplotlib", "netCDF4", "zarr", "dask"):
         try:
-            print(f"{name:<12} {metadata.version(name)}")
+            lines.append(f"{name:<12} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            print(f"{name:<12} not installed")
-    print(f"cores        {os.cpu_count()}")
+            lines.append(f"{name:<12} not installed")
+    lines.append(f"cores        {os.cpu_count()}")
     for library in threadpool_info():
         described = f"{library['internal_api']} {library['version']}, {library['num_threads']} threads"
-        print(f"{library['user_api']:<12} {described}")
+        lines.append(f"{library['user_api']:<12} {described}")
     usable, reason = gpu_status()
-    print(f"gpu          {reason}" if usable else f"gpu          none: {reason}")
+    lines.append(f"gpu          {reason}" if usable else f"gpu          none: {reason}")
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parsed = _parser().parse_args(arguments)
+    _open_streams()
     try:
-        if parsed.command == "study":
-            _study(parsed)
-        else:
-            _info()
-    except (KeyboardInterrupt, ValueError, TypeError, ImportError, OSError, WorkerLost) as error:
+        parsed = _parser().parse_args(arguments)
+    except SystemExit as stopped:
+        if _not_shown("stdout", "") and not stopped.code:
+            raise SystemExit(1) from stopped
+        raise
+    kept = _kept(parsed) if parsed.command == "study" else None
+    try:
+        said = _info() if kept is None else _study(parsed, kept)
+    except (KeyboardInterrupt, ValueError, TypeError, ArithmeticError, ImportError, OSError, MemoryError, RuntimeError) as error:
         if _was_interrupted(error):
-            if parsed.command == "study" and _kept(parsed).exists():
-                print(f"fisherstats: interrupted; {_kept(parsed)} keeps what is done: go on with --resume.", file=sys.stderr)
+            if kept is not None and kept.exists():
+                _not_shown("stderr", f"fisherstats: interrupted; {kept} keeps what is done: go on with --resume.")
             else:
-                print("fisherstats: interrupted; no half-written results are left.", file=sys.stderr)
+                _not_shown("stderr", "fisherstats: interrupted; no half-written results are left.")
             return _INTERRUPTED
-        print(f"fisherstats: {error}", file=sys.stderr)
+        reason = f"there is not enough memory ({error})" if isinstance(error, MemoryError) else str(error)
+        _not_shown("stderr", f"fisherstats: {reason}")
         return 1
+    if failure := _not_shown("stdout", said):
+        done = "" if kept is None else f"; the study is complete: {said}"
+        _not_shown("stderr", f"fisherstats: standard output cannot be written to ({failure}){done}")
+        return 1 if kept is None else 0  # what was asked for is there
     return 0
+
+
+def _open_streams() -> None:
+    """Open what is closed of the first three descriptors: else a file of results gets their number, and what libraries print."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _not_shown(name: str, text: str) -> str:
+    """Write a line to a standard stream, characters that it lacks as escapes; return why that cannot be, or nothing."""
+    stream = getattr(sys, name)
+    if stream is None:
+        return "it is closed"
+    try:
+        if text:
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        stream.flush()
+    except (OSError, ValueError) as error:
+        # What is left in its buffer would fail once more when Python ends, and change the exit code.
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), stream.fileno())
+        return str(getattr(error, "strerror", None) or error)
+    return ""
 
 
 def _was_interrupted(error: BaseException | None) -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "ERROR_OF",
     "Entry",
     "array",
+    "as_text",
     "attributes",
     "coordinates",
     "dataset",
@@ -181,17 +182,17 @@ def error_given() -> dict[str, str]:
     return {
         "long_name": "standard error as given by the caller",
         "symbol": VARIABLES[ERROR].symbol,
-        "provenance": _text({"given": True}),
+        "provenance": as_text({"given": True}),
     }
 
 
-_text = json.JSONEncoder(sort_keys=True).encode
+as_text = json.JSONEncoder(sort_keys=True).encode
 """Writes provenance down."""
 
 
 def dataset(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: Mapping[str, Any]) -> xr.Dataset:
     """Return a Dataset of schema variables that share coordinates."""
-    text = _text(provenance)
+    text = as_text(provenance)
     filled = _filled(entries, coords, text)
     filled.attrs = {"provenance": text}
     return filled
@@ -209,7 +210,7 @@ def array(
 
     A standard error is accompanied by a copy of the values that it belongs to (see `values_and_error`).
     """
-    entry, text = (key, dims, values), _text(provenance)
+    entry, text = (key, dims, values), as_text(provenance)
     if companions:
         beside = [*companions]
         if any(VARIABLES[name].name == ERROR for name, _, _ in companions):
@@ -247,7 +248,7 @@ def values_and_error(name: str, given: Any) -> tuple[Any, NDArray[Any] | None]:
 
 def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> xr.DataTree:
     """Return a DataTree with one child per layer."""
-    root = xr.DataTree(xr.Dataset(attrs={"provenance": _text(provenance)}))
+    root = xr.DataTree(xr.Dataset(attrs={"provenance": as_text(provenance)}))
     # Both `from_dict` and children given at construction copy every child once more.
     root.children = {name: xr.DataTree(child) for name, child in children.items()}
     return root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,5 +51,24 @@ def progress_bar(total: int | None, shown: bool, unit: str) -> Iterator[Bar]:
         yield Bar()
         return
     tqdm = arguments.optional_module("tqdm", extra="study").tqdm
-    with tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True, file=_Forgiving(sys.stderr)) as bar:
         yield _ShownBar(bar)
+
+
+class _Forgiving:
+    """A stream that may be closed, full or gone, or lack a character: what it cannot show is left out, and nothing ends."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

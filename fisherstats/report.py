@@ -295,10 +295,17 @@ def _network(provenance: Mapping[str, Any]) -> str:
 
 
 def _toml(tables: Mapping[str, Any]) -> str:
-    """Return the settings as the TOML text that repeats the study; JSON values of these types are TOML values."""
-    top = [f"{key} = {json.dumps(value)}" for key, value in tables.items() if not isinstance(value, dict)]
-    parts = ["\n".join(top)]
+    """Return the settings as the TOML text that repeats the study.
+
+    JSON values of these types are TOML values, but for two things: TOML knows no pairs of surrogates, so characters are written
+    as they are, and no delete character that is not escaped.
+    """
+
+    def line(key: str, value: Any) -> str:
+        return f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+
+    parts = ["\n".join(line(key, value) for key, value in tables.items() if not isinstance(value, dict))]
     for name, table in tables.items():
         if isinstance(table, dict):
-            parts.append("\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]))
+            parts.append("\n".join([f"[{name}]", *(line(key, value) for key, value in table.items())]))
     return "\n\n".join(parts)

@@ -54,8 +54,8 @@ def run(
         with commas, decimal points and a number in every cell; what can be read in two ways is refused, and ``header = true`` or
         ``false`` says whether its first line holds names where that cannot be seen. No column of y may be one of x.
     out : path, optional
-        Directory for the results; it is new, empty, or holds an earlier study, which is replaced when all is done.
-        None writes nothing.
+        Directory for the results; it is new, empty, or holds an earlier study and nothing else, and is replaced when all is
+        done. None writes nothing.
     seed : int, optional
         Overrides the configuration's seed.
     progress : bool
@@ -79,8 +79,8 @@ def run(
         If the configuration, the data, `out` or `client` will not do, or if `store` is of another study (the message says what
         has changed), damaged, in use, or no store; before any work.
     OSError
-        If results cannot be written. What `store` holds by then stays good; if it is `out` that fails, everything is computed,
-        and the exception has it as its attribute ``tree``.
+        If results cannot be written. What `store` holds by then stays good; if it is `out` that fails, for whatever reason,
+        everything is computed, and the exception has it as its attribute ``tree``.
     WorkerLost
         If the workers of `client` die. The message of an error begins with the piece of work in which it was raised.
     MissingExtra
@@ -89,9 +89,12 @@ def run(
     Notes
     -----
     Results are written to a hidden directory beside `out` and renamed at the end, so that an interrupted study leaves
-    neither a half-written file nor a damaged earlier one. In `store` a piece is marked as done after its results are written,
-    so a run that is killed at any moment can be gone on with. Replicates are grouped by a few seconds of work; the groups
-    depend on the configuration alone.
+    neither a half-written file nor a damaged earlier one. The file ``.fisherstats`` in `out` lists what the study has written,
+    with digests. Only what is listed there and unchanged is ever replaced; anything else in `out` is refused, before the study
+    and again before its results are moved there. Equal studies give equal bytes of every file.
+
+    In `store` a piece is marked as done after its results are written, so a run that is killed at any moment can be gone on with.
+    Replicates are grouped by a few seconds of work; the groups depend on the configuration alone.
 
     Examples
     --------
@@ -108,7 +111,10 @@ def run(
     kept = stores.store_path(store, place)
     if place is not None:
         checks.output_directory(place)
-        for module in ("matplotlib", "jinja2", "netCDF4", "zarr"):
+        if place.exists() and (found := folders.others(place)):
+            stores.not_ours(place, found)
+        plotting.style.library()
+        for module in ("jinja2", "netCDF4", "zarr"):
             arguments.optional_module(module, extra="study")
     data = experiment.load(settings)
     with contextlib.nullcontext() if kept is None else checkpoints.exclusive(kept), progress_bar(1, progress, "piece") as bar:
@@ -120,12 +126,10 @@ def run(
         bar.expect(len(study.steps) + (1 if place is None else 3), done=1 + study.n_done)
         tree = _measured(study, client, bar)
         if place is not None:
-            bar.begin("figures")
-            page = report.render(tree, _figures(tree))
-            bar.update()
-            bar.begin("writing")
-            _write(tree, page, place, kept)
-            bar.update()
+            try:
+                _write(tree, place, bar)
+            except Exception as error:  # whatever it is, the results must not be lost with it
+                stores.results_not_written(place, error, kept, tree)
     return tree
 
 
@@ -206,7 +210,7 @@ def _begun(settings: Settings, data: Data, kept: Path | None, bar: Bar) -> _Stud
     elif record is None:
         results = Store.create(kept, provenance, _given(subject, provenance), slots)
     else:
-        results = Store.open(kept, slots)
+        results = Store.open(kept, slots, _given(subject, provenance), provenance)
     return _Study(settings, subject, provenance, steps, results)
 
 
@@ -243,7 +247,20 @@ def _measured(study: _Study, client: Any, bar: Bar) -> xr.DataTree:
             results.write(piece, tables[name])
     results.finish()
     shown = {name: found[name] for name in ("exact", "variance", "bounds", "sweep")}
-    return labels.tree({**_given(subject, study.provenance), **shown, **tables}, study.provenance)
+    every = {**_given(subject, study.provenance), **shown, **tables}
+    return labels.tree({name: _in_order(child) for name, child in every.items()}, study.provenance)
+
+
+def _in_order(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset with its variables and attributes in order of their names: a store gives them in any order."""
+
+    def ordered(variables: Mapping[Any, Any]) -> dict[str, Any]:
+        return {
+            name: (variables[name].dims, variables[name].values, dict(sorted(variables[name].attrs.items())))
+            for name in sorted(map(str, variables))
+        }
+
+    return xr.Dataset(ordered(dataset.data_vars), ordered(dataset.coords), dict(sorted(dataset.attrs.items())))
 
 
 def _given(subject: Experiment, provenance: Mapping[str, Any]) -> dict[str, xr.Dataset]:
@@ -323,7 +340,7 @@ def _provenance(decided: Mapping[str, Any], subject: Experiment) -> dict[str, An
 
 def _finished(place: Path, decided: Mapping[str, Any]) -> xr.DataTree | None:
     """Return the study at `place` if all of it is there and it is this one."""
-    if not all((place / name).exists() for name in checks.STUDY_FILES):
+    if not place.is_dir() or not folders.intact(place):
         return None
     try:
         with xr.open_datatree(place / "study.nc", engine="netcdf4") as opened:
@@ -346,24 +363,29 @@ def _figures(tree: xr.DataTree) -> dict[str, str]:
     return {name: plotting.as_svg(figure) for name, figure in drawn.items()}
 
 
-def _write(tree: xr.DataTree, page: str, place: Path, kept: Path | None = None) -> None:
-    """Write everything beside `place` and move it there when all is written; an earlier study is replaced at once.
+def _write(tree: xr.DataTree, place: Path, bar: Bar) -> None:
+    """Write everything in a workshop beside `place` and move it there when all is written; an earlier study is replaced at once.
 
-    Ctrl-C is looked at between the files. A run with a store is alone.
+    Ctrl-C is looked at between the files.
     """
-    place = place.absolute()
-    try:
-        with (
-            folders.interrupts_held() as stop_if_interrupted,
-            folders.whole(place, alone=kept is not None, replacing=True) as new,
-        ):
-            new.mkdir()
-            (new / "report.html").write_text(page, encoding="utf-8")
-            stop_if_interrupted()
-            tree.to_netcdf(new / "study.nc")
-            stop_if_interrupted()
-            # Format 2: text of fixed width, which the labels are, has no specification in format 3 yet.
-            tree.to_zarr(new / "study.zarr", zarr_format=2)
-            stop_if_interrupted()
-    except (OSError, RuntimeError) as error:  # HDF5 says RuntimeError when the disk is full
-        stores.results_not_written(place, error, kept, tree)
+    with folders.interrupts_held() as stop_if_interrupted, folders.whole(place, replacing=True) as new:
+        bar.begin("figures")
+        page = report.render(tree, _figures(tree))
+        bar.update()
+        stop_if_interrupted()
+        bar.begin("writing")
+        new.mkdir()
+        (new / "report.html").write_text(page, encoding="utf-8", newline="\n")
+        stop_if_interrupted()
+        tree.to_netcdf(new / "study.nc")
+        stop_if_interrupted()
+        # Format 2: text of fixed width, which the labels are, has no specification in format 3 yet.
+        tree.to_zarr(new / "study.zarr", zarr_format=2)
+        stop_if_interrupted()
+        folders.sign(new)
+    bar.update()
+
+
+def discard(store: str | os.PathLike[str], tree: xr.DataTree) -> list[str]:
+    """Remove the store of a study that is done and return what else is in its folder, which stays there."""
+    return checkpoints.discard(Path(store), {*tree.children, "layer_variance", "progress", "replicates"})

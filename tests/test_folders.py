@@ -16,17 +16,18 @@ import pytest
 
 from fisherstats import folders
 
-KINDS = [{"alone": alone, "replacing": replacing} for alone in (False, True) for replacing in (False, True)]
+KINDS = [{"replacing": replacing} for replacing in (False, True)]
 
 
 def make(place: Path, text: str = "new", **kind: bool) -> None:
     with folders.whole(place, **kind) as new:
         new.mkdir()
         (new / "file").write_text(text)
+        folders.sign(new)
 
 
 def found(path: Path) -> list[str]:
-    return sorted(one.relative_to(path).as_posix() for one in path.rglob("*"))
+    return sorted(one.relative_to(path).as_posix() for one in path.rglob("*") if one.name != folders.MARK)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,7 +95,7 @@ class TestWhole:
 
 
 class TestKilled:
-    """Everything that a kill can leave is cleared away, or put back, by whoever makes the same folder next and is alone."""
+    """Everything that a kill can leave is cleared away, or put back, by whoever makes the same folder next."""
 
     PROGRAM = """
 import os, pathlib, signal, sys
@@ -109,10 +110,11 @@ def counted(self, to):
     return rename(self, to)
 pathlib.Path.rename = counted
 if moves == 2:
-    folders._remove = lambda folder: "earlier" in folder.name and folder.exists() and os.kill(os.getpid(), signal.SIGKILL)
-with folders.whole(place, alone=True, replacing=True) as new:
+    folders.remove_files = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+with folders.whole(place, replacing=True) as new:
     new.mkdir()
     (new / "file").write_text("killed")
+    folders.sign(new)
 """
 
     @pytest.mark.parametrize(("moves", "left"), [(0, "earlier"), (1, None), (2, "killed")])
@@ -122,14 +124,126 @@ with folders.whole(place, alone=True, replacing=True) as new:
         done = subprocess.run([sys.executable, "-c", self.PROGRAM, str(place), str(moves)], timeout=120)
         assert done.returncode == -signal.SIGKILL
         assert (place.exists() and (place / "file").read_text()) == (left or False)
-        assert len(list(tmp_path.iterdir())) == 2
-        with folders.whole(place, alone=True, replacing=True) as new:
+        assert len(list(tmp_path.glob(".fisherstats-*"))) == 1
+        make(tmp_path / "another")  # clears away nothing of another place
+        assert len(list(tmp_path.glob(".fisherstats-*"))) == 1
+        shutil.rmtree(tmp_path / "another")
+        with folders.whole(place, replacing=True) as new:
             assert (place / "file").read_text() == (left or "earlier")
-            assert found(tmp_path) == ["place", "place/file"]
+            assert len(list(tmp_path.glob(".fisherstats-*"))) == 1
             new.mkdir()
-        make(place, alone=True, replacing=True)
+        make(place, replacing=True)
         assert (place / "file").read_text() == "new"
         assert found(tmp_path) == ["place", "place/file"]
+
+    def test_what_somebody_is_making_is_left_to_him(self, tmp_path) -> None:
+        program = self.PROGRAM.replace("new.mkdir()", "new.mkdir(); print(new, flush=True); import time; time.sleep(100)")
+        maker = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "place"), "9"], stdout=subprocess.PIPE, text=True)
+        assert maker.stdout is not None
+        new = Path(maker.stdout.readline().strip())
+        with folders.whole(tmp_path / "place") as mine:
+            mine.mkdir()
+            make(tmp_path / "place")  # a second one in this process
+            assert mine.is_dir()
+            shutil.rmtree(tmp_path / "place")
+        assert new.is_dir()
+        maker.kill()
+        maker.communicate()
+        make(tmp_path / "place", replacing=True)
+        assert not new.exists()
+        assert found(tmp_path) == ["place", "place/file"]
+
+
+class TestStrangers:
+    """What is not ours stays, whatever it is called and whenever it comes."""
+
+    def replace(self, place: Path) -> None:
+        with pytest.raises(
+            ValueError, match=r"`out` must be empty or hold an earlier study, .* with '[\w./]+'.* in it, which no"
+        ):
+            make(place, replacing=True)
+
+    @pytest.mark.parametrize("name", ["notes.txt", "sub/notes.txt", ".hidden", "sub/empty/"])
+    def test_in_a_folder_of_ours(self, name, tmp_path) -> None:
+        place = tmp_path / "place"
+        make(place, "earlier")
+        (place / name).parent.mkdir(exist_ok=True)
+        if name.endswith("/"):
+            (place / name).mkdir(parents=True)
+        else:
+            (place / name).write_text("all of it")
+        before = found(tmp_path)
+        self.replace(place)
+        assert found(tmp_path) == before
+
+    def test_links_and_changed_files(self, tmp_path) -> None:
+        place = tmp_path / "place"
+        make(place, "earlier")
+        (place / "link").symlink_to(tmp_path / "nowhere")
+        self.replace(place)
+        (place / "link").unlink()
+        (place / "file").write_text("edited")
+        self.replace(place)
+        assert (place / "file").read_text() == "edited"
+        (place / "file").unlink()
+        (place / "file").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere").write_text("earlier")
+        self.replace(place)
+        assert (tmp_path / "elsewhere").read_text() == "earlier"
+
+    @pytest.mark.parametrize(
+        "mark", [None, "", "{", "[1]", '{"format": "another", "files": {}}', '{"format": "fisherstats folder 1"}']
+    )
+    def test_without_our_mark(self, mark, tmp_path) -> None:
+        place = tmp_path / "place"
+        place.mkdir()
+        (place / "file").write_text("mine")
+        if mark is not None:
+            (place / folders.MARK).write_text(mark)
+        self.replace(place)
+        assert (place / "file").read_text() == "mine"
+
+    def test_that_come_while_it_is_made(self, tmp_path) -> None:
+        place = tmp_path / "place"
+        make(place, "earlier")
+
+        def work() -> None:
+            with folders.whole(place, replacing=True) as new:
+                new.mkdir()
+                (place / "late").write_text("all of it")
+
+        with pytest.raises(ValueError, match="with 'late' in it, which no study has put there"):
+            work()
+        assert found(tmp_path) == ["place", "place/file", "place/late"]
+        assert (place / "file").read_text() == "earlier"
+
+    def test_neighbours(self, tmp_path) -> None:
+        """Names that we use, or used once, beside the place."""
+        for name in (".place.partial", ".place.earlier", ".fisherstats-mine", f".fisherstats-{'0' * 16}"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "thesis.tex").write_text("all of it")
+        (tmp_path / ".fisherstats-file").write_text("mine")
+        (tmp_path / ".fisherstats-link").symlink_to(tmp_path / "nowhere")
+        (tmp_path / f".fisherstats-{'0' * 16}" / folders.MARK).write_text(
+            '{"format": "fisherstats folder 1", "token": "1111111111111111", "place": "place"}'
+        )
+        before = found(tmp_path)
+        make(tmp_path / "place")
+        make(tmp_path / "place", replacing=True)
+        assert found(tmp_path) == sorted([*before, "place", "place/file"])
+
+    def test_an_empty_folder_gives_way(self, tmp_path) -> None:
+        (tmp_path / "place").mkdir()
+        make(tmp_path / "place", replacing=True)
+        assert found(tmp_path) == ["place", "place/file"]
+
+    def test_removal_takes_what_is_listed(self, tmp_path) -> None:
+        make(tmp_path / "place")
+        (tmp_path / "place" / "other").write_text("mine")
+        assert folders.intact(tmp_path / "place")
+        folders.remove_files(tmp_path / "place", ["file", folders.MARK, "absent"])
+        assert [path.name for path in (tmp_path / "place").iterdir()] == ["other"]
+        assert not folders.intact(tmp_path / "place")
 
 
 class TestInterrupts:

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from fisherstats.checks import arguments
 from fisherstats.checks.arguments import shown
 
-__all__ = ["damaged", "foreign", "in_use", "not_written", "results_not_written", "same_study", "store_path", "unfinished"]
+__all__ = [
+    "begun",
+    "damaged",
+    "foreign",
+    "foreign_lock",
+    "in_use",
+    "kept_aside",
+    "not_ours",
+    "not_written",
+    "real_path",
+    "results_not_written",
+    "same_study",
+    "store_path",
+    "unfinished",
+]
 
 _MOST_CHANGES = 4
 
@@ -20,7 +34,7 @@ def store_path(store: Any, out: Path | None) -> Path | None:
     """Return the path of the store, links followed, or None where nothing is kept; it may not be where the results go."""
     if store is None:
         return None
-    path = Path(os.path.realpath(arguments.path("store", store, "the path of a folder, or None to keep nothing")))
+    path = real_path("store", arguments.path("store", store, "the path of a folder, or None to keep nothing"))
     if out is not None:
         results = Path(os.path.realpath(out))
         if path == results or results in path.parents or path in results.parents:
@@ -49,12 +63,62 @@ def damaged(path: Path, what: str, reason: str) -> NoReturn:
     )
 
 
+def real_path(name: str, path: Path) -> Path:
+    """Return where a path leads, links followed; refuse one that leads nowhere or that not every library can open."""
+    try:
+        real = Path(os.path.realpath(path))
+        str(real).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"`{name}` must be a path in UTF-8, got {shown(path)}; use another name.") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"`{name}` must be a path that the system can open, got {shown(path)} ({error}).") from error
+    try:
+        lost = path.is_symlink() and not path.exists()
+    except OSError as error:
+        raise ValueError(f"`{name}` must be a path that the system can open, got {shown(path)} ({error.strerror}).") from error
+    if lost:
+        raise ValueError(f"`{name}` must not be a link to nothing, got {shown(path)}; remove the link, or make what it leads to.")
+    return real
+
+
+def begun(path: Path) -> bool:
+    """Say whether a folder holds a store that can be gone on with, by the files that are always there."""
+    return (path / ".zgroup").is_file() and (path / "progress").is_dir()
+
+
 def unfinished(path: Path) -> None:
-    """Refuse to start anew where an unfinished study is kept."""
-    if path.exists():
+    """Refuse to start anew where an unfinished study is kept, or anything else."""
+    if begun(path):
         raise ValueError(
             f"`--resume` must be given to go on with the unfinished study in {shown(path)}; to start anew, remove that folder."
         )
+    if path.is_dir() and (names := sorted(os.listdir(path))):
+        raise ValueError(
+            f"`--out` must leave {shown(path)} for what is unfinished, got that folder with {names[0]!r} in it, which is of no "
+            "study; move it away, or give another directory."
+        )
+
+
+def not_ours(out: Path, names: Sequence[str]) -> NoReturn:
+    """Refuse to replace a folder with anything in it that no study has written."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    raise ValueError(
+        f"`out` must be empty or hold an earlier study, which is replaced, got {shown(out)} with {names[0]!r}{more} in it, which "
+        "no study has put there or which was changed since; move it away, or give a new directory."
+    )
+
+
+def kept_aside(out: Path, earlier: Path, error: OSError) -> NoReturn:
+    """Say where a folder is that was to be replaced and could not be put back."""
+    raise OSError(
+        f"`out` must be a folder that can be renamed, got {shown(out)} ({error.strerror or error}): what was there is now in "
+        f"{shown(earlier)}."
+    ) from error
+
+
+def foreign_lock(lock: Path) -> NoReturn:
+    """Refuse a file in the place of a lock that is not one."""
+    raise ValueError(f"`store` must leave {shown(lock)} for its lock, got a file there that is none; move it away.")
 
 
 def in_use(path: Path) -> NoReturn:
@@ -71,10 +135,12 @@ def not_written(path: Path, error: OSError, done: int, total: int) -> NoReturn:
     ) from error
 
 
-def results_not_written(place: Path, error: OSError | RuntimeError, kept: Path | None, tree: Any) -> NoReturn:
+def results_not_written(place: Path, error: Exception, kept: Path | None, tree: Any) -> NoReturn:
     """Say that the files of a study cannot be written, and where everything is that was computed."""
-    reason = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, RuntimeError):  # HDF5 does not say why
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    if not isinstance(error, OSError | RuntimeError | ValueError):
+        reason = f"{type(error).__name__}: {reason}"
+    if type(error) is RuntimeError and "HDF" in reason:  # it does not say why
         reason += f"; {shutil.disk_usage(place.parent).free / 2**20:.1f} MiB are free there"
     where = "in the attribute `tree` of this exception"
     if kept is not None:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.checks import arguments
+from fisherstats.checks import arguments, stores
 from fisherstats.checks.arguments import positive_integer, real_array, shown
 from fisherstats.checks.datafiles import Array
 
@@ -35,24 +35,28 @@ __all__ = [
 #: from here on different whole numbers can be the same in float64
 _TOO_LARGE = 2.0**53
 
+#: bytes of a configuration, of which hundreds will do
+_MOST_BYTES = 2**20
+
 #: rows that rule out most of the columns of x at once
 _FIRST_ROWS = 64
-
-#: what an output directory of an earlier study holds, and nothing else
-STUDY_FILES = ("report.html", "study.nc", "study.zarr")
 
 
 def parsed_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            data = stream.read(_MOST_BYTES + 1)
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError as error:
         raise ValueError(f"`config` must be an existing TOML file, got {shown(path)}, which is not there.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"`config` must be a readable TOML file, got {shown(path)} ({error}).") from error
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"`config` must be a TOML file of at most {_MOST_BYTES:,} bytes, got {shown(path)}, which is larger.")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"`config` must be valid TOML, got {shown(path)} ({error}).") from error
 
 
@@ -214,22 +218,19 @@ def enough_inputs(name: str, wanted: int, held_out: int) -> None:
 
 
 def output_path(out: Any) -> Path | None:
-    """Return the path for the results, or None where nothing is to be written."""
-    return None if out is None else arguments.path("out", out, "the path of a directory, or None to write nothing")
+    """Return the path for the results, links followed, or None where nothing is to be written."""
+    if out is None:
+        return None
+    return stores.real_path("out", arguments.path("out", out, "the path of a directory, or None to write nothing"))
 
 
 def output_directory(out: Path) -> None:
-    """Require a place for the results: nothing, an empty directory, or the directory of an earlier study."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
+    """Require a place for the results: nothing, or a directory that can be renamed."""
+    if out.exists() and not out.is_dir():
         raise ValueError(f"`out` must be a directory or a path where none is yet, got {shown(out)}, which is a file.")
-    if out.is_dir():
-        foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in STUDY_FILES)
-        if foreign:
-            raise ValueError(
-                f"`out` must be empty or hold an earlier study, which is replaced, got {shown(out)} with "
-                f"{foreign[0]!r} in it; give a new directory."
-            )
-    parent = next(place for place in out.absolute().parents if place.exists())
+    if out.is_dir() and os.path.ismount(out):
+        raise ValueError(f"`out` must be a directory that can be replaced, got {shown(out)}, the root of a disk; name one in it.")
+    parent = next(place for place in out.parents if place.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"`out` must be in a directory that can be written to, got {shown(out)}.")
 

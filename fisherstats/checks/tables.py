@@ -34,13 +34,12 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
 #: "1,05": the second half of a number with a decimal comma, or a number with a zero in front
 _PADDED = re.compile(r"(^|,)[+-]?\d+,0\d+(?=,|$)|(^|,)-0,\d", re.ASCII | re.MULTILINE)
 #: words that stand for a value which is not there or is no finite number, as programs write them
-_NO_VALUE = frozenset(
-    (
-        "na n/a #n/a #na n.a. n.a <na> nan -nan +nan nat null nil none missing unknown undefined undef void empty true false "  # noqa: SIM905
-        "inf -inf +inf infinity -infinity +infinity 1.#ind -1.#ind 1.#qnan -1.#qnan 1.#inf -1.#inf "
-        "#value! #div/0! #ref! #num! #name? #null!"
-    ).split()
-)
+_WORDS = """
+na n/a #n/a #na n.a. n.a <na> nan -nan +nan nat null nil none missing unknown undefined undef void empty true false
+inf -inf +inf infinity -infinity +infinity 1.#ind -1.#ind 1.#qnan -1.#qnan 1.#inf -1.#inf
+#value! #div/0! #ref! #num! #name? #null!
+"""
+_NO_VALUE = frozenset(_WORDS.split())
 
 
 class Table(NamedTuple):

@@ -6,9 +6,16 @@ so that they can be told apart on grey paper.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.util
 import io
-from collections.abc import Callable, Sequence
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,6 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.checks.arguments import optional_module
+from fisherstats.errors import MissingExtra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,9 +38,11 @@ __all__ = [
     "as_svg",
     "boxes",
     "by_layer",
+    "library",
     "log_axis",
     "name_zero",
     "new_figure",
+    "report_style",
     "styled",
 ]
 
@@ -72,12 +82,48 @@ def new_figure(height: float, rows: int = 1, **shared: Any) -> tuple[Figure, lis
     return figure, list(panels[:, 0])
 
 
+@contextlib.contextmanager
+def report_style() -> Iterator[None]:
+    """Use the style of the report: matplotlib's own with a few settings, whatever is set in this process or on this machine.
+
+    A user's matplotlibrc can ask for LaTeX, fonts and sizes that would change a figure or fail in the middle of it.
+    """
+    matplotlib = library()
+    default = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
+    with warnings.catch_warnings(), matplotlib.rc_context():
+        # The defaults hold settings that are on their way out; to set them is no use of them.
+        warnings.filterwarnings("ignore", category=matplotlib.MatplotlibDeprecationWarning)
+        matplotlib.rcParams.update(default | _STYLE)
+        yield
+
+
+def library() -> ModuleType:
+    """Return matplotlib, also where its settings file or ``MPLBACKEND`` are such that it cannot be imported with them."""
+    try:
+        return optional_module("matplotlib", extra="study")
+    except MissingExtra:
+        raise
+    except Exception:
+        found = importlib.util.find_spec("matplotlib")
+        if found is None or found.origin is None:
+            raise
+        kept = {name: os.environ.pop(name, None) for name in ("MATPLOTLIBRC", "MPLBACKEND")}
+        for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:  # half of it is there
+            del sys.modules[name]
+        os.environ["MATPLOTLIBRC"] = str(Path(found.origin).parent / "mpl-data" / "matplotlibrc")
+        try:
+            return optional_module("matplotlib", extra="study")
+        finally:
+            del os.environ["MATPLOTLIBRC"]
+            os.environ.update({name: value for name, value in kept.items() if value is not None})
+
+
 def styled(draw: Callable[[Result], Figure]) -> Callable[[Result], Figure]:
     """Draw in the style of the report, and leave the caller's settings as they were."""
 
     @functools.wraps(draw)
     def drawn(result: Result) -> Figure:
-        with optional_module("matplotlib", extra="study").rc_context(_STYLE):
+        with report_style():
             return draw(result)
 
     return drawn
@@ -86,7 +132,7 @@ def styled(draw: Callable[[Result], Figure]) -> Callable[[Result], Figure]:
 def as_svg(figure: Figure) -> str:
     """Return the figure as an SVG document without a date, so that equal figures give equal text."""
     text = io.StringIO()
-    with optional_module("matplotlib", extra="study").rc_context(_STYLE):
+    with report_style():
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()
 
