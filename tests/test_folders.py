@@ -191,9 +191,7 @@ class TestStrangers:
         self.replace(place)
         assert (tmp_path / "elsewhere").read_text() == "earlier"
 
-    @pytest.mark.parametrize(
-        "mark", [None, "", "{", "[1]", '{"format": "another", "files": {}}', '{"format": "fisherstats folder 1"}']
-    )
+    @pytest.mark.parametrize("mark", [None, "", "{", "[1]", '{"format": "another"}', '{"format": "fisherstats folder 1"}'])
     def test_without_our_mark(self, mark, tmp_path) -> None:
         place = tmp_path / "place"
         place.mkdir()

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from fisherstats import cli
+from fisherstats import cli, folders
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr"):
     pytest.importorskip(needed)
@@ -86,7 +86,7 @@ def test_info_names_versions_and_the_reason_for_no_gpu(capsys, monkeypatch):
 
 
 def test_ctrl_c_that_a_library_reports_as_its_own_failure_is_still_ctrl_c(monkeypatch, capsys):
-    def loading(arguments):
+    def loading(*arguments):
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt as error:
@@ -158,6 +158,7 @@ class TestInterrupt:
         out = tmp_path / "results" / "out"
         out.mkdir(parents=True)
         (out / "report.html").write_text("the earlier report")
+        folders.sign(out)
         process = self.start(config, out)
         shown = self.interrupt(process, "writing", delay)
         there = sorted(path.name for path in out.parent.iterdir())
@@ -168,12 +169,12 @@ class TestInterrupt:
         else:
             assert process.returncode == 0
             assert there == ["out"]
-        if names == ["report.html"]:
+        if names == [".fisherstats", "report.html"]:
             assert process.returncode == 130
             assert there == ["out", "out.unfinished"]
             assert (out / "report.html").read_text() == "the earlier report"
         else:
-            assert names == ["report.html", "study.nc", "study.zarr"]
+            assert names == [".fisherstats", "report.html", "study.nc", "study.zarr"]
 
     def test_while_starting(self, tmp_path, config):
         """Before the command line runs, Python itself ends on SIGINT; nothing may be left then either."""

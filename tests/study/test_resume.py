@@ -150,7 +150,7 @@ class TestKilled:
             assert files(store) == files(whole[1])
             with xr.open_datatree(out / "study.nc", engine="netcdf4") as opened:
                 assert opened.load().identical(whole[0])
-            assert sorted(path.name for path in out.iterdir()) == ["report.html", "study.nc", "study.zarr"]
+            assert sorted(path.name for path in out.iterdir()) == [".fisherstats", "report.html", "study.nc", "study.zarr"]
         assert kills >= 20
         assert len(list(tmp_path.iterdir())) == 6
 

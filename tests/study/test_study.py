@@ -158,6 +158,7 @@ class TestFiles:
     def test_both_formats_hold_the_tree(self, tmp_path):
         tree = study.run(QUICK, out=tmp_path / "new" / "study")
         assert sorted(path.name for path in (tmp_path / "new" / "study").iterdir()) == [
+            ".fisherstats",
             "report.html",
             "study.nc",
             "study.zarr",
