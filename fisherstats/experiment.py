@@ -143,7 +143,9 @@ def read_settings(config: str | os.PathLike[str] | Mapping[str, Any] | None, see
     for table, key in (("model", "epochs"), ("analysis", "inputs"), ("analysis", "replicates")):
         if key in tables[table]:
             chosen[key] = arguments.positive_integer(f"{table}.{key}", tables[table][key])
-    return Settings(**chosen)
+    settings = Settings(**chosen)
+    study.work_fits(settings.n_draws, settings.replicates)
+    return settings
 
 
 def _arrays(settings: Settings) -> tuple[str, NDArray[np.float64], NDArray[Any]]:
@@ -198,6 +200,8 @@ def load(settings: Settings) -> Data:
     held_out = order[n_train:]
     n_inputs = settings.inputs if settings.inputs is not None else min(_DEFAULT_INPUTS, len(held_out))
     study.enough_inputs("analysis.inputs", n_inputs, len(held_out))
+    outputs = y.shape[1] if y.ndim == 2 else len(np.unique(y)) if settings.task == "classification" else 1
+    study.network_fits(settings.hidden, x.shape[1], outputs)
     digest = hashlib.sha256(np.ascontiguousarray(x).tobytes() + np.ascontiguousarray(y).tobytes()).hexdigest()
     seed = int(training_seed.generate_state(1)[0])
     return Data(name, x, y, order[:n_train], held_out, n_inputs, seed, digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.checks import arguments, stores
+from fisherstats.checks import arguments, capacity, stores
 from fisherstats.checks.arguments import positive_integer, real_array, shown
 from fisherstats.checks.datafiles import Array
 
@@ -26,14 +27,19 @@ __all__ = [
     "hidden_widths",
     "image_missing",
     "labels_for_task",
+    "network_fits",
     "non_negative_integer",
     "output_directory",
     "output_path",
     "parsed_toml",
+    "work_fits",
 ]
 
 #: from here on different whole numbers can be the same in float64
 _TOO_LARGE = 2.0**53
+
+#: replicates of which a study can keep the list
+_MOST_REPLICATES = 10**7
 
 #: bytes of a configuration, of which hundreds will do
 _MOST_BYTES = 2**20
@@ -82,6 +88,8 @@ def non_negative_integer(name: str, value: Any) -> int:
     """Return `value` as an int of at least zero."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 0:
         raise ValueError(f"`{name}` must be an integer of at least 0, got {shown(value)}.")
+    if value >= 2**128:  # as many bits as a seed of numpy has
+        raise ValueError(f"`{name}` must be below 2**128, got {shown(value)}.")
     return int(value)
 
 
@@ -97,6 +105,26 @@ def hidden_widths(name: str, value: Any) -> tuple[int, ...]:
     if not widths:
         raise ValueError(f"`{name}` must list at least one hidden layer width, got [].")
     return widths
+
+
+def network_fits(hidden: Sequence[int], n_features: int, n_outputs: int) -> None:
+    """Require that the training of a network fits in memory: its weights, their gradient and what Adam and line searches keep."""
+    widths = [n_features, *hidden, n_outputs]
+    n_params = sum((before + 1) * after for before, after in itertools.pairwise(widths))
+    capacity.fits(
+        f"The network of `model.hidden` = {shown(list(hidden))} with its {n_params:,} parameters",
+        8 * n_params,
+        40 * n_params,
+        "give narrower layers.",
+    )
+
+
+def work_fits(n_draws: Sequence[int], replicates: int) -> None:
+    """Require numbers of draws and replicates that a study can get through and keep the list of."""
+    if replicates > _MOST_REPLICATES:
+        raise ValueError(f"`analysis.replicates` must be at most {_MOST_REPLICATES:,}, got {shown(replicates)}.")
+    if max(n_draws) >= _TOO_LARGE:
+        raise ValueError(f"`analysis.n_draws` must be below 2**53, got {shown(max(n_draws))}.")
 
 
 def draw_counts(name: str, value: Any) -> tuple[int, ...]:
