@@ -319,9 +319,11 @@ def _locked(path: Path, lock: Path) -> int:
         try:
             if folders.fcntl is not None:
                 folders.fcntl.lockf(descriptor, folders.fcntl.LOCK_EX | folders.fcntl.LOCK_NB)
-            if os.pread(descriptor, len(_LOCK) + 1, 0) not in (b"", _LOCK):
+            text = os.read(descriptor, len(_LOCK) + 1)
+            if text not in (b"", _LOCK):
                 stores.foreign_lock(lock)
-            os.pwrite(descriptor, _LOCK, 0)
+            if not text:
+                os.write(descriptor, _LOCK)
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EAGAIN):

@@ -79,7 +79,7 @@ def within(what: str, result_bytes: int, max_bytes: int) -> None:
 def new_store(store: Any, needed: int) -> Path:
     """Return the path of a store that is to be made, on a disk with room for it."""
     place = path("store", store, "the path of a zarr store to make").absolute()
-    if place.exists():
+    if os.path.lexists(place):
         raise ValueError(f"`store` must be a path where nothing is yet, got {shown(place)}; remove it or choose another.")
     parent = next(one for one in place.parents if one.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):

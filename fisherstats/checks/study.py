@@ -140,8 +140,8 @@ def data_source(data: Mapping[str, Any]) -> None:
     for key in data:
         if key == "header":
             arguments.boolean("data.header", data[key])
-        elif not isinstance(data[key], str):
-            raise ValueError(f"`data.{key}` must be text, got {shown(data[key])}.")
+        elif not isinstance(data[key], str) or any("\ud800" <= character <= "\udfff" for character in data[key]):
+            raise ValueError(f"`data.{key}` must be text in UTF-8, got {shown(data[key])}.")
     if "source" in data and ("x" in data or "y" in data):
         raise ValueError("`data` must have either `source`, or `x` and `y`, got both; remove one of them.")
     if ("x" in data) != ("y" in data):

@@ -302,7 +302,7 @@ class TestRefusals:
             ({"seed": True}, r"`seed` must be an integer of at least 0, got True\."),
             ({"data": {"source": "digit"}}, r"`data\.source` must be 'digits' or .* Did you mean 'digits'\?"),
             ({"data": {"source": "x.parquet"}}, r"`data\.source` must be 'digits' or the path of an \.npz file"),
-            ({"data": {"source": 3}}, r"`data\.source` must be text, got 3\."),
+            ({"data": {"source": 3}}, r"`data\.source` must be text in UTF-8, got 3\."),
             ({"data": {"source": "none.npz"}}, r"`data\.source` must be an existing file, got 'none\.npz'"),
             ({"data": {"x": "x.npy"}}, r"`data\.y` must name a file too when `data\.x` does"),
             ({"data": {"source": "digits", "x": "x.npy", "y": "y.npy"}}, r"`data` must have either `source`, or `x` and"),
