@@ -165,7 +165,7 @@ class TestWhileItRuns:
         monkeypatch.setattr(report, "render", fail)
         assert cli.main(["study", config, "--out", str(tmp_path / "out"), "--no-progress"]) == 1
         assert "(ZeroDivisionError: in a figure). Everything is computed, and kept in" in capsys.readouterr().err
-        assert [path.name for path in tmp_path.iterdir()] == ["config.toml", "out.unfinished"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["config.toml", "out.unfinished"]
         with pytest.raises(OSError, match="ZeroDivisionError") as caught:
             study.run(QUICK, out=tmp_path / "other")
         assert set(caught.value.tree.children) >= {"exact", "layers"}  # type: ignore[attr-defined]
