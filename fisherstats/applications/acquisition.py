@@ -52,8 +52,8 @@ def expected_gradient_length(
     score : {"squared_norm", "norm"} or a sequence of both, default "squared_norm"
         Which lengths to give.
     n_draws : int, optional
-        Labels per input for an estimate of the norm. Not needed for classes, up to eight binary outputs, and one Gaussian or
-        Poisson output, where it is exact.
+        Labels per input for an estimate of the norm. Not needed for classes, up to eight binary outputs, and one output of any
+        other family with one parameter per output, where it is exact: mean absolute deviations have a closed form.
     rng : int, SeedSequence or Generator, optional
         Source of these labels; goes with `n_draws`.
     engine, num_threads, progress : optional
@@ -220,4 +220,4 @@ def _entropies(call: Call) -> Array:
         return [label_support.entropy(support[1])]
 
     (values,) = call.stack(block, call.block_rows())
-    return values
+    return values.astype(call.rows.dtype, copy=False)

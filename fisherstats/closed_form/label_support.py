@@ -7,10 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
+from scipy.special import erfcx, expit
 
 from fisherstats.arrays import like, on_host
-from fisherstats.model.families import Bernoulli, Categorical, Family, Gaussian, Law, Poisson
+from fisherstats.model.families import Bernoulli, Categorical, Family, Law
+from fisherstats.model.families.base import in_double
+from fisherstats.model.families.counts import NegativeBinomialLaw
+from fisherstats.model.families.deviance import log_gamma_remainder
+from fisherstats.model.families.gaussian import GaussianLaw
+from fisherstats.model.families.independent import BinomialLaw, PoissonLaw
+from fisherstats.model.families.positive import GammaLaw, InverseGaussianLaw
 
 __all__ = ["entropy", "enumerated", "few", "mean_absolute_residual"]
 
@@ -25,10 +31,13 @@ def few(family: Family) -> bool:
 
 
 def enumerated(family: Family, law: Law) -> tuple[Array, Array] | None:
-    """Return r = t(y) - E[t] and log p(y) of every label, (n, K, T) and (n, K); None where labels are many or no finite set."""
+    """Return r = t(y) - E[t] and log p(y) of every label, (n, K, T) and (n, K); None where labels are many or no finite set.
+
+    Both are in float64, whatever the precision of the law.
+    """
     if not few(family):
         return None
-    n = len(law.h)
+    law, n = in_double(family.at, law.h), len(law.h)
     every: list[NDArray[Any]]
     if isinstance(family, Categorical):
         every = [np.full(n, label) for label in range(family.n_outputs + family.minimal)]
@@ -40,19 +49,42 @@ def enumerated(family: Family, law: Law) -> tuple[Array, Array] | None:
 
 
 def mean_absolute_residual(family: Family, law: Law) -> Array | None:
-    r"""Return :math:`\mathrm E|t-\mathrm E[t]|`, (n,), for one Gaussian or Poisson output; None for other laws."""
+    r"""Return :math:`\mathrm E|t-\mathrm E[t]|`, (n,) in float64, for one output; None where it has no closed form."""
     if family.n_outputs > 1:
         return None
-    if isinstance(family, Gaussian):
-        deviation: Array = np.sqrt(2 / np.pi * law.information()[:, 0, 0])
-        return deviation
-    if isinstance(family, Poisson):
-        rate = np.exp(law.h[:, 0])
-        whole = np.floor(rate)
-        # 2 lambda^(k+1) e^-lambda / k!, k the integer part of lambda
-        found: Array = 2 * np.exp((whole + 1) * law.h[:, 0] - rate - gammaln(whole + 1))
-        return found
-    return None
+    exact = in_double(family.at, law.h)
+    if isinstance(exact, PoissonLaw | BinomialLaw | NegativeBinomialLaw):
+        deviation = _of_counts(family, exact)
+    elif isinstance(exact, GammaLaw):
+        # 2 k^k e^-k b / Gamma(k)
+        shape = np.full_like(exact.scale, exact.shape)
+        deviation = 2 * exact.scale * np.exp(-log_gamma_remainder(shape))
+    elif isinstance(exact, InverseGaussianLaw):
+        deviation = 2 * exact.mean * erfcx(np.sqrt(2 * exact.shape / exact.mean))
+    elif isinstance(exact, GaussianLaw):
+        deviation = np.sqrt(2 / np.pi * exact.own_diagonal())
+    else:
+        return None
+    return deviation[:, 0]
+
+
+def _of_counts(family: Family, law: PoissonLaw | BinomialLaw | NegativeBinomialLaw) -> Array:
+    r"""Return De Moivre's :math:`2c\,\nu\,p(\nu)`, with :math:`\nu` the first whole number above the mean.
+
+    :math:`c` is 1 for Poisson counts, the probability of a failure for successes, and the odds of ending at each for failures.
+    """
+    h, factor = law.h, np.ones_like(law.h)
+    if isinstance(law, BinomialLaw):
+        # The rarer outcome is counted: its number and that of the others deviate alike.
+        h = -np.abs(h)
+        factor = expit(-h)
+    elif isinstance(law, NegativeBinomialLaw):
+        factor = 1 / law.success
+    # Far above 2^53 the next float is no nearer to the mean, of which the product is an extremum.
+    above = np.floor(family.at(h).mean) + 1
+    log_mass = family.log_prob(h, above)[:, None]
+    deviation: Array = 2 * factor * np.exp(np.log(above) + log_mass)
+    return deviation
 
 
 def entropy(log_prob: Array) -> Array:

@@ -59,11 +59,13 @@ _PLAIN |= {"less", "less_equal", "equal", "not_equal", "isfinite", "isinf", "isn
 _PLAIN |= {"absolute", "power", "invert", "floor_divide", "remainder", "signbit", "trunc"}
 _LOGICAL = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor"}
 _LOGICAL |= {name: name for name in ("logical_and", "logical_or", "logical_not", "logical_xor")}
-_SPECIAL = {"expit", "log_expit", "gammaln", "psi", "xlogy", "betaln", "erf", "ndtr", "zeta", "log_ndtr", "logit"}
+_SPECIAL = {"expit", "log_expit", "gammaln", "psi", "xlogy", "betaln", "erf", "ndtr", "zeta", "log_ndtr", "logit", "erfcx"}
 """Universal functions of scipy.special that cupyx.scipy.special has as well."""
 
 
 def ufunc(name: str, values: tuple[Any, ...]) -> Any:
+    if name == "ldexp":  # exact, and offered by cupy; the standard has no word for it
+        return standard.asarray(np.ldexp(*[np.asarray(value) for value in values]))
     if name in _SPECIAL:
         host = [np.asarray(value) if hasattr(value, "__array_namespace__") else value for value in values]
         return standard.asarray(getattr(scipy.special, name)(*host))

@@ -9,15 +9,16 @@ delta = t - E[t], and u, v, s are (n, T, k) arrays with one direction in R^T per
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from fisherstats.arrays import identity
+from fisherstats.arrays import double, identity
 from fisherstats.engines import primitives
 
-__all__ = ["Draw", "Family", "Law", "MatrixRoot", "RootRows", "RowProducts", "SecondMoment"]
+__all__ = ["Draw", "Family", "Law", "MatrixRoot", "RootRows", "RowProducts", "SecondMoment", "in_double"]
 
 
 RowProducts = tuple[np.ndarray, np.ndarray | None]
@@ -266,6 +267,15 @@ class Law(ABC):
         return MatrixRoot(delta if weights is None else np.sqrt(weights)[:, :, None] * delta)
 
 
+AnyLaw = TypeVar("AnyLaw", bound=Law)
+
+
+def in_double(at: Callable[[np.ndarray], AnyLaw], h: np.ndarray) -> AnyLaw:
+    """Return the law in float64 at natural parameters of either precision, refused where `at` refuses them."""
+    law = at(h)
+    return law if law.h.dtype == np.float64 else at(double(law.h))
+
+
 class Family(ABC):
     """An exponential family of output laws; a frozen value that knows its parameters only.
 
@@ -342,7 +352,7 @@ class Family(ABC):
         Returns
         -------
         numpy.ndarray
-            Log mass or log density, shape (n,).
+            Log mass or log density, shape (n,), computed and given in float64 for natural parameters of either precision.
 
         Raises
         ------

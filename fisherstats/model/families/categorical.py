@@ -280,7 +280,12 @@ class CategoricalLaw(Law):
     @cached_property
     def exact_p(self) -> np.ndarray:
         """Class probabilities in float64, for the sampler."""
-        return self.p if self.h.dtype == np.float64 else CategoricalLaw(self.h.astype(np.float64), self.minimal).p
+        return self.exact.p
+
+    @cached_property
+    def exact(self) -> CategoricalLaw:
+        """The same law in float64."""
+        return self if self.h.dtype == np.float64 else CategoricalLaw(self.h.astype(np.float64), self.minimal)
 
     def draw_from(self, sample: Multinomial, uniforms: Uniforms, n_draws: int, second_moment: bool) -> Draw:
         """Return the means over n_draws labels per input, with the samplers given."""
@@ -462,7 +467,7 @@ class Categorical(Family):
     def log_prob_at(self, law: Law, y: np.ndarray) -> np.ndarray:
         """Return the same at a law, from what it has computed before."""
         assert isinstance(law, CategoricalLaw)
-        log_prob: np.ndarray = np.take_along_axis(law.log_p, y[:, None], axis=1)[:, 0]
+        log_prob: np.ndarray = np.take_along_axis(law.exact.log_p, y[:, None], axis=1)[:, 0]
         return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:

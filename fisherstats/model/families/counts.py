@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import betaln, xlogy
+from scipy.special import betaln
 
+from fisherstats.arrays import double
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer, positive_number
 from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
+from fisherstats.model.families.deviance import MODERATE, failure_log_mass, log_success, where_moderate
 from fisherstats.model.families.heads import HeadsFamily, SummedLaw
 from fisherstats.model.families.links import Link
 
@@ -115,6 +117,14 @@ class NegativeBinomialLaw(SummedLaw):
         return delta
 
 
+def _plain_log_mass(h: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
+    # log Gamma(y + r) - log Gamma(r) - log y! = -log y - log B(y, r), without a difference of large numbers.
+    positive = np.where(y > 0, y, 1.0)
+    choose = np.where(y > 0, -np.log(positive) - betaln(positive, r), 0.0)
+    log_mass: np.ndarray = choose + r * log_success(h) + y * h
+    return log_mass
+
+
 class _FailureFamily(HeadsFamily):
     """What the two families of numbers of failures share."""
 
@@ -137,13 +147,15 @@ class _FailureFamily(HeadsFamily):
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return sum_a log Gamma(y_a + r) - log Gamma(r) - log(y_a!) + y_a h_a + r log(1 - e^h_a), shape (n,)."""
-        law, labels = self.at(h), self.check_labels(y, len(h))
+        h, labels = double(self.at(h).h), self.check_labels(y, len(h))
         r = self._successes
-        # log Gamma(y + r) - log Gamma(r) - log y! = -log y - log B(y, r), without a difference of large numbers.
-        positive = np.where(labels > 0, labels, 1.0)
-        choose = np.where(labels > 0, -np.log(positive) - betaln(positive, r), 0.0)
-        terms = choose + xlogy(r, law.success) + labels * law.h
-        log_prob: np.ndarray = terms.sum(axis=1).astype(law.h.dtype)
+        if r == 1:
+            terms = log_success(h) + labels * h
+        else:
+            terms = where_moderate(
+                labels + r <= MODERATE, lambda: _plain_log_mass(h, labels, r), lambda: failure_log_mass(h, labels, r)
+            )
+        log_prob: np.ndarray = terms.sum(axis=1)
         return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from fisherstats.arrays import identity, like
+from fisherstats.arrays import double, identity, like
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer
@@ -21,6 +21,8 @@ from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, Family
 from fisherstats.model.families.blocks import EqualBlocks
+from fisherstats.model.families.deviance import MODERATE, log_deviance, log_gamma_remainder, where_moderate
+from fisherstats.model.families.extended import exact_difference, exact_sum
 from fisherstats.model.families.links import Link
 from fisherstats.model.families.moments import CumulantMoments, MomentLaw
 from fisherstats.model.families.polygamma import leading_power, log_less_psi, polygamma, polygamma_drop, polygamma_remainder
@@ -147,6 +149,20 @@ class DirichletLaw(MomentLaw):
         return draw_labels(rng, self, n_draws, second_moment)
 
 
+def _log_density_of_logs(alpha: np.ndarray, total: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the log density of log y: less KL of the mean proportions from y times their total, and Stirling remainders.
+
+    A rounding error of the total and labels that do not quite sum to 1 drop out against the excess of their sum.
+    """
+    whole = np.zeros_like(alpha) + total[:, None]
+    apart = exact_difference(y, whole, alpha, np.ones_like(alpha))
+    ratio = np.log(y) + np.log(whole) - np.log(alpha)
+    high, low = exact_sum(y)
+    deviance = log_deviance(alpha, apart, ratio).sum(axis=1) - total * ((high - 1) + low)
+    log_density: np.ndarray = log_gamma_remainder(total) - log_gamma_remainder(alpha).sum(axis=1) - deviance
+    return log_density
+
+
 @dataclass(frozen=True)
 class Dirichlet(Family):
     """Proportions of C parts with concentrations h > 0: t(y) = log y, F(h) = sum_a log Gamma(h_a) - log Gamma(sum_a h_a).
@@ -205,10 +221,14 @@ class Dirichlet(Family):
         It is the density in the first C - 1 proportions.
         """
         h, labels = self._natural(h), self.check_labels(y, len(h))
-        alpha = h.astype(np.float64)
-        terms = (alpha - 1) * np.log(labels) - gammaln(alpha)
-        log_prob: np.ndarray = gammaln(alpha.sum(axis=1)) + terms.sum(axis=1)
-        return log_prob.astype(h.dtype)
+        alpha, logs = double(h), np.log(labels)
+        total = alpha.sum(axis=1)
+        moderate = (total <= MODERATE) & ((alpha * np.abs(logs)).sum(axis=1) <= 2 * MODERATE)
+        return where_moderate(
+            moderate,
+            lambda: gammaln(total) + ((alpha - 1) * logs - gammaln(alpha)).sum(axis=1),
+            lambda: _log_density_of_logs(alpha, total, labels) - logs.sum(axis=1),
+        )
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return proportions, shape (n_draws, n, C)."""

@@ -17,7 +17,7 @@ from fisherstats.arrays import like
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
 from fisherstats.forks import cached_property
-from fisherstats.model.families.base import Draw, Family, Law, RowProducts
+from fisherstats.model.families.base import Draw, Family, Law, RowProducts, in_double
 from fisherstats.model.families.draws import draw_gaussian
 
 __all__ = ["Gaussian", "GaussianLaw"]
@@ -209,12 +209,12 @@ class Gaussian(Family):
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return the log density of y, shape (n,)."""
-        law = self.at(h)
+        law = in_double(self.at, h)
         deviation = self.check_labels(y, len(law.h)) - law.h
         squares = law.diagonal(deviation[:, :, None])[:, 0]
         log_volume = np.log(np.diagonal(self._cholesky) if self._cholesky.ndim == 2 else self._cholesky).sum()
         log_prob: np.ndarray = -(squares + self.n_outputs * math.log(2 * math.pi)) / 2 - log_volume
-        return log_prob.astype(law.h.dtype)
+        return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels mu + L z, shape (n_draws, n, T)."""

@@ -6,6 +6,7 @@ pairs. Both sums are arranged to hold non-negative terms only, which keeps their
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,13 +14,14 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import betaln, expit, gammaln, log_expit
 
-from fisherstats.arrays import as_array
+from fisherstats.arrays import as_array, double
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import generator, positive_integer
 from fisherstats.engines.primitives import pair_sum, weighted_mean
 from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
 from fisherstats.model.families.base import Draw, Family, Law, RowProducts
+from fisherstats.model.families.deviance import MODERATE, binomial_log_mass, poisson_log_mass, where_moderate
 from fisherstats.model.families.draws import CountHeads, draw_counts, independent_scheme
 
 __all__ = ["Bernoulli", "Binomial", "BinomialLaw", "IndependentLaw", "Poisson", "PoissonLaw"]
@@ -455,9 +457,13 @@ class Poisson(_IndependentFamily):
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return sum_a y_a h_a - e^h_a - log(y_a!), shape (n,)."""
-        law, labels = self.at(h), self.check_labels(y, len(h))
-        terms: np.ndarray = labels * law.h - law.mean - gammaln(labels + 1)
-        log_prob: np.ndarray = terms.sum(axis=1).astype(law.h.dtype)
+        h, labels = double(self.at(h).h), self.check_labels(y, len(h))
+        terms = where_moderate(
+            (labels <= MODERATE) & (h <= math.log(MODERATE)),
+            lambda: labels * h - np.exp(h) - gammaln(labels + 1),
+            lambda: poisson_log_mass(h, labels),
+        )
+        log_prob: np.ndarray = terms.sum(axis=1)
         return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
@@ -469,9 +475,14 @@ class Poisson(_IndependentFamily):
 
 def _binomial_log_prob(h: np.ndarray, y: np.ndarray, n_trials: int) -> np.ndarray:
     """Return log C(n, y) + y log p + (n - y) log(1 - p), summed over outputs."""
-    log_choose = -np.log1p(n_trials) - betaln(n_trials - y + 1, y + 1) if n_trials > 1 else 0.0
-    terms = log_choose + y * log_expit(h) + (n_trials - y) * log_expit(-h)
-    log_prob: np.ndarray = terms.sum(axis=1).astype(h.dtype)
+    h = double(h)
+    if n_trials > MODERATE:
+        with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+            terms = binomial_log_mass(h, y, n_trials)
+    else:
+        log_choose = -np.log1p(n_trials) - betaln(n_trials - y + 1, y + 1) if n_trials > 1 else 0.0
+        terms = log_choose + y * log_expit(h) + (n_trials - y) * log_expit(-h)
+    log_prob: np.ndarray = terms.sum(axis=1)
     return log_prob
 
 

@@ -15,8 +15,9 @@ from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import boolean, positive_integer
 from fisherstats.forks import cached_property
-from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot, RowProducts
+from fisherstats.model.families.base import Draw, Family, Law, MatrixRoot, RowProducts, in_double
 from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.deviance import MODERATE, multinomial_log_mass
 from fisherstats.model.families.draws import class_counts, class_scheme, draw_class_weights
 from fisherstats.model.families.slabs import draw_labels
 
@@ -229,9 +230,12 @@ class Multinomial(Family):
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return log(n! / prod_k y_k!) + sum_k y_k log p_k, shape (n,)."""
-        law, labels = self.at(h), self.check_labels(y, len(h))
+        law, labels = in_double(self.at, h), self.check_labels(y, len(h))
+        if self.n_trials > MODERATE:
+            with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+                return multinomial_log_mass(law.one.logits, law.one.log_p, labels, self.n_trials)
         choose = gammaln(self.n_trials + 1) - gammaln(labels + 1).sum(axis=1)
-        log_prob: np.ndarray = (choose + (labels * law.one.log_p).sum(axis=1)).astype(law.h.dtype)
+        log_prob: np.ndarray = choose + (labels * law.one.log_p).sum(axis=1)
         return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:

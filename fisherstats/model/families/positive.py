@@ -12,11 +12,15 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import gammaln, xlogy
 
+from fisherstats.arrays import double
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer, positive_number
 from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
+from fisherstats.model.families.base import in_double
+from fisherstats.model.families.deviance import MODERATE, gamma_log_density, where_moderate
+from fisherstats.model.families.extended import two_product, two_sum
 from fisherstats.model.families.heads import HeadsFamily, SummedLaw
 
 __all__ = ["Exponential", "Gamma", "GammaLaw", "InverseGaussian", "InverseGaussianLaw", "Laplace", "Weibull"]
@@ -390,7 +394,7 @@ class Weibull(HeadsFamily):
         h, labels = self.natural(h), self.check_labels(y, len(h))
         jacobian = math.log(self.shape) + (self.shape - 1) * np.log(labels)
         log_prob: np.ndarray = _summed_log_prob(h, self.statistic(labels), 1.0) + jacobian.sum(axis=1)
-        return log_prob.astype(h.dtype)
+        return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels, shape (n_draws, n, T)."""
@@ -442,11 +446,26 @@ class InverseGaussian(HeadsFamily):
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return sum_a log(lambda / (2 pi y_a^3)) / 2 - lambda (y_a - mu_a)^2 / (2 mu_a^2 y_a), shape (n,)."""
-        law, labels = self.at(h), self.check_labels(y, len(h))
-        squares = self.shape * (labels / law.mean - 1) ** 2 / labels
-        terms = math.log(self.shape / (2 * math.pi)) - 3 * np.log(labels) - squares
-        log_prob: np.ndarray = (terms.sum(axis=1) / 2).astype(law.h.dtype)
+        law, labels = in_double(self.at, h), self.check_labels(y, len(h))
+        terms = math.log(self.shape / (2 * math.pi)) - 3 * np.log(labels) - self._squares(law, labels)
+        log_prob: np.ndarray = terms.sum(axis=1) / 2
         return log_prob
+
+    def _squares(self, law: InverseGaussianLaw, y: np.ndarray) -> np.ndarray:
+        """Return lambda (y - mu)^2 / (mu^2 y)."""
+        ratio = y / law.mean
+
+        def exact() -> np.ndarray:
+            # y / mu - 1 = (y^2 / mu^2 - 1) / (y / mu + 1), with lambda / mu^2 = -2h
+            square, low = two_product(y, y)
+            scaled, error = two_product(-2 * law.h, square)
+            apart, other = two_sum(scaled, np.zeros_like(y) - self.shape)
+            relative = (apart + (other + error - 2 * law.h * low)) / self.shape / (ratio + 1)
+            squares: np.ndarray = self.shape * relative**2 / y
+            return squares
+
+        moderate = (self.shape <= MODERATE * law.mean) | (np.abs(ratio - 1) > 0.5)
+        return where_moderate(moderate, lambda: self.shape * (ratio - 1) ** 2 / y, exact)
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels, shape (n_draws, n, T)."""
@@ -460,8 +479,13 @@ class InverseGaussian(HeadsFamily):
 
 def _summed_log_prob(h: np.ndarray, t: np.ndarray, shape: float) -> np.ndarray:
     """Return the log density of Gamma statistics t at rates -h, summed over outputs."""
-    terms = shape * np.log(-h) + h * t + xlogy(shape - 1, t) - gammaln(shape)
-    log_prob: np.ndarray = terms.sum(axis=1).astype(h.dtype)
+    h = double(h)
+    parts = [shape * np.log(-h), h * t, xlogy(shape - 1, t)]
+    terms = parts[0] + parts[1] + parts[2] - gammaln(shape)
+    if shape != 1:
+        moderate = (shape <= MODERATE) & (np.abs(parts[0]) + np.abs(parts[1]) + np.abs(parts[2]) <= 2 * MODERATE)
+        terms = where_moderate(moderate, lambda: terms, lambda: gamma_log_density(shape, -h, t) - np.log(t))
+    log_prob: np.ndarray = terms.sum(axis=1)
     return log_prob
 
 

@@ -16,14 +16,19 @@ from scipy.special import expit
 from fisherstats.engines import primitives
 from fisherstats.model.families.base import Law
 from fisherstats.model.families.categorical import CategoricalLaw
-from fisherstats.model.families.independent import BinomialLaw
+from fisherstats.model.families.counts import NegativeBinomialLaw
+from fisherstats.model.families.independent import BinomialLaw, PoissonLaw
 from fisherstats.model.families.multinomial import MultinomialLaw
+from fisherstats.model.families.positive import GammaLaw, InverseGaussianLaw
 from fisherstats.model.families.product import ProductLaw
 from fisherstats.model.families.two_parameter import GaussianMeanVarianceLaw
 
 __all__ = ["mean_shift"]
 
 Array = NDArray[np.floating]
+
+_CLOSE = 1e-3
+"""Relative change of a mean below which a difference of two means has lost digits."""
 
 
 @singledispatch
@@ -54,6 +59,33 @@ def _(law: MultinomialLaw, truth: MultinomialLaw, u: Array) -> Array:
 def _(law: BinomialLaw, truth: BinomialLaw, u: Array) -> Array:
     successes, failures = expit(truth.h) - expit(law.h), expit(-law.h) - expit(-truth.h)
     return primitives.weighted_mean(law.n_trials * np.where(law.h > 0, failures, successes), u)
+
+
+@mean_shift.register
+def _(law: PoissonLaw, truth: PoissonLaw, u: Array) -> Array:
+    return _scaled_shift(law.mean, truth.mean, np.expm1(truth.h - law.h), u)
+
+
+@mean_shift.register
+def _(law: NegativeBinomialLaw, truth: NegativeBinomialLaw, u: Array) -> Array:
+    return _scaled_shift(law.mean, truth.mean, np.expm1(truth.h - law.h) / truth.success, u)
+
+
+@mean_shift.register
+def _(law: GammaLaw, truth: GammaLaw, u: Array) -> Array:
+    return _scaled_shift(law.mean, truth.mean, (law.h - truth.h) / truth.h, u)
+
+
+@mean_shift.register
+def _(law: InverseGaussianLaw, truth: InverseGaussianLaw, u: Array) -> Array:
+    return _scaled_shift(law.mean, truth.mean, (law.h - truth.h) / truth.h / (1 + np.sqrt(law.h / truth.h)), u)
+
+
+def _scaled_shift(mean: Array, true_mean: Array, relative: Array, u: Array) -> Array:
+    """Return the shift along u of means whose relative change is known; taken where the means nearly agree."""
+    apart = true_mean - mean
+    close = np.abs(apart) < _CLOSE * mean
+    return primitives.weighted_mean(np.where(close, mean * np.where(close, relative, 0), apart), u)
 
 
 @mean_shift.register

@@ -14,13 +14,15 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import gammaln, psi
 
-from fisherstats.arrays import like
+from fisherstats.arrays import double, like
 from fisherstats.checks import arguments
 from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer
 from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
-from fisherstats.model.families.base import Draw, Family
+from fisherstats.model.families.base import Draw, Family, in_double
+from fisherstats.model.families.deviance import MODERATE, gamma_log_density, where_moderate
+from fisherstats.model.families.extended import two_product, two_sum
 from fisherstats.model.families.links import Link
 from fisherstats.model.families.moments import CumulantMoments, MomentLaw
 from fisherstats.model.families.polygamma import leading_power, log_less_psi, polygamma_remainder
@@ -203,10 +205,19 @@ class GaussianMeanVariance(Family):
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return the log density of y, shape (n,)."""
-        law, labels = self.at(h), self.check_labels(y, len(h))
-        squares = (labels[:, 0] - law.location) ** 2 / law.variance
+        law, label = in_double(self.at, h), self.check_labels(y, len(h))[:, 0]
+        slope, precision = law.h[:, 0], -2 * law.h[:, 1]
+
+        def exact() -> np.ndarray:
+            product, low = two_product(precision, label)
+            apart, error = two_sum(slope, -product)
+            squares: np.ndarray = (apart + (error - low)) ** 2 / precision
+            return squares
+
+        moderate = slope * slope <= MODERATE**2 * precision
+        squares = where_moderate(moderate, lambda: (label - law.location) ** 2 / law.variance, exact)
         log_prob: np.ndarray = -(squares + np.log(2 * math.pi * law.variance)) / 2
-        return log_prob.astype(law.h.dtype)
+        return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels, shape (n_draws, n, 1)."""
@@ -279,9 +290,14 @@ class GammaShapeRate(Family):
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return k log(beta y) - beta y - log Gamma(k) - log y, shape (n,)."""
         h, label = self._natural(h), self.check_labels(y, len(h))[:, 0]
-        shape, scaled = h[:, 0].astype(np.float64), -h[:, 1] * label
-        log_prob: np.ndarray = shape * np.log(scaled) - scaled - gammaln(shape) - np.log(label)
-        return log_prob.astype(h.dtype)
+        shape, rate = double(h[:, 0]), -double(h[:, 1])
+        scaled, log_label = rate * label, np.log(label)
+        power = shape * (np.log(rate) + log_label)
+        return where_moderate(
+            (shape <= MODERATE) & (np.abs(power) + scaled <= 2 * MODERATE),
+            lambda: shape * np.log(scaled) - scaled - gammaln(shape) - log_label,
+            lambda: gamma_log_density(shape, rate, label) - log_label,
+        )
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels, shape (n_draws, n, 1)."""

@@ -179,8 +179,9 @@ class LogPartitionFamily(Family):
         """Return t(y)' h - F(h) + log pi(y), shape (n,)."""
         h = checks.natural_parameters(h, self.n_outputs)
         labels = self.check_labels(y, len(h))
+        h = h.astype(np.float64)
         linear = (self.statistic(labels) * h).sum(axis=1)
-        log_prob: np.ndarray = (linear - np.real(self.log_partition(h)) + self.log_base(labels)).astype(h.dtype)
+        log_prob: np.ndarray = linear - np.real(self.log_partition(h)) + self.log_base(labels)
         return log_prob
 
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
