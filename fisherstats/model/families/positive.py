@@ -18,7 +18,6 @@ from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer, positive_number
 from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
-from fisherstats.model.families.base import in_double
 from fisherstats.model.families.deviance import MODERATE, gamma_log_density, where_moderate
 from fisherstats.model.families.extended import two_product, two_sum
 from fisherstats.model.families.heads import HeadsFamily, SummedLaw
@@ -446,25 +445,26 @@ class InverseGaussian(HeadsFamily):
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return sum_a log(lambda / (2 pi y_a^3)) / 2 - lambda (y_a - mu_a)^2 / (2 mu_a^2 y_a), shape (n,)."""
-        law, labels = in_double(self.at, h), self.check_labels(y, len(h))
-        terms = math.log(self.shape / (2 * math.pi)) - 3 * np.log(labels) - self._squares(law, labels)
+        h, labels = double(self.at(h).h), self.check_labels(y, len(h))
+        terms = math.log(self.shape / (2 * math.pi)) - 3 * np.log(labels) - self._squares(h, labels)
         log_prob: np.ndarray = terms.sum(axis=1) / 2
         return log_prob
 
-    def _squares(self, law: InverseGaussianLaw, y: np.ndarray) -> np.ndarray:
+    def _squares(self, h: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return lambda (y - mu)^2 / (mu^2 y)."""
-        ratio = y / law.mean
+        mean = math.sqrt(self.shape) / np.sqrt(-2 * h)
+        ratio = y / mean
 
         def exact() -> np.ndarray:
             # y / mu - 1 = (y^2 / mu^2 - 1) / (y / mu + 1), with lambda / mu^2 = -2h
             square, low = two_product(y, y)
-            scaled, error = two_product(-2 * law.h, square)
+            scaled, error = two_product(-2 * h, square)
             apart, other = two_sum(scaled, np.zeros_like(y) - self.shape)
-            relative = (apart + (other + error - 2 * law.h * low)) / self.shape / (ratio + 1)
+            relative = (apart + (other + error - 2 * h * low)) / self.shape / (ratio + 1)
             squares: np.ndarray = self.shape * relative**2 / y
             return squares
 
-        moderate = (self.shape <= MODERATE * law.mean) | (np.abs(ratio - 1) > 0.5)
+        moderate = (self.shape <= MODERATE * mean) | (np.abs(ratio - 1) > 0.5)
         return where_moderate(moderate, lambda: self.shape * (ratio - 1) ** 2 / y, exact)
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from fisherstats.checks import families as checks
 from fisherstats.checks.arguments import positive_integer
 from fisherstats.forks import cached_property
 from fisherstats.model.families import samplers
-from fisherstats.model.families.base import Draw, Family, in_double
+from fisherstats.model.families.base import Draw, Family
 from fisherstats.model.families.deviance import MODERATE, gamma_log_density, where_moderate
 from fisherstats.model.families.extended import two_product, two_sum
 from fisherstats.model.families.links import Link
@@ -205,8 +205,9 @@ class GaussianMeanVariance(Family):
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return the log density of y, shape (n,)."""
-        law, label = in_double(self.at, h), self.check_labels(y, len(h))[:, 0]
-        slope, precision = law.h[:, 0], -2 * law.h[:, 1]
+        h, label = double(self.at(h).h), self.check_labels(y, len(h))[:, 0]
+        slope, precision = h[:, 0], -2 * h[:, 1]
+        variance = 1 / precision
 
         def exact() -> np.ndarray:
             product, low = two_product(precision, label)
@@ -215,8 +216,8 @@ class GaussianMeanVariance(Family):
             return squares
 
         moderate = slope * slope <= MODERATE**2 * precision
-        squares = where_moderate(moderate, lambda: (label - law.location) ** 2 / law.variance, exact)
-        log_prob: np.ndarray = -(squares + np.log(2 * math.pi * law.variance)) / 2
+        squares = where_moderate(moderate, lambda: (label - slope * variance) ** 2 / variance, exact)
+        log_prob: np.ndarray = -(squares + np.log(2 * math.pi * variance)) / 2
         return log_prob
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
