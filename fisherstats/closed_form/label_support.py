@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, expit
 
-from fisherstats.arrays import like, on_host
+from fisherstats.arrays import double, like, on_host
 from fisherstats.model.families import Bernoulli, Categorical, Family, Law
-from fisherstats.model.families.base import in_double
 from fisherstats.model.families.counts import NegativeBinomialLaw
 from fisherstats.model.families.deviance import log_gamma_remainder
 from fisherstats.model.families.gaussian import GaussianLaw
@@ -37,7 +36,7 @@ def enumerated(family: Family, law: Law) -> tuple[Array, Array] | None:
     """
     if not few(family):
         return None
-    law, n = in_double(family.at, law.h), len(law.h)
+    law, n = _in_double(family, law), len(law.h)
     every: list[NDArray[Any]]
     if isinstance(family, Categorical):
         every = [np.full(n, label) for label in range(family.n_outputs + family.minimal)]
@@ -48,11 +47,15 @@ def enumerated(family: Family, law: Law) -> tuple[Array, Array] | None:
     return residuals, like(np.stack([family.log_prob(on_host(law.h), y) for y in every], axis=1), law.h)
 
 
+def _in_double(family: Family, law: Law) -> Law:
+    return law if law.h.dtype == np.float64 else family.at(double(law.h))
+
+
 def mean_absolute_residual(family: Family, law: Law) -> Array | None:
     r"""Return :math:`\mathrm E|t-\mathrm E[t]|`, (n,) in float64, for one output; None where it has no closed form."""
     if family.n_outputs > 1:
         return None
-    exact = in_double(family.at, law.h)
+    exact = _in_double(family, law)
     if isinstance(exact, PoissonLaw | BinomialLaw | NegativeBinomialLaw):
         deviation = _of_counts(family, exact)
     elif isinstance(exact, GammaLaw):

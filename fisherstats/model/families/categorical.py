@@ -282,10 +282,14 @@ class CategoricalLaw(Law):
         """Class probabilities in float64, for the sampler."""
         return self.exact.p
 
-    @cached_property
+    @property
     def exact(self) -> CategoricalLaw:
         """The same law in float64."""
-        return self if self.h.dtype == np.float64 else CategoricalLaw(self.h.astype(np.float64), self.minimal)
+        return self if self.h.dtype == np.float64 else self._widened
+
+    @cached_property
+    def _widened(self) -> CategoricalLaw:
+        return CategoricalLaw(self.h.astype(np.float64), self.minimal)
 
     def draw_from(self, sample: Multinomial, uniforms: Uniforms, n_draws: int, second_moment: bool) -> Draw:
         """Return the means over n_draws labels per input, with the samplers given."""
