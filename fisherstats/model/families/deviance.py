@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import expit, gammaln, log_expit, xlogy
+from scipy.special import betaln, expit, gammaln, log_expit, xlogy
 
 from fisherstats.arrays import like, on_device
 from fisherstats.model.families.extended import exact_difference, log_pair, two_sum
@@ -180,6 +180,15 @@ def poisson_log_mass(h: Array, y: Array) -> Array:
 
 def binomial_log_mass(h: Array, y: Array, n_trials: int) -> Array:
     """Return the log mass of y successes at logits h, entry by entry."""
+    if n_trials <= MODERATE:
+        log_choose = -np.log1p(n_trials) - betaln(n_trials - y + 1, y + 1) if n_trials > 1 else 0.0
+        plain: Array = log_choose + y * log_expit(h) + (n_trials - y) * log_expit(-h)
+        return plain
+    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+        return _many_trials(h, y, n_trials)
+
+
+def _many_trials(h: Array, y: Array, n_trials: int) -> Array:
     n = float(n_trials)
     failures, rest = two_sum(np.zeros_like(y) + n, -y)
     failures, rest = two_sum(failures, rest + float(n_trials - int(n)))

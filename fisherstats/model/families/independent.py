@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import betaln, expit, gammaln, log_expit
+from scipy.special import expit, gammaln
 
 from fisherstats.arrays import as_array, double
 from fisherstats.checks import families as checks
@@ -475,14 +475,7 @@ class Poisson(_IndependentFamily):
 
 def _binomial_log_prob(h: np.ndarray, y: np.ndarray, n_trials: int) -> np.ndarray:
     """Return log C(n, y) + y log p + (n - y) log(1 - p), summed over outputs."""
-    h = double(h)
-    if n_trials > MODERATE:
-        with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-            terms = binomial_log_mass(h, y, n_trials)
-    else:
-        log_choose = -np.log1p(n_trials) - betaln(n_trials - y + 1, y + 1) if n_trials > 1 else 0.0
-        terms = log_choose + y * log_expit(h) + (n_trials - y) * log_expit(-h)
-    log_prob: np.ndarray = terms.sum(axis=1)
+    log_prob: np.ndarray = binomial_log_mass(double(h), y, n_trials).sum(axis=1)
     return log_prob
 
 
