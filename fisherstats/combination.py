@@ -105,8 +105,8 @@ def combine_estimators(
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input, order=2)
         call.refuse_kinks(passed, on_kink, first_input)
-        G = derivatives.jacobians(call.model, passed)
-        regressions = combination.regression_factors(law, G, derivatives.curvatures(call.model, passed, G))
+        G, S = call.unit_jacobians_and_curvatures(passed)
+        regressions = combination.regression_factors(law, G, S)
         draw = monte_carlo.draw(model.family, law, seed, first_input, n_draws, second_moment=True)
         contracted = derivatives.curvature_along(call.model, passed, draw.mean)
         score, exact = (fisher.unit_factors(one, passed, G) for one in (cast(SecondMoment, draw.second), law))

@@ -14,7 +14,7 @@ from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments
 from fisherstats.closed_form import label_support, uses
-from fisherstats.model import derivatives
+from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 
@@ -105,7 +105,7 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        G = derivatives.jacobians(call.model, passed)
+        G = call.unit_jacobians(passed, differences=False)
         found: list[Array] = []
         if "squared_norm" in chosen:
             found.append(uses.mean_square_length(law, G, passed.inputs))
@@ -116,6 +116,9 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
             lengths = uses.gradient_lengths(monte_carlo.residuals(family, law, seed, first_input, n_draws), G, passed.inputs)
             error = lengths.std(axis=1, ddof=1) / np.sqrt(n_draws) if n_draws > 1 else np.full_like(lengths, np.inf, shape=len(x))
             return [*found, lengths.mean(axis=1), error]
+        if isinstance(law, CategoricalLaw):
+            mean = uses.mean_class_length(law, G, passed.inputs)
+            return [*found, mean, np.zeros_like(mean)]
         support, absolute = label_support.enumerated(family, law), label_support.mean_absolute_residual(family, law)
         if support is not None:
             residuals, log_prob = support

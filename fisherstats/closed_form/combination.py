@@ -39,15 +39,16 @@ class Regression:
     """R = V_2 - C_12^2 / V_1, without that subtraction."""
 
 
-def regression_factors(law: Law, G: Sequence[Array], S: Sequence[Array | None]) -> list[Regression]:
+def regression_factors(law: Law, G: Sequence[Array | None], S: Sequence[Array | None]) -> list[Regression]:
     r"""Return the regression per unit of each layer, (n, units): times :math:`\bar h^4` it is that of a diagonal entry.
 
     :math:`R=\mathrm{Var}(m\,(g^\top r)^2+s^\top r)`, with g = G_l[:,o], s = S_l[:,o]: the variance of the combined statistic.
+    G of the last layer may be None, for the identity.
     """
     regressions = []
     for G_l, S_l in zip(G, S, strict=True):
-        variance = law.square_variance(G_l)
-        if S_l is None:
+        variance = law.own_square_variance() if G_l is None else law.square_variance(G_l)
+        if S_l is None or G_l is None:
             regressions.append(Regression(variance, np.zeros_like(variance), np.zeros_like(variance)))
             continue
         covariance = -law.third_moment(G_l, S_l)

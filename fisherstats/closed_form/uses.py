@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import like, power_of_two
 from fisherstats.model.families import Law
+from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.forms import class_squares, form_moments
 
-__all__ = ["gradient_lengths", "mean_square_length", "square_length_deviation", "weighted_diagonal"]
+__all__ = ["gradient_lengths", "mean_class_length", "mean_square_length", "square_length_deviation", "weighted_diagonal"]
 
 Array = NDArray[np.floating]
 
@@ -39,33 +41,56 @@ def weighted_diagonal(
     return A, s
 
 
-def mean_square_length(law: Law, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
-    r"""Return :math:`\mathrm E\|\partial\ell\|^2=\mathrm{tr}\,I(\theta|x)`, the sum of all :math:`|\bar h|^2g^\top I(h)g`."""
-    parts = [law.diagonal(G_l).sum(axis=1) * _square(h_bar) for G_l, h_bar in zip(G, inputs, strict=True)]
+def mean_square_length(law: Law, G: Sequence[Array | None], inputs: Sequence[Array]) -> Array:
+    r"""Return :math:`\mathrm E\|\partial\ell\|^2=\mathrm{tr}\,I(\theta|x)`, the sum of all :math:`|\bar h|^2g^\top I(h)g`.
+
+    Here and below G of the last layer may be None, for the identity.
+    """
+    parts = [
+        (law.own_diagonal() if G_l is None else law.diagonal(G_l)).sum(axis=1) * _square(h_bar)
+        for G_l, h_bar in zip(G, inputs, strict=True)
+    ]
     total: Array = np.stack(parts).sum(axis=0)
     return total
 
 
-def square_length_deviation(law: Law, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
+def square_length_deviation(law: Law, G: Sequence[Array | None], inputs: Sequence[Array]) -> Array:
     r"""Return the standard deviation of :math:`\|\partial\ell\|^2=r^\top JJ^\top r` over labels of the model, (n,).
 
     The form is taken in units of its size, as its square may be out of the range of floats where its root is not.
     """
-    parts = [_square(h_bar)[:, None, None] * np.matmul(G_l, G_l.transpose(0, 2, 1)) for G_l, h_bar in zip(G, inputs, strict=True)]
-    form = np.stack(parts).sum(axis=0)
-    unit = power_of_two(np.abs(form).max(axis=(1, 2)))
-    deviation: Array = np.sqrt(law.quadratic_variance(form / unit[:, None, None])) * unit
+    norms = [_square(h_bar) for h_bar in inputs]
+    largest = [
+        norm if G_l is None else norm * np.square(np.abs(G_l).max(axis=(1, 2))) for norm, G_l in zip(norms, G, strict=True)
+    ]
+    unit = power_of_two(np.stack(largest).max(axis=0))
+    squares = [((norm / unit)[:, None], G_l) for norm, G_l in zip(norms, G, strict=True)]
+    deviation: Array = np.sqrt(form_moments(law, squares, None)[1]) * unit
     return deviation
 
 
-def gradient_lengths(residuals: Array, G: Sequence[Array], inputs: Sequence[Array]) -> Array:
+def gradient_lengths(residuals: Array, G: Sequence[Array | None], inputs: Sequence[Array]) -> Array:
     r"""Return :math:`\|J^\top r_k\|` for K residuals per input, (n, K, T) to (n, K)."""
     squares = np.zeros_like(residuals, shape=residuals.shape[:2])
-    unit = power_of_two(np.stack([np.abs(h_bar).max(axis=1) for h_bar in inputs]).max(axis=0))
+    unit = _unit(inputs)
     for G_l, h_bar in zip(G, inputs, strict=True):
-        squares += np.square(np.matmul(residuals, G_l)).sum(axis=2) * _square(h_bar / unit[:, None])[:, None]
+        along = residuals if G_l is None else np.matmul(residuals, G_l)
+        squares += np.square(along).sum(axis=2) * _square(h_bar / unit[:, None])[:, None]
     length: Array = np.sqrt(squares) * unit[:, None]
     return length
+
+
+def mean_class_length(law: CategoricalLaw, G: Sequence[Array | None], inputs: Sequence[Array]) -> Array:
+    r"""Return :math:`\mathrm E\|\partial\ell\|` over the classes, (n,), without a residual of every class."""
+    unit = _unit(inputs)
+    squares = [(_square(h_bar / unit[:, None])[:, None], G_l) for G_l, h_bar in zip(G, inputs, strict=True)]
+    mean: Array = (law.p * np.sqrt(class_squares(law, squares))).sum(axis=1) * unit
+    return mean
+
+
+def _unit(inputs: Sequence[Array]) -> Array:
+    unit: Array = power_of_two(np.stack([np.abs(h_bar).max(axis=1) for h_bar in inputs]).max(axis=0))
+    return unit
 
 
 def _square(h_bar: Array) -> Array:

@@ -14,7 +14,7 @@ import fisherstats as fs
 from fisherstats.closed_form.inequalities import law_bounds
 from fisherstats.engines import numba_kernels
 from fisherstats.model.families import Categorical, Multinomial, Product
-from fisherstats.model.families.forms import form_moments, white_norm
+from fisherstats.model.families.forms import class_squares, form_moments, white_norm
 
 LOGITS = {
     "spread": [0.3, -1.2, 0.8, 0.1],
@@ -94,6 +94,20 @@ def test_sums_of_squares_have_the_moments_of_enumerated_labels(family, logits, f
         slack = 0 if form == "outputs" and family.n_outputs == 4 and "n_trials" not in family.parameters() else 1e-30 * size
         assert abs(variance[0] - exact[1]) <= 1e-12 * exact[1] + slack
         assert abs(third[0] - exact[2]) <= 1e-12 * mp.sqrt(exact[1]) * spread + mp.sqrt(slack) * spread
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("logits", LOGITS)
+@pytest.mark.parametrize("minimal", [False, True])
+def test_the_sum_of_squares_of_every_class(minimal, logits, form):
+    family, h = Categorical(4, minimal=minimal), np.array(LOGITS[logits])
+    h = h - h[-1] if minimal else h
+    squares = given(FORMS[form], family.n_outputs)
+    found = class_squares(family.at(h[None, : family.n_outputs]), squares)[0]
+    with mp.workdps(400):
+        labels = values_of_labels(family, h.tolist(), [(w[0], None if u is None else u[0]) for w, u in squares], SLOPE)
+        for one, (_, f, _) in zip(found, labels, strict=True):
+            assert abs(one - f) <= 1e-13 * f
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -178,6 +192,9 @@ CALLS = {
     "layer_errors": lambda m, x: fs.layer_errors(m, x),
     "layer_errors score": lambda m, x: fs.layer_errors(m, x, estimators=["score"]),
     "variance_bounds": lambda m, x: fs.variance_bounds(m, x),
+    "combine_estimators": lambda m, x: fs.combine_estimators(m, x, n_draws=3, rng=0),
+    "expected_gradient_length": lambda m, x: fs.applications.expected_gradient_length(m, x, score="squared_norm"),
+    "expected norm": lambda m, x: fs.applications.expected_gradient_length(m, x, score="norm"),
     "hessian": lambda m, x: fs.estimate_fisher(m, x, estimator="hessian", n_draws=3, rng=0),
     "score": lambda m, x: fs.estimate_fisher(m, x, estimator="score", n_draws=3, rng=0),
 }
@@ -189,7 +206,8 @@ DENSE = {("counts", "layer_errors"), ("counts", "variance_bounds"), ("parts", "l
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("law", FAMILIES)
 def test_no_array_over_pairs_of_classes(law, name, widths):
-    if (law, name.removesuffix(" score")) in DENSE or (law in ("counts", "parts") and name == "score"):
+    drawn = name in ("score", "combine_estimators", "expected norm")
+    if (law, name.removesuffix(" score")) in DENSE or (law in ("counts", "parts") and drawn):
         pytest.skip("through arrays over pairs of outputs")
     model = fs.MLP.random([*widths, FAMILIES[law].n_outputs], activation="tanh", family=FAMILIES[law], rng=0)
     x = np.random.default_rng(0).normal(size=(2, 2))

@@ -21,7 +21,7 @@ from fisherstats.model.families.independent import IndependentLaw
 from fisherstats.model.families.multinomial import MultinomialLaw
 from fisherstats.model.families.product import ProductLaw
 
-__all__ = ["Squares", "form_moments", "mean_form", "white_norm", "white_norm_apart"]
+__all__ = ["Squares", "class_squares", "form_moments", "mean_form", "white_norm", "white_norm_apart"]
 
 Array = NDArray[np.floating]
 
@@ -89,10 +89,30 @@ def form_values(law: CategoricalLaw, squares: Squares) -> Array:
             continue
         w = np.broadcast_to(weights, law.h.shape)
         w = np.pad(w, ((0, 0), (0, 1))) if law.minimal else w
-        top = law.top[:, None]
-        p_top, apart = (np.take_along_axis(one, top, axis=1) for one in (law.p, law.apart))
-        total = total + (w - np.take_along_axis(w, top, axis=1)) * apart - 2 * w * (p_top * np.expm1(law.shifted))
+        p_top, apart = (_at_the_top(law, one) for one in (law.p, law.apart))
+        total = total + (w - _at_the_top(law, w)) * apart - 2 * w * (p_top * np.expm1(law.shifted))
     return total
+
+
+def class_squares(law: CategoricalLaw, squares: Squares) -> Array:
+    r"""Return f of every class itself, (n, C); along the outputs it is :math:`w_k(1-p_k)^2+\sum_{a\ne k}w_ap_a^2`."""
+    total = np.zeros_like(law.p)
+    for weights, u in squares:
+        if u is not None:
+            total = total + primitives.class_forms(law.p, u, np.broadcast_to(weights, (len(law.p), u.shape[2])))
+            continue
+        w = np.broadcast_to(weights, law.h.shape)
+        w = np.pad(w, ((0, 0), (0, 1))) if law.minimal else w
+        rest = np.where(law._are(law.top), 0, w * np.square(law.p))
+        # That of the most probable class is the only one that may be nearly all of the sum.
+        others = rest.sum(axis=1, keepdims=True) + np.where(law._are(law.top), 0, _at_the_top(law, w * np.square(law.p)) - rest)
+        total = total + w * np.square(law.complement) + others
+    return total
+
+
+def _at_the_top(law: CategoricalLaw, values: Array) -> Array:
+    top: Array = np.take_along_axis(values, law.top[:, None], axis=1)
+    return top
 
 
 @form_moments.register
