@@ -12,6 +12,7 @@ from fisherstats import calls, labels, monte_carlo, views
 from fisherstats.checks import arguments
 from fisherstats.closed_form import assembly, combination, fisher
 from fisherstats.closed_form.combination import Regression
+from fisherstats.designs import Design
 from fisherstats.model import derivatives
 from fisherstats.model.families import SecondMoment
 from fisherstats.model.network import MLP
@@ -30,6 +31,8 @@ def combine_estimators(
     n_draws: int,
     rng: int | np.random.SeedSequence | np.random.Generator,
     per_input: bool = False,
+    design: str = "fixed",
+    population: int | None = None,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
@@ -38,7 +41,8 @@ def combine_estimators(
     r"""Best linear combination :math:`\alpha\hat I_1+(1-\alpha)\hat I_2` of the two diagonal estimates from the same labels.
 
     Per parameter :math:`\alpha^*=(V_2-C_{12})/(V_1+V_2-2C_{12})`, from the closed-form variances of the mean over the given
-    inputs (2024, Lemma 3.1); the weight does not depend on the labels, so the combination is unbiased.
+    inputs (2024, Lemma 3.1); the weight does not depend on the labels, so the combination is unbiased. What sampled inputs add to
+    the variance both estimates share, so that the weight is the same for every `design`.
 
     Parameters
     ----------
@@ -51,7 +55,11 @@ def combine_estimators(
     rng : int, SeedSequence or Generator
         Source of the labels; the same int gives the labels that `estimate_fisher` draws for a pair.
     per_input : bool, default False
-        Combine the estimates of each input, with weights of its own.
+        Combine the estimates of each input, with weights of its own (fixed design only).
+    design : {"fixed", "random", "subsample"}, default "fixed"
+        What the variance is of, as for `estimator_variance`: the labels at the given inputs, or sampled inputs as well.
+    population : int, optional
+        Size of the finite population, for ``design="subsample"``.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -100,6 +108,7 @@ def combine_estimators(
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     views.check(call, "diagonal", per_input, 5)
+    sampled = Design.of(call, design, population, n_draws, per_input)
     seed = arguments.seed_sequence(rng)
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -131,7 +140,7 @@ def combine_estimators(
     values = {
         "combined_information": weight * score + (1 - weight) * hessian,
         "combination_weight": weight,
-        "combined_variance": variance / shares,
+        "combined_variance": variance / shares + (0.0 if sampled.fixed else sampled.variance_of_exact()),
         "score_estimate": score,
         "hessian_estimate": hessian,
     }
@@ -142,5 +151,6 @@ def combine_estimators(
         seed=monte_carlo.seed_record(seed),
         draws=model.family.draw_scheme(True, n_draws),
         on_kink=on_kink,
+        **sampled.record,
     )
     return labels.dataset(entries, coords, provenance)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from fisherstats import calls, labels, views
 from fisherstats.arrays import like
-from fisherstats.checks import arguments, distributions, inputs
+from fisherstats.checks import arguments, distributions
 from fisherstats.closed_form import assembly, covariance, empirical, fisher
+from fisherstats.designs import Design
 from fisherstats.model import derivatives
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
@@ -32,6 +33,7 @@ def empirical_variance(
     truth: MLP | None = None,
     n_draws: int = 1,
     design: str = "fixed",
+    population: int | None = None,
     per_input: bool = False,
     engine: str | None = None,
     num_threads: int | None = None,
@@ -57,9 +59,12 @@ def empirical_variance(
         may be others. Computed in the precision of the model and x.
     n_draws : int, default 1
         Labels per input, N.
-    design : {"fixed", "random"}, default "fixed"
+    design : {"fixed", "random", "subsample"}, default "fixed"
         ``fixed``: the inputs are all there is (Corollary G.1), :math:`\frac1{n^2}\sum_iV(x_i)/N`. ``random``: independent draws
-        (Corollary G.2), :math:`\frac1n[s_x^2(I_q(\theta|x))+\frac1n\sum_iV(x_i)/N]`.
+        (Corollary G.2), :math:`\frac1n[s_x^2(I_q(\theta|x))+\frac1n\sum_iV(x_i)/N]`. ``subsample``: drawn without
+        replacement from `population` inputs, of whose :math:`s_x^2/n` the part :math:`1-n/n_{all}` is left.
+    population : int, optional
+        Size of the finite population, for ``design="subsample"``.
     per_input : bool, default False
         Give the quantities of each input (fixed design only).
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -111,11 +116,8 @@ def empirical_variance(
     distributions.one_distribution(probabilities, truth)
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     n_draws = arguments.positive_integer("n_draws", n_draws)
-    arguments.choice("design", design, ("fixed", "random"))
     arguments.boolean("per_input", per_input)
-    if design == "random":
-        inputs.aggregated("per_input", per_input, design)
-        inputs.at_least_two_inputs(call.n_inputs, design)
+    sampled = Design.of(call, design, population, n_draws, per_input)
     views.check(call, "diagonal", per_input, 5)
     q_at = _law_of_labels(call, probabilities, truth)
 
@@ -135,14 +137,14 @@ def empirical_variance(
         _, mean, deviations, *sums = call.mean(block, call.block_rows(), combine=assembly.merge_moments)
         expected, single = (one / call.n_inputs for one in sums)
         spread = deviations / max(call.n_inputs - 1, 1)
-        variance = covariance.under_design(single, spread, n_draws, call.n_inputs, design, None)
+        variance = covariance.under_design(single, spread, n_draws, call.n_inputs, design, sampled.population)
     dims = ["input", "param"] if per_input else ["param"]
     key = "empirical_variance" if design == "fixed" else "empirical_variance_random"
     values = {key: variance, "empirical_mean": mean, "expected": expected, "bias": mean - expected}
     entries = [(name, dims, array.astype(call.rows.dtype, copy=False)) for name, array in values.items()]
     coords = labels.param_coordinates(model.widths) | (call.input_coordinate() if per_input else {})
     given = {} if truth is None else {"truth": truth.fingerprint}
-    return labels.dataset(entries, coords, call.provenance(n_draws=n_draws, design=design, **given))
+    return labels.dataset(entries, coords, call.provenance(n_draws=n_draws, **sampled.record, **given))
 
 
 def _law_of_labels(call: calls.Call, probabilities: Any, truth: MLP | None) -> Callable[[Array, int], Array | Law]:

@@ -14,8 +14,10 @@ from fisherstats.arrays import identity
 from fisherstats.checks import arguments
 from fisherstats.checks import probes as probe_checks
 from fisherstats.closed_form import covariance, entry_variances, fisher, probes
+from fisherstats.designs import Design
 from fisherstats.model import derivatives
-from fisherstats.model.families import SecondMoment
+from fisherstats.model.derivatives import Forward
+from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import PROBES
 from fisherstats.pieces import in_pieces
@@ -38,6 +40,8 @@ def estimate_fisher(
     view: str = "diagonal",
     per_input: bool = False,
     standard_error: bool | None = None,
+    design: str = "fixed",
+    population: int | None = None,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
@@ -45,6 +49,7 @@ def estimate_fisher(
 ) -> xr.DataArray | xr.DataTree:
     r"""Monte Carlo Fisher information from labels drawn from the model, with its closed-form standard error.
 
+    The error is of the drawn labels at the given inputs (`design` "fixed"), or of the inputs as well, where these are a sample.
     ``"score"`` is :math:`\hat I_1=\frac1{nN}\sum\partial\ell\,\partial\ell^\top`, ``"hessian"`` is
     :math:`\hat I_2=-\frac1{nN}\sum\partial^2\ell` (2024, eqs 2 and 3), over N labels of each of the n inputs. The other two
     draw no labels: ``"hutchinson_gaussian"`` and ``"hutchinson_rademacher"`` are :math:`\frac1{nN}\sum(R^\top\xi)_i^2`, over N
@@ -67,8 +72,14 @@ def estimate_fisher(
     per_input : bool, default False
         Give each input's own estimate instead of the mean over inputs.
     standard_error : bool, optional
-        Attach the standard error for the given inputs as a coordinate (in the block view as a variable). By default in the
-        diagonal view only: for a dense view it costs about T times the estimate.
+        Attach the standard error as a coordinate (in the block view as a variable). By default in the diagonal view only: for a
+        dense view it costs about T times the estimate.
+    design : {"fixed", "random", "subsample"}, default "fixed"
+        What the standard error is of, as for `estimator_variance`: the labels at the given inputs, which are all there is;
+        independent inputs and their labels; or inputs drawn without replacement from `population` and their labels. It changes
+        no bit of the estimate.
+    population : int, optional
+        Size of the finite population, for ``design="subsample"``.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -83,9 +94,11 @@ def estimate_fisher(
     DataArray or DataTree
         ``diagonal``: dims ([input,] [estimator,] param). ``full``: ([input,] [estimator,] param, param2). Both have the
         coordinates ``standard_error`` and ``standard_error_of``, a copy of the values by which what uses the error sees that it
-        still belongs to them (`scale_estimate` scales all three). ``block``: DataTree as for `fisher_information`. Units of 1,
-        source keys ``score-estimator``, ``hessian-estimator``, ``both-estimators`` or ``probe-estimator``; the standard error's
-        is ``estimator-variance`` or ``probe-variance``.
+        still belongs to them (`scale_estimate` scales all three). With a random design ``degrees_of_freedom`` says how well
+        the error is known, as that over inputs is estimated from the inputs (Satterthwaite). ``block``: DataTree as for
+        `fisher_information`. Units of 1, source keys ``score-estimator``, ``hessian-estimator``, ``both-estimators`` or
+        ``probe-estimator``; the standard error's is ``estimator-variance``, ``estimator-variance-random``,
+        ``estimator-variance-subsample`` or ``probe-variance``.
 
     Raises
     ------
@@ -138,6 +151,7 @@ def estimate_fisher(
         call, view, per_input, len(chosen) * (1 if view == "diagonal" or not standard_error else 3 if view == "full" else 2)
     )
     probe_checks.diagonal_only(probing, view)
+    sampled = Design.of(call, design, population, n_draws, per_input)
     seed = arguments.seed_sequence(rng)
     with_score, with_hessian = "score" in chosen, "hessian" in chosen
 
@@ -161,24 +175,41 @@ def estimate_fisher(
             return fisher.unit_factors(second, passed, G) if G else call.root_unit_factors(passed, second)
 
         estimates: dict[str, Any] = {}
-        variances: dict[str, Any] = {}
+        variances = label_variances(law, passed, G, S) if standard_error else []
         if with_score:
             estimates["score"] = factors(draw.second)
-            variances["score"] = covariance.score_variance_factors(law, passed, G) if standard_error else []
         if with_hessian:
             if standard_error:
-                variances["hessian"] = covariance.hessian_variance_factors(law, S)
                 S = [None if S_l is None else derivatives.contracted(draw.mean, S_l) for S_l in S]
             else:
                 S = derivatives.curvature_along(call.model, passed, draw.mean, call.engine.contractions)
             estimates["hessian"] = fisher.hessian_factors(factors(law), S)
         for one in probing:
             estimates[one] = factors(monte_carlo.draw_probes(law, seed, first_input, n_draws, one))
-            variances[one] = probes.variance_factors(law, G, one == "hutchinson_gaussian") if standard_error else []
-        quantities = [(estimates[one], 2) for one in chosen]
-        if standard_error:
-            quantities += [(variances[one], 4) for one in chosen]
-        return [*quantities, passed.inputs]
+        return [*((estimates[one], 2) for one in chosen), *((one, 4) for one in variances), passed.inputs]
+
+    def label_variances(law: Law, passed: Forward, G: list[Array], S: list[Any]) -> list[Any]:
+        found: dict[str, Any] = {}
+        if with_score:
+            found["score"] = covariance.score_variance_factors(law, passed, G)
+        if with_hessian:
+            found["hessian"] = covariance.hessian_variance_factors(law, S)
+        for one in probing:
+            found[one] = probes.variance_factors(law, G, one == "hutchinson_gaussian")
+        return [found[one] for one in chosen]
+
+    def exact(x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
+        passed, law = call.pass_through(x, first_input)
+        return call.root_unit_factors(passed, law), [], passed.inputs
+
+    def exact_and_variances(x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
+        passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
+        G, S = call.jacobians_and_curvatures(passed) if with_hessian else (call.jacobians(passed), [])
+        return fisher.unit_factors(law, passed, G), label_variances(law, passed, G, S), passed.inputs
+
+    def exact_blocks(x: Array, first_input: int, each: bool) -> dict[tuple[int, int], Array]:
+        passed, law = call.pass_through(x, first_input)
+        return fisher.matrix_blocks(law, call.jacobians(passed), passed.inputs, view == "full", each)
 
     def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
         passed, _, draw = drawn(x, first_input)
@@ -219,10 +250,20 @@ def estimate_fisher(
     companions: list[tuple[str, dict[tuple[int, int], Array]]] = []
     if standard_error:
         variances = quantities[len(chosen) :]
-        variance = views.stacked(variances, per_input) if pair else variances[0]
-        scale = n_draws * (1 if per_input else call.n_inputs)
-        error = {key: np.sqrt(block / scale) for key, block in variance.items()}
-        companions = [("standard_error_probes" if probing else "standard_error", error)]
+        if sampled.fixed:
+            scale = n_draws * (1 if per_input else call.n_inputs)
+            found = [[{key: np.sqrt(block / scale) for key, block in one.items()}] for one in variances]
+            rows = ["standard_error_probes" if probing else "standard_error"]
+        else:
+            rows = [sampled.key, "degrees_of_freedom"]
+            if view == "diagonal":
+                known = sampled.diagonal(exact, exact_and_variances, [one[0, 0] for one in variances], with_hessian)
+                found = [[{(0, 0): part} for part in parts] for parts in known]
+            else:
+                found = [sampled.entries(view, exact_blocks, one) for one in variances]
+        for row, ones in zip(rows, zip(*found, strict=True), strict=True):
+            values_of = views.stacked(ones, per_input) if pair else ones[0]
+            companions.append((row, {key: block.astype(call.rows.dtype, copy=False) for key, block in values_of.items()}))
     several = "estimate_both" if set(chosen) == set(ESTIMATORS) else "estimate_several"
     key = several if len(chosen) > 1 else f"estimate_{chosen[0]}"
     provenance = call.provenance(
@@ -232,6 +273,7 @@ def estimate_fisher(
         seed=monte_carlo.seed_record(seed),
         draws=model.family.draw_scheme(with_score, n_draws) if from_labels else "probes",
         on_kink=on_kink,
+        **(sampled.record if standard_error else {}),
     )
     result: xr.DataArray | xr.DataTree = views.labelled(
         call, view, per_input, [(key, values)], provenance, estimators=chosen if pair else None, companions=companions

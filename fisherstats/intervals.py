@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import numpy as np
 import xarray as xr
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from fisherstats import calls, labels, monte_carlo
 from fisherstats.checks import arguments
+from fisherstats.closed_form import designs
 from fisherstats.estimators import estimate_fisher
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
@@ -30,6 +31,8 @@ def confidence_intervals(
     level: float = 0.95,
     view: str = "diagonal",
     per_input: bool = False,
+    design: str = "fixed",
+    population: int | None = None,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
@@ -37,16 +40,18 @@ def confidence_intervals(
 ) -> xr.Dataset:
     r"""Monte Carlo estimates with intervals :math:`\hat I\pm z\sqrt V`, V the closed-form variance (Lemma 3.1).
 
-    The standard error is exact and not estimated from the draws, so only the normal law of the estimate is an approximation
-    (central limit theorem in the number of draws and inputs).
+    They are for the information of the given inputs (`design` "fixed"), or for that of all inputs where those given are a sample
+    of independent inputs ("random") or of a finite population ("subsample"). For given inputs the standard error is exact and not
+    estimated from the draws, so only the normal law of the estimate is an approximation (central limit theorem in the number of
+    draws and inputs). That over inputs is estimated from the inputs: such intervals are :math:`\hat I\exp(\pm t\,se/\hat I)` on
+    the diagonal and :math:`\hat I\pm t\,se` off it, t the quantile of Student's law with Satterthwaite's degrees of freedom.
 
     Parameters
     ----------
     model : MLP
         The network; its weights are taken as given.
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; they are taken as given (fixed design).
-        From a dask array the result is lazy.
+        Inputs, at least one row (two where they are a sample), finite and real; from a dask array the result is lazy.
     estimator : {"score", "hessian"} or a sequence of both
         A sequence adds the dim ``estimator``; a pair uses the same labels.
     n_draws : int
@@ -58,7 +63,13 @@ def confidence_intervals(
     view : {"diagonal", "full"}, default "diagonal"
         The diagonal, or every entry.
     per_input : bool, default False
-        Give each input's own estimate and interval.
+        Give each input's own estimate and interval (fixed design only).
+    design : {"fixed", "random", "subsample"}, default "fixed"
+        What the interval is for, as for `estimator_variance`: the value at the given inputs, the mean over the law that the
+        inputs are independent draws of, or the mean over all `population` inputs of which those given are drawn without
+        replacement.
+    population : int, optional
+        Size of the finite population, for ``design="subsample"``.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -72,8 +83,9 @@ def confidence_intervals(
     -------
     Dataset
         ``estimate``, ``standard_error``, ``lower``, ``upper``, dims ([input,] [estimator,] param [, param2]). Units of 1,
-        source keys
-        ``both-estimators``, ``estimator-variance``, ``confidence-interval``.
+        source keys ``both-estimators``, ``estimator-variance``, ``estimator-variance-random``,
+        ``estimator-variance-subsample``, ``confidence-interval``, ``confidence-interval-sampled``; for a sample
+        ``degrees_of_freedom``.
 
     Raises
     ------
@@ -90,6 +102,10 @@ def confidence_intervals(
     96 % of replicates where the absolute skewness of the estimate is at most 0.15; few draws of a skewed law cover otherwise,
     by as much as ``docs/coverage.md`` shows. Intervals of several entries do not hold jointly with that probability.
 
+    Intervals from a sample cannot know of inputs that it does not hold. An entry that is 0 at all of them (a pixel that is never
+    lit) is known to be at least 0, and its upper end is infinite; one that few of them dominate has few ``degrees_of_freedom``
+    and a wide interval, which covers less than it says.
+
     Examples
     --------
     >>> import numpy as np
@@ -104,6 +120,8 @@ def confidence_intervals(
     asked: dict[str, Any] = {
         "n_draws": arguments.positive_integer("n_draws", n_draws),
         "per_input": per_input,
+        "design": design,
+        "population": population,
         "on_kink": on_kink,
     }
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
@@ -114,7 +132,6 @@ def confidence_intervals(
         xr.DataArray, estimate_fisher(model, x, estimator=estimator, rng=seed, view=view, standard_error=True, **asked, **common)
     )
     estimate, error = estimated.values, estimated.coords["standard_error"].values
-    reach = ndtri((1 + level) / 2).astype(estimate.dtype) * error
     dims = [str(dim) for dim in estimated.dims]
     coords = labels.param_coordinates(model.widths)
     if view == "full":
@@ -123,11 +140,18 @@ def confidence_intervals(
         coords |= call.input_coordinate()
     if "estimator" in dims:
         coords |= labels.coordinates(estimator=chosen)
-    values = {
-        "interval_estimate": estimate,
-        "standard_error": error,
-        "interval_lower": estimate - reach,
-        "interval_upper": estimate + reach,
-    }
+    quantities = {"interval_estimate": estimate}
+    if design == "fixed":
+        reach = ndtri((1 + level) / 2).astype(estimate.dtype) * error
+        quantities |= {"standard_error": error, "interval_lower": estimate - reach, "interval_upper": estimate + reach}
+    else:
+        freedom = estimated.coords["degrees_of_freedom"].values
+        on_log_scale = view == "diagonal" and population != call.n_inputs  # of all inputs nothing is left to be estimated
+        quantile = stdtrit(freedom.astype(np.float64), (1 + level) / 2)
+        lower, upper = designs.interval_ends(estimate, error, quantile, on_log_scale)
+        quantities |= {f"standard_error_{design}": error, "degrees_of_freedom": freedom}
+        quantities |= {"interval_lower_sampled": lower, "interval_upper_sampled": upper}
     provenance = call.provenance(estimator=chosen, level=level, seed=monte_carlo.seed_record(seed), **asked)
-    return labels.dataset([(key, dims, array) for key, array in values.items()], coords, provenance)
+    with np.errstate(over="ignore"):  # an upper end beyond the range is infinite
+        entries = [(key, dims, array.astype(estimate.dtype, copy=False)) for key, array in quantities.items()]
+    return labels.dataset(entries, coords, provenance)

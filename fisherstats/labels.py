@@ -28,6 +28,7 @@ __all__ = [
     "attributes",
     "coordinates",
     "dataset",
+    "error_design",
     "error_given",
     "error_is_own",
     "factor_coordinates",
@@ -170,6 +171,12 @@ def attributes(key: str, provenance: str) -> dict[str, str]:
     if source.erratum:
         described["erratum"] = source.erratum
     return described | {"provenance": provenance}
+
+
+def error_design(given: xr.DataArray) -> str | None:
+    """Return what a standard error is of, by its provenance: a design, or None where that is not said."""
+    found: str | None = json.loads(given.coords[ERROR].attrs.get("provenance", "{}")).get("design")
+    return found
 
 
 def error_is_own(given: xr.DataArray) -> bool:

@@ -15,6 +15,7 @@ from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.closed_form import assembly, covariance, fisher
 from fisherstats.closed_form import planning as closed
+from fisherstats.designs import Design
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
@@ -32,6 +33,7 @@ def plan_draws(
     target_cv: float,
     level: str = "parameter",
     design: str = "fixed",
+    population: int | None = None,
     n_inputs: int | None = None,
     cost_input: float | None = None,
     cost_draw: float | None = None,
@@ -45,7 +47,7 @@ def plan_draws(
 
     Fixed design: the smallest N with :math:`V^{(1)}/N\le\text{target}^2I^2`, where :math:`V^{(1)}` is the variance of the mean
     over the given inputs with one draw each. Random design: :math:`(s_x^2+\bar V/N)/N_x\le\text{target}^2I^2`, which no N reaches
-    where the floor :math:`s_x^2/N_x` alone is larger.
+    where the floor :math:`s_x^2/N_x` alone is larger. Subsample: of a finite population the part :math:`1-N_x/n_{all}` of that floor.
 
     Parameters
     ----------
@@ -57,12 +59,15 @@ def plan_draws(
         Wanted standard error over the exact value.
     level : {"parameter", "layer", "trace"}, default "parameter"
         Of what: each diagonal entry, the mean entry of each layer, or the trace.
-    design : {"fixed", "random"}, default "fixed"
-        Whether the given inputs are all there is, or a sample that tells the variance over inputs.
+    design : {"fixed", "random", "subsample"}, default "fixed"
+        Whether the given inputs are all there is, or a sample that tells the variance over inputs: of independent inputs, or of
+        a finite population.
+    population : int, optional
+        Size of the finite population, for ``design="subsample"``.
     n_inputs : int, optional
-        Inputs of the planned random design, N_x; the number of given inputs by default.
+        Inputs of the planned sample, N_x; the number of given inputs by default.
     cost_input, cost_draw : float, optional
-        Cost of one more input and of one more draw, in one unit; both, and for the random design only.
+        Cost of one more input and of one more draw, in one unit; both, and for sampled inputs only.
     estimators : sequence of {"score", "hessian"}, default both
         Which estimators; with the score alone kinks do not matter, and nothing of the Hessian is computed.
     on_kink : {"raise", "ignore"}, default "raise"
@@ -79,7 +84,7 @@ def plan_draws(
     Dataset
         ``draws (estimator[, param | layer])``, whole numbers as floats, inf where no number of draws is enough; ``best ([param |
         layer])``, the estimator of the smaller variance ("either" where they are equal); for parameters ``median_draws
-        (estimator, layer)`` over those with information. Random design: ``floor_cv``, the relative error that is left with
+        (estimator, layer)`` over those with information. Sampled inputs: ``floor_cv``, the relative error that is left with
         exact conditional information; with costs ``optimal_draws``, N* = sqrt(cost_input V / (cost_draw s_x^2)), below 1 to be
         read as 1, and ``optimal_inputs``, the inputs that then reach the target. Source keys ``draws-needed``,
         ``draws-needed-random``, ``optimal-split``.
@@ -115,27 +120,28 @@ def plan_draws(
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     target = arguments.positive_number("target_cv", target_cv)
     arguments.choice("level", level, ("parameter", "layer", "trace"))
-    arguments.choice("design", design, ("fixed", "random"))
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     costs = inputs.costs(cost_input, cost_draw, design)
+    sampled = Design.of(call, design, population)
     planned = call.n_inputs
-    if design == "random":
-        inputs.at_least_two_inputs(call.n_inputs, design)
+    if not sampled.fixed:
         planned = call.n_inputs if n_inputs is None else arguments.positive_integer("n_inputs", n_inputs)
+        inputs.planned_inputs(planned, sampled.population)
     elif n_inputs is not None:
         inputs.fixed_inputs(n_inputs)
     chosen = arguments.words("estimators", estimators, ESTIMATORS)
     views.check(call, "diagonal", False, 8)
-    information, spread, variance = _moments(call, level, chosen, on_kink, design == "random")
+    information, spread, variance = _moments(call, level, chosen, on_kink, not sampled.fixed)
     dims, coords = {
         "parameter": (["param"], labels.param_coordinates(model.widths)),
         "layer": (["layer"], labels.layer_coordinates(model.n_layers)),
         "trace": ([], {}),
     }[level]
     shape = information.shape if dims else ()
-    floor = spread / planned if design == "random" else np.zeros_like(spread)
+    finite = np.zeros_like(spread) if sampled.population is None else spread / sampled.population
+    floor = np.zeros_like(spread) if sampled.fixed else spread / planned - finite
     draws = closed.draws_needed(variance / planned, floor, (target * information) ** 2)
-    random = "_random" if design == "random" else ""
+    random = "" if sampled.fixed else "_random"
     entries: list[labels.Entry] = [
         (f"plan_draws{random}", ["estimator", *dims], draws.reshape(-1, *shape)),
         ("plan_best", dims, _best(variance, chosen).reshape(shape)),
@@ -148,13 +154,15 @@ def plan_draws(
         entries.append(("plan_floor", dims, closed.relative_error(floor, information).reshape(shape)))
     if costs is not None:
         optimal = closed.optimal_draws(variance, spread, *costs)
-        needed = closed.inputs_needed(variance, spread, np.maximum(optimal, 1), (target * information) ** 2)
+        needed = closed.inputs_needed(variance, spread, np.maximum(optimal, 1), (target * information) ** 2 + finite)
+        if sampled.population is not None:
+            needed = np.where(needed > sampled.population, np.inf, needed)
         entries.append(("plan_optimal_draws", ["estimator", *dims], optimal.reshape(-1, *shape)))
         entries.append(("plan_optimal_inputs", ["estimator", *dims], needed.reshape(-1, *shape)))
     provenance = call.provenance(
         target_cv=target,
         level=level,
-        design=design,
+        **sampled.record,
         planned_inputs=planned,
         cost_input=None if costs is None else costs[0],
         cost_draw=None if costs is None else costs[1],

@@ -111,20 +111,6 @@ VARIABLES = {
         "score and Hessian estimates of the Fisher information from the same labels",
         "both-estimators",
     ),
-    "standard_error": Variable(
-        "standard_error",
-        "as the estimate",
-        "sqrt(V)",
-        "closed-form standard error of the estimate for the given inputs",
-        "estimator-variance",
-    ),
-    "standard_error_of": Variable(
-        "standard_error_of",
-        "as the estimate",
-        "I-hat(theta)",
-        "values that the standard error belongs to: where the values beside it are others, the error is stale",
-        "both-estimators",
-    ),
     "empirical": Variable(
         "empirical",
         "[input] param [param2]",

@@ -33,6 +33,41 @@ DECISIONS = {
     "plan_optimal_inputs": Variable(
         "optimal_inputs", "estimator [group]", "N_x", "inputs for the target at the optimal draws", "optimal-split"
     ),
+    "standard_error": Variable(
+        "standard_error",
+        "as the estimate",
+        "sqrt(V)",
+        "closed-form standard error of the estimate over labels at the given inputs",
+        "estimator-variance",
+    ),
+    "standard_error_random": Variable(
+        "standard_error",
+        "as the estimate",
+        "sqrt(V)",
+        "standard error of the estimate over independent inputs and their labels",
+        "estimator-variance-random",
+    ),
+    "standard_error_subsample": Variable(
+        "standard_error",
+        "as the estimate",
+        "sqrt(V)",
+        "standard error of the estimate over subsamples of the inputs of a finite population, and their labels",
+        "estimator-variance-subsample",
+    ),
+    "degrees_of_freedom": Variable(
+        "degrees_of_freedom",
+        "as the estimate",
+        "nu",
+        "degrees of freedom of the standard error, which is estimated from the inputs (Satterthwaite)",
+        "estimator-variance-random",
+    ),
+    "standard_error_of": Variable(
+        "standard_error_of",
+        "as the estimate",
+        "I-hat(theta)",
+        "values that the standard error belongs to: where the values beside it are others, the error is stale",
+        "both-estimators",
+    ),
     "interval_estimate": Variable(
         "estimate", "[input] [estimator] param", "I-hat", "estimate of the Fisher information", "both-estimators"
     ),
@@ -41,6 +76,12 @@ DECISIONS = {
     ),
     "interval_upper": Variable(
         "upper", "[input] [estimator] param", "", "upper end of the confidence interval", "confidence-interval"
+    ),
+    "interval_lower_sampled": Variable(
+        "lower", "[estimator] param", "", "lower end of the interval for the value over all inputs", "confidence-interval-sampled"
+    ),
+    "interval_upper_sampled": Variable(
+        "upper", "[estimator] param", "", "upper end of the interval for the value over all inputs", "confidence-interval-sampled"
     ),
     "observed": Variable(
         "observed", "[input] param [param2]", "j(theta)", "observed information at the data labels", "observed-information"

@@ -321,6 +321,13 @@ SOURCES = {
         "estimate +- z sqrt(V)",
         _TWICE + "; " + _FIXED + "; nearly normal estimates",
     ),
+    "confidence-interval-sampled": Source(
+        "soen-sun-2024",
+        "central limit theorem with Theorem 4.7",
+        "estimate exp(+- t se / estimate), t of Student's law with Satterthwaite's degrees of freedom",
+        _TWICE
+        + "; inputs are a random sample in which the entry is seen, so that no single one of the others dominates the mean",
+    ),
     "observed-information": Source(
         "soen-sun-2024",
         "eq (3) at the data labels",

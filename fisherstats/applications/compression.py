@@ -15,7 +15,7 @@ from fisherstats import __version__, labels
 from fisherstats.alignment import over_parameters
 from fisherstats.applications.consolidation import Seed, importance
 from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments
+from fisherstats.checks import arguments, uncertainty
 from fisherstats.closed_form import merging
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
@@ -34,6 +34,8 @@ def pruning_scores(
     information: str = "exact",
     n_draws: int | None = None,
     rng: Seed | None = None,
+    design: str = "fixed",
+    population: int | None = None,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
@@ -51,7 +53,7 @@ def pruning_scores(
         Inputs, at least one row, finite and real; from a dask array the result is lazy.
     y : array_like, shape (n,) or (n, T), optional
         Data labels, for the empirical information.
-    information, n_draws, rng, on_kink : optional
+    information, n_draws, rng, design, population, on_kink : optional
         As for `importance`.
     engine, num_threads, progress : optional
         As for `fisher_information`.
@@ -59,8 +61,9 @@ def pruning_scores(
     Returns
     -------
     Dataset, dims (param,)
-        ``score``, ``standard_error`` (:math:`\tfrac12\theta_i^2` times that of the information; 0 where it is exact, nan for the
-        empirical one) and ``rank``, 0 for what is pruned first. In nat, source key ``pruning``.
+        ``score``, ``standard_error`` (:math:`\tfrac12\theta_i^2` times that of the information, which is of what `design` says; at
+        given inputs 0 where the information is exact, nan for the empirical one) and ``rank``, 0 for what is pruned first. In
+        nat, source key ``pruning``.
 
     Raises
     ------
@@ -84,7 +87,8 @@ def pruning_scores(
     """
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     seed = None if rng is None else arguments.seed_sequence(rng)
-    weights = importance(model, x, y, information=information, n_draws=n_draws, rng=seed, on_kink=on_kink, **common)
+    asked: dict[str, Any] = {"n_draws": n_draws, "rng": seed, "design": design, "population": population, "on_kink": on_kink}
+    weights = importance(model, x, y, information=information, **asked, **common)
     theta = _flat(model)
     given, carried = labels.values_and_error("importance", weights)
     error = np.full(theta.shape, 0.0 if information == "exact" else np.nan) if carried is None else carried.astype(np.float64)
@@ -151,8 +155,9 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
 
     Notes
     -----
-    Where all importances of a parameter are 0, the networks count alike. The standard error is that of the labels that the
-    importances were estimated from; it is 0 for exact ones.
+    Where all importances of a parameter are 0, the networks count alike. The standard error is of what those of the importances
+    are of, by their `design`: the labels that they were estimated from, or their inputs as well. Importances without one, such
+    as exact ones, are taken as known.
 
     Examples
     --------
@@ -175,6 +180,10 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     ]
     weights: Array = np.stack([checks.importances(name, F, first.n_params) for name, (F, _) in zip(names, given, strict=True)])
     error = np.stack([np.zeros(first.n_params) if one is None else one.astype(np.float64) for _, one in given])
+    designs = [
+        labels.error_design(one) if error is not None else None for one, (_, error) in zip(importances, given, strict=True)
+    ]
+    uncertainty.one_design({name: one for name, one in zip(names, designs, strict=True) if one is not None})
     theta = np.stack([_flat(one) for one in models])
     weights, slopes = merging.shrunk(weights, error) if shrink else (weights, np.ones_like(weights))
     mean, shares, spread = merging.merged(theta, weights, slopes, error)
@@ -187,4 +196,5 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     ]
     coords = labels.param_coordinates(first.widths) | labels.coordinates(network=len(models))
     record = {"package": f"fisherstats {__version__}", "models": [one.fingerprint for one in models], "shrink": shrink}
+    record["designs"] = designs
     return Merged(model, labels.dataset(entries, coords, record | {"model": model.fingerprint}))

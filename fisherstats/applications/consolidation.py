@@ -14,8 +14,9 @@ from fisherstats import calls, labels
 from fisherstats.alignment import over_parameters
 from fisherstats.arrays import like, number
 from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments, inputs, networks
-from fisherstats.closed_form import uses
+from fisherstats.checks import arguments, networks
+from fisherstats.closed_form import fisher, uses
+from fisherstats.designs import DESIGNS, Design
 from fisherstats.estimators import empirical_fisher, estimate_fisher
 from fisherstats.information import fisher_information
 from fisherstats.model import derivatives
@@ -40,12 +41,14 @@ def importance(
     information: str = "exact",
     n_draws: int | None = None,
     rng: Seed | None = None,
+    design: str = "fixed",
+    population: int | None = None,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.DataArray:
-    """Diagonal information of a learnt task, the weights of elastic weight consolidation.
+    """Diagonal information of a learnt task, the weights of elastic weight consolidation, with the error that `design` asks for.
 
     Parameters
     ----------
@@ -61,6 +64,11 @@ def importance(
         Labels per input, for the two estimates.
     rng : int, SeedSequence or Generator, optional
         Source of these labels.
+    design : {"fixed", "random", "subsample"}, default "fixed"
+        What the standard error is of, as for `estimate_fisher`. Closed forms and data labels have none at given inputs; where the
+        inputs are a sample, all four do.
+    population : int, optional
+        Size of the finite population, for ``design="subsample"``.
     on_kink : {"raise", "ignore"}, default "raise"
         What the Hessian estimate does where it does not exist.
     engine, num_threads, progress : optional
@@ -69,8 +77,8 @@ def importance(
     Returns
     -------
     DataArray, dims (param,)
-        Mean over inputs, with the coordinate ``standard_error`` where it is an estimate. Units of 1, source keys ``information``,
-        ``score-estimator``, ``hessian-estimator``, ``empirical-fisher``.
+        Mean over inputs, with the coordinate ``standard_error`` where it is an estimate or the inputs are a sample. Units of 1,
+        source keys ``information``, ``score-estimator``, ``hessian-estimator``, ``empirical-fisher``.
 
     Raises
     ------
@@ -94,7 +102,7 @@ def importance(
     """
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     _importance_arguments(information, y, n_draws, rng)
-    found = _importance(model, x, y, information, n_draws, rng, on_kink, True, common)
+    found = _importance(model, x, y, information, n_draws, rng, on_kink, True, common, design, population)
     if information == "score":
         checks.errors_within_range(found.values, found.coords["standard_error"].values)
     return found
@@ -110,17 +118,47 @@ def _importance(
     on_kink: str,
     standard_error: bool,
     common: dict[str, Any],
+    design: str = "fixed",
+    population: int | None = None,
 ) -> xr.DataArray:
     found: Any
-    if information == "exact":
-        found = fisher_information(model, x, **common)
-    elif information == "empirical":
-        found = empirical_fisher(model, x, y, **common).empirical
-    else:
+    if information in ("score", "hessian"):
         drawn: dict[str, Any] = {"n_draws": n_draws or 0, "rng": _seed(rng), "standard_error": standard_error}
-        found = estimate_fisher(model, x, estimator=information, on_kink=on_kink, **drawn, **common)
+        of_inputs: dict[str, Any] = {"design": design, "population": population}
+        found = estimate_fisher(model, x, estimator=information, on_kink=on_kink, **drawn, **of_inputs, **common)
+    elif design == "fixed":
+        arguments.only_with("population", population, "design", design, "subsample")
+        exact = information == "exact"
+        found = fisher_information(model, x, **common) if exact else empirical_fisher(model, x, y, **common).empirical
+    else:
+        found = _of_a_sample(calls.prepare(model, x, **common), y, design, population)
     result: xr.DataArray = found
     return result
+
+
+def _of_a_sample(call: calls.Call, y: Any, design: str, population: int | None) -> xr.DataArray:
+    """Return the exact information, or with data labels the empirical one, and its standard error over inputs."""
+    sampled = Design.of(call, design, population)
+    data_labels = None if y is None else call.data_labels(y)
+
+    def squares(x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
+        passed, law = call.pass_through(x, first_input)
+        middle = law if data_labels is None else fisher.at_labels(law, data_labels[first_input : first_input + len(x)])
+        factors = call.root_unit_factors(passed, middle)
+        return factors, [[None] * len(factors)], passed.inputs
+
+    def factors_and_inputs(x: Array, first_input: int) -> tuple[list[Any], list[Array]]:
+        factors, _, layer_inputs = squares(x, first_input)
+        return [(factors, 2)], layer_inputs
+
+    values = call.diagonal_mean(factors_and_inputs)[0]
+    ((error, freedom),) = sampled.diagonal(squares, squares, [np.zeros_like(values)])
+    beside: list[labels.Entry] = [
+        (key, ["param"], array.astype(values.dtype)) for key, array in ((sampled.key, error), ("degrees_of_freedom", freedom))
+    ]
+    key, estimator = ("information", "exact") if data_labels is None else ("empirical", "empirical")
+    provenance = call.provenance(view="diagonal", estimator=estimator, **sampled.record)
+    return labels.array(key, ["param"], values, labels.param_coordinates(call.model.widths), provenance, beside)
 
 
 def _importance_arguments(information: str, y: Any, n_draws: Any, rng: Any) -> None:
@@ -281,6 +319,7 @@ def consolidation_penalty(
     n_draws: int | None = None,
     rng: Seed | None = None,
     design: str = "fixed",
+    population: int | None = None,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
@@ -311,9 +350,11 @@ def consolidation_penalty(
         lambda, at least 0.
     information, n_draws, rng : optional
         As for `importance`.
-    design : {"fixed", "random"}, default "fixed"
-        What varies: the drawn labels at the given inputs, or the inputs as well. The empirical information draws no labels, so it
-        has a standard error for random inputs only.
+    design : {"fixed", "random", "subsample"}, default "fixed"
+        What varies: the drawn labels at the given inputs, or the inputs as well, as for `estimate_fisher`. The empirical
+        information draws no labels, so it has no standard error at given inputs.
+    population : int, optional
+        Size of the finite population, for ``design="subsample"``.
     on_kink : {"raise", "ignore"}, default "raise"
         What the Hessian estimate does where it does not exist.
     engine, num_threads, progress : optional
@@ -358,10 +399,9 @@ def consolidation_penalty(
         checks.same_network("centre", centre.widths, anchor.widths)
     strength = arguments.non_negative_number("strength", strength)
     _importance_arguments(information, y, n_draws, rng)
-    arguments.choice("design", design, ("fixed", "random"))
+    arguments.choice("design", design, DESIGNS)
     checks.random_labels(information, design)
-    if design == "random":
-        inputs.at_least_two_inputs(call.n_inputs, design)
+    sampled = Design.of(call, design, population, n_draws or 1)
     seed = None if rng is None else arguments.seed_sequence(rng)
     chosen = _importance(anchor, x, y, information, n_draws, seed, on_kink, False, common)
     pulled_to = anchor if centre is None else centre
@@ -388,14 +428,14 @@ def consolidation_penalty(
 
     stacked = call.stack(block, call.block_rows(second_order=curved))
     exact, spread, noise = (one.astype(np.float64) for one in stacked)
-    variance = noise.mean() / (n_draws or 1) + (spread.var(ddof=1) if design == "random" else 0.0)
+    error = sampled.error(noise.mean(), None if sampled.fixed else spread.var(ddof=1))
     moved = np.concatenate([one.ravel() for one in delta])
     value = float((moved * chosen.values.astype(np.float64)) @ moved)
     entries: list[labels.Entry] = [
         ("consolidation_penalty", [], np.asarray(strength / 2 * value)),
         ("consolidation_exact", [], np.asarray(strength / 2 * exact.mean())),
-        ("consolidation_error", [], np.asarray(strength / 2 * np.sqrt(variance / call.n_inputs))),
+        ("consolidation_error", [], np.asarray(strength / 2 * error)),
     ]
-    more = {"strength": strength, "information": information, "n_draws": n_draws, "design": design, "moved": model.fingerprint}
+    more = {"strength": strength, "information": information, "n_draws": n_draws, "moved": model.fingerprint} | sampled.record
     more |= {"centre": pulled_to.fingerprint}
     return labels.dataset(entries, {}, call.provenance(**more))

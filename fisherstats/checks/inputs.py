@@ -32,6 +32,7 @@ __all__ = [
     "labelled_response",
     "no_batches",
     "one_array",
+    "planned_inputs",
     "population_size",
     "same_inputs",
 ]
@@ -343,16 +344,23 @@ def costs(cost_input: Any, cost_draw: Any, design: str) -> tuple[float, float] |
     if cost_input is None or cost_draw is None:
         missing = "cost_input" if cost_input is None else "cost_draw"
         raise ValueError(f"`cost_input` and `cost_draw` must be given together, got None for `{missing}`.")
-    if design != "random":
+    if design == "fixed":
         raise ValueError(
-            f"`cost_input` and `cost_draw` go with design='random' only, where inputs can be added, got design={design!r}."
+            "`cost_input` and `cost_draw` go with design='random' or 'subsample' only, where inputs can be added, got "
+            "design='fixed'."
         )
     return positive_number("cost_input", cost_input), positive_number("cost_draw", cost_draw)
+
+
+def planned_inputs(n_inputs: int, population: int | None) -> None:
+    """Require a sample that its population can give."""
+    if population is not None and n_inputs > population:
+        raise ValueError(f"`n_inputs` must be at most the `population` of {population} inputs, got {n_inputs}.")
 
 
 def fixed_inputs(n_inputs: Any) -> NoReturn:
     """Refuse a planned number of inputs where the given inputs are all there is."""
     raise ValueError(
-        f"`n_inputs` goes with design='random' only, got {shown(n_inputs)} with design='fixed', which uses every row of `x`; "
+        f"`n_inputs` goes with design='random' or 'subsample' only, got {shown(n_inputs)} with design='fixed', which uses every row of `x`; "
         "leave it out."
     )

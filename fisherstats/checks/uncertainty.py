@@ -15,6 +15,7 @@ __all__ = [
     "factor_dims",
     "factor_shape",
     "labelled_estimate",
+    "one_design",
     "paired_errors",
     "same_labels",
     "scale_factor",
@@ -114,3 +115,13 @@ def errors_given(value: Any, shape: tuple[int, ...]) -> NDArray[np.floating]:
         bad = array[~((array >= 0) | np.isnan(array))].flat[0]
         raise ValueError(f"`standard_error` must be at least 0, or nan where it is not known, got {bad}.")
     return array
+
+
+def one_design(designs: dict[str, str]) -> None:
+    """Require errors that are of one thing: labels at given inputs, or sampled inputs too."""
+    if len(set(designs.values())) > 1:
+        listed = ", ".join(f"{design!r} for `{name}`" for name, design in designs.items())
+        raise ValueError(
+            f"`importances` must have standard errors of one design, got {listed}; compute them with one `design`, or go on "
+            "without errors after `.drop_vars(['standard_error', 'standard_error_of'])`."
+        )
