@@ -79,14 +79,21 @@ class Design:
         return found
 
     def diagonal(
-        self, information: FactorsBlock, block: FactorsBlock, variances: Sequence[Array], second_order: bool = False
-    ) -> list[tuple[Array, Array]]:
-        """Return standard error and degrees of freedom of the diagonal, per estimator, in two passes over the inputs.
+        self,
+        information: FactorsBlock,
+        block: FactorsBlock,
+        variances: Sequence[Array],
+        second_order: bool = False,
+        known: Sequence[bool] | None = None,
+    ) -> list[tuple[Array, Array, Array]]:
+        """Return standard error, degrees of freedom and the sampled part of the variance, per estimator, in two passes.
 
         `information` gives what varies over inputs, alone; `block` beside it the variances of one label, whose means are
-        `variances`.
+        `variances`. Where these are taken as `known`, they do not count for the degrees of freedom: the labels of a Hessian
+        estimate enter linearly, those of squares are as uneven over inputs as the information itself.
         """
         call, n = self.call, self.call.n_inputs
+        known = [False] * len(variances) if known is None else known
 
         def summed(x: Array, first_input: int) -> list[Array]:
             factors, _, layer_inputs = information(x, first_input)
@@ -97,22 +104,40 @@ class Design:
 
         def deviations(x: Array, first_input: int) -> list[Array]:
             factors, labels, layer_inputs = block(x, first_input)
+            counted = [[None] * len(factors) if sure else one for one, sure in zip(labels, known, strict=True)]
             centres = [like(one, x) for one in by_layer]
-            return designs.deviations(factors, labels, layer_inputs, centres, self.kept, self.n_draws)
+            return designs.deviations(factors, counted, layer_inputs, centres, self.kept, self.n_draws)
 
         squares, *fourths = call.mean(deviations, call.block_rows(second_order=second_order))
-        spread = squares * (n / (n - 1))
-        found = []
-        for variance, fourth in zip(variances, fourths, strict=True):
-            u = self.kept * squares + variance.astype(np.float64) / self.n_draws
-            freedom = designs.degrees_of_freedom(u, fourth, self.kept * squares, n, self.kept)
-            found.append((self.error(variance.astype(np.float64), spread), freedom))
+        sampled = self.kept * squares
+        found: list[tuple[Array, Array, Array]] = []
+        for variance, fourth, sure in zip(variances, fourths, known, strict=True):
+            labels = variance.astype(np.float64) / self.n_draws
+            u = sampled if sure else sampled + labels
+            total = np.maximum(sampled + labels, np.finfo(np.float64).tiny)
+            freedom = designs.degrees_of_freedom(u, fourth, sampled, n, self.kept)
+            if sure:
+                freedom = freedom * np.square(total / np.maximum(sampled, np.finfo(np.float64).tiny))
+            error = self.error(variance.astype(np.float64), squares * (n / (n - 1)))
+            found.append((error, freedom, sampled / total))
+        return found
+
+    def variance_of_exact(self) -> Array:
+        """Return the variance of the exact diagonal over samples of inputs, which an estimate has beside that of its labels."""
+
+        def exact(x: Array, first_input: int) -> tuple[Factors, Sequence[Factors], list[Array]]:
+            passed, law = self.call.pass_through(x, first_input)
+            factors = self.call.root_unit_factors(passed, law)
+            return factors, [[None] * len(factors)], passed.inputs
+
+        ((error, _, _),) = self.diagonal(exact, exact, [np.zeros(self.call.model.n_params)])
+        found: Array = np.square(error)
         return found
 
     def entries(
         self, view: str, matrix: MatrixBlock, variance: dict[tuple[int, int], Array]
     ) -> list[dict[tuple[int, int], Array]]:
-        """Return standard errors and degrees of freedom of every entry of a dense view, in two passes over the inputs.
+        """Return the same of every entry of a dense view, in two passes over the inputs.
 
         `matrix` gives the blocks of the information, summed over a block of inputs or per input; `variance` is the mean variance
         of one label. The degrees of freedom are those of normal values over inputs (Welch and Satterthwaite).
@@ -137,9 +162,13 @@ class Design:
         squares = dict(zip(pairs, call.mean(deviations, rows), strict=True))
         if view == "full":
             squares = {(0, 0): assembly.full_matrix(squares, slices)}
-        errors, freedom = {}, {}
+        errors: dict[tuple[int, int], Array] = {}
+        freedom: dict[tuple[int, int], Array] = {}
+        share: dict[tuple[int, int], Array] = {}
         for pair, one in squares.items():
             spread = (assembly.symmetric(one) if view == "block" else one) * (n / (n - 1))
             errors[pair] = self.error(variance[pair].astype(np.float64), spread)
-            freedom[pair] = designs.freedom_of_normal(np.square(errors[pair]), self.kept * spread / n, n)
-        return [errors, freedom]
+            total = np.square(errors[pair])
+            freedom[pair] = designs.freedom_of_normal(total, self.kept * spread / n, n)
+            share[pair] = self.kept * spread / n / np.where(total > 0, total, 1)
+        return [errors, freedom, share]

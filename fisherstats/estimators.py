@@ -94,8 +94,9 @@ def estimate_fisher(
     DataArray or DataTree
         ``diagonal``: dims ([input,] [estimator,] param). ``full``: ([input,] [estimator,] param, param2). Both have the
         coordinates ``standard_error`` and ``standard_error_of``, a copy of the values by which what uses the error sees that it
-        still belongs to them (`scale_estimate` scales all three). With a random design ``degrees_of_freedom`` says how well
-        the error is known, as that over inputs is estimated from the inputs (Satterthwaite). ``block``: DataTree as for
+        still belongs to them (`scale_estimate` scales all three). Where inputs are a sample, ``degrees_of_freedom`` says
+        how well the error is known, as that over inputs is estimated from the inputs (Satterthwaite), and ``sampling_share``
+        which part of its square is due to them. ``block``: DataTree as for
         `fisher_information`. Units of 1, source keys ``score-estimator``, ``hessian-estimator``, ``both-estimators`` or
         ``probe-estimator``; the standard error's is ``estimator-variance``, ``estimator-variance-random``,
         ``estimator-variance-subsample`` or ``probe-variance``.
@@ -255,9 +256,11 @@ def estimate_fisher(
             found = [[{key: np.sqrt(block / scale) for key, block in one.items()}] for one in variances]
             rows = ["standard_error_probes" if probing else "standard_error"]
         else:
-            rows = [sampled.key, "degrees_of_freedom"]
+            rows = [sampled.key, "degrees_of_freedom", "sampling_share"]
             if view == "diagonal":
-                known = sampled.diagonal(exact, exact_and_variances, [one[0, 0] for one in variances], with_hessian)
+                linear = [one == "hessian" for one in chosen]
+                singles = [one[0, 0] for one in variances]
+                known = sampled.diagonal(exact, exact_and_variances, singles, with_hessian, linear)
                 found = [[{(0, 0): part} for part in parts] for parts in known]
             else:
                 found = [sampled.entries(view, exact_blocks, one) for one in variances]

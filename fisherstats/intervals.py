@@ -146,9 +146,14 @@ def confidence_intervals(
         quantities |= {"standard_error": error, "interval_lower": estimate - reach, "interval_upper": estimate + reach}
     else:
         freedom = estimated.coords["degrees_of_freedom"].values
-        on_log_scale = view == "diagonal" and population != call.n_inputs  # of all inputs nothing is left to be estimated
         quantile = stdtrit(freedom.astype(np.float64), (1 + level) / 2)
-        lower, upper = designs.interval_ends(estimate, error, quantile, on_log_scale)
+        # Entries off the diagonal may have either sign; of all inputs of a population nothing is left to be estimated.
+        on_log_scale = view == "diagonal" and population != call.n_inputs
+        # The score squares residuals and is skewed as the information is; in the Hessian estimate they are linear.
+        shares = np.sqrt(estimated.coords["sampling_share"].values).reshape(len(chosen), -1)
+        skewed = [one if name == "hessian" else np.ones_like(one) for name, one in zip(chosen, shares, strict=True)]
+        part = np.reshape(skewed, estimate.shape) if on_log_scale else None
+        lower, upper = designs.interval_ends(estimate, error, quantile, part)
         quantities |= {f"standard_error_{design}": error, "degrees_of_freedom": freedom}
         quantities |= {"interval_lower_sampled": lower, "interval_upper_sampled": upper}
     provenance = call.provenance(estimator=chosen, level=level, seed=monte_carlo.seed_record(seed), **asked)

@@ -47,7 +47,7 @@ def plan_draws(
 
     Fixed design: the smallest N with :math:`V^{(1)}/N\le\text{target}^2I^2`, where :math:`V^{(1)}` is the variance of the mean
     over the given inputs with one draw each. Random design: :math:`(s_x^2+\bar V/N)/N_x\le\text{target}^2I^2`, which no N reaches
-    where the floor :math:`s_x^2/N_x` alone is larger. Subsample: of a finite population the part :math:`1-N_x/n_{all}` of that floor.
+    where the floor :math:`s_x^2/N_x` alone is larger. Of a finite population the part :math:`1-N_x/n_{all}` of the floor is left.
 
     Parameters
     ----------

@@ -61,6 +61,13 @@ DECISIONS = {
         "degrees of freedom of the standard error, which is estimated from the inputs (Satterthwaite)",
         "estimator-variance-random",
     ),
+    "sampling_share": Variable(
+        "sampling_share",
+        "as the estimate",
+        "kept s2 / (n Var)",
+        "part of the squared standard error that is due to the sampled inputs, the rest is due to the labels",
+        "estimator-variance-random",
+    ),
     "standard_error_of": Variable(
         "standard_error_of",
         "as the estimate",

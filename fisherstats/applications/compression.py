@@ -61,9 +61,9 @@ def pruning_scores(
     Returns
     -------
     Dataset, dims (param,)
-        ``score``, ``standard_error`` (:math:`\tfrac12\theta_i^2` times that of the information, which is of what `design` says; at
-        given inputs 0 where the information is exact, nan for the empirical one) and ``rank``, 0 for what is pruned first. In
-        nat, source key ``pruning``.
+        ``score``, ``standard_error`` (:math:`\tfrac12\theta_i^2` times that of the information, which is of what `design` says;
+        at given inputs 0 where the information is exact, nan for the empirical one) and ``rank``, 0 for what is pruned first.
+        In nat, source key ``pruning``.
 
     Raises
     ------

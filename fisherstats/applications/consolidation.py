@@ -152,7 +152,7 @@ def _of_a_sample(call: calls.Call, y: Any, design: str, population: int | None) 
         return [(factors, 2)], layer_inputs
 
     values = call.diagonal_mean(factors_and_inputs)[0]
-    ((error, freedom),) = sampled.diagonal(squares, squares, [np.zeros_like(values)])
+    ((error, freedom, _),) = sampled.diagonal(squares, squares, [np.zeros_like(values)])
     beside: list[labels.Entry] = [
         (key, ["param"], array.astype(values.dtype)) for key, array in ((sampled.key, error), ("degrees_of_freedom", freedom))
     ]

@@ -361,6 +361,6 @@ def planned_inputs(n_inputs: int, population: int | None) -> None:
 def fixed_inputs(n_inputs: Any) -> NoReturn:
     """Refuse a planned number of inputs where the given inputs are all there is."""
     raise ValueError(
-        f"`n_inputs` goes with design='random' or 'subsample' only, got {shown(n_inputs)} with design='fixed', which uses every row of `x`; "
-        "leave it out."
+        f"`n_inputs` goes with design='random' or 'subsample' only, got {shown(n_inputs)} with design='fixed', which uses "
+        "every row of `x`; leave it out."
     )

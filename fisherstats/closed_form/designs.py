@@ -68,20 +68,23 @@ def freedom_of_normal(variance: Array, sampled: Array, n_inputs: int) -> Array:
     return np.where(certain, np.inf, (n_inputs - 1) * np.square(variance / np.where(certain, 1, sampled)))
 
 
-def interval_ends(estimate: Array, error: Array, quantile: Array, on_log_scale: bool) -> tuple[Array, Array]:
+def interval_ends(estimate: Array, error: Array, quantile: Array, skewed: Array | None) -> tuple[Array, Array]:
     r"""Return the ends of an interval for the value over all inputs, from those of a sample.
 
     A diagonal entry is a mean of numbers of at least 0, mostly skewed to the right: its error is estimated too small where the
-    estimate is too small. On the log scale, :math:`\hat I\exp(\pm q\,se/\hat I)`, that is repaired to first order. Estimates
-    that are not positive, and entries off the diagonal, have :math:`\hat I\pm q\,se`. An entry of which the sample has nothing,
-    neither value nor error, is known to be at least 0 and no more. Rounding of the means is allowed for.
+    estimate is too small. On the log scale, :math:`\hat I\exp(\pm q\,se/\hat I)`, that is repaired to first order. Generally,
+    with the part c = `skewed` of the error that is so and :math:`a=c\,q\,se/\hat I`, the ends are
+    :math:`\hat I+q\,se(e^a-1)/a` and :math:`\hat I-q\,se(1-e^{-a})/a`; where `skewed` is None, and for estimates that are not
+    positive, :math:`\hat I\pm q\,se`. An entry of which the sample has nothing, neither value nor error, is known to be at
+    least 0 and no more. Rounding of the means is allowed for.
     """
     reach = quantile * error + 4 * np.finfo(estimate.dtype).eps * np.abs(estimate)
-    if not on_log_scale:
+    if skewed is None:
         return estimate - reach, estimate + reach
-    positive, nothing = estimate > 0, (estimate == 0) & (error == 0)
-    ratio = np.where(positive, reach / np.where(positive, estimate, 1), 0)
+    a = np.where(estimate > 0, skewed * reach / np.where(estimate > 0, estimate, 1), 0)
+    bent = a > 1e-6
+    a = np.where(bent, a, 1)
     with np.errstate(over="ignore"):
-        lower = np.where(positive, estimate * np.exp(-ratio), estimate - reach)
-        upper = np.where(positive, estimate * np.exp(ratio), estimate + reach)
-    return lower, np.where(nothing, np.inf, upper)
+        lower = estimate - reach * np.where(bent, -np.expm1(-a) / a, 1)
+        upper = estimate + reach * np.where(bent, np.expm1(a) / a, 1)
+    return lower, np.where((estimate == 0) & (error == 0), np.inf, upper)
