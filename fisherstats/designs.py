@@ -25,6 +25,9 @@ FactorsBlock = Callable[[Array, int], tuple[Factors, Sequence[Factors], list[Arr
 MatrixBlock = Callable[[Array, int, bool], dict[tuple[int, int], Array]]
 """Block function of (x, first input, per input): blocks of the information."""
 
+_SMALLEST_SHARE = 1e-100
+"""Its square is a number still."""
+
 DESIGNS = ("fixed", "random", "subsample")
 
 
@@ -114,12 +117,13 @@ class Design:
         for variance, fourth, sure in zip(variances, fourths, known, strict=True):
             labels = variance.astype(np.float64) / self.n_draws
             u = sampled if sure else sampled + labels
-            total = np.maximum(sampled + labels, np.finfo(np.float64).tiny)
+            total = sampled + labels
+            share = sampled / np.where(total > 0, total, 1)
             freedom = designs.degrees_of_freedom(u, fourth, sampled, n, self.kept)
             if sure:
-                freedom = freedom * np.square(total / np.maximum(sampled, np.finfo(np.float64).tiny))
+                freedom = freedom / np.square(np.maximum(share, _SMALLEST_SHARE))
             error = self.error(variance.astype(np.float64), squares * (n / (n - 1)))
-            found.append((error, freedom, sampled / total))
+            found.append((error, freedom, share))
         return found
 
     def variance_of_exact(self) -> Array:

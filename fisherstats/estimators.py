@@ -189,7 +189,7 @@ def estimate_fisher(
             estimates[one] = factors(monte_carlo.draw_probes(law, seed, first_input, n_draws, one))
         return [*((estimates[one], 2) for one in chosen), *((one, 4) for one in variances), passed.inputs]
 
-    def label_variances(law: Law, passed: Forward, G: list[Array], S: list[Any]) -> list[Any]:
+    def label_variances(law: Law, passed: Forward, G: Sequence[Any], S: Sequence[Any]) -> list[Any]:
         found: dict[str, Any] = {}
         if with_score:
             found["score"] = covariance.score_variance_factors(law, passed, G)
