@@ -135,7 +135,7 @@ class Store:
             return None
         zarr = arguments.optional_module("zarr", extra="study")
         try:
-            root = zarr.open_group(path, mode="r", zarr_format=_FORMAT)
+            root = zarr.open_group(path, mode="r", zarr_format=_FORMAT, use_consolidated=False)
             record = json.loads(root.attrs["provenance"])
             root[f"{_PROGRESS}/mark"]
         except Exception as error:  # there is no end of what a folder can hold
