@@ -16,7 +16,7 @@ from fisherstats.arrays import on_host, power_of_two
 from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, functionals, networks
-from fisherstats.closed_form import divergence, likelihood, volume
+from fisherstats.closed_form import divergence, likelihood, propagation, volume
 from fisherstats.information import fisher_information
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
@@ -404,16 +404,16 @@ def leading_eigenpairs(
     operator = fisher_operator(call.model, x, **common)
     if model.n_params <= _DENSE_PARAMETERS or 2 * k > model.n_params:
         full: Any = fisher_information(call.model, x, view="full", **common)
-        values, vectors = np.linalg.eigh(full.values)
+        values, vectors = propagation.graded_eigenpairs(full.values) or np.linalg.eigh(full.values)
     else:
         start = np.random.default_rng(0).standard_normal(model.n_params)
         values, vectors = eigsh(operator, k, v0=start)
     order = np.argsort(-values, kind="stable")[:k]
     values, vectors = values[order], vectors[:, order]
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(k)])
-    residual = np.linalg.norm(operator.matmat(vectors) - vectors * values, axis=0)
-    # Fourth powers of directions in which the information is 1.
+    # Squares, and fourth powers along directions, in which the information is 1.
     unit = power_of_two(np.sqrt(np.abs(values)))
+    residual = np.linalg.norm((operator.matmat(vectors) - vectors * values) / unit / unit, axis=0) * unit * unit
     _, variance = _quadratic_forms(call, vectors / unit)
     entries: list[labels.Entry] = [
         ("leading_eigenvalues", ["eigenvalue"], values),

@@ -17,9 +17,11 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 
-from fisherstats.arrays import like
+from fisherstats.arrays import like, on_device, power_of_two
 from fisherstats.checks import arguments, functionals
+from fisherstats.closed_form.likelihood import jacobi_svd
 from fisherstats.forks import cached_property
 from fisherstats.model.families import Law
 from fisherstats.model.families.extremes import quartic_root
@@ -34,6 +36,7 @@ __all__ = [
     "ScoreFluctuation",
     "SolveWith",
     "Spectrum",
+    "graded_eigenpairs",
 ]
 
 Array = NDArray[np.floating]
@@ -48,13 +51,46 @@ class Spectrum:
 
     @classmethod
     def of(cls, matrix: Array) -> Spectrum:
-        """Decompose a symmetric positive semi-definite matrix; rounding below 0 is 0."""
+        """Decompose a symmetric positive semi-definite matrix; rounding below 0 is 0.
+
+        One that is definite, of rows and columns of different sizes, keeps the digits of its small eigenvalues, and of the small
+        entries of its vectors.
+        """
+        graded = None if on_device(matrix) else graded_eigenpairs(matrix)
+        if graded is not None:
+            return cls(*graded)
         values, vectors = np.linalg.eigh(matrix)
         return cls(np.maximum(values[::-1], 0), vectors[:, ::-1])
 
     def beside(self, other: Array) -> Spectrum:
         """Return it where `other` lives."""
         return Spectrum(like(self.values, other), like(self.vectors, other))
+
+
+_MOST_APART = 2.0**16
+"""Diagonal entries that differ by no more than this factor need no care of their own."""
+
+
+def graded_eigenpairs(matrix: Array) -> tuple[Array, Array] | None:
+    r"""Return eigenvalues and vectors of D M D, D of powers of two, from the SVD of L'D with Cholesky's L of M.
+
+    None where the diagonal of the matrix is of one size, or M is not definite beyond rounding. With L'D = U S V' an entry of V
+    is that of :math:`D^{-1}L^{-\top}US` or of :math:`DLUS^{-1}`, whichever is small by its factor rather than by cancellation.
+    """
+    diagonal = np.diag(matrix)
+    if not diagonal.all() or diagonal.max() <= _MOST_APART * diagonal.min():
+        return None
+    unit = power_of_two(np.sqrt(diagonal))
+    scaled = matrix / unit[:, None] / unit
+    try:
+        L = np.linalg.cholesky(scaled)
+    except np.linalg.LinAlgError:
+        return None
+    if (np.square(np.diag(L)) <= 64 * len(L) * np.finfo(L.dtype).eps * np.diag(scaled)).any():
+        return None
+    values, left, _ = jacobi_svd(L.T * unit)
+    small, large = linalg.solve_triangular(L.T, left) * (values / unit[:, None]), (L @ left) * (unit[:, None] / values)
+    return np.square(values), np.where(unit[:, None] > values, small, large)
 
 
 class Fluctuation(ABC):

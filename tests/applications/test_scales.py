@@ -168,6 +168,51 @@ def test_lengths_of_gradients(family, exponent):
         np.testing.assert_allclose(found[key], wanted[key] * float(factor), rtol=1e-13)
 
 
+@pytest.mark.parametrize("exponent", [0, *EXPONENTS])
+@pytest.mark.parametrize("column", [0, 1])
+def test_functionals(column, exponent):
+    """Values and standard errors from the matrix in 800 digits: log-determinant, effective dimension, a damped solution."""
+    x, weights = X[:12, :2].copy(), np.array([0.3, 0.2, 0.1])
+    x[:, column], weights[column] = np.ldexp(x[:, column], exponent), np.ldexp(weights[column], -exponent)
+    model = fs.MLP([weights[None]], activation=[], family=F.Poisson())
+    rates = [mpf(float(one)) for one in np.exp(model.natural_parameters(x)[:, 0])]
+    with mpmath.workdps(800):
+        rows = [mpmath.matrix([mpf(float(value)) for value in [*row, 1.0]]) for row in x]
+        matrix = mpmath.zeros(3)
+        for rate, row in zip(rates, rows, strict=True):
+            matrix += rate * row * row.T / 12
+        tau = mpf(0.1)
+        inverse = (matrix + tau * mpmath.eye(3)) ** -1
+        solution, squared = inverse * mpmath.matrix([1, 1, 1]), inverse * inverse
+        values = [[-mpmath.log(mpmath.det(inverse))], [3 - tau * sum(inverse[i, i] for i in range(3))], list(solution)]
+        variances = [[mpf(0)], [mpf(0)], [mpf(0)] * 3]
+        for rate, row in zip(rates, rows, strict=True):
+            spread = (rate + 2 * rate**2) / (12 * 12 * 5)
+            variances[0][0] += spread * (row.T * inverse * row)[0] ** 2
+            variances[1][0] += spread * (tau * (row.T * squared * row)[0]) ** 2
+            variances[2] = [
+                old + spread * ((inverse * row)[i] * (row.T * solution)[0]) ** 2 for i, old in enumerate(variances[2])
+            ]
+        errors = [[float(mpmath.sqrt(one)) for one in some] for some in variances]
+    functionals = (fs.LogDet(0.1), fs.EffectiveDimension(0.1), fs.SolveWith(np.ones(3), 0.1))
+    for functional, value, error in zip(functionals, values, errors, strict=True):
+        found = fs.propagate(functional, model, x, estimator="score", n_draws=5)
+        np.testing.assert_allclose(np.ravel(found.value), [float(one) for one in value], rtol=1e-12)
+        np.testing.assert_allclose(np.ravel(found.standard_error), error, rtol=1e-12)
+
+
+def test_small_eigenvalues_keep_their_digits():
+    x = X[:, :2] * [1.0, 2.0**70]
+    model = fs.MLP([[[0.1, 0.2 / 2.0**70, 0.3]]], activation=[], family=F.Gaussian())
+    found = ap.leading_eigenpairs(model, x, 3)
+    with mpmath.workdps(100):
+        A = mpmath.matrix([[mpf(float(value)) for value in [*row, 1.0]] for row in x.tolist()])
+        exact = sorted((one**2 / 30 for one in mpmath.svd_r(A, compute_uv=False)), reverse=True)
+    np.testing.assert_allclose(found.eigenvalues, [float(one) for one in exact], rtol=1e-12)
+    vectors = found.eigenvectors.values
+    np.testing.assert_allclose(vectors @ vectors.T, np.eye(3), atol=1e-12)
+
+
 def test_the_error_of_a_large_eigenvalue():
     family, size = F.Gaussian(), 2.0**500
     model = fs.MLP([[[0.5 / size, 0.0]]], activation=[], family=family)

@@ -27,7 +27,8 @@ ON_THE_HOST = {
     "assembly.layer_means",
     # finished roots and spectra
     *("likelihood.Inverse.own_errors", "likelihood.change_of_label", "likelihood.corrected", "likelihood.moore_penrose_root"),
-    *("likelihood._of_full_rank", "likelihood.jacobi_svd", "likelihood.singular_values", "volume.of_spectrum"),
+    *("likelihood._dependence", "likelihood.jacobi_svd", "likelihood.singular_values", "propagation.graded_eigenpairs"),
+    "volume.of_spectrum",
     # sizes, places and numbers
     *("definiteness.binomial_interval", "definiteness.sufficient_draws", "entries.Places.of", "entries.Places.ordered"),
     *("fisher._pairs", "inequalities._spread_directions", "label_support.few", "norms._directions", "pairs.PairSum._cost"),
