@@ -109,9 +109,14 @@ def inverse_of_triangle(R: Array, unit: Array) -> Inverse:
     """Return the inverse of the matrix with root R D_u, from the singular values of R with columns scaled to norm one."""
     norm = np.linalg.norm(R, axis=0)
     _, values, right = np.linalg.svd(R / np.where(norm > 0, norm, 1))
-    rank = int((values > len(R) * np.finfo(R.dtype).eps * values[0]).sum())
+    rank = _rank(values)
     scale = np.where(norm > 0, norm * unit, 1)
     return Inverse(right[:rank].T / values[:rank] / scale[:, None], right[rank:].T / scale[:, None], scale)
+
+
+def _rank(values: Array) -> int:
+    """Return how many singular values are above rounding."""
+    return int((values > len(values) * np.finfo(values.dtype).eps * values[0]).sum())
 
 
 def moore_penrose_root(inverse: Inverse) -> Array:
@@ -186,12 +191,14 @@ def singular_values(R: Array, unit: Array) -> tuple[Array, int]:
     Where columns are of different sizes, the values have the relative accuracy that columns of one size allow, by one-sided
     Jacobi rotations (Drmac and Veselic).
     """
-    inverse = inverse_of_triangle(R, unit)
-    rank, size = inverse.rank, np.where(np.linalg.norm(R, axis=0) > 0, inverse.scale, np.nan)
+    norm = np.linalg.norm(R, axis=0)
+    rank = _rank(np.linalg.svd(R / np.where(norm > 0, norm, 1), compute_uv=False))
+    size = np.where(norm > 0, norm * unit, np.nan)
     if not rank or np.nanmax(size) <= 2.0**_FEW_BITS * np.nanmin(size):
         return np.linalg.svd(R * unit, compute_uv=False), rank
     graded = R * unit
     if rank < len(R):
+        inverse = inverse_of_triangle(R, unit)
         pivots, others, G = _dependence(inverse)
         rows = np.concatenate([np.diag(inverse.scale[others]), -inverse.scale[pivots, None] * G])
         order = np.argsort(-np.abs(rows).max(axis=1), kind="stable")
@@ -199,13 +206,14 @@ def singular_values(R: Array, unit: Array) -> tuple[Array, int]:
         scaled = (R * (unit / inverse.scale))[:, others[columns]]
         graded = np.linalg.qr(scaled, mode="r") @ T[:rank].T
     values = np.zeros(len(R))
-    values[:rank], *_ = jacobi_svd(graded)
+    values[:rank], *_ = jacobi_svd(graded, vectors=False)
     return values, rank
 
 
-def jacobi_svd(matrix: Array) -> tuple[Array, Array, Array]:
+def jacobi_svd(matrix: Array, vectors: bool = True) -> tuple[Array, Array, Array]:
     """Return singular values, the largest first, and left and right vectors of a square matrix, of graded columns say."""
-    values, left, right, work, _, failed = linalg.lapack.dgejsv(matrix, joba=0, jobu=0, jobv=0, jobr=0, jobt=0, jobp=0)
+    job = 0 if vectors else 3
+    values, left, right, work, _, failed = linalg.lapack.dgejsv(matrix, joba=0, jobu=job, jobv=job, jobr=0, jobt=0, jobp=0)
     if failed:
         raise np.linalg.LinAlgError("SVD did not converge")
     return values * (work[0] / work[1]), left, right
