@@ -10,12 +10,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, views
+from fisherstats import calls, labels, margins, views
 from fisherstats.arrays import double
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
+from fisherstats.checks import bounds as checks
 from fisherstats.closed_form import assembly
 from fisherstats.closed_form.inequalities import FORMS, Bounds, LawBounds, attained_extremes, law_bounds
+from fisherstats.closed_form.rounding import forward_rounding
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
 from fisherstats.schema import ESTIMATORS
@@ -71,8 +73,10 @@ def variance_bounds(
         ``exact, lower, upper, ratio ([input,] estimator, param)``, ratio = upper / exact (1 where both are 0, inf where only
         exact is 0); ``lower_by_form, upper_by_form ([input,] bound, estimator, param)`` with 0 and inf where a form says nothing;
         with the score estimator ``attained ([input,] side, param)``, Theorem 4.1 with quartic extremes that an iteration attained
-        (not certified, never used as a bound); ``information_lower, information_exact, information_upper ([input,] param)``.
-        Units of 1, source keys ``bounds``, ``information-bounds``; the forms' are ``bhatia-davis`` and ``pearson``.
+        (not certified, never used as a bound); ``information_lower, information_exact, information_upper ([input,] param)``;
+        ``failed ([input,] bound, estimator)``, the number of entries at which a form is on the wrong side of the exact number or
+        is none: 0, or a fault of the package that a warning tells of. A failed form is shown and bounds nothing. Units of 1,
+        source keys ``bounds``, ``information-bounds``; the forms' are ``bhatia-davis`` and ``pearson``.
 
     Raises
     ------
@@ -99,7 +103,7 @@ def variance_bounds(
     >>> bool((bounds.lower <= bounds.exact).all() and (bounds.exact <= bounds.upper).all())
     True
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     chosen = arguments.words("estimators", estimators, ESTIMATORS)
@@ -120,7 +124,8 @@ def variance_bounds(
             arrays += _by_form(one, found.information[0] if name == "hessian" else found.score_forms, fourth)
         if "score" in chosen:
             arrays += [fourth(factors) for factors in _attained(found)]
-        return arrays
+        sizes = [h_bar.shape[1] for h_bar in found.inputs]
+        return [*arrays, _failures(list(found.variances.values()), found.information, sizes, per_input)]
 
     results = call.over_inputs(block, call.block_rows(second_order="hessian" in chosen), per_input, infinite=True)
     return _dataset(call, chosen, results, n_draws, per_input, call.provenance(n_draws=n_draws, on_kink=on_kink))
@@ -154,7 +159,7 @@ def _of_block(call: Call, x: Array, first_input: int, chosen: Sequence[str], on_
         G, S = call.unit_jacobians_and_curvatures(passed, differences=False)
     else:
         G = call.unit_jacobians(passed, differences=False)
-    bounded = law_bounds(law)
+    bounded = law_bounds(law, forward_rounding(call.model, passed))
     variances: dict[str, Sequence[Bounds | None]] = {}
     for one in chosen:
         if one == "score":
@@ -206,19 +211,41 @@ def _three(layers: Sequence[Bounds | None], assemble: Assemble) -> list[Array]:
 
 
 def _by_form(layers: Sequence[Bounds | None], pattern: Bounds, assemble: Assemble) -> list[Array]:
-    """Return every form's lower, then upper bound; a form that `pattern` lacks says nothing: 0 and inf."""
+    """Return every form's lower, then upper bound; a form that `pattern` lacks says nothing, as no number does: 0 and inf."""
     empty = assemble([None] * len(layers))
-    lower = [
-        assemble([None if layer is None else layer.lower[form] for layer in layers]) if form in pattern.lower else empty
-        for form in FORMS
-    ]
-    upper = [
-        assemble([None if layer is None else layer.upper[form] for layer in layers])
-        if form in pattern.upper
-        else np.full_like(empty, np.inf)
-        for form in FORMS
-    ]
-    return [*lower, *upper]
+
+    def side(chosen: str, nothing: float) -> list[Array]:
+        present = getattr(pattern, chosen)
+        rows = []
+        for form in FORMS:
+            if form not in present:
+                rows.append(np.full_like(empty, nothing))
+                continue
+            own = [None if layer is None else getattr(layer, chosen)[form] for layer in layers]
+            rows.append(assemble([None if one is None else np.where(np.isnan(one), nothing, one) for one in own]))
+        return rows
+
+    return [*side("lower", 0.0), *side("upper", np.inf)]
+
+
+def _failures(
+    variances: Sequence[Sequence[Bounds | None]], information: Sequence[Bounds], sizes: Sequence[int], per_input: bool
+) -> Array:
+    """Return for how many parameters a form has failed, (n, forms, estimators) or summed over inputs.
+
+    The information counts with the first estimator.
+    """
+    nothing = np.zeros_like(information[0].exact[:, 0])
+    by_estimator = []
+    for place, layers in enumerate(variances):
+        together = [*zip(layers, sizes, strict=True), *(zip(information, sizes, strict=True) if place == 0 else ())]
+        counts = {form: nothing for form in FORMS}
+        for bounds, size in together:
+            for form, failed in ({} if bounds is None else bounds.failed()).items():
+                counts[form] = counts[form] + size * failed.sum(axis=1, dtype=np.float64)
+        by_estimator.append(np.stack([counts[form] for form in FORMS], axis=1))
+    found: Array = np.stack(by_estimator, axis=2)
+    return found if per_input else found.sum(axis=0)
 
 
 def _attained(found: _Block) -> list[list[Array]]:
@@ -235,37 +262,55 @@ def _dataset(
 ) -> xr.Dataset:
     """Scale single-label numbers to the design and label them."""
     count = 3 + 2 * len(FORMS)
+    *results, failed = results
+    terms = call.terms(per_input)
     information, rest = results[:3], results[3:]
-    scaled = [one / (n_draws * (1 if per_input else call.n_inputs)) for one in rest]
+    divisor = n_draws * (1 if per_input else call.n_inputs)
+    if not per_input:
+        failed = failed * call.n_inputs  # a mean over inputs
+    scaled = [one / divisor for one in rest]
     by_estimator = [scaled[start : start + count] for start in range(0, count * len(chosen), count)]
     axis = int(per_input)
+
+    def lower(values: Array) -> Array:
+        return margins.outwards(margins.below(values, terms), call.dtype, "lower")
+
+    def upper(values: Array) -> Array:
+        return margins.outwards(margins.above(values, terms), call.dtype, "upper")
 
     def joined(start: int, stop: int) -> Array:
         forms = [np.stack(one[start:stop], axis=axis) for one in by_estimator]
         return np.stack(forms, axis=axis + 1)
 
-    exact, lower, upper = (np.stack([one[position] for one in by_estimator], axis=axis) for position in range(3))
-    inputs.finite_results([exact, upper, *information], call.rows.dtype)
+    exact: Array
+    low: Array
+    high: Array
+    exact, low, high = (np.stack([one[position] for one in by_estimator], axis=axis) for position in range(3))
+    inputs.finite_results([exact, high, *information], call.dtype)
+    exact = margins.nearest(exact, call.dtype)
+    low, high = lower(low), upper(high)
+    checks.forms_hold("variance_bounds", FORMS, failed)
     nothing = exact == 0
     with np.errstate(over="ignore"):  # inf where upper / exact is past the largest number
-        ratio = np.where(nothing, np.where(upper == 0, 1.0, np.inf), upper / np.where(nothing, 1, exact))
+        ratio = np.where(nothing, np.where(high == 0, 1.0, np.inf), high / np.where(nothing, 1, exact))
     first = ["input"] if per_input else []
     dims = [*first, "estimator", "param"]
     forms = [*first, "bound", "estimator", "param"]
     entries: list[labels.Entry] = [
         ("exact", dims, exact),
-        ("lower", dims, lower),
-        ("upper", dims, upper),
-        ("ratio", dims, ratio.astype(exact.dtype)),
-        ("lower_by_form", forms, joined(3, 3 + len(FORMS))),
-        ("upper_by_form", forms, joined(3 + len(FORMS), count)),
-        ("information_exact", [*first, "param"], information[0]),
-        ("information_lower", [*first, "param"], information[1]),
-        ("information_upper", [*first, "param"], information[2]),
+        ("lower", dims, low),
+        ("upper", dims, high),
+        ("ratio", dims, margins.nearest(ratio, call.dtype)),
+        ("lower_by_form", forms, lower(joined(3, 3 + len(FORMS)))),
+        ("upper_by_form", forms, upper(joined(3 + len(FORMS), count))),
+        ("forms_failed", [*first, "bound", "estimator"], np.rint(failed).astype(np.int64)),
+        ("information_exact", [*first, "param"], margins.nearest(information[0], call.dtype)),
+        ("information_lower", [*first, "param"], lower(information[1])),
+        ("information_upper", [*first, "param"], upper(information[2])),
     ]
     coords = labels.param_coordinates(call.model.widths) | labels.coordinates(estimator=list(chosen), bound=list(FORMS))
     if "score" in chosen:
-        entries.insert(6, ("attained", [*first, "side", "param"], np.stack(scaled[-2:], axis=axis)))
+        entries.insert(7, ("attained", [*first, "side", "param"], margins.nearest(np.stack(scaled[-2:], axis=axis), call.dtype)))
         coords |= labels.coordinates(side=["lower", "upper"])
     if per_input:
         coords |= call.input_coordinate()

@@ -60,11 +60,22 @@ class Call:
     progress: bool
     name: str = "model"
     """What messages call the network."""
+    stated: np.dtype[np.floating] | None = None
+    """The precision of the results where it is not the one that everything is computed in."""
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """The precision of the call."""
+        return self.rows.dtype if self.stated is None else self.stated
 
     @property
     def n_inputs(self) -> int:
         """Number of rows of x."""
         return self.rows.n_inputs
+
+    def terms(self, per_input: bool) -> int:
+        """Return how many numbers follow each other at most in a sum over inputs: those of a block, and one of each leaf."""
+        return 0 if per_input else min(self.n_inputs, 64 + self.n_inputs // 64)
 
     @property
     def n_present(self) -> int:
@@ -309,7 +320,7 @@ class Call:
             "activations": [one.name for one in self.model.activations],
             "family": self.model.family.parameters(),
             "n_inputs": self.n_inputs,
-            "dtype": str(self.rows.dtype),
+            "dtype": str(self.dtype),
             "engine": self.engine.name,
             **more,
         }
@@ -324,11 +335,13 @@ def prepare(
     progress: bool = False,
     host_only: bool = False,
     read_once: bool = False,
+    in_double: bool = False,
 ) -> Call:
     """Check model, x and the common keywords; nothing is computed before all of them are accepted.
 
     An x on a device stays there if the engine is that of the device, unless the work is for the host only. Where a call does
-    nothing but pass over x, it may be `read_once`: an x in memory is then looked at block by block, like one in a file.
+    nothing but pass over x, it may be `read_once`: an x in memory is then looked at block by block, like one in a file. With
+    `in_double` everything is computed in float64, for the caller to round to the `dtype` of the call.
     """
     networks.model_object(model, MLP)
     source, input_labels = (x, x.input_labels) if isinstance(x, Part) else labels.unlabelled(x)
@@ -345,7 +358,9 @@ def prepare(
     if num_threads is not None:
         arguments.positive_integer("num_threads", num_threads)
     arguments.boolean("progress", progress)
-    dtype = common_dtype(model.weights[0], source)
+    stated = common_dtype(model.weights[0], source)
+    dtype = np.dtype(np.float64) if in_double else stated
+    network = model.in_double() if in_double else model.as_dtype(dtype)
     if isinstance(source, Part):
         rows = Rows.of_part(source, dtype)
     else:
@@ -353,4 +368,4 @@ def prepare(
         if not read_once:
             rows.look(num_threads)
     rows.device = chosen.device
-    return Call(model.as_dtype(dtype).beside(chosen.device), rows, input_labels, chosen, num_threads, progress)
+    return Call(network.beside(chosen.device), rows, input_labels, chosen, num_threads, progress, stated=stated)

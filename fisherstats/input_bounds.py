@@ -8,12 +8,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, views
+from fisherstats import calls, labels, margins, views
 from fisherstats.arrays import double
 from fisherstats.checks import bounds as checks
+from fisherstats.checks import inputs as finite
 from fisherstats.closed_form import assembly, family_bounds, fisher
 from fisherstats.closed_form.family_bounds import STATEMENTS, TENSORS
 from fisherstats.closed_form.inequalities import attained_extremes
+from fisherstats.closed_form.rounding import SENSITIVITY, forward_rounding
 from fisherstats.closed_form.tensor_bounds import tightness
 from fisherstats.model import derivatives
 from fisherstats.model.families.extremes import information_extremes
@@ -62,7 +64,9 @@ def family_extremes(
     Notes
     -----
     Assumptions: those of each statement; the values are with respect to natural parameters. What Proposition 4.3 says of M is by
-    Corollary 4.2, :math:`B\lambda_{max}(I)-\lambda_{min}(I)^2`. Only certified numbers enter a bound anywhere in the package;
+    Corollary 4.2, :math:`B\lambda_{max}(I)-\lambda_{min}(I)^2`; the certified end is the smallest of that, of what the other
+    statements say, and of the largest eigenvalue of M on symmetric matrices, as none is always the tightest. Certified ends
+    carry an outward margin for their rounding. Only certified numbers enter a bound anywhere in the package;
     attained ones are shown. Cost: eigenvalue problems of the size of the outputs (C x C for classes; T (T + 1) / 2 for families
     without a closed form), 60 iterations for what is attained.
 
@@ -77,17 +81,24 @@ def family_extremes(
     >>> found.by_statement.sel(bound="theorem_5_2", tensor="square_covariance").round(6).item()
     0.666667
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        _, law = call.pass_through(x, first_input)
+        passed, law = call.pass_through(x, first_input)
         certified, said = family_bounds.certified_extremes(law), family_bounds.statements(law)
         attained = attained_extremes(law, certified[:, 2, 1])
-        ratio = tightness(np.broadcast_to(certified[:, None, :, 1], said.shape[:3]), said[..., 1])
-        arrays = [certified, np.stack(attained, axis=1), said, ratio, family_bounds.squared_radius(law)]
-        return [array.astype(call.rows.dtype, copy=False) for array in arrays]
+        room = SENSITIVITY * forward_rounding(call.model, passed)[:, None]
+        certified = np.stack([certified[..., 0] * (1 - room), certified[..., 1] * (1 + room)], axis=2)
+        return [certified, np.stack(attained, axis=1), said, margins.above(family_bounds.squared_radius(law))]
 
-    certified, attained, said, ratio, radius = call.stack(block, call.block_rows(), infinite=True)
+    certified, attained, said, radius = call.stack(block, call.block_rows(), infinite=True)
+    ratio = tightness(np.broadcast_to(certified[:, None, :, 1], said.shape[:3]), said[..., 1])
+    certified, said = (
+        np.stack([margins.outwards(one[..., side], call.dtype, word) for side, word in enumerate(("lower", "upper"))], axis=-1)
+        for one in (certified, said)
+    )
+    attained, ratio = (margins.nearest(one, call.dtype) for one in (attained, ratio))
+    radius = margins.outwards(radius, call.dtype, "upper")
     entries: list[labels.Entry] = [
         ("extremes_certified", ["input", "tensor", "side"], certified),
         ("extremes_attained", ["input", "side"], attained),
@@ -139,10 +150,10 @@ def input_variance_bounds(
     >>> import fisherstats as fs
     >>> model = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Gaussian())
     >>> bounds = fs.input_variance_bounds(model, np.array([[1.0], [3.0]]))
-    >>> bounds.exact.sel(moment="population").values, bounds.upper.sel(moment="population").values
+    >>> bounds.exact.sel(moment="population").values, bounds.upper.sel(moment="population").values.round(9)
     (array([16.,  0.]), array([41.,  1.]))
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
     checks.several_inputs("a variance over inputs", call.n_inputs)
     views.check(call, "diagonal", False, 8)
 
@@ -150,20 +161,24 @@ def input_variance_bounds(
         passed, law = call.pass_through(x, first_input)
         G = derivatives.jacobians(call.model, passed)
         information = fisher.unit_factors(law, passed, G)
-        largest = information_extremes(law)[1][:, None]
+        largest = (information_extremes(law)[1] * (1 + SENSITIVITY * forward_rounding(call.model, passed)))[:, None]
         norms = [np.einsum("nto,nto->no", G_l, G_l) * largest for G_l in G]
         squares = [[np.square(double(one)) for one in factors] for factors in (information, norms)]
         sums = [assembly.diagonal(one, passed.inputs, 4, call.sizes, False) for one in squares]
         return [*assembly.moments_over_inputs(information, passed.inputs, 2), *sums]
 
     _, _, deviations, square_sum, bound_sum = call.mean(block, call.block_rows(), combine=assembly.merge_moments)
-    n, dtype = call.n_inputs, call.rows.dtype
+    n, dtype = call.n_inputs, call.dtype
+    exact: Array
+    upper: Array
     exact, upper = (np.stack([one / (n - 1), one / n]) for one in (deviations, bound_sum))
+    exact, upper = margins.nearest(exact, dtype), margins.outwards(margins.above(upper, call.terms(False) + 64), dtype, "upper")
+    finite.finite_results([exact, upper], dtype)
     entries: list[labels.Entry] = [
-        ("input_variance_exact", ["moment", "param"], exact.astype(dtype, copy=False)),
-        ("input_variance_upper", ["moment", "param"], upper.astype(dtype, copy=False)),
-        ("input_variance_ratio", ["moment", "param"], tightness(exact, upper).astype(dtype, copy=False)),
-        ("input_second_moment", ["param"], (square_sum / n).astype(dtype, copy=False)),
+        ("input_variance_exact", ["moment", "param"], exact),
+        ("input_variance_upper", ["moment", "param"], upper),
+        ("input_variance_ratio", ["moment", "param"], margins.nearest(tightness(exact, upper), dtype)),
+        ("input_second_moment", ["param"], margins.nearest(square_sum / n, dtype)),
     ]
     coords = labels.param_coordinates(model.widths) | labels.coordinates(moment=["sample", "population"])
     return labels.dataset(entries, coords, call.provenance())

@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, views
+from fisherstats import calls, labels, margins, views
 from fisherstats.checks import probes as checks
 from fisherstats.closed_form import probes
+from fisherstats.closed_form.rounding import forward_rounding
 from fisherstats.model import derivatives
 from fisherstats.model.families import Categorical
 from fisherstats.model.families.categorical import CategoricalLaw
@@ -80,10 +81,10 @@ def information_envelopes(
     >>> import fisherstats as fs
     >>> model = fs.MLP([[[0.0, 0.0], [0.0, 0.0]]], activation=[], family=fs.families.Categorical(2))
     >>> envelopes = fs.information_envelopes(model, np.array([[1.0]]))
-    >>> envelopes.information_exact.values, envelopes.information_upper.values
+    >>> envelopes.information_exact.values, envelopes.information_upper.values.round(9)
     (array([0.25, 0.25, 0.25, 0.25]), array([0.5, 0.5, 0.5, 0.5]))
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
     checks.one_label_of_several(isinstance(model.family, Categorical), model.family.name)
     rank = checks.envelope_rank(rank, model.widths[-1])
     views.check(call, "diagonal", per_input, 5)
@@ -91,10 +92,14 @@ def information_envelopes(
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law = call.pass_through(x, first_input)
         G = derivatives.jacobians(call.model, passed)
-        envelopes = probes.class_envelopes(cast(CategoricalLaw, law), G, rank)
+        envelopes = probes.class_envelopes(cast(CategoricalLaw, law), G, rank, forward_rounding(call.model, passed))
         return [*((factors, 2) for factors in envelopes), passed.inputs]
 
     lower, exact, upper = (one[0, 0] for one in views.compute(call, "diagonal", per_input, diagonal, lambda x, first: []))
+    terms = call.terms(per_input)
+    lower = margins.outwards(margins.below(lower, terms), call.dtype, "lower")
+    upper = margins.outwards(margins.above(upper, terms), call.dtype, "upper")
+    exact = margins.nearest(exact, call.dtype)
     dims = [*(["input"] if per_input else []), "param"]
     entries: list[labels.Entry] = [
         ("envelope_lower", dims, lower),

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, parallel
+from fisherstats import calls, labels, margins, parallel
 from fisherstats.bounds import layer_bounds
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, clients, training
@@ -111,7 +111,7 @@ def layer_errors(
     array([[1.414, 1.421],
            [5.009, 0.   ]])
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     target = arguments.positive_number("target_cv", target_cv)
     chosen = arguments.words("estimators", estimators, ESTIMATORS)
@@ -134,7 +134,9 @@ def _errors(call: Call, n_draws: int, target: float, chosen: Sequence[str], on_k
         "layers_relative_error": planning.relative_error(variance, np.broadcast_to(information, variance.shape)),
         "layers_draws": planning.draws_needed(variance * n_draws, np.zeros_like(variance), (target * information) ** 2),
     }
-    return {key: values.astype(call.rows.dtype) for key, values in found.items()}
+    ends = {"layers_lower": margins.below(lower, call.terms(False)), "layers_upper": margins.above(upper, call.terms(False))}
+    rounded = {key: margins.outwards(values, call.dtype, key.removeprefix("layers_")) for key, values in ends.items()}
+    return {key: rounded.get(key, margins.nearest(values, call.dtype)) for key, values in found.items()}
 
 
 def regularization_path(
@@ -322,7 +324,7 @@ def _strength(shared: _Training, penalty: Penalty | Sequence[Penalty], num_threa
     trained = fit(shared.model, x, y, penalty=penalty, engine=engine, num_threads=num_threads, **shared.settings).model
     with contextlib.nullcontext() if shared.x_eval is None else training.within("x_eval"):
         x_eval = x if shared.x_eval is None else shared.x_eval
-        where = calls.prepare(trained, x_eval, engine=engine, num_threads=num_threads)
+        where = calls.prepare(trained, x_eval, engine=engine, num_threads=num_threads, in_double=True)
         found = _errors(where, shared.n_draws, shared.target, ESTIMATORS, shared.on_kink)
     call = calls.prepare(shared.model, x, engine=engine, num_threads=num_threads)
     data = [labelled_beside(call, shared.model, *pair) for pair in shared.data]

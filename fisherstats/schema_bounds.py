@@ -19,12 +19,14 @@ def _bounded(
         "ratio": (dims, "upper / exact", f"tightness of the {kind} upper bound, 1 is exact", source),
         "lower_by_form": (by_form, f"{symbol} lower", f"{kind} lower bound by each form (0 where it says nothing)", source),
         "upper_by_form": (by_form, f"{symbol} upper", f"{kind} upper bound by each form (inf where it says nothing)", source),
+        "failed": (by_form, "count", f"inputs at which a form is on the wrong side of the {what}: 0, or a fault", source),
     }
     chosen = ("exact", "upper", "ratio", *parts)
     return {f"{key}_{part}": Variable(f"{prefix}{part}", *every[part]) for part in chosen}
 
 
 _SIDES = ("lower", "lower_by_form", "upper_by_form")
+_CERTIFIED = (*_SIDES, "failed")
 _PRINTED = "printed (false)"
 _TRACE = ("[input] estimator", "V_j", "summed variance of the diagonal entries")
 _INFORMATION = ("[input]", "tr I(theta)", "trace of the information")
@@ -32,11 +34,11 @@ _NORM = ("[input] estimator norm", "|Cov(I-hat_j)|", "norm of the matricised cov
 _ENTRY = ("[input] estimator pair", "Var(I-hat_j)_ik", "variance of single entries")
 
 BOUNDS = {
-    **_bounded("norm_bound", *_NORM, "covariance-bounds", "covariance-norms", "upper_by_form"),
-    **_bounded("entry", *_ENTRY, "off-diagonal-bounds", "estimator-variance", "upper_by_form"),
-    **_bounded("trace_corrected", *_TRACE, "trace-bounds", "estimator-variance", *_SIDES),
+    **_bounded("norm_bound", *_NORM, "covariance-bounds", "covariance-norms", "upper_by_form", "failed"),
+    **_bounded("entry", *_ENTRY, "off-diagonal-bounds", "estimator-variance", "upper_by_form", "failed"),
+    **_bounded("trace_corrected", *_TRACE, "trace-bounds", "estimator-variance", *_CERTIFIED),
     **_bounded("trace_printed", *_TRACE, "trace-bounds-printed", "estimator-variance", *_SIDES, kind=_PRINTED),
-    **_bounded("information_corrected", *_INFORMATION, "trace-bounds", "information", *_SIDES, prefix="information_"),
+    **_bounded("information_corrected", *_INFORMATION, "trace-bounds", "information", *_CERTIFIED, prefix="information_"),
     **_bounded(
         "information_printed",
         *_INFORMATION,
@@ -53,6 +55,13 @@ BOUNDS = {
         "variance over inputs of the information",
         "input-variance-bound",
         "input-variance-bound",
+    ),
+    "forms_failed": Variable(
+        "failed",
+        "[input] bound estimator",
+        "count",
+        "parameters and inputs at which a form is on the wrong side of the exact value or is no number: 0, or a fault",
+        "bounds",
     ),
     "input_second_moment": Variable(
         "second_moment",

@@ -21,6 +21,11 @@ PAPERS = {
     "sun-2026": (
         "Sun, Deterministic Bounds and Random Estimates of Metric Tensors on Neuromanifolds, ICLR 2026, arXiv:2505.13614"
     ),
+    "kimura-2022": "Kimura, slides on Soen & Sun 2021, whose numbers of equations are cited here, 2022",
+    "efron-hinkley-1978": (
+        "Efron & Hinkley, Assessing the Accuracy of the Maximum Likelihood Estimator: Observed versus Expected Fisher "
+        "Information, Biometrika 65 (1978)"
+    ),
     "martens-grosse-2015": (
         "Martens & Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature, ICML 2015, arXiv:1503.05671"
     ),
@@ -57,7 +62,7 @@ SOURCES = {
         "soen-sun-2021", "Lemma 2", "I(h) = Cov(t(y)) = d eta / d h", "exponential family in canonical coordinates"
     ),
     "hidden-information": Source(
-        "soen-sun-2021", "derivative lemma, eq (19)", "I(h_l) = B_l' I(h_L) B_l with B_l = dh_L/dh_l", _MODEL
+        "soen-sun-2021", "derivative lemma (slides, eq (19))", "I(h_l) = B_l' I(h_L) B_l with B_l = dh_L/dh_l", _MODEL
     ),
     "hidden-information-variance": Source(
         "soen-sun-2021", "Theorem 4", "Var(B_u' S B_v) = M(B_u, B_v, B_u, B_v) / N for the columns of B_l", _MODEL
@@ -168,7 +173,7 @@ SOURCES = {
     ),
     "tensor-spectral": Source(
         "soen-sun-2021",
-        "spectral remark, eq (22)",
+        "spectral remark (slides, eq (22))",
         "max <Cov, a x b x c x d> over unit vectors",
         _TWICE + "; " + _FIXED + "; the lower end is attained, the upper end is the matricised spectral norm",
     ),
@@ -232,32 +237,32 @@ SOURCES = {
     ),
     "derivatives": Source(
         "soen-sun-2021",
-        "derivative lemma, eq (19), and the second derivative of h",
+        "derivative lemma (slides, eq (19)), and the second derivative of h",
         "dh^a/dW_l = D_l B_{l+1}' e_a hbar_l'",
         "h twice differentiable at the given parameters; spectral norms are those of the matrix with the outputs for rows",
     ),
     "weight-norms": Source(
         "soen-sun-2021",
-        "norm theorem, eqs (20) and (21)",
+        "norm theorem (slides, eqs (20) and (21))",
         "norms of W_l without its bias; c_1 = sup|sigma'|, c_2 = sup|sigma''|",
         "weights as given; suprema as certified or declared with the activation",
     ),
     "weight-norm-bounds": Source(
         "soen-sun-2021",
-        "norm theorem, eqs (20) and (21), corrected and with second derivatives",
+        "norm theorem (slides, eqs (20) and (21)), corrected, for any slope, and with second derivatives",
         "|dh/dW_l| <= |hbar_l| prod c_1 prod |W_i|, sqrt(n_L) |hbar_L-1|_2 in the last layer (Frobenius); "
         "|d2h/dW_l dW_m| <= |hbar_l| |hbar_m| sum_k c_2 |B_k+1| |A_kl| |A_km| + [l < m] |B_m+1 D_m| |D_m-1 A_m-1,l| |hbar_l|",
         "activations with bounded first and second derivatives; a link enters with its largest slope and bend at each input",
-        "(20) is printed without the factor sqrt(n_L) in the last layer, and both with |sigma'| <= 1, which GELU, SiLU, Mish, "
-        "SELU and erf violate; given here as corrected",
+        "(20) is printed without the factor sqrt(n_L) in the last layer; given here as corrected, and with the supremum of the "
+        "slope where the hypothesis |sigma'| <= 1 does not hold",
     ),
     "weight-norm-bounds-printed": Source(
         "soen-sun-2021",
-        "norm theorem, eqs (20) and (21), as printed",
+        "norm theorem (slides, eqs (20) and (21)), as printed",
         "|dh/dW_l| <= |hbar_l| prod_{i>l} |W_i|",
         "none under which (20) holds with several outputs; |sigma'| <= 1 below the last layer; no link",
-        "false as printed: in the last layer the Frobenius norm is sqrt(n_L) |hbar|, and sup|sigma'| > 1 for GELU, SiLU, Mish, "
-        "SELU and erf; use form='corrected'",
+        "(20) is false as printed: in the last layer the Frobenius norm is sqrt(n_L) |hbar|; GELU, SiLU, Mish, SELU and erf are "
+        "outside the hypothesis |sigma'| <= 1 of both; use form='corrected'",
     ),
     "norm-sweep": Source(
         "soen-sun-2024",
@@ -285,8 +290,9 @@ SOURCES = {
     ),
     "family-extremes": Source(
         "soen-sun-2024",
-        "Propositions 4.3 and 5.1, Theorem 5.2, Corollary R.1",
-        "|t - E t|^2 <= B gives lambda~(K) <= B lambda_max(I) <= B^2; classes: B = 2, lambda_max(I) <= m, lambda~(M) <= 2 m with "
+        "Propositions 4.3 and 5.1, Corollaries 4.2 and R.1, Theorem 5.2",
+        "|t - E t|^2 <= B gives lambda~(K) <= B lambda_max(I) <= B^2; "
+        "lambda~(M) <= lambda~(K) - lambda_min(I)^2; classes: B = 2, lambda_max(I) <= m, lambda~(M) <= 2 m with "
         "m = min(max p, 1 - |p|^2); unit Gaussian: 1 and 2",
         "exponential family in canonical coordinates",
     ),
@@ -329,8 +335,8 @@ SOURCES = {
         + "; inputs are a random sample in which the entry is seen, so that no single one of the others dominates the mean",
     ),
     "observed-information": Source(
-        "soen-sun-2024",
-        "eq (3) at the data labels",
+        "efron-hinkley-1978",
+        "observed information; eq (3) of Soen & Sun 2024 at the data labels",
         "minus the Hessian of the log-likelihood = J' I(h) J - sum_a r_a H^a",
         "labels are data, not draws; h twice differentiable at the given parameters",
     ),

@@ -50,7 +50,14 @@ STATEMENTS = (
         "the two forms of the information agree for activations of class C2",
         ("estimate_fisher", "kink_report", "checks.inputs.kink_free"),
         ("tests/test_monte_carlo.py", "tests/test_bad_input.py"),
-        note="the corollary on ReLU is too strong: only points on a kink are excluded, so the estimator refuses those alone",
+    ),
+    Statement(
+        _2021,
+        "corollary on ReLU",
+        "networks with ReLU do not have the second form",
+        ("kink_report", "estimate_fisher", "checks.inputs.kink_free"),
+        ("tests/test_kinks.py", "tests/test_bad_input.py", "tests/oracle/test_estimator_variance.py"),
+        note="too strong: only points on a kink are excluded, so the estimator refuses those alone",
     ),
     Statement(
         _2021,
@@ -96,28 +103,28 @@ STATEMENTS = (
     ),
     Statement(
         _2021,
-        "derivative lemma, eq (19)",
+        "derivative lemma (slides, eq (19))",
         "dh_L^a/dW_l = D_l B_{l+1}' e_a hbar_l'",
         ("model.derivatives.jacobians", "hidden_information"),
         ("tests/oracle/test_information.py",),
     ),
     Statement(
         _2021,
-        "norm theorem, eq (20)",
+        "norm theorem (slides, eq (20))",
         "|B_{l+1} D_l|_F is bounded by the product of the weights' Frobenius norms",
         ("derivative_bounds", "weight_norms", "closed_form.weight_norms.first_bound"),
         ("tests/test_weights.py", "tests/oracle/test_weights.py", "validation/weight_norms"),
-        note="false at the last layer for more than one output: the empty product must be sqrt(n_L); and false where "
-        "|sigma'| > 1; kept as form='printed', see validation/weight_norms",
+        reason="for any slope, with its supremum: GELU, SiLU, Mish, SELU and erf are outside the hypothesis |sigma'| <= 1",
+        note="false at the last layer for more than one output: the empty product must be sqrt(n_L); kept as form='printed', see "
+        "validation/weight_norms",
     ),
     Statement(
         _2021,
-        "spectral remark, eqs (21), (22)",
+        "spectral remark (slides, eqs (21), (22))",
         "the same with largest singular values",
         ("derivative_bounds", "covariance_norms", "closed_form.weight_norms.first_bound"),
         ("tests/test_weights.py", "tests/oracle/test_weights.py", "tests/oracle/test_covariances.py", "validation/weight_norms"),
-        reason="the norm of eq (22) is given as an interval",
-        note="false where |sigma'| > 1 (GELU, SiLU, Mish, SELU, erf)",
+        reason="the norm of eq (22) is given as an interval; (21) for any slope, with its supremum",
     ),
     Statement(
         _2024,
@@ -144,7 +151,11 @@ STATEMENTS = (
         _2024,
         "Corollary 4.2",
         "extremes of M from those of K",
-        reason="the extremes of M are bounded directly and more tightly (variance_bounds, family_extremes)",
+        ("family_extremes",),
+        ("tests/test_tensor_bounds.py", "validation/errata"),
+        reason="one of several bounds, of which the smallest is taken: with Proposition 4.3 it gives 1/16 for two Bernoulli "
+        "outputs at p = 1/2, the truth, where the largest eigenvalue of M on symmetric matrices is 1/8; this map once said that "
+        "the eigenvalue is always the tighter one",
     ),
     Statement(
         _2024, "Proposition 4.3", "bounded t: lambda(K) <= B lambda(I)", ("family_extremes",), ("tests/test_tensor_bounds.py",)
@@ -260,6 +271,13 @@ STATEMENTS = (
         ("tests/oracle/test_kronecker.py",),
     ),
     Statement(
+        "efron-hinkley-1978",
+        "definition",
+        "observed information: minus the Hessian of the log-likelihood at the data",
+        ("observed_information", "applications.asymptotic_covariance"),
+        ("tests/oracle/test_observed.py", "tests/applications/test_maximum_likelihood.py"),
+    ),
+    Statement(
         "efron-1975",
         "Section 3",
         "curvature of a one-parameter family",
@@ -343,8 +361,24 @@ STATEMENTS = (
         _2017,
         "joint metric of a stochastic network",
         "block-diagonal with the expected metrics of the layers; the response alone says less",
-        ("subsystem_metric",),
+        (),
         ("tests/oracle/test_relative.py",),
+        reason="no function: the test lists the outcomes of a stochastic network, and finds the expected metrics of "
+        "`relative_fisher` and `subsystem_metric` in the blocks",
+    ),
+    Statement(
+        _2017,
+        "third form of the metric",
+        "I = 4 int d sqrt(p) d sqrt(p)' dy",
+        ("fisher_information",),
+        ("tests/applications/test_geometry_facts.py",),
+    ),
+    Statement(
+        _2017,
+        "squared length of a step",
+        "<d, d> = mean over x of E[(d'score)^2] = d'Id",
+        ("applications.length_element",),
+        ("tests/applications/test_geometry.py",),
     ),
     Statement(
         _2017,
@@ -373,6 +407,13 @@ STATEMENTS = (
         "I = E[score score'] = -E[Hessian]",
         ("fisher_information", "estimate_fisher"),
         ("tests/test_monte_carlo.py",),
+    ),
+    Statement(
+        "tutorial",
+        "theorem",
+        "KL[p_theta, p_theta+d] = d'Id / 2 + O(|d|^3)",
+        ("applications.output_divergence", "applications.length_element"),
+        ("tests/applications/test_geometry_facts.py", "tests/applications/test_geometry.py"),
     ),
     Statement(
         "tutorial",

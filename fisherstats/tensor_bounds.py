@@ -9,13 +9,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from fisherstats import calls, labels, streaming
+from fisherstats import calls, labels, margins, streaming
 from fisherstats.arrays import double, identity
 from fisherstats.calls import Call
-from fisherstats.checks import arguments
+from fisherstats.checks import arguments, inputs
 from fisherstats.checks import bounds as checks
 from fisherstats.closed_form import covariance, entries, fisher, tensor_bounds
-from fisherstats.closed_form.inequalities import Bounds
+from fisherstats.closed_form.inequalities import Bounds, fourth_rounding, uncancelled_variance
+from fisherstats.closed_form.rounding import SENSITIVITY, forward_rounding
 from fisherstats.closed_form.tensor_bounds import COVARIANCE_FORMS, NORMS, PAIR_FORMS, TRACE_FORMS
 from fisherstats.covariances import covariance_norms
 from fisherstats.model import derivatives
@@ -99,7 +100,7 @@ def covariance_bounds(
     >>> round(bounds.exact.item(), 6), round(bounds.upper.item(), 6)
     (54.0, 54.0)
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.boolean("per_input", per_input)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
@@ -110,27 +111,31 @@ def covariance_bounds(
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law, G, hessian = _with_hessians(call, x, first_input, on_kink)
-        K = tensor_bounds.own_jacobian_products(G, passed.inputs)
+        K, size = tensor_bounds.own_jacobian_products(G, passed.inputs)
         Q = tensor_bounds.own_inner_products(hessian, passed.inputs)
-        bounds = [tensor_bounds.score_norm_bounds(law, K), tensor_bounds.hessian_norm_bounds(law, Q)]
-        forms, scale = (np.stack(one, axis=axis) for one, axis in zip(zip(*bounds, strict=True), (2, 1), strict=True))
-        arrays = [forms, forms.min(axis=1), scale]
-        if per_input:
-            arrays.append(np.stack([tensor_bounds.score_norms(law, K), tensor_bounds.hessian_norms(law, Q)], axis=1))
-            return arrays
-        return [array.sum(axis=0) for array in arrays]
+        forms = np.stack([tensor_bounds.score_norm_bounds(law, K, size), tensor_bounds.hessian_norm_bounds(law, Q)], axis=2)
+        forms = forms * (1 + SENSITIVITY * forward_rounding(call.model, passed))[:, None, None, None]
+        if not per_input:
+            return [array.sum(axis=0) for array in (forms, forms.min(axis=1))]
+        exact = np.stack([tensor_bounds.score_norms(law, K, size), tensor_bounds.hessian_norms(law, Q)], axis=1)
+        failed = ~(forms >= exact[:, None])
+        return [forms, np.where(failed, np.inf, forms).min(axis=1), exact, failed.astype(np.float64)]
 
     results = _over_inputs(call, block, _BLOCK_ROWS, per_input, n_draws)
     if per_input:
-        exact = results.pop()
+        forms, upper, exact, failed = results
+        failed = np.rint(failed * n_draws)
     else:
+        forms, upper = (margins.above(one, call.terms(per_input)) for one in results)
         settings: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
-        exact = covariance_norms(model, x, n_draws=n_draws, on_kink=on_kink, **settings).exact.to_numpy().astype(np.float64)
-    forms, upper, scale = results
-    upper = tensor_bounds.resolved(exact, upper, scale[..., None])
+        norms = covariance_norms(model.in_double(), x, n_draws=n_draws, on_kink=on_kink, **settings)
+        exact = norms.exact.to_numpy().astype(np.float64)
+        failed = (~(forms >= exact)).astype(np.float64)
+        upper = np.where(failed.any(axis=0), np.where(failed == 0, forms, np.inf).min(axis=0), upper)
+    checks.forms_hold("covariance_bounds", COVARIANCE_FORMS, failed.swapaxes(-2, -3))
     return _labelled(
         call,
-        {"exact": exact, "upper": upper, "ratio": tensor_bounds.tightness(exact, upper), "upper_by_form": forms},
+        {"exact": exact, "upper": upper, "upper_by_form": forms, "failed": failed},
         "norm_bound",
         ["estimator", "norm"],
         per_input,
@@ -208,12 +213,12 @@ def trace_bounds(
     >>> model = fs.MLP([[[0.5, 0.0]]], activation=[], family=fs.families.Gaussian())
     >>> x = np.array([[3.0]])
     >>> bounds = fs.trace_bounds(model, x)
-    >>> bounds.information_exact.item(), bounds.information_upper.item()
+    >>> bounds.information_exact.item(), round(bounds.information_upper.item(), 9)
     (10.0, 10.0)
     >>> round(fs.trace_bounds(model, x, form="printed").information_upper.item(), 6)
     3.162278
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.boolean("per_input", per_input)
     arguments.choice("form", form, ("corrected", "printed"))
@@ -232,16 +237,18 @@ def trace_bounds(
             _summed(covariance.score_variance_factors(law, passed, G), passed.inputs, 4),
             _summed(covariance.hessian_variance_factors(law, S), passed.inputs, 4),
         ]
-        K = tensor_bounds.own_jacobian_products(G, passed.inputs)
+        K, square = tensor_bounds.own_jacobian_products(G, passed.inputs)
+        K = K * square[:, None, None]
         vectors = tensor_bounds.score_gram_svec(G, passed.inputs)
         curved = tensor_bounds.curvature_gram(S, passed.inputs, outputs)
         if form == "printed":
             bounds = tensor_bounds.printed_trace_bounds(law, exact, K, vectors, curved)
         else:
+            rounding = _rounding(law, G, S, passed.inputs, exact, forward_rounding(call.model, passed))
             bounds = [
-                tensor_bounds.information_trace_bounds(law, exact[0], K),
-                tensor_bounds.score_trace_bounds(law, exact[1], vectors),
-                tensor_bounds.information_trace_bounds(law, exact[2], curved),
+                tensor_bounds.information_trace_bounds(law, exact[0], K, rounding[0]),
+                tensor_bounds.score_trace_bounds(law, exact[1], vectors, rounding[1]),
+                tensor_bounds.information_trace_bounds(law, exact[2], curved, rounding[2]),
             ]
         arrays = _sides(bounds, TRACE_FORMS)
         return arrays if per_input else [array.sum(axis=0) for array in arrays]
@@ -249,16 +256,21 @@ def trace_bounds(
     rows = min(call.block_rows(second_order=True), streaming.block_rows(size**2))
     # The trace of the information is a mean over inputs; the variances of that mean are divided by n and N once more.
     divisors = np.array([1.0, *[n_draws * (1 if per_input else call.n_inputs)] * 2])
-    results = [array / divisors for array in call.over_inputs(block, rows, per_input, infinite=True)]
-    names = ("exact", "lower", "upper", "lower_by_form", "upper_by_form")
-    values = dict(zip(names, results, strict=True))
-    values["ratio"] = tensor_bounds.tightness(values["exact"], values["upper"])
+    *results, failed = call.over_inputs(block, rows, per_input, infinite=True)
+    failed = np.rint(failed * (1 if per_input else call.n_inputs))
+    values = dict(zip(("exact", "lower", "upper", "lower_by_form", "upper_by_form"), results, strict=True))
+    values = {name: _outwards(call, name, array / divisors, per_input) for name, array in values.items()}
+    inputs.finite_results([values["exact"], values["upper"]], call.dtype)
+    values["ratio"] = margins.nearest(tensor_bounds.tightness(values["exact"], values["upper"]), call.dtype)
+    if form == "corrected":
+        checks.forms_hold("trace_bounds", TRACE_FORMS, failed)
+        values["failed"] = failed.astype(np.int64)
     first = ["input"] if per_input else []
     found: list[labels.Entry] = []
     for name, array in values.items():
-        dims = [*first, "bound"] if name.endswith("form") else first
-        found.append((f"trace_{form}_{name}", [*dims, "estimator"], array[..., 1:].astype(call.rows.dtype, copy=False)))
-        found.append((f"information_{form}_{name}", dims, np.asarray(array[..., 0], call.rows.dtype)))
+        dims = [*first, "bound"] if name.endswith("form") or name == "failed" else first
+        found.append((f"trace_{form}_{name}", [*dims, "estimator"], array[..., 1:]))
+        found.append((f"information_{form}_{name}", dims, array[..., 0]))
     coords = labels.coordinates(estimator=list(ESTIMATORS), bound=list(TRACE_FORMS))
     if per_input:
         coords |= call.input_coordinate()
@@ -330,10 +342,10 @@ def off_diagonal_bounds(
     >>> import fisherstats as fs
     >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Gaussian())
     >>> bounds = fs.off_diagonal_bounds(model, np.array([[2.0, 3.0]]), pairs=[(0, 1)])
-    >>> bounds.exact.sel(estimator="score").values, bounds.upper.sel(estimator="score").values
+    >>> bounds.exact.sel(estimator="score").values, bounds.upper.sel(estimator="score").values.round(9)
     (array([72.]), array([72.]))
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
     chosen = checks.parameter_pairs(pairs, model.n_params)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.boolean("per_input", per_input)
@@ -347,20 +359,24 @@ def off_diagonal_bounds(
         passed, law, G, hessian = _with_hessians(call, x, first_input, on_kink)
         u, v = (entries.jacobian_columns(G, passed.inputs, places) for places in (rows, columns))
         s = entries.hessian_entries(hessian, passed.inputs, rows, columns)
-        bounds = [tensor_bounds.score_entry_bounds(law, u, v), tensor_bounds.hessian_entry_bounds(law, s)]
+        rounding = forward_rounding(call.model, passed)
+        bounds = [tensor_bounds.score_entry_bounds(law, u, v, rounding), tensor_bounds.hessian_entry_bounds(law, s, rounding)]
         # (n, pair, estimator) and (n, bound, pair, estimator) as they come; estimators go before pairs.
-        exact, _, upper, _, forms = (array.swapaxes(-1, -2) for array in _sides(bounds, PAIR_FORMS))
-        arrays = [exact, upper, forms]
+        exact, _, upper, _, forms, failed = (array.swapaxes(-1, -2) for array in _sides(bounds, PAIR_FORMS))
+        arrays = [exact, upper, forms, failed]
         return arrays if per_input else [array.sum(axis=0, dtype=np.float64) for array in arrays]
 
-    exact, upper, forms = _over_inputs(call, block, _BLOCK_ROWS, per_input, n_draws)
+    exact, upper, forms, failed = _over_inputs(call, block, _BLOCK_ROWS, per_input, n_draws)
+    upper, forms = (margins.above(one, call.terms(per_input)) for one in (upper, forms))
+    failed = np.rint(failed * n_draws * (1 if per_input else call.n_inputs**2))
+    checks.forms_hold("off_diagonal_bounds", PAIR_FORMS, failed.swapaxes(-2, -3))
     coords = labels.coordinates(estimator=list(ESTIMATORS), bound=list(PAIR_FORMS), pair=len(chosen))
     for dim, side in (("param", 0), ("param2", 1)):
         for name, (_, values, attrs) in labels.param_coordinates(model.widths, dim).items():
             coords[name] = ("pair", values[chosen[:, side]], attrs)
     return _labelled(
         call,
-        {"exact": exact, "upper": upper, "ratio": tensor_bounds.tightness(exact, upper), "upper_by_form": forms},
+        {"exact": exact, "upper": upper, "upper_by_form": forms, "failed": failed},
         "entry",
         ["estimator", "pair"],
         per_input,
@@ -395,14 +411,60 @@ def _summed(factors: Sequence[Array | None], inputs: Sequence[Array], exponent: 
     return total
 
 
+def _rounding(
+    law: Law,
+    G: Sequence[Array],
+    S: Sequence[Array | None],
+    inputs: Sequence[Array],
+    exact: Sequence[Array],
+    of_outputs: Array,
+) -> list[Array]:
+    """Return the rounding of the traces of information, score and Hessian variances relative to them, (n,) each.
+
+    A standard deviation is off by a few eps of what it would be if nothing cancelled in it.
+    """
+    few = (16 * margins.EPS + of_outputs)[:, None]
+
+    def of_variance(u: Array) -> Array:
+        off = few * np.sqrt(uncancelled_variance(law, u))
+        moved: Array = off * (2 * np.sqrt(law.diagonal(u)) + off)
+        return moved
+
+    def of_square(u: Array) -> Array:
+        off = fourth_rounding(law, few, u, u)
+        moved: Array = off * (2 * np.sqrt(law.square_variance(u)) + off)
+        return moved
+
+    room = [
+        _summed([of_variance(G_l) for G_l in G], inputs, 2),
+        _summed([of_square(G_l) for G_l in G], inputs, 4),
+        _summed([None if S_l is None else of_variance(S_l) for S_l in S], inputs, 4),
+    ]
+    found = [one / np.where(whole > 0, whole, 1) + SENSITIVITY * of_outputs for one, whole in zip(room, exact, strict=True)]
+    return [np.minimum(one, 1) for one in found]
+
+
+def _outwards(call: Call, name: str, values: Array, per_input: bool) -> Array:
+    """Return numbers in the precision of the call: exact ones as near as may be, bounds outwards of their sums over inputs."""
+    side = name.partition("_")[0]
+    if side not in ("lower", "upper"):
+        return margins.nearest(values, call.dtype)
+    end = margins.above if side == "upper" else margins.below
+    return margins.outwards(end(values, call.terms(per_input)), call.dtype, side)
+
+
 def _sides(bounds: Sequence[Bounds], forms: Sequence[str]) -> list[Array]:
-    """Return exact, lower, upper, lower by form and upper by form of several quantities, on a last axis of these."""
+    """Return exact, lower, upper, both by form, and which forms have failed, of several quantities on a last axis."""
     columns = []
     for one in bounds:
         nothing = np.full_like(one.exact, np.inf)
         lower = np.stack([one.lower.get(form, np.zeros_like(one.exact)) for form in forms], axis=1)
         upper = np.stack([one.upper.get(form, nothing) for form in forms], axis=1)
-        columns.append([one.exact, *one.tightest(), lower, upper])
+        # No number says nothing.
+        lower, upper = np.where(np.isnan(lower), 0, lower), np.where(np.isnan(upper), np.inf, upper)
+        never, found = np.zeros_like(one.exact, dtype=bool), one.failed()
+        failed = np.stack([found.get(form, never) for form in forms], axis=1).astype(np.float64)
+        columns.append([one.exact, *one.tightest(), lower, upper, failed])
     return [np.stack(column, axis=-1) for column in zip(*columns, strict=True)]
 
 
@@ -417,8 +479,12 @@ def _labelled(
 ) -> xr.Dataset:
     """Return a Dataset of one bounded quantity."""
     first = ["input"] if per_input else []
+    rounded = {name: _outwards(call, name, array, True) for name, array in values.items() if name != "failed"}
+    inputs.finite_results([rounded["exact"], rounded["upper"]], call.dtype)
+    rounded["ratio"] = margins.nearest(tensor_bounds.tightness(rounded["exact"], rounded["upper"]), call.dtype)
+    rounded["failed"] = values["failed"].astype(np.int64)
     found: list[labels.Entry] = []
-    for name, array in values.items():
-        form = ["bound"] if name.endswith("form") else []
-        found.append((f"{key}_{name}", [*first, *form, *dims], array.astype(call.rows.dtype, copy=False)))
+    for name, array in rounded.items():
+        form = ["bound"] if name.endswith("form") or name == "failed" else []
+        found.append((f"{key}_{name}", [*first, *form, *dims], array))
     return labels.dataset(found, coords | (call.input_coordinate() if per_input else {}), provenance)

@@ -8,12 +8,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import __version__, calls, labels
+from fisherstats import __version__, calls, labels, margins
 from fisherstats.arrays import identity
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, networks
 from fisherstats.closed_form import norms, tensor_bounds
 from fisherstats.closed_form import weight_norms as closed
+from fisherstats.closed_form.rounding import SENSITIVITY, forward_rounding
 from fisherstats.closed_form.weight_norms import Suprema
 from fisherstats.model import derivatives
 from fisherstats.model.derivatives import Forward
@@ -93,7 +94,7 @@ def weight_norms(model: MLP) -> xr.Dataset:
     entries: list[labels.Entry] = [
         (f"weights_{name}", ["layer"], np.asarray(value, model.dtype)) for name, value in values.items()
     ]
-    entries.append(("weights_factor", ["norm", "layer"], np.asarray(factors, model.dtype)))
+    entries.append(("weights_factor", ["norm", "layer"], margins.outwards(_upper(np.array(factors)), model.dtype, "upper")))
     coords = labels.layer_coordinates(model.n_layers) | labels.coordinates(norm=list(_NORMS))
     provenance = {
         "package": f"fisherstats {__version__}",
@@ -120,12 +121,13 @@ def derivative_bounds(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Norms of the derivatives beside their bounds by weight norms, and what these say of the covariances (2021, eq (20)).
+    r"""Norms of the derivatives beside their bounds by weight norms, and what these say of the covariances (2021, norm theorem).
 
     :math:`\|\partial h_L/\partial W_l\|=\|B_{l+1}D_l\|\|\bar h_l\|\le\prod_{i\ge l}c_{1,i}\prod_{i>l}\|W_i^-\|\,\|\bar h_l\|`
-    (with largest singular values: eq (21)), the Frobenius norm of the last layer's identity being :math:`\sqrt{n_L}`, and for
-    :math:`l\le m` :math:`\|\partial^2h_L/\partial W_l\partial W_m\|\le\|\bar h_l\|\|\bar h_m\|\sum_{k\ge m}c_{2,k}\|B_{k+1}\|
-    \|A_{k,l}\|\|A_{k,m}\|+1_{l<m}\|B_{m+1}D_m\|\|D_{m-1}A_{m-1,l}\|\|\bar h_l\|`, every factor bounded by the weight norms and by
+    (with Frobenius norms or largest singular values), the Frobenius norm of the last layer's identity being
+    :math:`\sqrt{n_L}`, and for :math:`l\le m` :math:`\|\partial^2h_L/\partial W_l\partial W_m\|\le\|\bar h_l\|\|\bar h_m\|
+    \sum_{k\ge m}c_{2,k}\|B_{k+1}\|\|A_{k,l}\|\|A_{k,m}\|+1_{l<m}\|B_{m+1}D_m\|\|D_{m-1}A_{m-1,l}\|\|\bar h_l\|`, every factor
+    bounded by the weight norms and by
     the suprema :math:`c_1,c_2` of each layer's own activation. Theorems 7 and 8 turn them into bounds of both covariances.
 
     Parameters
@@ -139,8 +141,9 @@ def derivative_bounds(
     per_input : bool, default False
         Give each input's own norms and bounds instead of their means over inputs.
     form : {"corrected", "printed"}, default "corrected"
-        "printed" gives the bounds of the first derivatives as they stand in print, with :math:`|\sigma'|\le1` and the empty
-        product 1 in the last layer. They are false: ratios below 1 occur.
+        "printed" gives the bounds of the first derivatives as they stand in print, with the empty product 1 in the last layer,
+        which is false for several outputs, and :math:`|\sigma'|\le1` by hypothesis, beyond which they say nothing: ratios below 1
+        occur.
     covariance : bool, default True
         Give also the norms of the covariances and the bounds of them.
     on_kink : {"raise", "ignore"}, default "raise"
@@ -190,10 +193,10 @@ def derivative_bounds(
     >>> import fisherstats as fs
     >>> model = fs.MLP([[[0.5, 0.0]], [[2.0, 0.0]]], activation="tanh", family=fs.families.Gaussian())
     >>> bounds = fs.derivative_bounds(model, np.array([[0.0]]))
-    >>> bounds.first_exact.sel(norm="spectral").values, bounds.first_upper.sel(norm="spectral").values
+    >>> bounds.first_exact.sel(norm="spectral").values, bounds.first_upper.sel(norm="spectral").values.round(9)
     (array([2., 1.]), array([2., 1.]))
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.boolean("per_input", per_input)
     arguments.choice("form", form, ("corrected", "printed"))
@@ -264,52 +267,62 @@ def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on
             second[:, :, left, right] = second[:, :, right, left] = closed.derivative_norms(product)
         bounds = closed.weight_bounds(_suprema(call.model, passed), widths, kernel_norms, passed.inputs)
         arrays = [
-            *_resolved(first, bounds.first, x.dtype),
+            first,
+            _upper(bounds.first),
             bounds.first_gradient,
-            *_resolved(second, bounds.second[:, :2], x.dtype),
+            second,
+            _upper(bounds.second[:, :2]),
             bounds.second_gradient[:, :2],
-            bounds.second[:, 2],
+            _upper(bounds.second[:, 2]),
         ]
         if covariance:
-            K = tensor_bounds.own_jacobian_products(G, passed.inputs)
+            K, size = tensor_bounds.own_jacobian_products(G, passed.inputs)
+            K = K * size[:, None, None]
             Q = tensor_bounds.summed_pairs(products)
-            score, fourth = tensor_bounds.score_response(law)
-            response = np.stack([score, tensor_bounds.hessian_response(law)], axis=1)
+            response = np.stack([tensor_bounds.score_response(law), tensor_bounds.hessian_response(law)], axis=1)
             J, J_gradient, H, H_gradient = bounds.squares()
             own = [np.square(closed.derivative_norms(one)) for one in (K, Q)]
+            room = 1 + SENSITIVITY * forward_rounding(call.model, passed)[:, None, None]
             arrays += [
-                tensor_bounds.implied_norm_bounds(response, *own),
-                tensor_bounds.implied_norm_bounds(response, J, H),
+                tensor_bounds.implied_norm_bounds(response, *own) * room,
+                tensor_bounds.implied_norm_bounds(response, J, H) * room,
                 np.stack([2 * J[..., None] * J_gradient, H_gradient], axis=1) * response[:, :, :2, None],
-                np.stack([np.square(own[0][:, 0]) * fourth, own[1][:, 0] * response[:, 1, 2]], axis=1),
             ]
         return arrays if per_input else [array.sum(axis=0, dtype=np.float64) for array in arrays]
 
     results = call.stack(block, rows, True) if per_input else call.mean(block, rows, infinite=True)
     names = ["first_exact", "first_upper", "first_gradient", "second_exact", "second_upper", "second_gradient", "tensor_upper"]
-    names += ["covariance_from_derivatives", "covariance_from_weights", "covariance_gradient", "scale"] if covariance else []
+    names += ["covariance_from_derivatives", "covariance_from_weights", "covariance_gradient"] if covariance else []
     found = dict(zip(names, results, strict=True))
     divisor = n_draws * (1 if per_input else call.n_inputs)
     for name in names[7:]:
         found[name] = found[name] / divisor
+    return _rounded(call, found, per_input)
+
+
+def _upper(bounds: Array) -> Array:
+    """Return bounds with a margin for the products and sums that they are made of, and those of the exact numbers beside them."""
+    return margins.above(bounds, 2 * margins.ROUNDING)
+
+
+def _rounded(call: Call, found: dict[str, Array], per_input: bool) -> dict[str, Array]:
+    """Return all numbers in the precision of the call, bounds outwards of their means over inputs; and the ratios."""
+    names = [name for name in found if name.endswith("upper") or "_from_" in name]
+    for name in names:
+        found[name] = margins.outwards(margins.above(found[name], call.terms(per_input)), call.dtype, "upper")
+    rounded = {name: margins.nearest(array, call.dtype) for name, array in found.items()}
     for part in ("first", "second"):
-        found[f"{part}_ratio"] = tensor_bounds.tightness(found[f"{part}_exact"], found[f"{part}_upper"])
-    return found
-
-
-def _resolved(exact: Array, upper: Array, dtype: np.dtype[Any]) -> list[Array]:
-    """Return both in the precision of the call, the bound not below the exact value by rounding alone."""
-    exact, upper = exact.astype(dtype), upper.astype(dtype)
-    return [exact, tensor_bounds.resolved(exact, upper, upper)]
+        rounded[f"{part}_ratio"] = tensor_bounds.tightness(rounded[f"{part}_exact"], rounded[f"{part}_upper"])
+    return rounded
 
 
 def _chained(found: dict[str, Array], exact: Array, upper: Array) -> dict[str, Array]:
-    """Return the chain of bounds of the covariances, rounding resolved from its exact end."""
-    scale = found.pop("scale")[..., None].astype(exact.dtype)
+    """Return the chain of bounds of the covariances from its exact end; where two links are one number, rounding orders them."""
     chain = {"covariance_exact": exact, "covariance_upper": upper}
     for name in ("covariance_from_derivatives", "covariance_from_weights"):
-        beneath = list(chain.values())[-1]
-        chain[name] = tensor_bounds.resolved(beneath, found[name].astype(exact.dtype), scale)
+        beneath, bound = list(chain.values())[-1], found[name]
+        close = 1024 * np.finfo(bound.dtype).eps * beneath
+        chain[name] = np.where((bound < beneath) & (beneath - bound <= close), beneath, bound)
     chain["covariance_ratio"] = tensor_bounds.tightness(exact, chain["covariance_from_weights"])
     return chain
 
@@ -332,7 +345,7 @@ def _printed(call: Call, per_input: bool, provenance: dict[str, Any]) -> xr.Data
 
 def _labelled(call: Call, found: dict[str, Array], per_input: bool, provenance: dict[str, Any], suffix: str = "") -> xr.Dataset:
     leading = ["input"] if per_input else []
-    n_layers, dtype = call.model.n_layers, call.rows.dtype
+    n_layers, dtype = call.model.n_layers, call.dtype
     entries: list[labels.Entry] = [
         (f"derivatives_{name}{suffix}", [*leading, *dims], np.asarray(found[name], dtype))
         for name, dims in _DIMS.items()

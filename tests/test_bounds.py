@@ -221,15 +221,18 @@ def test_the_spectral_form_is_theorem_4_1() -> None:
     for case in moderate_cases(70, seed=3):
         bounds = fs.variance_bounds(case.model, case.x, per_input=True).sel(bound="spectral")
         first, second, values = theorem_parts(case.model, case.x)
+        # A covariance is known to a few eps of its largest eigenvalue, which the smallest, and so the largest of I, feels.
+        covariance = "gaussian_covariance" in case.name
+        room = 1e-10 + covariance * 100 * EPS * values[:, -1:] / np.where(values[:, :1] > 0, values[:, :1], 1)
         expected = second * np.maximum(values[:, -1:], 0)
-        np.testing.assert_allclose(
-            bounds.upper_by_form.sel(estimator="hessian"), expected, rtol=1e-10, atol=1e-30, err_msg=case.name
-        )
+        upper = bounds.upper_by_form.sel(estimator="hessian").values
+        assert np.all(np.abs(upper - expected) <= room * expected + 1e-30), case.name
         expected = second * np.maximum(values[:, :1], 0)
-        size = 1e-12 * second * values[:, -1:] + 1e-30
+        lost = np.maximum(1e-12, covariance * room)
+        size = lost * second * values[:, -1:] + 1e-30
         assert np.all(np.abs(bounds.lower_by_form.sel(estimator="hessian") - expected) <= size), case.name
-        assert np.all(bounds.information_upper <= first * values[:, -1:] * (1 + 1e-12)), case.name
-        assert np.all(bounds.information_lower >= first * values[:, :1] * (1 - 1e-12) - 1e-12 * first * values[:, -1:]), case.name
+        assert np.all(bounds.information_upper <= first * values[:, -1:] * (1 + room)), case.name
+        assert np.all(bounds.information_lower >= first * values[:, :1] * (1 - 1e-12) - lost * first * values[:, -1:]), case.name
 
 
 @pytest.mark.parametrize("minimal", [False, True])
@@ -296,7 +299,7 @@ def test_median_tightness(family: object, most: float) -> None:
     if most == 1:
         np.testing.assert_allclose(ratios, 1, rtol=1e-12)
     assert np.all(ratios >= 1 - SLACK)
-    assert np.median(ratios) <= most
+    assert np.median(ratios) <= most * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("minimal", [False, True])

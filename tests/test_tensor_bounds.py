@@ -197,11 +197,11 @@ def test_the_printed_corollary_is_violated_by_one_linear_unit() -> None:
     x = np.array([[np.sqrt(8.0)]])  # with the bias |dh|^2 = 9
     information = float(fs.output_information(model, x).item())
     printed = fs.trace_bounds(model, x, form="printed")
-    np.testing.assert_allclose(printed.information_exact, 9 * information, rtol=1e-14)
-    np.testing.assert_allclose(printed.information_upper_by_form.sel(bound="derivative"), 3 * information, rtol=1e-14)
-    np.testing.assert_allclose(printed.information_ratio, 1 / 3, rtol=1e-14)
+    np.testing.assert_allclose(printed.information_exact, 9 * information, rtol=1e-12)
+    np.testing.assert_allclose(printed.information_upper_by_form.sel(bound="derivative"), 3 * information, rtol=1e-12)
+    np.testing.assert_allclose(printed.information_ratio, 1 / 3, rtol=1e-12)
     corrected = fs.trace_bounds(model, x)
-    np.testing.assert_allclose(corrected.information_upper, 9 * information, rtol=1e-14)
+    np.testing.assert_allclose(corrected.information_upper, 9 * information, rtol=1e-12)
     assert printed.information_exact.identical(fs.trace_bounds(model, x, form="printed").information_exact)
 
 
@@ -247,6 +247,9 @@ def test_single_precision(name: str) -> None:
     double = CALLS[name](MODEL, X)
     single = CALLS[name](MODEL.as_dtype(np.dtype(np.float32)), X.astype(np.float32))
     for key, values in double.data_vars.items():
+        if key == "failed":
+            assert not single[key].any()
+            continue
         assert single[key].dtype == np.float32
         if key not in ("lower", "lower_by_form", "attained", "ratio"):
             finite = np.isfinite(values.values)

@@ -83,7 +83,7 @@ def test_a_wrong_bound_would_be_seen() -> None:
 def test_linear_networks_of_width_one_are_equalities() -> None:
     model = fs.MLP.random([1, 1, 1, 1], activation="identity", family=fs.families.Gaussian(), rng=0)
     found = fs.derivative_bounds(model, np.array([[0.7], [-1.3]]), per_input=True)
-    np.testing.assert_allclose(found.first_ratio, 1, rtol=1e-14)
+    np.testing.assert_allclose(found.first_ratio, 1, rtol=1e-12)
     off = ~np.eye(3, dtype=bool)
     adjacent = found.second_ratio.values[:, :, off]
     assert (adjacent >= 1).all()
@@ -116,7 +116,6 @@ def test_gradients_are_derivatives_by_the_norms(model: fs.MLP, per_input: bool, 
                 changed[side, layer] *= 1 + sign * step
                 with monkeypatch.context() as patch:
                     patch.setattr(closed, "kernel_norms", lambda kernels, changed=changed: changed)
-                    patch.setattr("fisherstats.closed_form.tensor_bounds.resolved", lambda exact, upper, scale: upper)
                     moved.append(fs.derivative_bounds(model, X, per_input=per_input, n_draws=2).sel(norm=norm))
             for bound, gradient in (
                 ("first_upper", "first_gradient"),
@@ -145,8 +144,8 @@ def test_elasticities_of_the_first_layer() -> None:
 def test_the_printed_frobenius_bound_is_false_in_the_last_layer() -> None:
     model = fs.MLP.random([3, 2], activation=[], family=fs.families.Gaussian(2), rng=0)
     printed, corrected = (fs.derivative_bounds(model, X, form=form) for form in ("printed", "corrected"))
-    np.testing.assert_allclose(printed.first_ratio.sel(norm="frobenius"), [np.sqrt(0.5)], rtol=1e-14)
-    np.testing.assert_allclose(corrected.first_ratio, 1, rtol=1e-14)
+    np.testing.assert_allclose(printed.first_ratio.sel(norm="frobenius"), [np.sqrt(0.5)], rtol=1e-12)
+    np.testing.assert_allclose(corrected.first_ratio, 1, rtol=1e-12)
     assert set(printed.data_vars) == {"first_exact", "first_upper", "first_ratio"}
     assert printed.first_upper.attrs["erratum"].startswith("false as printed")
     assert "corrected" in corrected.first_upper.attrs["source"]

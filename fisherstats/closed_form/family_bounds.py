@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from fisherstats import margins
 from fisherstats.arrays import identity
 from fisherstats.model.families import Law
 from fisherstats.model.families.categorical import CategoricalLaw
@@ -31,27 +32,34 @@ STATEMENTS = ("proposition_4_3", "corollary_r_1", "theorem_5_2", "proposition_5_
 
 
 def certified_extremes(law: Law) -> Array:
-    """Return certified bounds of the extremes of I, K and M over unit vectors, (n, 3, 2): lower and upper."""
+    """Return certified bounds of the extremes of I, K and M over unit vectors, (n, 3, 2): lower and upper, rounded outwards.
+
+    An upper end is the smallest of the eigenvalue and of what the statements say: none is always the tightest. For two
+    independent Bernoulli outputs at p = 1/2 the eigenvalue of M is 1/8, and Proposition 4.3 with Corollary 4.2 gives 1/16.
+    """
     information, quartic = information_extremes(law), quartic_extremes(law)
     fourth = [square + one**2 for square, one in zip(quartic, information, strict=True)]
-    radius = squared_radius(law)
-    fourth[1] = np.minimum(fourth[1], np.where(np.isinf(radius), np.inf, radius * information[1]))
-    return np.stack([np.stack(pair, axis=1) for pair in (information, fourth, quartic)], axis=1)
+    ends = np.stack([np.stack(pair, axis=1) for pair in (information, fourth, quartic)], axis=1)
+    lower, upper = margins.below(ends[..., 0], ends.shape[1]), margins.above(ends[..., 1], law.h.shape[1])
+    said = statements(law)[..., 1].min(axis=1)
+    # What bounds M and I^2 bounds their sum K.
+    said[:, 1] = np.minimum(said[:, 1], margins.above(said[:, 2] + np.square(upper[:, 0])))
+    return np.stack([lower, np.minimum(upper, said)], axis=2)
 
 
 def statements(law: Law) -> Array:
     """Return what each of `STATEMENTS` says of I, K and M, (n, 4, 3, 2): 0 below and inf above where it says nothing.
 
     Proposition 4.3 of 2024 with B the largest |r|^2; Corollary R.1, its B = 2 for classes; Theorem 5.2, m and 2 m for classes
-    with m = min(max p, 1 - |p|^2); Proposition 5.1, 1 and 2 for a Gaussian of unit variance.
+    with m = min(max p, 1 - |p|^2); Proposition 5.1, 1 and 2 for a Gaussian of unit variance. Computed ends are rounded outwards.
     """
     n = len(law.h)
     said = np.zeros_like(law.h, dtype=np.float64, shape=(n, len(STATEMENTS), len(TENSORS), 2))
     said[..., 1] = np.inf
-    said[:, 0, :, 1] = _bounded_residual(law, squared_radius(law))
+    said[:, 0, :, 1] = _bounded_residual(law, margins.above(squared_radius(law), law.h.shape[1]))
     if isinstance(law, CategoricalLaw):
         said[:, 1, :, 1] = _bounded_residual(law, np.full_like(law.h, 2, dtype=np.float64, shape=n))
-        m = np.minimum(law.p.max(axis=1), (law.p * law.complement).sum(axis=1))
+        m = margins.above(np.minimum(law.p.max(axis=1), (law.p * law.complement).sum(axis=1)), law.p.shape[1])
         said[:, 2, 0, 1], said[:, 2, 2, 1] = m, 2 * m
     if isinstance(law, GaussianLaw) and law.root.ndim == 1 and bool((law.root == 1).all()):
         said[:, 3, 0], said[:, 3, 2] = 1.0, 2.0
@@ -64,9 +72,10 @@ def _bounded_residual(law: Law, B: Array) -> Array:
     Proposition 4.3 of 2024: :math:`\tilde\lambda_{max}(K)\le B\lambda_{max}(I)\le B^2`; by Corollary 4.2
     :math:`\tilde\lambda_{max}(M)\le B\lambda_{max}(I)-\lambda_{min}(I)^2`.
     """
+    terms = law.h.shape[1]
     smallest, largest = information_extremes(law)
-    fourth = np.where(np.isinf(B), np.inf, B * largest)
-    return np.stack([B, fourth, fourth - smallest**2], axis=1)
+    fourth = np.where(np.isinf(B), np.inf, B * margins.above(largest, terms))
+    return np.stack([B, fourth, fourth - np.square(margins.below(smallest, terms))], axis=1)
 
 
 @singledispatch

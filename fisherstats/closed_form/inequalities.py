@@ -16,20 +16,23 @@ the Hessian estimator's Var(s.t), with u = G_l[:,o] and s = S_l[:,o]. Forms:
 ``pearson``
     :math:`\mathrm{Var}((u.r)^2)\ge E[(u.r)^3]^2/E[(u.r)^2]`.
 
-A form that says nothing is 0 below and inf above.
+A form that says nothing is 0 below and inf above. Every form carries an outward margin for its own rounding and for that of the
+exact number beside it, so that none is on the wrong side of either; one that is has failed, which is counted and never hidden.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from fisherstats import margins
 from fisherstats.arrays import like
+from fisherstats.closed_form.rounding import SENSITIVITY
 from fisherstats.engines import primitives
 from fisherstats.model.families import Law
 from fisherstats.model.families.categorical import CategoricalLaw
@@ -42,13 +45,22 @@ from fisherstats.model.families.extremes import (
 )
 from fisherstats.model.families.gaussian import GaussianLaw
 from fisherstats.model.families.independent import BinomialLaw, IndependentLaw
+from fisherstats.model.families.product import ProductLaw
+from fisherstats.model.families.user import LogPartitionLaw
 
-__all__ = ["FORMS", "Bounds", "LawBounds", "attained_extremes", "law_bounds"]
+__all__ = ["FORMS", "Bounds", "LawBounds", "attained_extremes", "fourth_rounding", "law_bounds", "uncancelled_variance"]
 
 Array = NDArray[np.floating]
 Forms = dict[str, Array]
 
 FORMS = ("spectral", "projected", "standardised", "bhatia_davis", "pearson")
+
+
+_FEW = 16
+"""Units of rounding in a standard deviation, relative to what it would be if nothing cancelled in it."""
+
+_UNDERFLOW = 1e-300
+"""Differences below this are those of numbers that have left the normal ones somewhere on the way."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +70,55 @@ class Bounds:
     exact: Array
     lower: Forms
     upper: Forms
-    scale: Array
-    """What rounding is relative to: a difference below a few eps of it is equality."""
 
     def tightest(self) -> tuple[Array, Array]:
-        """Return the largest lower and the smallest upper bound; rounding alone never puts them on the wrong side."""
-        lower = functools.reduce(np.maximum, self.lower.values(), np.zeros_like(self.exact))
-        upper = functools.reduce(np.minimum, self.upper.values(), np.full_like(self.exact, np.inf))
-        slack = 64 * np.finfo(self.exact.dtype).eps * self.scale
-        return (
-            np.where((lower > self.exact) & (lower - self.exact <= slack), self.exact, lower),
-            np.where((upper < self.exact) & (self.exact - upper <= slack), self.exact, upper),
-        )
+        """Return the largest lower and the smallest upper bound, of those that have not failed."""
+        lower, upper = np.zeros_like(self.exact), np.full_like(self.exact, np.inf)
+        failed = self.failed()
+        for form, bound in self.lower.items():
+            lower = np.maximum(lower, np.where(failed[form], 0, bound))
+        for form, bound in self.upper.items():
+            upper = np.minimum(upper, np.where(failed[form], np.inf, bound))
+        return lower, upper
+
+    def failed(self) -> Forms:
+        """Return by form where its lower or upper bound is on the wrong side of the exact number, or is no number."""
+        wrong = {form: np.zeros_like(self.exact, dtype=bool) for form in (*self.lower, *self.upper)}
+        for form, bound in self.lower.items():
+            wrong[form] = wrong[form] | ~(bound - self.exact <= _UNDERFLOW)
+        for form, bound in self.upper.items():
+            wrong[form] = wrong[form] | ~((bound >= self.exact) | (self.exact - bound <= _UNDERFLOW))
+        return wrong
+
+    def times(self, size: Array) -> Bounds:
+        """Return the bounds of a multiple of the number."""
+        lower, upper = ({form: one * size for form, one in side.items()} for side in (self.lower, self.upper))
+        return Bounds(self.exact * size, cast(Forms, lower), cast(Forms, upper))
+
+    def widened(
+        self, below_by: Array | float, above_by: Array | float, room: Array | float = 0.0, relative: Array | float = 0.0
+    ) -> Bounds:
+        """Return the bounds with outward margins: of the roots of the numbers, of the numbers, and relative ones."""
+        lower, upper = {}, {}
+        for form, bound in self.lower.items():
+            lower[form] = np.maximum(
+                np.square(np.maximum(np.sqrt(margins.below(bound) * (1 - relative)) - below_by, 0)) - room, 0
+            )
+        for form, bound in self.upper.items():
+            upper[form] = np.square(np.sqrt(margins.above(bound) * (1 + relative)) + above_by) + room
+        return Bounds(self.exact, lower, upper)
 
 
 class LawBounds:
-    """Bounds of the moments of one block's law; what depends on h alone is computed once."""
+    """Bounds of the moments of one block's law; what depends on h alone is computed once.
 
-    def __init__(self, law: Law) -> None:
+    `rounding` (n,) is that of the network's outputs (`rounding.forward_rounding`).
+    """
+
+    def __init__(self, law: Law, rounding: Array) -> None:
         self.law = law
+        self.relative = np.minimum(SENSITIVITY * rounding, 1)[:, None]
+        self.few = margins.EPS * _FEW + rounding[:, None]
         self.information = tuple(one[:, None] for one in information_extremes(law))
         self.quartic = tuple(one[:, None] for one in quartic_extremes(law))
 
@@ -84,20 +126,29 @@ class LawBounds:
         """Bound Var(u.t): statements (7) and (9); None stands for the outputs."""
         if u is None:
             return self._own_variance()
+        u, size = _at_size_one(u)
         exact, square = self.law.diagonal(u), _norm(u)
         lower = {"spectral": self.information[0] * square}
         upper = {"spectral": self.information[1] * square}
-        return self._extended(Bounds(exact, lower, upper, exact), u)
+        bounds = self._extended(Bounds(exact, lower, upper), u)
+        rounding = self.few * np.sqrt(uncancelled_variance(self.law, u))
+        room = differentiation_room(self.law, u, 2)
+        return bounds.widened(rounding, rounding, room, self.relative).times(size * size)
 
     def of_square_variance(self, u: Array | None) -> Bounds:
         """Bound M(u,u,u,u) = Var((u.r)^2): statement (8); None stands for the outputs."""
         if u is None:
             return self._own_square_variance()
+        u, size = _at_size_one(u)
         exact, fourth = self.law.square_variance(u), _norm(u) ** 2
         variance, skewness = self.law.diagonal(u), self.law.third_moment(u, u)
         lower = {"spectral": self.quartic[0] * fourth, "pearson": _ratio(skewness, variance) * skewness}
         upper = {"spectral": self.quartic[1] * fourth}
-        return self._extended_square(Bounds(exact, lower, upper, self.law.fourth_moment(u)), u, variance)
+        bounds = self._extended_square(Bounds(exact, lower, upper), u, variance)
+        rounding = fourth_rounding(self.law, self.few, u, u)
+        room = differentiation_room(self.law, u, 4)
+        wide = bounds.widened(rounding, self._upper_rounding(rounding), room, self.relative)
+        return wide.times(size * size).times(size * size)
 
     def _own_variance(self) -> Bounds:
         return self.of_variance(self.law._outputs)
@@ -110,6 +161,10 @@ class LawBounds:
 
     def _extended_square(self, bounds: Bounds, u: Array, variance: Array) -> Bounds:
         return bounds
+
+    def _upper_rounding(self, rounding: Array) -> Array | float:
+        """Return the margin of the root of an upper bound of (8), given the one below."""
+        return rounding
 
 
 class _GaussianBounds(LawBounds):
@@ -125,8 +180,8 @@ class _GaussianBounds(LawBounds):
 
 
 class _IndependentBounds(LawBounds):
-    def __init__(self, law: IndependentLaw) -> None:
-        super().__init__(law)
+    def __init__(self, law: IndependentLaw, rounding: Array) -> None:
+        super().__init__(law, rounding)
         self.standardised = tuple(one[:, None] for one in _standardised_quartic(law))
 
     def _extended(self, bounds: Bounds, u: Array) -> Bounds:
@@ -142,15 +197,19 @@ class _IndependentBounds(LawBounds):
         bounds.upper["standardised"] = np.where(np.isfinite(upper), upper, bounds.upper["spectral"])
         return bounds
 
+    def _upper_rounding(self, rounding: Array) -> Array | float:
+        return 0.0  # everything in an upper bound is a sum of one sign
+
 
 class _BinomialBounds(_IndependentBounds):
     """Counts out of n are bounded: r lies between -np and n(1 - p), at least as far from 0 as np is from an integer."""
 
-    def __init__(self, law: BinomialLaw) -> None:
-        super().__init__(law)
+    def __init__(self, law: BinomialLaw, rounding: Array) -> None:
+        super().__init__(law, rounding)
         self.above, self.below = (law.n_trials * expit(side * law.h)[:, :, None] for side in (-1, 1))
         rarer = np.minimum(self.above, self.below)
         self.nearest = np.abs(rarer - np.rint(rarer))
+        self.surely = np.maximum(self.nearest - margins.ROUNDING * margins.EPS * rarer, 0)
 
     def _extended(self, bounds: Bounds, u: Array) -> Bounds:
         highest, lowest, _ = self._range(u)
@@ -158,21 +217,31 @@ class _BinomialBounds(_IndependentBounds):
         return super()._extended(bounds, u)
 
     def _extended_square(self, bounds: Bounds, u: Array, variance: Array) -> Bounds:
-        highest, lowest, nearest = self._range(u)
+        highest, lowest, farthest = self._range(u)
         largest = np.square(np.maximum(highest, lowest))
-        bounds.upper["bhatia_davis"] = np.maximum(largest - variance, 0) * np.maximum(variance - np.square(nearest), 0)
+        nearest, surely = (self._nearest(u, farthest, one) for one in (self.nearest, self.surely))
+        bare = np.maximum(largest - variance, 0) * np.maximum(variance - np.square(nearest), 0)
+        # Both differences may cancel.
+        first = np.maximum(margins.above(largest) - margins.below(variance), 0)
+        second = np.maximum(margins.above(variance) - margins.below(np.square(surely)), 0)
+        bounds.upper["bhatia_davis"] = np.where((bare == 0) & (bounds.exact == 0), 0, first * second)
         return super()._extended_square(bounds, u, variance)
 
     def _range(self, u: Array) -> tuple[Array, Array, Array]:
-        """Return max(u.r), max(-u.r) and a lower bound of |u.r| over the support."""
+        """Return max(u.r) and max(-u.r) over the support, and the largest |u_a r_a| of every head, (n, T, k)."""
         positive, negative = np.maximum(u, 0), np.maximum(-u, 0)
-        farthest = np.abs(u) * np.maximum(self.above, self.below)
-        others = farthest.sum(axis=1, keepdims=True) - farthest
         return (
             (positive * self.above + negative * self.below).sum(axis=1),
             (positive * self.below + negative * self.above).sum(axis=1),
-            np.maximum(np.abs(u) * self.nearest - others, 0).max(axis=1),
+            np.abs(u) * np.maximum(self.above, self.below),
         )
+
+    def _nearest(self, u: Array, farthest: Array, nearest: Array) -> Array:
+        """Return a lower bound of |u.r| over the support."""
+        total = farthest.sum(axis=1, keepdims=True)
+        others = margins.above(total) - farthest if nearest is self.surely else total - farthest
+        bound: Array = np.maximum(np.abs(u) * nearest - others, 0).max(axis=1)
+        return bound
 
 
 def _standardised_quartic(law: IndependentLaw) -> tuple[Array, Array]:
@@ -189,6 +258,8 @@ def _standardised_quartic(law: IndependentLaw) -> tuple[Array, Array]:
     with np.errstate(divide="ignore"):  # a head with m_a = 2 makes the interior extreme 2 itself
         interior = 2 - 1 / (1 / (2 - m)).sum(axis=1)
     smallest = m.min(axis=1)
+    if m.shape[1] == 1:  # where 2 - (2 - m) would lose m
+        return smallest, largest
     return (
         np.where(smallest > 2, interior, smallest),
         np.where(largest < 2, interior, largest),
@@ -196,8 +267,8 @@ def _standardised_quartic(law: IndependentLaw) -> tuple[Array, Array]:
 
 
 class _CategoricalBounds(LawBounds):
-    def __init__(self, law: CategoricalLaw) -> None:
-        super().__init__(law)
+    def __init__(self, law: CategoricalLaw, rounding: Array) -> None:
+        super().__init__(law, rounding)
         self.classes = law
         self.flat = tuple(one[:, None] for one in projected_extremes(law))
         self.flat_quartic = (unfolded_largest(law, False) if law.minimal else quartic_extremes(law)[1])[:, None]
@@ -232,17 +303,20 @@ class _CategoricalBounds(LawBounds):
         ones, flat = np.ones_like(exact), 1 - 1 / law.p.shape[1]
         lower = {"spectral": self.information[0] * ones, "projected": self.flat[0] * flat * ones}
         upper = {"spectral": self.information[1] * ones, "projected": self.flat[1] * flat * ones}
-        return self._of_two_values(Bounds(exact, lower, upper, exact), ones)
+        rounding = self.few * np.sqrt(exact)
+        return self._of_two_values(Bounds(exact, lower, upper), ones).widened(rounding, rounding, relative=self.relative)
 
     def _own_square_variance(self) -> Bounds:
         """Bound Var(delta_a^2): the square is (1 - p_a)^2 at the class and p_a^2 elsewhere, 1 - 2 p_a apart."""
         law = self.classes
-        p, rest, variance, exact = law.mean, law._kept(law.complement), law.own_diagonal(), law.own_square_variance()
+        variance, exact = law.own_diagonal(), law.own_square_variance()
         ones, flat, apart = np.ones_like(exact), 1 - 1 / law.p.shape[1], law._kept(law.apart)
         skewness = variance * apart
         lower = {"spectral": self.quartic[0] * ones, "pearson": _ratio(skewness, variance) * skewness}
         upper = {"spectral": self.quartic[1] * ones, "projected": self.flat_quartic * flat**2 * ones}
-        return self._of_two_values(Bounds(exact, lower, upper, variance * (rest**3 + p**3)), np.square(apart))
+        # Nothing cancels, so that a 0 is one.
+        wide = self._of_two_values(Bounds(exact, lower, upper), np.square(apart))
+        return wide.widened(self.few * np.sqrt(exact + np.square(variance)), 0.0, relative=self.relative)
 
     def _of_two_values(self, bounds: Bounds, square: Array) -> Bounds:
         """Add the bounds of Var(z) under p of z that differs at one class from all others, by the root of `square`."""
@@ -257,13 +331,14 @@ class _CategoricalBounds(LawBounds):
     def _projected_norm(self, u: Array) -> Array:
         """Return |P u|^2 with P = I - 11'/C, the last class at 0 in the minimal form."""
         full = np.pad(u, ((0, 0), (0, 1), (0, 0))) if self.classes.minimal else u
+        full = full - np.take_along_axis(full, self.top, axis=1)  # whatever the classes have in common is no part of it
         return _norm(full - full.mean(axis=1, keepdims=True))
 
 
 @singledispatch
-def law_bounds(law: Law) -> LawBounds:
-    """Return the bounds that a law admits."""
-    return LawBounds(law)
+def law_bounds(law: Law, rounding: Array) -> LawBounds:
+    """Return the bounds that a law admits, its parameters known to a rounding (n,)."""
+    return LawBounds(law, rounding)
 
 
 law_bounds.register(GaussianLaw)(_GaussianBounds)
@@ -299,6 +374,96 @@ def _spread_directions(outputs: int) -> Array:
     directions = np.random.Generator(np.random.Philox(key=outputs)).standard_normal((outputs, 6))
     unit: Array = directions / np.linalg.norm(directions, axis=0)
     return unit
+
+
+@singledispatch
+def uncancelled_variance(law: Law, u: Array) -> Array:
+    """Return what Var(u.t) would be if nothing cancelled in it, (sum_a |u_a| sd_a)^2, (n, k): what its rounding goes by."""
+    deviations = np.sqrt(law.own_diagonal())
+    spread: Array = np.square(np.matmul(deviations[:, None, :], np.abs(u))[:, 0])
+    return spread
+
+
+@uncancelled_variance.register
+def _(law: IndependentLaw, u: Array) -> Array:
+    return law.diagonal(u)
+
+
+@uncancelled_variance.register
+def _(law: GaussianLaw, u: Array) -> Array:
+    """The covariance S of the labels is known to a few eps of itself, which is w'Sw for w = S^-1 u, and its root as well."""
+    if law.root.ndim == 1:
+        return law.diagonal(u)
+    factor = np.abs(np.linalg.inv(law.root).T)
+    of_inverse = primitives.sum_of_squares(np.matmul(factor, np.abs(law.product(u))))
+    of_root = primitives.sum_of_squares(np.matmul(np.abs(law.root), np.abs(u)))
+    spread: Array = np.maximum(of_root, _ratio(of_inverse, law.diagonal(u)) * of_inverse)
+    return spread
+
+
+@uncancelled_variance.register
+def _(law: ProductLaw, u: Array) -> Array:
+    every = [uncancelled_variance(part, u[:, piece]) for part, piece in zip(law.parts, law.slices, strict=True)]
+    total: Array = np.stack(every).sum(axis=0)
+    return total
+
+
+@singledispatch
+def uncancelled_fourth(law: Law, u: Array) -> Array:
+    """Return what E[(u.r)^4]^(1/4) would be if nothing cancelled in it, sum_a |u_a| E[r_a^4]^(1/4), (n, k)."""
+    own = np.sqrt(np.sqrt(law.own_square_variance() + np.square(law.own_diagonal())))
+    spread: Array = np.matmul(own[:, None, :], np.abs(u))[:, 0]
+    return spread
+
+
+@uncancelled_fourth.register
+def _(law: IndependentLaw, u: Array) -> Array:
+    root: Array = np.sqrt(np.sqrt(law.fourth_moment(u)))
+    return root
+
+
+@uncancelled_fourth.register
+def _(law: GaussianLaw, u: Array) -> Array:
+    root: Array = np.sqrt(np.sqrt(3.0) * uncancelled_variance(law, u))
+    return root
+
+
+@uncancelled_fourth.register
+def _(law: ProductLaw, u: Array) -> Array:
+    every = [uncancelled_fourth(part, u[:, piece]) for part, piece in zip(law.parts, law.slices, strict=True)]
+    total: Array = np.stack(every).sum(axis=0)
+    return total
+
+
+def fourth_rounding(law: Law, few: Array, u: Array, v: Array) -> Array:
+    """Return what rounding does to the standard deviation of (u.r)(v.r), (n, k), where u.r and v.r are known to `few` (n, 1).
+
+    By Hoelder it is at most |u.r| |dv.r| + |du.r| |v.r| + |du.r| |dv.r|, in fourth moments.
+    """
+    (first, first_off), (second, second_off) = (
+        (np.sqrt(np.sqrt(law.fourth_moment(one))), few * uncancelled_fourth(law, one)) for one in (u, v)
+    )
+    rounding: Array = first * second_off + first_off * second + first_off * second_off
+    return rounding
+
+
+@singledispatch
+def differentiation_room(law: Law, u: Array, order: int) -> Array | float:
+    """Return what a moment of order two or four along u may be off by where cumulants are derivatives taken numerically."""
+    return 0.0
+
+
+@differentiation_room.register
+def _(law: LogPartitionLaw, u: Array, order: int) -> Array | float:
+    accuracy = law.accuracy[2] if order == 2 else law.accuracy[4] + 8 * law.accuracy[2]
+    room: Array = accuracy * np.einsum("nt,ntk->nk", np.sqrt(law.own_diagonal()), np.abs(u)) ** order
+    return room
+
+
+def _at_size_one(u: Array) -> tuple[Array, Array]:
+    """Return the directions (n, T, k) of each input over a power of two near their largest entry, and that power, (n, 1)."""
+    size = margins.power_of_two(np.abs(u).max(axis=(1, 2)))
+    return u / size[:, None, None], size[:, None]
 
 
 def _norm(u: Array) -> Array:

@@ -14,8 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats import margins
 from fisherstats.arrays import identity
 from fisherstats.closed_form.covariance import Group
+from fisherstats.closed_form.inequalities import uncancelled_variance
+from fisherstats.closed_form.rounding import SENSITIVITY
 from fisherstats.engines.primitives import pair_sum
 from fisherstats.model.families import Law, MatrixRoot
 from fisherstats.model.families.categorical import CategoricalLaw
@@ -54,16 +57,29 @@ def group_variance(law: Law, groups: Sequence[Group], gaussian: bool) -> Array:
     return np.stack([2 * of_group(law, one.squares) / one.size**2 for one in groups], axis=1)
 
 
-def class_envelopes(law: CategoricalLaw, G: Sequence[Array], rank: int) -> tuple[list[Array], list[Array], list[Array]]:
+def class_envelopes(
+    law: CategoricalLaw, G: Sequence[Array], rank: int, rounding: Array
+) -> tuple[list[Array], list[Array], list[Array]]:
     r"""Return lower envelope, exact information and upper envelope per unit: times :math:`\bar h^2` they are the diagonals.
 
     :math:`\sum_{k\le r}\lambda_kv_kv_k^\top\preceq I(h)=\mathrm{diag}(p)-pp^\top\preceq\mathrm{diag}(p)` with the largest r
-    eigenpairs of I(h) (Sun 2026). Rounding past the exact value is resolved to equality.
+    eigenpairs of I(h) (Sun 2026), each with a margin for its rounding and that of the exact value.
+
+    Eigenpairs found numerically are those of a matrix within a few eps of the largest eigenvalue, so that much times |u|^2 is
+    taken off; u is a direction less its mean over the classes where only differences count.
     """
-    values, vectors = np.linalg.eigh(law.information())
-    top = np.sqrt(np.maximum(values[:, -rank:], 0))[:, :, None] * vectors[:, :, -rank:].swapaxes(1, 2)
+    information = law.information()
+    values, vectors = np.linalg.eigh(information)
+    top = MatrixRoot(np.sqrt(np.maximum(values[:, -rank:], 0))[:, :, None] * vectors[:, :, -rank:].swapaxes(1, 2))
+    off = (16 + information.shape[1]) * margins.EPS * np.maximum(values[:, -1:], 0)
+    room = SENSITIVITY * rounding[:, None]
     exact = [law.diagonal(G_l) for G_l in G]
-    lower = [np.minimum(MatrixRoot(top).diagonal(G_l), one) for G_l, one in zip(G, exact, strict=True)]
+    lower: list[Array] = []
+    for G_l in G:
+        u = G_l if law.minimal else G_l - G_l.mean(axis=1, keepdims=True)
+        few = (16 * margins.EPS + room) * np.sqrt(uncancelled_variance(law, G_l))
+        found = np.maximum(margins.below(top.diagonal(u)) * (1 - room) - off * np.square(u).sum(axis=1), 0)
+        lower.append(np.square(np.maximum(np.sqrt(found) - few, 0)))
     classes = MatrixRoot(np.sqrt(law.mean)[:, :, None] * identity(law.h.shape[1], law.h))
-    upper = [np.maximum(classes.diagonal(G_l), one) for G_l, one in zip(G, exact, strict=True)]
+    upper: list[Array] = [margins.above(classes.diagonal(G_l), information.shape[1]) * (1 + room) for G_l in G]
     return lower, exact, upper

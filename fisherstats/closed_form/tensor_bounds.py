@@ -13,22 +13,30 @@ summed variances of diag I-hat-1    :math:`\sum_iw_iw_i^\top`, w = svec(dh dh') 
 summed variances of diag I-hat-2    :math:`\sum_i\partial_i^2h\,\partial_i^2h^\top`  I(h)
 ==================================  ==========================================  ==============================
 
-Every eigenvalue in a bound is that of a matrix which is built in full; none comes from an iteration on a tensor.
+Every eigenvalue in a bound is that of a matrix which is built in full, with a margin of a few eps of the largest; none comes from
+an iteration on a tensor. Every form has a margin for its own rounding and that of the exact number beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import double, identity, like
+from fisherstats import margins
+from fisherstats.arrays import double, like
 from fisherstats.closed_form import norms, tensors
-from fisherstats.closed_form.inequalities import Bounds
+from fisherstats.closed_form.inequalities import Bounds, fourth_rounding, uncancelled_variance
+from fisherstats.closed_form.rounding import SENSITIVITY
+from fisherstats.margins import power_of_two, spectrum
 from fisherstats.model.derivatives import HessianBlocks
 from fisherstats.model.families import Law
 from fisherstats.model.families.extremes import information_extremes, quartic_extremes, quartic_root
+from fisherstats.model.families.independent import IndependentLaw
+from fisherstats.model.families.spectra import Pair, information_spectrum, quartic_spectrum
+from fisherstats.model.families.standardised import at_unit_variance
 
 __all__ = [
     "COVARIANCE_FORMS",
@@ -45,7 +53,6 @@ __all__ = [
     "own_inner_products",
     "own_jacobian_products",
     "printed_trace_bounds",
-    "resolved",
     "score_entry_bounds",
     "score_gram_svec",
     "score_norm_bounds",
@@ -66,11 +73,11 @@ COVARIANCE_FORMS = ("theorem", "gram", "derivative", "response")
 TRACE_FORMS = ("derivative", "response", "spectrum", "svec")
 """First and second term of the minima of Corollary 4.6; Theorem D.1 on T^2 and on T (T + 1) / 2 eigenvalues."""
 
+_FEW = 16
+"""Units of rounding in a standard deviation in which nothing cancels."""
+
 PAIR_FORMS = ("theorem", "symmetric", "moments")
 """Theorem C.1; the same for the symmetric part of u v'; Cauchy-Schwarz on the fourth moments."""
-
-_ROUNDING = 64
-"""Differences below this many eps of a quantity's own scale are rounding."""
 
 
 def tightness(exact: Array, upper: Array) -> Array:
@@ -81,20 +88,18 @@ def tightness(exact: Array, upper: Array) -> Array:
     return ratio
 
 
-def resolved(exact: Array, upper: Array, scale: Array) -> Array:
-    """Return the upper bound, equal to `exact` where it is below it by no more than the rounding of a number of size `scale`."""
-    short = (upper < exact) & (exact - upper <= _ROUNDING * np.finfo(exact.dtype).eps * scale)
-    bound: Array = np.where(short, exact, upper)
-    return bound
-
-
 # --- norms of the covariance tensors ---------------------------------------------------------------------------------
 
 
-def own_jacobian_products(G: Sequence[Array], inputs: Sequence[Array]) -> Array:
-    r"""Return :math:`K=JJ^\top=\sum_l|\bar h_l|^2G_lG_l^\top` of each input, (n, T, T)."""
-    total: Array = np.stack(norms.own_layer_products(G, inputs)).sum(axis=0)
-    return total
+def own_jacobian_products(G: Sequence[Array], inputs: Sequence[Array]) -> tuple[Array, Array]:
+    r"""Return :math:`K=JJ^\top=\sum_l|\bar h_l|^2G_lG_l^\top` of each input at size one, (n, T, T), and its size, (n,).
+
+    What stands beside K is of degree two in it: fourth powers of derivatives underflow or overflow long before the result does.
+    """
+    largest = np.stack([np.abs(G_l).max(axis=(1, 2)) * np.abs(h_bar).max(axis=1) for G_l, h_bar in zip(G, inputs, strict=True)])
+    size = power_of_two(largest.max(axis=0))
+    total: Array = np.stack(norms.own_layer_products([G_l / size[:, None, None] for G_l in G], inputs)).sum(axis=0)
+    return total, size * size
 
 
 def own_inner_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> Array:
@@ -108,11 +113,14 @@ def summed_pairs(pairs: Mapping[tuple[int, int], Array]) -> Array:
     return total
 
 
-def score_norms(law: Law, K: Array) -> Array:
+def score_norms(law: Law, K: Array, size: Array) -> Array:
     """Return the norms `NORMS` of each input's Cov(I-hat-1) for one label, (n, 3), exact (Theorem 4 of 2021)."""
     root = quartic_root(law)
+    # K over its size s makes s^2 of the covariance: s goes with either root.
+    scale = power_of_two(np.abs(root).max(axis=(1, 2, 3)))
+    root = root / scale[:, None, None, None]
     own = [norms.score_gram(root[row : row + 1], K[row : row + 1, :, None]).each()[0] for row in range(len(K))]
-    return np.stack(own)
+    return np.stack(own) * np.square(scale * size)[:, None]
 
 
 def hessian_norms(law: Law, Q: Array) -> Array:
@@ -122,42 +130,44 @@ def hessian_norms(law: Law, Q: Array) -> Array:
     return np.stack(own)
 
 
-def score_norm_bounds(law: Law, K: Array) -> tuple[Array, Array]:
-    r"""Return upper bounds of the norms of Cov(I-hat-1) by form, (n, 4, 3), and the scale of their rounding, (n,).
+def score_norm_bounds(law: Law, K: Array, size: Array) -> Array:
+    r"""Return upper bounds of the norms of Cov(I-hat-1) by form, (n, 4, 3), for K (n, T, T) over its size (n,).
 
     Theorem 7 of 2021: :math:`\|\mathrm{Cov}\|_F\le\|J\|_F^4\|M\|_F`. Sharper: :math:`\|JJ^\top\|_F^2\|M\|_F`, also a bound of the
     trace by Cauchy-Schwarz; :math:`s_{max}(J)^4\|M\|` for each norm of M; and :math:`\lambda_{max}(M)` times the norm of
     :math:`K\otimes K` on symmetric matrices, whose eigenvalues are the products :math:`k_ak_b`, a <= b.
     """
-    M, fourth_moment = score_response(law)
+    M = score_response(law) * size[:, None] * size[:, None]
     frobenius, largest, trace = _psd_norms(K).T
-    fourth = np.square(np.matmul(K, K)).sum(axis=(1, 2))
-    pairs = np.stack([np.sqrt((frobenius**4 + fourth) / 2), np.full_like(trace, np.inf), (trace**2 + frobenius**2) / 2], axis=1)
-    forms = _norm_forms(trace**2, frobenius**2, largest**2, pairs, M)
-    return forms, trace**2 * fourth_moment
+    # Relative to the trace, none of the fourth powers underflows but beside others.
+    safe = np.where(trace > 0, trace, 1)
+    relative, share = K / safe[:, None, None], frobenius / safe
+    fourth = np.square(np.matmul(relative, relative)).sum(axis=(1, 2))
+    pairs = np.stack([np.sqrt((share**4 + fourth) / 2), np.full_like(trace, np.inf), (1 + share**2) / 2], axis=1)
+    return _norm_forms(trace**2, frobenius**2, largest**2, pairs * np.square(trace)[:, None], M)
 
 
-def hessian_norm_bounds(law: Law, Q: Array) -> tuple[Array, Array]:
-    r"""Return upper bounds of the norms of Cov(I-hat-2) by form, (n, 4, 3), and the scale of their rounding, (n,).
+def hessian_norm_bounds(law: Law, Q: Array) -> Array:
+    r"""Return upper bounds of the norms of Cov(I-hat-2) by form, (n, 4, 3).
 
     Theorem 8 of 2021: :math:`\|\mathrm{Cov}\|_F\le\|H\|_F^2\|I\|_F`. Sharper: :math:`\|Q\|_F\|I\|_F`,
     :math:`s_{max}(\mathrm{mat}_1H)^2\|I\|` for each norm of I, and :math:`\lambda_{max}(I)` times the norm of Q.
     """
-    information = hessian_response(law)
     own = _psd_norms(Q)
     frobenius, largest, trace = own.T
     pairs = own.copy()
     pairs[:, 1] = np.inf
-    return _norm_forms(trace, frobenius, largest, pairs, information), trace * information[:, 2]
+    return _norm_forms(trace, frobenius, largest, pairs, hessian_response(law))
 
 
-def score_response(law: Law) -> tuple[Array, Array]:
-    """Return the norms `NORMS` of M, (n, 3), the spectral one certified; and E|r|^4, (n,), what their rounding is relative to."""
+def score_response(law: Law) -> Array:
+    """Return the norms `NORMS` of M, (n, 3), the spectral one certified."""
     root = quartic_root(law)
-    rows = root.reshape(*root.shape[:2], -1)
-    M = _psd_norms(np.matmul(rows, rows.swapaxes(1, 2)))
+    scale = power_of_two(np.abs(root).max(axis=(1, 2, 3)))
+    rows = (root / scale[:, None, None, None]).reshape(*root.shape[:2], -1)
+    M = _psd_norms(np.matmul(rows, rows.swapaxes(1, 2))) * np.square(scale)[:, None]
     M[:, 1] = quartic_extremes(law)[1]
-    return M, _fourth_moment(law)
+    return M
 
 
 def hessian_response(law: Law) -> Array:
@@ -184,7 +194,7 @@ def implied_norm_bounds(response: Array, jacobian: Array, hessian: Array) -> Arr
 
 
 def _norm_forms(theorem: Array, gram: Array, derivative: Array, pairs: Array, response: Array) -> Array:
-    """Return the forms `COVARIANCE_FORMS` of the norms `NORMS`, (n, 4, 3)."""
+    """Return the forms `COVARIANCE_FORMS` of the norms `NORMS`, (n, 4, 3), each with a margin for its rounding."""
     nothing = np.full_like(theorem, np.inf)
     schwarz = gram * response[:, 0]
     with np.errstate(invalid="ignore"):  # 0 times "says nothing"
@@ -195,25 +205,18 @@ def _norm_forms(theorem: Array, gram: Array, derivative: Array, pairs: Array, re
         derivative[:, None] * response,
         output,
     ]
-    return np.stack(forms, axis=1)
+    stacked = np.stack(forms, axis=1)
+    return np.where(np.isnan(stacked), np.inf, margins.above(stacked, 8 * response.shape[1]))
 
 
 def _psd_norms(matrices: Array) -> Array:
-    """Return Frobenius norm, largest eigenvalue and trace of positive semi-definite matrices (n, k, k), (n, 3) in float64."""
+    """Return Frobenius norm, upper end of the largest eigenvalue and trace of psd matrices (n, k, k), (n, 3) in float64."""
     trace = np.trace(matrices, axis1=1, axis2=2, dtype=np.float64)
     # No entry exceeds the trace: relative to it the squares of far-tail variances do not underflow.
     size = np.where(trace > 0, trace, 1)
     relative = matrices / size[:, None, None]
-    largest = np.maximum(np.linalg.eigvalsh(relative)[:, -1], 0)
+    largest = spectrum(relative)[1][:, -1]
     return np.stack([np.linalg.norm(relative, axis=(1, 2)) * size, largest * size, trace], axis=1)
-
-
-def _fourth_moment(law: Law) -> Array:
-    """Return E|r|^4, (n,): what the rounding of M is relative to."""
-    n, outputs = law.h.shape
-    every = np.repeat(identity(outputs, law.h)[None], n, axis=0)
-    moment: Array = double(law.quadratic_variance(every) + law.quadratic_mean(every) ** 2)
-    return moment
 
 
 # --- traces: the information, and the variances of the diagonal entries ------------------------------------------------
@@ -243,28 +246,47 @@ def curvature_gram(S: Sequence[Array | None], inputs: Sequence[Array], outputs: 
     return total
 
 
-def information_trace_bounds(law: Law, exact: Array, gram: Array) -> Bounds:
-    r"""Bound :math:`\mathrm{tr}(DI)`: (13) of 2024 with D = J J', (15) with D = dHes'dHes, and (22), (24) of Theorem D.1."""
-    information = double(law.information())
-    forms = _trace_forms(_spectrum(gram), _spectrum(information))
-    trace = np.trace(gram, axis1=1, axis2=2) * np.trace(information, axis1=1, axis2=2)
-    return Bounds(exact, *forms, trace)
+def information_trace_bounds(law: Law, exact: Array, gram: Array, rounding: Array) -> Bounds:
+    r"""Bound :math:`\mathrm{tr}(DI)`: (13) of 2024 with D = J J', (15) with D = dHes'dHes, and (22), (24) of Theorem D.1.
+
+    `rounding` (n,) is that of the exact number, relative to it.
+    """
+    lower, upper = _trace_forms(spectrum(gram), information_spectrum(law))
+    return _with_rounding(exact, lower, upper, rounding)
 
 
-def score_trace_bounds(law: Law, exact: Array, gram: Array) -> Bounds:
+def score_trace_bounds(law: Law, exact: Array, gram: Array, rounding: Array) -> Bounds:
     r"""Bound :math:`\mathrm{tr}(DM)` of `score_gram_svec`: (14) of 2024 corrected, and (23) of Theorem D.1.
 
     :math:`\min\{s_{max}^2(\mathrm{vJac})\,\mathrm{tr}M,\ \sum_i\|\partial_ih\|^4\lambda_{max}(M)\}`. Unfolded to T^2 x T^2 both
     matrices have T (T - 1) / 2 zero eigenvalues more, on antisymmetric matrices, which spoil the lower bound; svec has none of
     them.
     """
-    s, values = _spectrum(gram), _spectrum(_svec_quartic(law))
+    s, values = spectrum(gram), quartic_spectrum(law)
     lower, upper = _trace_forms(s, values)
     lower["svec"], upper["svec"] = lower["spectrum"], upper["spectrum"]
-    zeros = ((0, 0), (0, law.h.shape[1] * (law.h.shape[1] - 1) // 2))
-    padded = _trace_forms(np.pad(s, zeros), np.pad(values, zeros))
+    zeros = ((0, 0), (law.h.shape[1] * (law.h.shape[1] - 1) // 2, 0))
+    padded = _trace_forms(*(cast(Pair, tuple(np.pad(one, zeros) for one in ends)) for ends in (s, values)))
     lower["spectrum"], upper["spectrum"] = padded[0]["spectrum"], padded[1]["spectrum"]
-    return Bounds(exact, lower, upper, np.trace(gram, axis1=1, axis2=2) * _fourth_moment(law))
+    return _with_rounding(exact, lower, upper, rounding)
+
+
+def _with_rounding(exact: Array, lower: dict[str, Array], upper: dict[str, Array], rounding: Array) -> Bounds:
+    """Return bounds with margins for the sums they are, and for the rounding of the exact number."""
+    kept = np.maximum(1 - rounding, 0)
+    return Bounds(
+        exact,
+        {form: margins.below(bound, 64) * kept for form, bound in lower.items()},
+        {form: margins.above(bound, 64) * (1 + rounding) for form, bound in upper.items()},
+    )
+
+
+class _Printed(Bounds):
+    """Statements that are no bounds: where one is on the wrong side, it is not its form that has failed."""
+
+    def failed(self) -> dict[str, Array]:
+        """Return that none has."""
+        return {form: np.zeros_like(self.exact, dtype=bool) for form in (*self.lower, *self.upper)}
 
 
 def printed_trace_bounds(law: Law, exact: Sequence[Array], K: Array, vectors: Array, curvature: Array) -> list[Bounds]:
@@ -273,7 +295,7 @@ def printed_trace_bounds(law: Law, exact: Sequence[Array], K: Array, vectors: Ar
     The first terms carry :math:`\|\partial h\|_F`, :math:`\|\partial h\|_F^2` and :math:`\|\mathrm{dHes}\|_F` where the proofs
     need the squares of largest singular values, and the sum in (23) stops after T of the T^2 eigenvalues.
     """
-    information, values = _spectrum(double(law.information())), _spectrum(_svec_quartic(law))
+    information, values = (_descending(one(law)) for one in (information_spectrum, quartic_spectrum))
     trace, largest = information.sum(axis=1), information[:, 0]
     first, curved = (np.trace(gram, axis1=1, axis2=2) for gram in (K, curvature))
     outputs = law.h.shape[1]
@@ -283,54 +305,45 @@ def printed_trace_bounds(law: Law, exact: Sequence[Array], K: Array, vectors: Ar
         (np.sqrt(curved) * trace, curved * largest),
     ]
     spectra = [
-        (_spectrum(K), information),
-        (_spectrum(vectors)[:, :outputs], values[:, :outputs]),
-        (_spectrum(curvature), information),
+        (_descending(spectrum(K)), information),
+        (_descending(spectrum(vectors))[:, :outputs], values[:, :outputs]),
+        (_descending(spectrum(curvature)), information),
     ]
-    printed = []
+    printed: list[Bounds] = []
     for one, (derivative, response), (s, eigenvalues) in zip(exact, minima, spectra, strict=True):
-        lower, upper = _trace_forms(s, eigenvalues)
-        upper |= {"derivative": derivative, "response": response}
-        printed.append(Bounds(one, {"spectrum": lower["spectrum"]}, upper, np.zeros_like(one)))
+        lower = {"spectrum": (s * eigenvalues[:, ::-1]).sum(axis=1)}
+        upper = {"derivative": derivative, "response": response, "spectrum": (s * eigenvalues).sum(axis=1)}
+        printed.append(_Printed(one, lower, upper))
     return printed
 
 
-def _trace_forms(s: Array, values: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-    r"""Return bounds of tr(DR) from the descending spectra s of D and `values` of R, (n, k) each: lower, upper.
+def _trace_forms(s: Pair, values: Pair) -> tuple[dict[str, Array], dict[str, Array]]:
+    r"""Return bounds of tr(DR) from the ends of the ascending spectra s of D and `values` of R, (n, k) each: lower, upper.
 
     Theorem D.2: :math:`\sum_ts_t\lambda_{n-t+1}\le\mathrm{tr}(DR)\le\sum_ts_t\lambda_t`.
     """
     lower = {
-        "derivative": s[:, -1] * values.sum(axis=1),
-        "response": values[:, -1] * s.sum(axis=1),
-        "spectrum": (s * values[:, ::-1]).sum(axis=1),
+        "derivative": s[0][:, 0] * values[0].sum(axis=1),
+        "response": values[0][:, 0] * s[0].sum(axis=1),
+        "spectrum": (s[0] * values[0][:, ::-1]).sum(axis=1),
     }
     upper = {
-        "derivative": s[:, 0] * values.sum(axis=1),
-        "response": values[:, 0] * s.sum(axis=1),
-        "spectrum": (s * values).sum(axis=1),
+        "derivative": s[1][:, -1] * values[1].sum(axis=1),
+        "response": values[1][:, -1] * s[1].sum(axis=1),
+        "spectrum": (s[1] * values[1]).sum(axis=1),
     }
     return lower, upper
 
 
-def _spectrum(matrices: Array) -> Array:
-    """Return the eigenvalues of positive semi-definite matrices in descending order, (n, k)."""
-    values: Array = np.maximum(np.linalg.eigvalsh(matrices)[:, ::-1], 0)
-    return values
+def _descending(ends: Pair) -> Array:
+    """Return a spectrum in descending order, half-way between its ends."""
+    middle: Array = (ends[0] + ends[1])[:, ::-1] / 2
+    return middle
 
 
 def _svec_basis(outputs: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
     rows, columns = (one.astype(np.int64) for one in np.triu_indices(outputs))
     return rows, columns, np.where(rows == columns, 1.0, np.sqrt(2.0))
-
-
-def _svec_quartic(law: Law) -> Array:
-    """Return M on symmetric matrices in an orthonormal basis, (n, k, k) with k = T (T + 1) / 2."""
-    rows, columns, weight = _svec_basis(law.h.shape[1])
-    root = double(quartic_root(law)[:, :, rows, columns])
-    root = root * like(weight, root)
-    unfolded: Array = np.matmul(root.swapaxes(1, 2), root)
-    return unfolded
 
 
 def _fourth_powers(h_bar: Array) -> Array:
@@ -341,7 +354,7 @@ def _fourth_powers(h_bar: Array) -> Array:
 # --- single entries ----------------------------------------------------------------------------------------------------
 
 
-def score_entry_bounds(law: Law, u: Array, v: Array) -> Bounds:
+def score_entry_bounds(law: Law, u: Array, v: Array, rounding: Array) -> Bounds:
     r"""Bound :math:`M(u,v,u,v)`, the variance of the entry with derivatives u and v (n, T, k) of the score estimator.
 
     Appendix C of 2024: :math:`\|u\|^2\|v\|^2\tilde\gamma_{max}(M)`, with the certified :math:`\lambda_{max}` of M on symmetric
@@ -353,29 +366,40 @@ def score_entry_bounds(law: Law, u: Array, v: Array) -> Bounds:
     (u, size_u), (v, size_v) = _at_size_one(u), _at_size_one(v)
     size = size_u * size_v
     square, product = _columns(u, u) * _columns(v, v), _columns(u, v)
+    upper: dict[str, Array] = {"theorem": largest * square, "symmetric": largest * (square + np.square(product)) / 2}
+    # Heads of very different variance: with unit variances no power of theirs underflows, at size one again.
+    law, (u, v) = at_unit_variance(law, u, v)
+    (u, own_u), (v, own_v) = _at_size_one(u), _at_size_one(v)
+    own = own_u * own_v
     moments = np.sqrt(law.fourth_moment(u)) * np.sqrt(law.fourth_moment(v))
-    upper = {
-        "theorem": largest * square,
-        "symmetric": largest * (square + np.square(product)) / 2,
-        "moments": np.maximum(moments - np.square(_columns(u, law.product(v))), 0),
-    }
-    upper = {form: bound * size * size for form, bound in upper.items()}
-    return Bounds(_product_variance(law, u, v) * size * size, {}, upper, moments * size * size)
+    covariance, exact = np.abs(_columns(law.rows(u), law.rows(v))), _product_variance(law, u, v)
+    few = margins.EPS * _FEW + rounding[:, None]
+    above_by: Array | float = fourth_rounding(law, few, u, v)
+    # Of two nearly equal numbers, each to its own rounding.
+    least = np.maximum(covariance - above_by, 0)
+    schwarz = np.maximum(np.square(np.sqrt(moments) + above_by) - np.square(least), 0)
+    if isinstance(law, IndependentLaw):  # the exact number has every digit, so that a 0 is one
+        schwarz, above_by = np.where((moments - np.square(covariance) <= 0) & (exact == 0), 0, schwarz), 0.0
+    upper["moments"] = schwarz * own * own
+    wide = Bounds(exact * own * own, {}, upper).widened(0.0, above_by * own, relative=SENSITIVITY * rounding[:, None])
+    return wide.times(size).times(size)
 
 
-def hessian_entry_bounds(law: Law, s: Array) -> Bounds:
+def hessian_entry_bounds(law: Law, s: Array, rounding: Array) -> Bounds:
     r"""Bound :math:`s^\top I s`, the variance of the entry with second derivative s (n, T, k) of the Hessian estimator.
 
     Appendix C of 2024: :math:`\|\partial^2_{ij}h\|^2s_{max}(I)`.
     """
-    upper = {"theorem": information_extremes(law)[1][:, None] * _columns(s, s)}
-    return Bounds(law.diagonal(s), {}, upper, upper["theorem"])
+    s, size = _at_size_one(s)
+    upper: dict[str, Array] = {"theorem": information_extremes(law)[1][:, None] * _columns(s, s)}
+    above_by = (margins.EPS * _FEW + rounding[:, None]) * np.sqrt(uncancelled_variance(law, s))
+    wide = Bounds(law.diagonal(s), {}, upper).widened(0.0, above_by, relative=SENSITIVITY * rounding[:, None])
+    return wide.times(size).times(size)
 
 
 def _at_size_one(u: Array) -> tuple[Array, Array]:
-    """Return the directions divided by their largest entry, and that entry, (n, k); a direction of 0 stays."""
-    size = np.abs(u).max(axis=1)
-    size = np.where(size == 0, 1, size)
+    """Return the directions over a power of two near their largest entry, and that power, (n, k); a direction of 0 stays."""
+    size = power_of_two(np.abs(u).max(axis=1))
     return u / size[:, None, :], size
 
 
@@ -385,10 +409,19 @@ def _columns(u: Array, v: Array) -> Array:
     return product
 
 
-def _product_variance(law: Law, u: Array, v: Array, tile: int = 2**22) -> Array:
-    """Return Var((u.r)(v.r)) column by column, as the variance of the form r' sym(u v') r."""
+def _product_variance(law: Law, u: Array, v: Array, tile: int = 2**22, columns: int = 4) -> Array:
+    """Return Var((u.r)(v.r)) column by column.
+
+    For independent heads it is the variance of the form r' sym(u v') r; else that of all pairs of a few columns, which leaves out
+    what the directions have in common where only their differences count.
+    """
     n, outputs, k = u.shape
     variance = np.empty_like(u, shape=(n, k))
+    if not isinstance(law, IndependentLaw):
+        for start in range(0, k, columns):
+            part = slice(start, start + columns)
+            variance[:, part] = np.diagonal(law.product_variance(u[:, :, part], v[:, :, part]), axis1=1, axis2=2)
+        return variance
     step = max(1, tile // (n * outputs**2))
     for start in range(0, k, step):
         left, right = (one[:, :, start : start + step].swapaxes(1, 2) for one in (u, v))

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.arrays import double, identity, like
+from fisherstats.margins import eigenvalues
 
 __all__ = [
     "KINDS",
@@ -140,10 +141,10 @@ def weight_bounds(suprema: Suprema, widths: Sequence[int], norms: Array, inputs:
 
 
 def first_bound(suprema: Suprema, layer: int, kind: str) -> Products:
-    r"""Bound :math:`\|\partial h_L/\partial W_l\|/\|\bar h_l\|=\|B_{l+1}D_l\|` (2021, eqs (20) and (21), corrected).
+    r"""Bound :math:`\|\partial h_L/\partial W_l\|/\|\bar h_l\|=\|B_{l+1}D_l\|` (2021, norm theorem, corrected).
 
-    In print the Frobenius bound of the last layer is the empty product 1, which is false for more than one output, and
-    c_1 = 1, which is false for GELU, SiLU, Mish, SELU and erf.
+    In print the Frobenius bound of the last layer is the empty product 1, which is false for more than one output; and
+    c_1 = 1 by hypothesis, which leaves out GELU, SiLU, Mish, SELU and erf.
     """
     n_layers = suprema.slopes.shape[1]
     if layer == n_layers - 1:
@@ -152,7 +153,7 @@ def first_bound(suprema: Suprema, layer: int, kind: str) -> Products:
 
 
 def printed_first_bounds(norms: Array, inputs: Sequence[Array]) -> Array:
-    r"""Return :math:`\prod_{i>l}s_i\,\|\bar h_l\|` as printed in (20) and (21) of 2021, which is no bound, (n, 2, L)."""
+    r"""Return :math:`\prod_{i>l}s_i\,\|\bar h_l\|` as printed in the norm theorem of 2021, (n, 2, L)."""
     norms = like(norms, inputs[0])
     above = [np.prod(norms[:, layer + 1 :], axis=1) for layer in range(norms.shape[1])]
     size = [np.linalg.norm(double(h_bar), axis=1) for h_bar in inputs]
@@ -193,7 +194,7 @@ def derivative_norms(gram: Array) -> Array:
     """Return Frobenius and largest singular value of X from X X' (n, T, T), (n, 2)."""
     trace = np.maximum(np.trace(gram, axis1=1, axis2=2), 0)
     size = np.where(trace > 0, trace, 1)
-    largest = np.clip(np.linalg.eigvalsh(gram / size[:, None, None])[:, -1], 0, 1)
+    largest = np.clip(eigenvalues(gram / size[:, None, None])[:, -1], 0, 1)
     squares: Array = np.stack([trace, largest * trace], axis=1)
     return np.sqrt(squares)
 

@@ -197,6 +197,12 @@ class MLP:
             return self
         return MLP([matrix.astype(dtype) for matrix in self.weights], activation=self.activations, family=self.family)
 
+    def in_double(self) -> MLP:
+        """Return the network in float64, with the fingerprint of the network as it is."""
+        wide = self.as_dtype(np.dtype(np.float64))
+        wide.__dict__["fingerprint"] = self.fingerprint
+        return wide
+
     def beside(self, other: Any) -> MLP:
         """Return the network with its weights where an array of a device lives; itself for None."""
         if other is None:

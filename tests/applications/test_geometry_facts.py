@@ -25,6 +25,29 @@ def with_parameters(model, theta):
     return fs.MLP(parts, activation=model.activations, family=model.family)
 
 
+# --- the metric of the roots of probabilities ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", [fs.families.Categorical(3), fs.families.Bernoulli(2)], ids=lambda one: one.name)
+def test_the_information_is_four_times_the_metric_of_the_roots_of_probabilities(family):
+    """I = 4 sum_y d sqrt(p) d sqrt(p)', by differences of order four of the probabilities of all labels."""
+    model = fs.MLP.random([2, 3, family.n_outputs], activation="tanh", family=family, rng=0)
+    labels = [np.array([k]) for k in range(3)] if family.labels_are_classes else list(itertools.product((0.0, 1.0), repeat=2))
+
+    def roots(theta):
+        h = with_parameters(model, theta).natural_parameters(X)
+        rows = [np.repeat(np.asarray(y)[None], len(X), axis=0) for y in labels]
+        return np.exp(np.stack([family.log_prob(h, row[:, 0] if family.labels_are_classes else row) for row in rows]) / 2)
+
+    theta, step = flat(model), 1e-3
+    columns = []
+    for unit in np.eye(len(theta)) * step:
+        near, far = (roots(theta + k * unit) - roots(theta - k * unit) for k in (1, 2))
+        columns.append(((8 * near - far) / (12 * step)).ravel())
+    expected = 4 * np.array(columns) @ np.array(columns).T / len(X)
+    np.testing.assert_allclose(fs.fisher_information(model, X, view="full"), expected, atol=1e-9)
+
+
 # --- mirror descent -------------------------------------------------------------------------------------------------
 
 CANONICAL = [fs.families.Poisson(), fs.families.Bernoulli(2), fs.families.Categorical(3, minimal=True), fs.families.Gaussian(2)]

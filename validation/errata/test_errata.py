@@ -33,6 +33,23 @@ def test_the_committed_counterexamples(network):
             np.testing.assert_allclose(forms.sel(bound=bounds).min(), expected, rtol=1e-10, atol=1e-14)
 
 
+def test_the_largest_eigenvalue_of_m_is_not_always_the_tightest():
+    """What the README runs: 1/8 by the eigenvalue on symmetric matrices, 1/16 by Proposition 4.3 with Corollary 4.2."""
+    law = fs.families.Bernoulli(2).at(np.zeros((1, 2)))
+    residuals = np.array([[a, b] for a in (-0.5, 0.5) for b in (-0.5, 0.5)])
+    svec = np.stack([residuals[:, 0] ** 2, np.sqrt(2) * residuals[:, 0] * residuals[:, 1], residuals[:, 1] ** 2], axis=1)
+    assert np.linalg.eigvalsh(np.cov(svec.T, bias=True))[-1] == pytest.approx(1 / 8)
+    radius, information = np.square(residuals).sum(axis=1).max(), np.linalg.eigvalsh(law.information()[0])
+    assert radius * information[-1] - information[0] ** 2 == pytest.approx(1 / 16)
+    angles = np.linspace(0, np.pi, 1001)
+    quartic = np.var((residuals @ np.stack([np.cos(angles), np.sin(angles)])) ** 2, axis=0)
+    assert quartic.max() == pytest.approx(1 / 16)
+    model = fs.MLP([[[0.0, 0.0], [0.0, 0.0]]], activation=[], family=fs.families.Bernoulli(2))
+    found = fs.family_extremes(model, np.array([[1.0]])).sel(input=0, tensor="square_covariance", side="upper")
+    assert found.by_statement.sel(bound="proposition_4_3").item() == pytest.approx(1 / 16)
+    assert found.certified.item() == pytest.approx(1 / 16)
+
+
 @pytest.mark.validation
 def test_random_networks_violate_the_printed_statements_only():
     found = run.shares()

@@ -1,22 +1,29 @@
 """Certified extremes of a law: eigenvalues of I(h), of the unfolded M = Cov(delta delta'), and ranges of u.delta.
 
-Every function is exact or errs on the safe side. A law without a closed form falls back on dense eigenvalues.
+Every function errs on the safe side, up to a few eps of the number itself, which its callers add. A law without a closed form
+falls back on the ends of its spectrum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce, singledispatch
+from typing import cast
 
 import numpy as np
 
 from fisherstats.arrays import identity, like
+from fisherstats.margins import EPS
 from fisherstats.model.families.base import Law
 from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.dirichlet import DirichletLaw
 from fisherstats.model.families.gaussian import GaussianLaw
 from fisherstats.model.families.independent import IndependentLaw
+from fisherstats.model.families.moments import CumulantMoments, MomentLaw
 from fisherstats.model.families.multinomial import MultinomialLaw
+from fisherstats.model.families.polygamma import polygamma
 from fisherstats.model.families.product import ProductLaw
+from fisherstats.model.families.spectra import Pair, information_spectrum, quartic_matrix, quartic_spectrum, svec_basis
 
 __all__ = [
     "information_extremes",
@@ -27,28 +34,14 @@ __all__ = [
     "secular_bracket",
 ]
 
-Pair = tuple[np.ndarray, np.ndarray]
-
 _BISECTIONS = 200
 
 
 @singledispatch
 def information_extremes(law: Law) -> Pair:
     """Return bounds of the smallest and largest eigenvalue of I(h), shape (n,) each."""
-    values = np.linalg.eigvalsh(law.information())
-    return np.maximum(values[:, 0], 0), values[:, -1]
-
-
-@information_extremes.register
-def _(law: IndependentLaw) -> Pair:
-    return law.variance.min(axis=1), law.variance.max(axis=1)
-
-
-@information_extremes.register
-def _(law: GaussianLaw) -> Pair:
-    squares = np.square(np.linalg.svd(law.root, compute_uv=False)) if law.root.ndim == 2 else np.square(law.root)
-    ones = np.ones_like(law.h[:, 0])
-    return squares.min() * ones, squares.max() * ones
+    lower, upper = information_spectrum(law)
+    return lower[:, 0], upper[:, -1]
 
 
 @information_extremes.register
@@ -116,43 +109,40 @@ def _bisected(low: np.ndarray, high: np.ndarray, lies_above: Callable[[np.ndarra
 
 @singledispatch
 def quartic_extremes(law: Law) -> Pair:
-    """Return certified bounds of the extreme eigenvalues of M on symmetric matrices, shape (n,) each.
+    """Return certified bounds between which M(u,u,u,u) / |u|^4 lies for every u, shape (n,) each.
 
-    M(u,u,u,u) / |u|^4 lies between them for every u.
+    The upper one is also one of the eigenvalues of M on symmetric matrices.
     """
-    values = np.linalg.eigvalsh(_unfolded(law)[0])
-    return np.maximum(values[:, 0], 0), values[:, -1]
-
-
-def _unfolded(law: Law) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return M on symmetric matrices in an orthonormal basis, with the rows, columns and weights of that basis."""
-    fourth, information = law.cumulant(4), law.information()
-    unfolded = fourth + 2 * np.einsum("nac,nbd->nabcd", information, information)
-    unfolded = (unfolded + unfolded.swapaxes(1, 2)) / 2
-    outputs = law.h.shape[1]
-    rows, columns = np.triu_indices(outputs)
-    weight = np.where(rows == columns, 1.0, np.sqrt(2.0))
-    return unfolded[:, rows, columns][:, :, rows, columns] * like(np.outer(weight, weight), unfolded), rows, columns, weight
+    lower, upper = quartic_spectrum(law)
+    return lower[:, 0], upper[:, -1]
 
 
 @quartic_extremes.register
-def _(law: IndependentLaw) -> Pair:
-    """Return the extremes of M_a and of 2 I_a I_b over pairs: on symmetric matrices M is diagonal."""
-    own = law.variance_of_square
-    if own.shape[1] == 1:
-        return own[:, 0], own[:, 0]
-    ordered = np.sort(law.variance, axis=1)
-    return (
-        np.minimum(own.min(axis=1), 2 * ordered[:, 0] * ordered[:, 1]),
-        np.maximum(own.max(axis=1), 2 * ordered[:, -1] * ordered[:, -2]),
-    )
+def _(law: ProductLaw) -> Pair:
+    """Return those over the parts, and over twice the products of extremes of I(h) of two parts."""
+    ends = [quartic_extremes(part) for part in law.parts]
+    information = [information_extremes(part) for part in law.parts]
+    for right in range(len(information)):
+        for left in range(right):
+            pair = zip(information[left], information[right], strict=True)
+            ends.append(cast(Pair, tuple(2 * one * other for one, other in pair)))
+    smallest, largest = zip(*ends, strict=True)
+    return reduce(np.minimum, smallest), reduce(np.maximum, largest)
 
 
 @quartic_extremes.register
-def _(law: GaussianLaw) -> Pair:
-    """Return 2 lambda(I)^2: M maps a symmetric X to 2 I X I."""
-    smallest, largest = information_extremes(law)
-    return 2 * smallest**2, 2 * largest**2
+def _(law: DirichletLaw) -> Pair:
+    r"""Return those of the spectrum, or :math:`2\lambda_{min}(I)^2` where the fourth cumulant is nowhere negative.
+
+    By Hoelder :math:`\psi_3(\alpha_0)(\sum u)^4\le\sum\psi_3(\alpha_a)u_a^4` if
+    :math:`\sum_a\psi_3(\alpha_a)^{-1/3}\le\psi_3(\alpha_0)^{-1/3}`.
+    """
+    lower, upper = quartic_spectrum(law)
+    parts = np.power(polygamma(3, law.alpha), -1 / 3).sum(axis=1)
+    whole = np.power(polygamma(3, law.alpha.sum(axis=1)), -1 / 3)
+    convex = parts * (1 + 64 * EPS) <= whole
+    smallest = np.where(convex, 2 * np.square(information_extremes(law)[0]), 0)
+    return np.maximum(lower[:, 0], smallest), upper[:, -1]
 
 
 @quartic_extremes.register
@@ -243,8 +233,13 @@ def _(law: CategoricalLaw, u: np.ndarray) -> np.ndarray:
 @singledispatch
 def quartic_root(law: Law) -> np.ndarray:
     """Return symmetric matrices R_r with <X, M X> = sum_r <R_r, X>^2 for symmetric X, shape (n, r, T, T)."""
-    symmetric, rows, columns, weight = _unfolded(law)
-    values, vectors = np.linalg.eigh(symmetric)
+    return root_of_matrix(law)
+
+
+def root_of_matrix(law: Law) -> np.ndarray:
+    """Return that of the matrix of M by its eigenvectors."""
+    rows, columns, weight = svec_basis(law.h.shape[1])
+    values, vectors = np.linalg.eigh(quartic_matrix(law))
     scaled = vectors * np.sqrt(np.maximum(values, 0))[:, None, :]
     n, outputs = law.h.shape
     root = np.zeros_like(scaled, shape=(n, scaled.shape[2], outputs, outputs))
@@ -266,6 +261,16 @@ def _(law: IndependentLaw) -> np.ndarray:
     entries = np.where(like(rows == columns, own), own, pairs)
     root[:, index, rows, columns] = entries
     root[:, index, columns, rows] = entries
+    return root
+
+
+@quartic_root.register
+def _(law: MomentLaw) -> np.ndarray:
+    """Return W' B_r W for the forms B_r of a basis e: nothing is lost where the statistics W' e are nearly dependent."""
+    if law.coordinates is None or not isinstance(law.moments, CumulantMoments):
+        return root_of_matrix(law)
+    W = law.coordinates[:, None]
+    root: np.ndarray = np.matmul(np.matmul(W.swapaxes(2, 3), law.moments.quartic_forms), W)
     return root
 
 
