@@ -306,10 +306,9 @@ class Call:
             return labels.coordinates(input=self.input_labels[present])
         return labels.coordinates(input=np.arange(present.start, present.stop) if present.start else self.n_present)
 
-    def fits(self, what: str, numbers: int, copies: int, remedy: str) -> None:
+    def fits(self, what: str, numbers: int, copies: float, remedy: str, itemsize: int = 8) -> None:
         """Require a result of so many numbers and its working copies to fit in memory."""
-        itemsize = 8
-        capacity.fits(what, numbers * itemsize, numbers * itemsize * copies, remedy)
+        capacity.fits(what, numbers * itemsize, int(numbers * itemsize * copies), remedy)
 
     def provenance(self, **more: Any) -> dict[str, Any]:
         """Return what a result records about its making; nothing that differs between equal runs."""

@@ -148,9 +148,10 @@ def estimate_fisher(
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     standard_error = view == "diagonal" if standard_error is None else arguments.boolean("standard_error", standard_error)
-    views.check(
-        call, view, per_input, len(chosen) * (1 if view == "diagonal" or not standard_error else 3 if view == "full" else 2)
-    )
+    # Where nothing is asked for but R'R of the labels, a row goes back for each of them.
+    alone = chosen == ["score"] and not standard_error
+    n_quantities = len(chosen) * (1 if view == "diagonal" or not standard_error else 3 if view == "full" else 2)
+    views.check(call, view, per_input, n_quantities, by_rows=alone)
     probe_checks.diagonal_only(probing, view)
     sampled = Design.of(call, design, population, n_draws, per_input)
     seed = arguments.seed_sequence(rng)
@@ -240,8 +241,6 @@ def estimate_fisher(
             variances["hessian"] = entry_variances.hessian_entry_variances(law, passed.inputs, hessian, pairs, per_input)
         return [*found, *[variances[one] for one in chosen]]
 
-    # Where nothing is asked for but R'R of the labels, a row goes back for each of them.
-    alone = chosen == ["score"] and not standard_error
     n_rows = model.family.rows_drawn(n_draws) if alone and not call.engine.holds_classes else None
     quantities = views.compute(
         call, view, per_input, diagonal, matrix, with_hessian, rows_of=rows_of if alone else None, n_rows=n_rows
@@ -347,7 +346,7 @@ def empirical_fisher(
     array([0., 0., 0.])
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=True)
-    views.check(call, view, per_input, 3)
+    views.check(call, view, per_input, 3, by_rows=True)
     data_labels = call.data_labels(y)
 
     def middle(x: Array, first_input: int) -> tuple[Any, ...]:

@@ -369,7 +369,7 @@ def fisher_information(
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=store is None)
     if store is None:
-        views.check(call, view, per_input, allowed=(*views.VIEWS, "kfac"), may_be_stored=True)
+        views.check(call, view, per_input, allowed=(*views.VIEWS, "kfac"), may_be_stored=True, by_rows=True)
     else:
         arguments.choice("view", view, (*views.VIEWS, "kfac"))
         capacity.stored_view(view, per_input)

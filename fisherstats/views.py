@@ -26,10 +26,24 @@ MatrixBlock = Callable[[Array, int], list[dict[tuple[int, int], Array]]]
 RowsBlock = Callable[[Array, int], tuple[list[Any], list[Array]]]
 
 
+_BY_ROWS, _PER_INPUT, _BY_BLOCKS = 0.35, 1.5, 2.9
+"""Memory that is taken beside a result, as a part of it (measured): where a mean is given by rows of a root and written in place;
+where there is a result per input, a diagonal or a factor; where two threads hold whole matrices of blocks."""
+
+
 def check(
-    call: Call, view: str, per_input: bool, n_quantities: int = 1, allowed: Sequence[str] = VIEWS, may_be_stored: bool = False
+    call: Call,
+    view: str,
+    per_input: bool,
+    n_quantities: int = 1,
+    allowed: Sequence[str] = VIEWS,
+    may_be_stored: bool = False,
+    by_rows: bool = False,
 ) -> None:
-    """Require a known view whose result fits in memory; `may_be_stored` if there is a `store` for those that do not."""
+    """Require a known view whose result fits in memory; `may_be_stored` if there is a `store` for those that do not.
+
+    `by_rows` if means are given by rows of a root, see `compute`.
+    """
     arguments.choice("view", view, allowed)
     arguments.boolean("per_input", per_input)
     rows = call.n_present if per_input else 1
@@ -42,7 +56,11 @@ def check(
     if may_be_stored and view in ("block", "full") and not per_input:
         remedy = remedy.replace("use ", "use `store` to write it to disk, ", 1)
     what = f"`view={view!r}`" + (" with `per_input=True`" if per_input else "")
-    call.fits(what, numbers(call, view) * rows * n_quantities, 1 if view == "diagonal" else 2, remedy)
+    in_place = by_rows and not per_input and view in ("block", "full")
+    beside = _BY_ROWS if in_place else _PER_INPUT if per_input or view in ("diagonal", "kfac") else _BY_BLOCKS
+    # Blocks that are summed are summed in float64.
+    itemsize = call.rows.dtype.itemsize if in_place else 8
+    call.fits(what, numbers(call, view) * rows * n_quantities, beside, remedy, itemsize)
 
 
 def numbers(call: Call, view: str) -> int:

@@ -175,7 +175,7 @@ class TestErrors:
         assert {0, 1, 2} <= found
 
     def test_an_error_that_cannot_be_made_again(self) -> None:
-        with pytest.raises(RuntimeError, match=r"^piece 0: UnicodeDecodeError: 'utf-8' codec"):
+        with pytest.raises(UnicodeError, match=r"^piece 0: 'utf-8' codec"):
             parallel.in_order(odd_error, None, pieces(1))
 
     def test_what_cannot_be_sent(self, processes) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "positive_number",
     "real_array",
     "real_dtype",
+    "reworded",
     "seed_sequence",
     "shown",
     "symmetric_matrix",
@@ -58,6 +59,23 @@ def shown(value: Any) -> str:
     except Exception:  # a repr may fail in any way, and the message is about something else
         text = f"an object of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def reworded(error: Exception, message: str) -> Exception:
+    """Return an error with another message, of the same type or of the nearest above it that takes a message alone.
+
+    numpy's MemoryError, for one, takes a shape and a dtype.
+    """
+    for kind in type(error).__mro__:
+        if kind is Exception:
+            break
+        try:
+            again = kind(message)
+        except Exception:
+            continue
+        if isinstance(again, Exception):
+            return again
+    return RuntimeError(f"{message} ({type(error).__name__})")
 
 
 def choice(name: str, value: Any, allowed: Iterable[str | None]) -> Any:

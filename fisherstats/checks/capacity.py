@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from fisherstats.arrays import device_numbers
 from fisherstats.checks.arguments import path, shown
+from fisherstats.checks.memory import available_bytes
 from fisherstats.errors import EngineUnavailable, SizeError
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "engine_unavailable",
     "fits",
     "forked_within_a_call",
+    "joined",
     "kernels_not_kept",
     "new_store",
     "readable_bytes",
@@ -26,25 +28,6 @@ __all__ = [
     "within",
     "writing",
 ]
-
-
-def available_bytes(needed: int = 0) -> int:
-    """Return the bytes of memory that this machine can still give out, or what lies free if that is as much as `needed`."""
-    try:
-        # Reading the file takes longer than most calls on a small network.
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if 0 < needed <= free:
-            return free
-    except (OSError, ValueError):
-        pass
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def readable_bytes(count: int) -> str:
@@ -65,6 +48,11 @@ def fits(what: str, result_bytes: int, working_bytes: int, remedy: str, device: 
             f"{what} needs {result_bytes:,} bytes ({readable_bytes(result_bytes)}) and {readable_bytes(working_bytes)} "
             f"of working memory, but {readable_bytes(limit)} are available; {remedy}"
         )
+
+
+def joined(held: int) -> None:
+    """Require results with a row per input, whose number is not known before the last batch, to fit while they are joined."""
+    fits("`per_input=True`, over the batches of `x` read so far,", held, 0, "use per_input=False, or fewer batches at a time.")
 
 
 def within(what: str, result_bytes: int, max_bytes: int) -> None:

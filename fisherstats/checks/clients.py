@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from fisherstats.checks.arguments import shown
+from fisherstats.checks.arguments import reworded, shown
 from fisherstats.errors import WorkerLost
 
 __all__ = ["client", "cluster_gone", "failed", "lost", "named", "no_warm_start", "unreachable"]
@@ -46,11 +46,7 @@ def failed(piece: str, error: Exception) -> NoReturn:
 
 def named(piece: str, error: Exception) -> Exception:
     """Return an error of the same type whose message begins with the piece of work in which it was raised."""
-    message = f"{piece}: {error}"
-    try:
-        again = type(error)(message)
-    except Exception:  # its constructor wants something else
-        again = RuntimeError(f"{piece}: {type(error).__name__}: {error}")
+    again = reworded(error, f"{piece}: {error}")
     # What an error carries, such as the network of a training that diverged, goes along.
     again.__dict__.update(error.__dict__)
     return again

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.arrays import finite_sum, holds, on_device, on_host
-from fisherstats.checks.arguments import positive_integer, positive_number, real_dtype, shown
+from fisherstats.checks.arguments import positive_integer, positive_number, real_dtype, reworded, shown
 from fisherstats.errors import AssumptionError
 
 __all__ = [
@@ -217,13 +217,7 @@ def naming_block(block: int, first_input: int, n_inputs: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        message = f"In block {block}, inputs {first_input} to {first_input + n_inputs - 1}: {error}"
-        kind = type(error) if isinstance(error, ValueError | TypeError | ArithmeticError | ImportError) else RuntimeError
-        try:
-            named = kind(message)
-        except TypeError:  # an exception that takes more than a message
-            named = RuntimeError(message)
-        raise named from error
+        raise reworded(error, f"In block {block}, inputs {first_input} to {first_input + n_inputs - 1}: {error}") from error
 
 
 def finite_block(block: NDArray[np.floating], first_input: int) -> None:

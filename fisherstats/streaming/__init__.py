@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.arrays import all_held, noted_checks, on_host
+from fisherstats.checks import capacity
 from fisherstats.progress import progress_bar
 from fisherstats.streaming import threads
 from fisherstats.streaming.blas import one_blas_thread
@@ -49,6 +50,9 @@ __all__ = [
 
 Array = NDArray[np.floating]
 Combine = Callable[[list[Array], list[Array]], None]
+
+_UNCHECKED_BYTES = 2**24
+"""Results of batches that fit in any case."""
 
 _LEAST = 96
 """Inputs that are worth a thread, where there are no second derivatives."""
@@ -177,6 +181,7 @@ class _Joined(Reduction):
         self._n_rows = n_rows
         self._stays = stays
         self._first = 0
+        self._held = self._checked = 0
 
     def tasks(self, parts: list[list[Array]], last: bool) -> list[Task]:
         return [lambda: self._write(parts)]
@@ -186,6 +191,8 @@ class _Joined(Reduction):
             parts = [[on_host(array) for array in part] for part in parts]
         if self._n_rows is None or self._stays:
             self.totals.extend(parts)
+            if not self._stays:
+                self._grown(parts)
             return
         for part in parts:
             if not self.totals:
@@ -193,6 +200,13 @@ class _Joined(Reduction):
             for into, array in zip(self.totals[0], part, strict=True):
                 into[self._first : self._first + len(array)] = array
             self._first += len(part[0])
+
+    def _grown(self, parts: list[list[Array]]) -> None:
+        """Require what is held to fit once more, as it will when it is joined; looked at again when it has grown by a tenth."""
+        self._held += sum(array.nbytes for part in parts for array in part)
+        if self._held > self._checked + self._checked // 10:
+            capacity.joined(self._held)
+            self._checked = max(self._held, _UNCHECKED_BYTES)
 
     @property
     def arrays(self) -> list[Array]:
