@@ -99,7 +99,7 @@ calls = {
     "hessian": (lambda: fs.estimate_fisher(wide, x, estimator="hessian", n_draws=2, view="full", rng=0), 8 * wide.n_params**2),
     "per input": (lambda: fs.fisher_information(narrow, x[:, :12], view="full", per_input=True), 300 * 8 * narrow.n_params**2),
     "batches": (
-        lambda: fs.fisher_information(narrow, batches(60, 20), view="full", per_input=True), 1200 * 8 * narrow.n_params**2
+        lambda: fs.fisher_information(narrow, batches(30, 8), view="full", per_input=True), 240 * 8 * narrow.n_params**2
     ),
 }
 """
@@ -112,7 +112,7 @@ for one in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
     for name in sys.argv[1:]:
         call, size = calls[name]
         ends = []
-        for times in (0.5, 1.2, 2, 3, 5):
+        for times in (0.5, 2, 5):
             limit(one, times * size)
             try:
                 call()
@@ -124,7 +124,7 @@ for one in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         print(one, name, ends, flush=True)
         assert ends[0] == "refused" and ends[-1] == "done", (name, ends)
         if name in ("full", "block", "score"):
-            assert ends[2] == "done", (name, ends)
+            assert ends[1] == "done", (name, ends)
 """
 
 
