@@ -270,7 +270,7 @@ SIZES = [
     (
         lambda: information(np.ones((1, 784)), LARGE, view="full"),
         fs.SizeError,
-        "`view='full'` needs 46,903,719,200 bytes (43.7 GiB) and 87.4 GiB of working memory, but 8.0 GiB are available; "
+        "`view='full'` needs 46,903,719,200 bytes (43.7 GiB) and 15.3 GiB of working memory, but 8.0 GiB are available; "
         "use `store` to write it to disk, view='diagonal' or view='block', or fisher_operator for products with vectors.",
     ),
     (
