@@ -8,7 +8,7 @@ its own range of the counter instead.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fisherstats.arrays import identity, like, on_device, on_host
 from fisherstats.model.families import Draw, Family, Law, MatrixRoot, SecondMoment, samplers
 from fisherstats.model.families.categorical import CategoricalLaw, DrawnClasses, WeightedClasses
+from fisherstats.model.families.forms import along_root
 from fisherstats.streaming import STREAM_ROWS
 
 __all__ = ["PROBES", "draw", "draw_probes", "residuals", "seed_record"]
@@ -130,27 +131,49 @@ def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draw
     apart from those of the labels, and `first_input` must be a multiple of `STREAM_ROWS`.
     """
     n, outputs = law.h.shape
-    root = on_host(law.rows(np.broadcast_to(identity(outputs, law.h), (n, outputs, outputs))))
-    word = 1 + PROBES.index(estimator)
-    groups = [
-        _probed(generator, rows, n_draws, estimator == PROBES[0]) for generator, rows, _ in _groups(root, seed, first_input, word)
-    ]
+    word, gaussian = 1 + PROBES.index(estimator), estimator == PROBES[0]
+    groups: list[Array] = []
+    if isinstance(law, CategoricalLaw):
+        for generator, h, _ in _groups(on_host(law.h), seed, first_input, word):
+            of_group = CategoricalLaw(h, law.minimal)
+            along = functools.partial(along_root, of_group)
+            groups.append(_probed(generator, along, (*of_group.p.shape, outputs), n_draws, gaussian, h.dtype))
+    else:
+        root = on_host(law.rows(np.broadcast_to(identity(outputs, law.h), (n, outputs, outputs))))
+        for generator, rows, _ in _groups(root, seed, first_input, word):
+            along = functools.partial(_products, rows)
+            groups.append(_probed(generator, along, rows.shape, n_draws, gaussian, root.dtype))
     return MatrixRoot(like(np.concatenate(groups)[:n], law.h))
 
 
-def _probed(generator: np.random.Generator, root: Array, n_draws: int, gaussian: bool) -> Array:
-    """Return rows whose squares sum to the mean over probes, (n, at most N or T, T); slab by slab, so memory does not grow."""
-    n, rank, outputs = root.shape
+def _products(root: Array, probes: Array) -> Array:
+    products: Array = np.matmul(probes, root)
+    return products
+
+
+def _probed(
+    generator: np.random.Generator,
+    along: Callable[[Array], Array],
+    shape: tuple[int, ...],
+    n_draws: int,
+    gaussian: bool,
+    dtype: np.dtype[Any],
+) -> Array:
+    """Return rows whose squares sum to the mean over probes, (n, at most N or T, T); slab by slab, so memory does not grow.
+
+    `along` gives the products of probes (n, N, rank) with the root, (n, N, T), whose shape is that of one root per input.
+    """
+    n, rank, outputs = shape
     slab = max(1, _SLAB // (STREAM_ROWS * rank))
-    kept = np.zeros((n, 0, outputs), dtype=root.dtype)
+    kept = np.zeros((n, 0, outputs), dtype=dtype)
     for first in range(0, n_draws, slab):
-        shape = (STREAM_ROWS, min(slab, n_draws - first), rank)
-        probes = generator.standard_normal(shape) if gaussian else 2.0 * generator.integers(0, 2, shape, dtype=np.int8) - 1.0
-        kept = np.concatenate([kept, np.matmul(probes[:n].astype(root.dtype), root)], axis=1)
+        drawn = (STREAM_ROWS, min(slab, n_draws - first), rank)
+        probes = generator.standard_normal(drawn) if gaussian else 2.0 * generator.integers(0, 2, drawn, dtype=np.int8) - 1.0
+        kept = np.concatenate([kept, along(probes[:n].astype(dtype))], axis=1)
         if kept.shape[1] > outputs:
             kept = np.asarray(np.linalg.qr(kept, mode="r"))  # as many rows as outputs, with the same sum of squares
     scaled: Array = kept / np.sqrt(n_draws)
-    return scaled.astype(root.dtype, copy=False)
+    return scaled.astype(dtype, copy=False)
 
 
 def seed_record(seed: np.random.SeedSequence) -> dict[str, Any]:

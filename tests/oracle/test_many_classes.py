@@ -14,7 +14,7 @@ import fisherstats as fs
 from fisherstats.closed_form.inequalities import law_bounds
 from fisherstats.engines import numba_kernels
 from fisherstats.model.families import Categorical, Multinomial, Product
-from fisherstats.model.families.forms import class_squares, form_moments, white_norm
+from fisherstats.model.families.forms import along_root, class_squares, form_moments, white_norm
 
 LOGITS = {
     "spread": [0.3, -1.2, 0.8, 0.1],
@@ -156,6 +156,21 @@ def test_bounds_at_the_outputs_are_those_along_them(family, logits):
         assert (own.exact <= upper).all()
 
 
+@pytest.mark.parametrize("logits", LOGITS)
+@pytest.mark.parametrize("minimal", [False, True])
+def test_products_of_probes_with_the_root(minimal, logits):
+    family, h = Categorical(4, minimal=minimal), np.array(LOGITS[logits])
+    h = h - h[-1] if minimal else h
+    probes = np.array([[1.0, -1.0, -1.0, 1.0], [0.3, 2.0, -0.1, 1.2]])
+    found = along_root(family.at(h[None, : family.n_outputs]), probes[None])[0]
+    with mp.workdps(400):
+        p = probabilities(h.tolist())
+        for xi, rows in zip(probes, found, strict=True):
+            for a, one in enumerate(rows):
+                terms = [mp.mpf(x) * mp.sqrt(p[k]) * ((k == a) - p[a]) for k, x in enumerate(xi)]
+                assert abs(one - mp.fsum(terms)) <= 1e-15 * mp.fsum(abs(term) for term in terms)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("logits", LOGITS)
 @pytest.mark.parametrize("family", [Categorical(4), Categorical(4, minimal=True), Categorical(2), Multinomial(3, 4)], ids=repr)
@@ -195,6 +210,7 @@ CALLS = {
     "combine_estimators": lambda m, x: fs.combine_estimators(m, x, n_draws=3, rng=0),
     "expected_gradient_length": lambda m, x: fs.applications.expected_gradient_length(m, x, score="squared_norm"),
     "expected norm": lambda m, x: fs.applications.expected_gradient_length(m, x, score="norm"),
+    "probes": lambda m, x: fs.estimate_fisher(m, x, estimator="hutchinson_rademacher", n_draws=3, rng=0),
     "hessian": lambda m, x: fs.estimate_fisher(m, x, estimator="hessian", n_draws=3, rng=0),
     "score": lambda m, x: fs.estimate_fisher(m, x, estimator="score", n_draws=3, rng=0),
 }
@@ -206,7 +222,7 @@ DENSE = {("counts", "layer_errors"), ("counts", "variance_bounds"), ("parts", "l
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("law", FAMILIES)
 def test_no_array_over_pairs_of_classes(law, name, widths):
-    drawn = name in ("score", "combine_estimators", "expected norm")
+    drawn = name in ("score", "probes", "combine_estimators", "expected norm")
     if (law, name.removesuffix(" score")) in DENSE or (law in ("counts", "parts") and drawn):
         pytest.skip("through arrays over pairs of outputs")
     model = fs.MLP.random([*widths, FAMILIES[law].n_outputs], activation="tanh", family=FAMILIES[law], rng=0)

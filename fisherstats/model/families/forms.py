@@ -21,7 +21,7 @@ from fisherstats.model.families.independent import IndependentLaw
 from fisherstats.model.families.multinomial import MultinomialLaw
 from fisherstats.model.families.product import ProductLaw
 
-__all__ = ["Squares", "class_squares", "form_moments", "mean_form", "white_norm", "white_norm_apart"]
+__all__ = ["Squares", "along_root", "class_squares", "form_moments", "mean_form", "white_norm", "white_norm_apart"]
 
 Array = NDArray[np.floating]
 
@@ -108,6 +108,17 @@ def class_squares(law: CategoricalLaw, squares: Squares) -> Array:
         others = rest.sum(axis=1, keepdims=True) + np.where(law._are(law.top), 0, _at_the_top(law, w * np.square(law.p)) - rest)
         total = total + w * np.square(law.complement) + others
     return total
+
+
+def along_root(law: CategoricalLaw, probes: Array) -> Array:
+    r"""Return :math:`\sum_k\xi_k\sqrt{p_k}(e_k-p)` for probes xi (n, N, C), shape (n, N, T)."""
+    values = np.sqrt(law.p)[:, None, :] * probes
+    at_top = law._are(law.top)[:, None, :]
+    # At the most probable class what it adds to the sum is left out, and 1 - p is its own factor.
+    others = np.where(at_top, 0, values).sum(axis=2, keepdims=True)
+    sums = np.where(at_top, others, values.sum(axis=2, keepdims=True))
+    rows: Array = values * np.where(at_top, law.complement[:, None, :], 1) - law.p[:, None, :] * sums
+    return rows[:, :, :-1] if law.minimal else rows
 
 
 def _at_the_top(law: CategoricalLaw, values: Array) -> Array:
