@@ -22,7 +22,7 @@ def shell(folder: Path, command: str, **variables: str) -> subprocess.CompletedP
     return subprocess.run(
         ["bash", "-c", command.replace("fisherstats", f"{sys.executable} -m fisherstats", 1)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables},
+        env={**os.environ, "PYTHONUNBUFFERED": "", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **variables},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -58,7 +58,7 @@ def test_a_study_is_done(streams, error, tmp_path) -> None:
     "variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}]
 )
 def test_a_stream_without_accents(variables, tmp_path) -> None:
-    done = shell(tmp_path, "fisherstats study config.toml --out $'\\u00e9' --no-progress", **variables)
+    done = shell(tmp_path, "fisherstats study config.toml --out $'\\xc3\\xa9' --no-progress", **variables)
     if done.returncode == 1:  # the system cannot name the folder
         assert "`out` must be a path in UTF-8" in done.stderr
         return
