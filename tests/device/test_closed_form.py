@@ -26,7 +26,7 @@ from fisherstats.closed_form import (
     tensor_bounds,
     tensors,
 )
-from fisherstats.model import derivatives
+from fisherstats.model import derivatives, families
 from fisherstats.model.families.extremes import quartic_root
 from tests.device.arrays import DeviceArray, to_device
 from tests.device.calls import NETWORKS, inputs
@@ -137,8 +137,15 @@ def all_forms():
         function(to_device)
 
 
+def absolute_deviations(put):
+    every = [families.Poisson(), families.Binomial(500), families.NegativeBinomial(300.0), families.Gamma(2.5)]
+    laws = [(family, family.at(put(-np.abs(numbers((3, 1))) - 0.1))) for family in [*every, families.InverseGaussian(2.0)]]
+    return [label_support.mean_absolute_residual(family, law) for family, law in laws]
+
+
 V, W, Z = numbers((3, 4)), numbers((3, 4), 2), numbers((3, 4), 3) * [0, 1, 1, 1]
 FORMS = {
+    "mean_absolute_residual": absolute_deviations,
     "draws_needed": lambda put: planning.draws_needed(put(V), put(Z / 9), put(W)),
     "inputs_needed": lambda put: planning.inputs_needed(put(V), put(W), put(np.ones((3, 4))), put(Z)),
     "optimal_draws": lambda put: planning.optimal_draws(put(V), put(Z), 2.0, 3.0),
