@@ -120,6 +120,13 @@ CALLS: dict[str, Call] = {
         for view in ("block", "full")
         for estimator in ("score", "hessian")
     },
+    **{
+        f"estimate_fisher {view} of a sample": lambda m, x, e, view=view: fs.estimate_fisher(
+            m, x, estimator=("score", "hessian"), view=view, standard_error=True, design="random", **DRAWN, engine=e
+        )
+        for view in ("diagonal", "block", "full")
+    },
+    "importance of a sample": lambda m, x, e: fs.applications.importance(m, x, design="random", engine=e),
     "estimate_fisher probes": lambda m, x, e: fs.estimate_fisher(m, x, estimator="hutchinson_rademacher", **DRAWN, engine=e),
     "variance_bounds per input": lambda m, x, e: fs.variance_bounds(m, x, per_input=True, engine=e),
     "output_information": lambda m, x, e: fs.output_information(m, x, engine=e),
