@@ -126,7 +126,7 @@ CALLS: dict[str, Call] = {
         )
         for view in ("diagonal", "block", "full")
     },
-    "importance of a sample": lambda m, x, e: fs.applications.importance(m, x, design="random", engine=e),
+    "applications.importance of a sample": lambda m, x, e: fs.applications.importance(m, x, design="random", engine=e),
     "estimate_fisher probes": lambda m, x, e: fs.estimate_fisher(m, x, estimator="hutchinson_rademacher", **DRAWN, engine=e),
     "variance_bounds per input": lambda m, x, e: fs.variance_bounds(m, x, per_input=True, engine=e),
     "output_information": lambda m, x, e: fs.output_information(m, x, engine=e),

@@ -29,6 +29,8 @@ ON_THE_HOST = {
     *("likelihood.Inverse.own_errors", "likelihood.change_of_label", "likelihood.corrected", "likelihood.moore_penrose_root"),
     *("likelihood._dependence", "likelihood.jacobi_svd", "likelihood.singular_values", "propagation.graded_eigenpairs"),
     "volume.of_spectrum",
+    # finished variances
+    *("designs.degrees_of_freedom", "designs.freedom_of_normal", "designs.interval_ends"),
     # sizes, places and numbers
     *("definiteness.binomial_interval", "definiteness.sufficient_draws", "entries.Places.of", "entries.Places.ordered"),
     *("fisher._pairs", "inequalities._spread_directions", "label_support.few", "norms._directions", "pairs.PairSum._cost"),
