@@ -14,7 +14,7 @@ from fisherstats.checks import arguments, functionals, inputs
 from fisherstats.checks import labelled as checks
 from fisherstats.model.network import MLP
 
-__all__ = ["direction_rows", "over_parameters", "parameter_vector", "symmetric_matrix"]
+__all__ = ["direction_rows", "over_parameters", "parameter_vector", "square_matrices", "symmetric_matrix"]
 
 _DIMS = ("param", "param2")
 _PLACE = ("_layer", "_unit_out", "_unit_in")
@@ -34,6 +34,17 @@ def symmetric_matrix(name: str, value: Any, model: MLP) -> NDArray[np.floating]:
 def direction_rows(value: Any, model: MLP) -> NDArray[np.floating]:
     """Return directions as (k, P); one vector is one direction."""
     return functionals.direction_rows(over_parameters("directions", value, model), model.n_params)
+
+
+def square_matrices(name: str, value: Any) -> Any:
+    """Return labelled square matrices with their two dims last, d and d2 as in a result; what has no labels as it is."""
+    found = _labelled_array(name, value) if isinstance(value, xr.DataArray | xr.Variable | xr.Dataset) else None
+    if found is None:
+        return value
+    pairs = [dim for dim in found.dims if f"{dim}2" in found.dims]
+    if len(pairs) != 1:
+        checks.parameter_dims(name, found.dims, ["(..., d, d2)"])
+    return found.transpose(..., pairs[0], f"{pairs[0]}2")
 
 
 def over_parameters(name: str, value: Any, model: MLP, ndim: int = 1) -> Any:

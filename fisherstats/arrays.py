@@ -41,6 +41,7 @@ __all__ = [
     "numbers_and_checks",
     "on_device",
     "on_host",
+    "overflow_is_inf",
     "power_of_two",
     "read_only",
     "top_eigenpair",
@@ -106,6 +107,10 @@ def finite_sum(values: Any) -> bool:
         return math.isfinite(np.add.reduce(values, axis=None))
 
 
+overflow_is_inf = np.errstate(over="ignore", invalid="ignore")
+"""What overflows is infinite or nan in a result, which is refused there."""
+
+
 def identity(size: int, other: Any) -> Any:
     """Return the identity matrix where `other` lives, in its precision."""
     return like(np.eye(size, dtype=other.dtype), other)
@@ -153,6 +158,8 @@ def top_eigenpair(matrix: Any) -> tuple[Any, Any]:
     else:
         last = len(matrix) - 1
         values, vectors = linalg.eigh(matrix, subset_by_index=[last, last], check_finite=False)
+        if not values.size:  # where a number is not finite
+            raise np.linalg.LinAlgError("Eigenvalues did not converge")
     return values[-1], vectors[:, -1]
 
 

@@ -115,7 +115,7 @@ def confidence_intervals(
     >>> ((found.lower < 1) & (1 < found.upper)).values
     array([ True,  True,  True])
     """
-    level = arguments.fraction("level", level)
+    level = arguments.level("level", level)
     arguments.choice("view", view, ("diagonal", "full"))
     asked: dict[str, Any] = {
         "n_draws": arguments.positive_integer("n_draws", n_draws),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import itertools
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.arrays import on_device
-from fisherstats.checks import inputs, uncertainty
+from fisherstats.checks import inputs, results, uncertainty
 from fisherstats.schema import COORDINATES, VARIABLES
 from fisherstats.sources import SOURCES, citation
 
@@ -35,6 +36,7 @@ __all__ = [
     "layer_coordinates",
     "param_coordinates",
     "tree",
+    "unchecked",
     "unit_coordinates",
     "unlabelled",
     "unlabelled_response",
@@ -149,7 +151,29 @@ def _template(entries: Sequence[Entry], coords: Mapping[str, Any], alone: bool =
     return found[0]
 
 
+_unchecked: contextvars.ContextVar[bool] = contextvars.ContextVar("unchecked", default=False)
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """Make results whose numbers mean nothing: what a call gives for made-up rows."""
+    token = _unchecked.set(True)
+    try:
+        yield
+    finally:
+        _unchecked.reset(token)
+
+
+def _checked(entries: Sequence[Entry]) -> None:
+    """Let no number out that the schema does not know."""
+    if not _unchecked.get():
+        for key, _, values in entries:
+            if isinstance(values, np.ndarray | np.floating) and values.dtype.kind == "f":
+                results.meaningful(key, values)
+
+
 def _filled(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: str) -> xr.Dataset:
+    _checked(entries)
     values = {VARIABLES[key].name: values for key, _, values in entries}
     filled: xr.Dataset = _template(entries, coords).copy(deep=False, data=values)
     for key, _, _ in entries:
@@ -226,6 +250,7 @@ def array(
         if ERROR_OF in filled.coords:
             filled.variables[ERROR_OF].attrs = attributes(key, text) | {"long_name": VARIABLES[ERROR_OF].long_name}
         return filled[VARIABLES[key].name]
+    _checked([entry])
     labelled: xr.DataArray = _template([entry], coords, alone=True).copy(deep=False, data=values)
     labelled.attrs = attributes(key, text)
     return labelled

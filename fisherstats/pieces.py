@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from fisherstats import calls, labels
+from fisherstats.arrays import overflow_is_inf
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.model.network import MLP
@@ -50,16 +51,16 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         place = list(signature.parameters).index("x")
-        computed = one_blas_thread(function)  # between the passes too
+        computed = overflow_is_inf(one_blas_thread(function))  # between the passes too
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             x = args[place] if len(args) > place else kwargs.get("x")
-            if isinstance(x, np.ndarray | Part) or kwargs.get("store") is not None:
-                return computed(*args, **kwargs)
-            lazy = _is_lazy(x)
-            if not lazy and not inputs.gives_batches(x):
-                return computed(*args, **kwargs)
+            whole = isinstance(x, np.ndarray | Part) or kwargs.get("store") is not None
+            lazy = not whole and _is_lazy(x)
+            if whole or not (lazy or inputs.gives_batches(x)):
+                with inputs.overflow_named():
+                    return computed(*args, **kwargs)
             given = dict(signature.bind(*args, **kwargs).arguments)
             del given["x"]
             if isinstance(given.get("rng"), np.random.Generator):
@@ -233,7 +234,7 @@ def _template(lazy: _Lazy, data: Any) -> tuple[Labelled, list[PassShape]]:
     # domain, say): then more of them are tried, and last the first rows of x, which have to be read.
     for n_rows, random in [*((count, True) for count in several), *((count, False) for count in several)]:
         recorded = RecordedPasses()
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
+        with warnings.catch_warnings(), np.errstate(all="ignore"), labels.unchecked():
             warnings.simplefilter("ignore")
             rows = np.random.default_rng(0).normal(size=(n_rows, n_columns)).astype(lazy.dtype) if random else data[:n_rows]
             try:

@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels, streaming, views
-from fisherstats.arrays import common_dtype
+from fisherstats.alignment import square_matrices
+from fisherstats.arrays import common_dtype, overflow_is_inf
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, networks, subsystems
 from fisherstats.closed_form import assembly, relative
@@ -361,6 +362,7 @@ def learning_zone(
     return labels.dataset(entries, coords, call.provenance(response=response, variance=responses.variance))
 
 
+@overflow_is_inf
 def pullback(metric: ArrayLike, jacobian: ArrayLike) -> NDArray[np.floating]:
     r"""Metric in other coordinates, :math:`g_\Theta=J^\top g_\Lambda J` with :math:`J=\partial\Lambda/\partial\Theta` (2017).
 
@@ -370,7 +372,8 @@ def pullback(metric: ArrayLike, jacobian: ArrayLike) -> NDArray[np.floating]:
     Parameters
     ----------
     metric : array_like, shape (..., m, m)
-        Symmetric matrix in the coordinates Lambda, or several.
+        Symmetric matrix in the coordinates Lambda, or several; of a labelled one, the dims are those of a result, ``param`` and
+        ``param2``, say, wherever they stand.
     jacobian : array_like, shape (..., m, k)
         Derivatives of Lambda by Theta: a row for each coordinate of the metric, a column for each new one.
 
@@ -394,4 +397,5 @@ def pullback(metric: ArrayLike, jacobian: ArrayLike) -> NDArray[np.floating]:
     >>> fs.pullback([[2.0, 0.0], [0.0, 1.0]], [[1.0], [3.0]])
     array([[11.]])
     """
-    return relative.pulled_back(*subsystems.transformation(metric, jacobian))
+    metric = square_matrices("metric", metric)
+    return subsystems.finite_metric(relative.pulled_back(*subsystems.transformation(metric, jacobian)))

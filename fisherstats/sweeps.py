@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, labels, parallel
+from fisherstats.arrays import overflow_is_inf
 from fisherstats.bounds import variance_bounds
 from fisherstats.checks import arguments, clients
 from fisherstats.checks import weights as checks
@@ -33,6 +34,7 @@ _DIFFERENCE = ((1, 2 / 3), (2, -1 / 12))
 """Weights of the central differences over one and two steps, exact to the fourth power of the step."""
 
 
+@overflow_is_inf
 def norm_sweep(
     model: MLP,
     x: Any,

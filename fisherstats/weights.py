@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import __version__, calls, labels, margins
-from fisherstats.arrays import identity
+from fisherstats.arrays import identity, overflow_is_inf
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, networks
 from fisherstats.closed_form import norms, tensor_bounds
@@ -34,6 +34,7 @@ _BLOCK_NUMBERS = 2**24
 """A block's second derivatives stay below this many numbers, or it is a single input."""
 
 
+@overflow_is_inf
 @one_blas_thread
 def weight_norms(model: MLP) -> xr.Dataset:
     r"""Norms of every kernel (the weight matrix without its bias), and the products that the derivative bounds are made of.

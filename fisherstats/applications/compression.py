@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fisherstats import __version__, labels
 from fisherstats.alignment import over_parameters
 from fisherstats.applications.consolidation import Seed, importance
+from fisherstats.arrays import overflow_is_inf
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, uncertainty
 from fisherstats.closed_form import merging
@@ -124,6 +125,7 @@ class Merged:
     parameters: xr.Dataset
 
 
+@overflow_is_inf
 def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink: bool = False) -> Merged:
     r"""Merge networks parameter by parameter, :math:`\bar\theta_i=\sum_kF_{k,i}\theta_{k,i}/\sum_kF_{k,i}`.
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels
 from fisherstats.alignment import over_parameters
-from fisherstats.arrays import like, number
+from fisherstats.arrays import like, number, overflow_is_inf
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, networks
 from fisherstats.closed_form import fisher, uses
@@ -307,6 +307,7 @@ def _per_layer(vector: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
     return [part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]), shapes, strict=True)]
 
 
+@overflow_is_inf
 def consolidation_penalty(
     model: MLP,
     anchor: MLP,

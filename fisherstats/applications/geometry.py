@@ -12,7 +12,7 @@ from scipy.sparse.linalg import eigsh
 from fisherstats import labels
 from fisherstats.alignment import parameter_vector
 from fisherstats.applications.asymptotics import double_call, triangle_rows
-from fisherstats.arrays import on_host, power_of_two
+from fisherstats.arrays import on_host, overflow_is_inf, power_of_two
 from fisherstats.calls import Call
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments, functionals, networks
@@ -340,6 +340,7 @@ def information_volume(
 _DENSE_PARAMETERS = 200
 
 
+@overflow_is_inf
 @one_blas_thread
 def leading_eigenpairs(
     model: MLP,

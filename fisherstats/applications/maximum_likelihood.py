@@ -12,7 +12,7 @@ from scipy import stats
 from fisherstats import labels
 from fisherstats.alignment import direction_rows
 from fisherstats.applications.asymptotics import Asymptotics, double_call, inverse_information
-from fisherstats.arrays import power_of_two
+from fisherstats.arrays import overflow_is_inf, power_of_two
 from fisherstats.checks import applications as checks
 from fisherstats.checks import arguments
 from fisherstats.closed_form import likelihood, tensors
@@ -282,7 +282,7 @@ def parameter_intervals(
 
 
 def _quantile_arguments(level: float, reference: str) -> tuple[float, str]:
-    return arguments.fraction("level", level), arguments.choice("reference", reference, ("normal", "t"))
+    return arguments.level("level", level), arguments.choice("reference", reference, ("normal", "t"))
 
 
 def _quantile(level: float, reference: str, degrees: int) -> float:
@@ -292,6 +292,7 @@ def _quantile(level: float, reference: str, degrees: int) -> float:
     return float(stats.norm.ppf((1 + level) / 2))
 
 
+@overflow_is_inf
 @one_blas_thread
 def prediction_intervals(
     model: MLP,

@@ -24,6 +24,7 @@ __all__ = [
     "exactly_one",
     "fraction",
     "generator",
+    "level",
     "non_negative_number",
     "only_with",
     "optional_module",
@@ -136,6 +137,14 @@ def fraction(name: str, value: Any) -> float:
         number = math.nan
     if not 0 < number < 1:
         raise ValueError(f"`{name}` must be a number between 0 and 1, both excluded, got {shown(value)}.")
+    return number
+
+
+def level(name: str, value: Any) -> float:
+    """Return a nominal coverage, so far below 1 that its quantiles are finite."""
+    number = fraction(name, value)
+    if (1 + number) / 2 == 1:
+        raise ValueError(f"`{name}` must be below 1 by more than rounding, got {shown(value)}; the interval would be infinite.")
     return number
 
 

@@ -66,7 +66,9 @@ def covariance(value: Any, n_outputs: int) -> float | np.ndarray:
         return 1.0
     array = real_array("covariance", value).astype(np.float64)
     if array.ndim == 0:
-        return positive_number("covariance", array.item())
+        number = positive_number("covariance", array.item())
+        _within_range(np.array([number]), "a variance")
+        return number
     shapes = ((n_outputs,), (n_outputs, n_outputs))
     if array.shape not in shapes:
         raise ValueError(
@@ -77,9 +79,21 @@ def covariance(value: Any, n_outputs: int) -> float | np.ndarray:
     if not (variances > 0).all():
         index = int(np.argmax(variances <= 0))
         raise ValueError(f"`covariance` must hold variances above 0, got {float(variances[index])} at output {index}.")
+    _within_range(variances, "variances")
     if array.ndim == 2 and np.count_nonzero(array - np.diag(variances)):
         return _positive_definite(array)
     return float(variances[0]) if (variances == variances[0]).all() else variances.copy()
+
+
+def _within_range(variances: np.ndarray, what: str) -> None:
+    """Require variances whose squares and inverse squares, the fourth moments, are numbers."""
+    low, high = 1e-150, 1e150
+    if not ((variances >= low) & (variances <= high)).all():
+        outside = variances[(variances < low) | (variances > high)]
+        raise ValueError(
+            f"`covariance` must have {what} from {low:g} to {high:g}, as its square and the inverse of that are needed, got "
+            f"{outside.flat[0]:g}; change the units of the response."
+        )
 
 
 def _positive_definite(matrix: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ __all__ = [
     "labelled_response",
     "no_batches",
     "one_array",
+    "overflow_named",
     "planned_inputs",
     "population_size",
     "same_inputs",
@@ -280,10 +281,26 @@ def finite_results(results: Sequence[NDArray[np.floating]], dtype: np.dtype[np.f
             size = np.abs(part)
             accepted = (size <= largest) | np.isinf(part) if infinite else size <= largest
             if not accepted.all():
-                raise ValueError(
-                    f"`x` must give results within the range of {dtype}, got {part[~accepted][0]:g}: powers of the inputs of "
-                    "a layer, up to the fourth, or of its derivatives overflow; scale the inputs or the weights."
-                )
+                overflow(str(dtype), f"{part[~accepted][0]:g}")
+
+
+def overflow(dtype: str, got: str) -> NoReturn:
+    """Refuse numbers past the range of the dtype."""
+    raise ValueError(
+        f"`x` must give results within the range of {dtype}, got {got}: powers of the inputs of a layer, up to the fourth, or of "
+        "its derivatives overflow; scale the inputs or the weights."
+    )
+
+
+@contextlib.contextmanager
+def overflow_named() -> Iterator[None]:
+    """Let the failure of a decomposition, which is given finite numbers otherwise, say what has happened."""
+    try:
+        yield
+    except np.linalg.LinAlgError as error:
+        if "converge" not in str(error) and "infs or NaNs" not in str(error):
+            raise
+        overflow("floating-point numbers", "numbers that have no eigenvalues")
 
 
 def at_least_two_inputs(n_inputs: int, design: str) -> None:

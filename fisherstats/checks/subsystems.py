@@ -9,7 +9,7 @@ import numpy as np
 
 from fisherstats.checks.arguments import real_array, shown
 
-__all__ = ["SOFTMAX", "layer_activations", "softmax_units", "transformation"]
+__all__ = ["SOFTMAX", "finite_metric", "layer_activations", "softmax_units", "transformation"]
 
 SOFTMAX = "softmax"
 
@@ -64,3 +64,13 @@ def transformation(metric: Any, jacobian: Any) -> tuple[np.ndarray, np.ndarray]:
     if apart > 1e3 * np.finfo(metric.dtype).eps * np.abs(metric).max(initial=0.0):
         raise ValueError(f"`metric` must be symmetric, got entries that differ by {apart:.3g} from their mirror images.")
     return metric, jacobian
+
+
+def finite_metric(metric: np.ndarray) -> np.ndarray:
+    """Return a metric in other coordinates, if it is within the range of its dtype."""
+    if not np.isfinite(metric).all():
+        raise ValueError(
+            f"`metric` and `jacobian` must give a metric within the range of {metric.dtype}, got "
+            f"{metric[~np.isfinite(metric)][0]}; scale the coordinates."
+        )
+    return metric
