@@ -14,7 +14,13 @@ from fisherstats.checks import arguments, functionals, inputs
 from fisherstats.checks import labelled as checks
 from fisherstats.model.network import MLP
 
-__all__ = ["direction_rows", "over_parameters", "parameter_vector", "square_matrices", "symmetric_matrix"]
+__all__ = [
+    "direction_rows",
+    "over_parameters",
+    "parameter_vector",
+    "square_matrices",
+    "symmetric_matrix",
+]
 
 _DIMS = ("param", "param2")
 _PLACE = ("_layer", "_unit_out", "_unit_in")
@@ -97,7 +103,7 @@ def _labelled_array(name: str, value: Any) -> xr.DataArray | None:
 
 def _order(name: str, given: xr.DataArray, dim: str, model: MLP) -> NDArray[np.int64] | None:
     """Return where the parameters of the network are along a dim, or None if they are in its order or have no labels."""
-    wanted = {suffix: one[1] for suffix, one in _suffixes(labels.param_coordinates(model.widths, dim), dim).items()}
+    wanted = {suffix: one[1] for suffix, one in _suffixes(labels.param_coordinates(model, dim), dim).items()}
     n_params = len(wanted[""])
     if given.sizes[dim] != n_params:
         return None  # refused by its shape

@@ -308,7 +308,7 @@ def _dataset(
         ("information_lower", [*first, "param"], lower(information[1])),
         ("information_upper", [*first, "param"], upper(information[2])),
     ]
-    coords = labels.param_coordinates(call.model.widths) | labels.coordinates(estimator=list(chosen), bound=list(FORMS))
+    coords = labels.param_coordinates(call.model) | labels.coordinates(estimator=list(chosen), bound=list(FORMS))
     if "score" in chosen:
         entries.insert(7, ("attained", [*first, "side", "param"], margins.nearest(np.stack(scaled[-2:], axis=axis), call.dtype)))
         coords |= labels.coordinates(side=["lower", "upper"])

@@ -15,6 +15,7 @@ from fisherstats.checks import arguments, capacity, distributions, inputs, netwo
 from fisherstats.closed_form import assembly, fisher, kronecker, pairs, relative
 from fisherstats.forks import cached_property
 from fisherstats.model import derivatives
+from fisherstats.model.columns import columns_in_order, response_in_order
 from fisherstats.model.derivatives import Forward, Outputs
 from fisherstats.model.families import Law, SecondMoment
 from fisherstats.model.families.base import RowProducts
@@ -60,6 +61,8 @@ class Call:
     progress: bool
     name: str = "model"
     """What messages call the network."""
+    index: NDArray[Any] | None = None
+    """The labels of the inputs that those of data labels are compared with: also the numbers of rows that a frame has."""
     stated: np.dtype[np.floating] | None = None
     """The precision of the results where it is not the one that everything is computed in."""
 
@@ -297,7 +300,8 @@ class Call:
         """Return what goes with all inputs; in a call in pieces it was checked when the call was made."""
         if self.rows.checked is not None and self.rows.checked is given:
             return self.rows.checked
-        return check(on_host(labels.unlabelled_response(given, self.input_labels)), self.n_inputs)
+        given = response_in_order(given, self.model)
+        return check(on_host(labels.unlabelled_response(given, self.index)), self.n_inputs)
 
     def input_coordinate(self) -> dict[str, Any]:
         """Return the coordinate of the inputs: the user's labels where x carries them."""
@@ -343,7 +347,9 @@ def prepare(
     `in_double` everything is computed in float64, for the caller to round to the `dtype` of the call.
     """
     networks.model_object(model, MLP)
+    x = columns_in_order(x, model)
     source, input_labels = (x, x.input_labels) if isinstance(x, Part) else labels.unlabelled(x)
+    index = x.index.to_numpy() if hasattr(x, "iloc") and hasattr(x, "index") else input_labels
     inputs.no_batches(source)
     if not isinstance(source, Part) and not inputs.read_by_slices(source):
         source = arguments.array_like("x", source)
@@ -367,4 +373,4 @@ def prepare(
         if not read_once:
             rows.look(num_threads)
     rows.device = chosen.device
-    return Call(network.beside(chosen.device), rows, input_labels, chosen, num_threads, progress, stated=stated)
+    return Call(network.beside(chosen.device), rows, input_labels, chosen, num_threads, progress, stated=stated, index=index)

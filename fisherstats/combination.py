@@ -145,7 +145,7 @@ def combine_estimators(
         "hessian_estimate": hessian,
     }
     entries = [(key, dims, array.astype(call.rows.dtype, copy=False)) for key, array in values.items()]
-    coords = labels.param_coordinates(model.widths) | (call.input_coordinate() if per_input else {})
+    coords = labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})
     provenance = call.provenance(
         n_draws=n_draws,
         seed=monte_carlo.seed_record(seed),

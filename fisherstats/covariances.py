@@ -113,7 +113,7 @@ def estimator_covariance(
     dims = ["param", "param2", "param3", "param4"]
     coords: dict[str, Any] = {}
     for dim in dims:
-        coords |= labels.param_coordinates(model.widths, dim)
+        coords |= labels.param_coordinates(model, dim)
     provenance = call.provenance(n_draws=n_draws, estimator=estimator)
     return labels.array(f"covariance_{estimator}", dims, values, coords, provenance)
 
@@ -294,7 +294,7 @@ def covariance_product(
 
     (mean,) = call.mean(block, 16)
     values = (mean / (call.n_inputs * n_draws)).astype(call.rows.dtype, copy=False)
-    coords = labels.param_coordinates(model.widths) | labels.param_coordinates(model.widths, "param2")
+    coords = labels.param_coordinates(model) | labels.param_coordinates(model, "param2")
     provenance = call.provenance(n_draws=n_draws, estimator=estimator)
     return labels.array(f"covariance_{estimator}", ["param", "param2"], values, coords, provenance)
 

@@ -142,7 +142,7 @@ def empirical_variance(
     key = "empirical_variance" if design == "fixed" else "empirical_variance_random"
     values = {key: variance, "empirical_mean": mean, "expected": expected, "bias": mean - expected}
     entries = [(name, dims, array.astype(call.rows.dtype, copy=False)) for name, array in values.items()]
-    coords = labels.param_coordinates(model.widths) | (call.input_coordinate() if per_input else {})
+    coords = labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})
     given = {} if truth is None else {"truth": truth.fingerprint}
     return labels.dataset(entries, coords, call.provenance(n_draws=n_draws, **sampled.record, **given))
 

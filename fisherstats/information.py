@@ -96,7 +96,7 @@ def output_information(
         return [passed.link_slope[:, :, None] * law.information() * passed.link_slope[:, None, :]]
 
     (values,) = call.stack(block, call.block_rows())
-    coords = call.input_coordinate() | labels.coordinates(output=n_outputs, output2=n_outputs)
+    coords = call.input_coordinate() | labels.output_coordinates(call.model, "output", "output2")
     return labels.array(
         "output_information", ["input", "output", "output2"], values, coords, call.provenance(coordinates=coordinates)
     )

@@ -180,5 +180,5 @@ def input_variance_bounds(
         ("input_variance_ratio", ["moment", "param"], margins.nearest(tightness(exact, upper), dtype)),
         ("input_second_moment", ["param"], margins.nearest(square_sum / n, dtype)),
     ]
-    coords = labels.param_coordinates(model.widths) | labels.coordinates(moment=["sample", "population"])
+    coords = labels.param_coordinates(model) | labels.coordinates(moment=["sample", "population"])
     return labels.dataset(entries, coords, call.provenance())

@@ -133,9 +133,9 @@ def confidence_intervals(
     )
     estimate, error = estimated.values, estimated.coords["standard_error"].values
     dims = [str(dim) for dim in estimated.dims]
-    coords = labels.param_coordinates(model.widths)
+    coords = labels.param_coordinates(model)
     if view == "full":
-        coords |= labels.param_coordinates(model.widths, "param2")
+        coords |= labels.param_coordinates(model, "param2")
     if per_input:
         coords |= call.input_coordinate()
     if "estimator" in dims:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import on_device
 from fisherstats.checks import inputs, results, uncertainty
+from fisherstats.model.network import MLP
 from fisherstats.schema import COORDINATES, VARIABLES
 from fisherstats.sources import SOURCES, citation
 
@@ -34,6 +35,7 @@ __all__ = [
     "error_is_own",
     "factor_coordinates",
     "layer_coordinates",
+    "output_coordinates",
     "param_coordinates",
     "tree",
     "unchecked",
@@ -92,9 +94,22 @@ def _index(values: int | tuple[str, ...], bias: bool = False) -> NDArray[Any]:
     return _frozen({"": np.append(index, -1) if bias else index})[""]
 
 
-def param_coordinates(widths: tuple[int, ...], dim: str = "param", layer: int | None = None) -> dict[str, Any]:
-    """Return the coordinates of a parameter dim (of one layer's parameters where `layer` is given)."""
+@functools.lru_cache(maxsize=32)
+def _names(widths: tuple[int, ...], features: tuple[str, ...], layer: int | None) -> NDArray[Any]:
+    """Return a name for each parameter: that of the input, "unit k" behind a hidden unit, or "bias"."""
     arrays = _param_arrays(widths, layer)
+    senders = np.array([*features, "bias"])
+    units = np.array([*(f"unit {number}" for number in range(max(widths))), "bias"])
+    return _frozen(
+        {"": np.where(arrays["_layer"] == 0, senders.take(arrays["_unit_in"], mode="wrap"), units[arrays["_unit_in"]])}
+    )[""]
+
+
+def param_coordinates(model: MLP, dim: str = "param", layer: int | None = None) -> dict[str, Any]:
+    """Return the coordinates of a parameter dim (of one layer's parameters where `layer` is given)."""
+    arrays = _param_arrays(model.widths, layer)
+    if model.feature_names is not None:
+        arrays = arrays | {"_name": _names(model.widths, model.feature_names, layer)}
     return {dim + suffix: (dim, values, {"long_name": COORDINATES["param" + suffix]}) for suffix, values in arrays.items()}
 
 
@@ -103,10 +118,23 @@ def unit_coordinates(widths: tuple[int, ...]) -> dict[str, Any]:
     return {name: ("unit", values, {"long_name": COORDINATES[name]}) for name, values in _unit_arrays(widths).items()}
 
 
-def factor_coordinates(widths: tuple[int, ...], layer: int) -> dict[str, Any]:
+def factor_coordinates(model: MLP, layer: int) -> dict[str, Any]:
     """Return the coordinates of the Kronecker factors of a layer: its inputs with the bias last, and its units."""
-    features, units = _index(widths[layer], bias=True), _index(widths[layer + 1])
-    return coordinates(feature=features, feature2=features, unit=units, unit2=units)
+    features, units = _index(model.widths[layer], bias=True), _index(model.widths[layer + 1])
+    found = coordinates(feature=features, feature2=features, unit=units, unit2=units)
+    if layer == 0 and model.feature_names is not None:
+        names = _index((*model.feature_names, "bias"))
+        found |= {f"{dim}_name": (dim, names, {"long_name": COORDINATES["feature_name"]}) for dim in ("feature", "feature2")}
+    return found
+
+
+def output_coordinates(model: MLP, *dims: str) -> dict[str, Any]:
+    """Return the coordinates of the outputs along the given dims."""
+    found = coordinates(**dict.fromkeys(dims, model.widths[-1]))
+    if model.output_names is not None:
+        attrs = {"long_name": COORDINATES["output_name"]}
+        found |= {f"{dim}_name": (dim, _index(model.output_names), attrs) for dim in dims}
+    return found
 
 
 def layer_coordinates(n_layers: int) -> dict[str, Any]:
@@ -294,6 +322,8 @@ def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
         inputs.one_array("x", x.data_vars)
     if isinstance(x, xr.Variable):
         x = xr.DataArray(x)
+    if hasattr(x, "iloc") and hasattr(x, "index") and not hasattr(x, "__dask_graph__"):
+        return x, _row_labels(x.index)
     if not isinstance(x, xr.DataArray):
         return x, None
     inputs.labelled_input(x.dims)
@@ -306,6 +336,15 @@ def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
     index = x.indexes["input"]
     inputs.input_labels(index.to_numpy(), index.nlevels)
     return data, index.to_numpy()
+
+
+def _row_labels(index: Any) -> NDArray[Any] | None:
+    """Return the labels of the rows of a frame, if they are more than their numbers and a file can hold them."""
+    rows: NDArray[Any] = index.to_numpy()
+    if index.nlevels > 1 or np.array_equal(rows, np.arange(len(rows))):
+        return None
+    text = rows.dtype.kind == "O" and all(isinstance(label, str) for label in rows)
+    return rows if text or rows.dtype.kind in "biufMmUS" else None
 
 
 class _OnDisk:
@@ -321,16 +360,30 @@ class _OnDisk:
         return self._variable[rows].to_numpy()
 
 
+def _same_rows(rows: NDArray[Any], wanted: NDArray[Any]) -> None:
+    """Require the rows of a frame to be for the inputs of x; numbers of rows are labels where the others are the same numbers."""
+    if len(rows) != len(wanted):
+        return  # refused by its shape
+    numbers = np.arange(len(rows))
+    numbered = np.array_equal(rows, numbers) or np.array_equal(wanted, numbers)
+    if not numbered or set(rows.tolist()) == set(wanted.tolist()):
+        inputs.same_inputs(rows, wanted, "y.loc[x.index]")
+
+
 def unlabelled_response(y: Any, input_labels: NDArray[Any] | None = None) -> Any:
     """Return the array inside labelled data labels, outputs last; both x and y labelled, they must be for the same inputs."""
     if isinstance(y, xr.Dataset):
         inputs.one_array("y", y.data_vars)
     if isinstance(y, xr.Variable):
         y = xr.DataArray(y)
+    if hasattr(y, "iloc") and hasattr(y, "index") and not hasattr(y, "__dask_graph__"):
+        if input_labels is not None:
+            _same_rows(y.index.to_numpy(), input_labels)
+        return y
     if not isinstance(y, xr.DataArray):
         return y
     inputs.labelled_response(y.dims)
     if input_labels is not None and "input" in y.indexes:
-        inputs.same_inputs(y.indexes["input"].to_numpy(), input_labels)
+        inputs.same_inputs(y.indexes["input"].to_numpy(), input_labels, "y.sel(input=x.input)")
     y = y.transpose("input", ...)
     return y.variable._data if on_device(y.variable._data) else y.to_numpy()

@@ -124,7 +124,7 @@ def measure(measured: Measured, step: Step, num_threads: int | None) -> xr.Datas
 def _with_relative_error(variance: xr.Dataset, measured: Measured) -> xr.Dataset:
     assert measured.exact is not None
     error = summary.relative_error(variance["variance"].transpose("estimator", "param").values, measured.exact)
-    coords = labels.coordinates(estimator=list(ESTIMATORS)) | labels.param_coordinates(measured.model.widths)
+    coords = labels.coordinates(estimator=list(ESTIMATORS)) | labels.param_coordinates(measured.model)
     return variance.assign(labels.dataset([("relative_error", ["estimator", "param"], error)], coords, measured.provenance))
 
 
@@ -159,7 +159,7 @@ def _replicates(measured: Measured, step: Step, num_threads: int | None) -> xr.D
         ("group_squares", ["group", "estimator", "param"], squares[None]),
         ("group_layer_squares", ["group", "estimator", "layer"], layer_squares[None]),
     ]
-    coords = labels.coordinates(estimator=list(ESTIMATORS)) | labels.param_coordinates(model.widths)
+    coords = labels.coordinates(estimator=list(ESTIMATORS)) | labels.param_coordinates(model)
     return labels.dataset(entries, coords | labels.layer_coordinates(model.n_layers), measured.provenance)
 
 

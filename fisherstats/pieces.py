@@ -24,6 +24,7 @@ from fisherstats import calls, labels
 from fisherstats.arrays import overflow_is_inf
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
+from fisherstats.model.columns import columns_in_order, response_in_order
 from fisherstats.model.network import MLP
 from fisherstats.streaming import Batches, Part, PassEnded, Passes, PassShape, RecordedPasses, as_announced, one_blas_thread
 
@@ -116,9 +117,11 @@ def _over_batches(asked: _Asked, batches: Iterable[Any], per_input: bool) -> Any
     given = {name: one for name, one in asked.given.items() if name in _BESIDE_X and one is not None}
     # Labels of the inputs are kept only where they are needed, so that memory does not grow with the inputs.
     keeps_labels = per_input or any(isinstance(one, xr.DataArray) for one in given.values())
-    reader = _Reader(asked.function.__name__, batches, keeps_labels)
+    reader = _Reader(asked.function.__name__, batches, keeps_labels, asked.given["model"])
     first = reader.peek()
     n_features = first.shape[1] if first.ndim == 2 else 0
+    model = asked.given["model"]
+    given = {name: response_in_order(one, model) for name, one in given.items()} if isinstance(model, MLP) else given
     beside = {name: arguments.array_like(name, labels.unlabelled_response(one)) for name, one in given.items()}
     asked = replace(asked, given=asked.given | beside)
     n_labels = next((len(one) if one.ndim else 1 for one in beside.values()), None)
@@ -144,7 +147,8 @@ def _over_batches(asked: _Asked, batches: Iterable[Any], per_input: bool) -> Any
 class _Reader:
     """Iterates over batches, and again where their iterable allows it."""
 
-    def __init__(self, caller: str, batches: Iterable[Any], keeps_labels: bool) -> None:
+    def __init__(self, caller: str, batches: Iterable[Any], keeps_labels: bool, model: Any) -> None:
+        self._model = model
         self.labels: list[np.ndarray] = []
         """Labels of the inputs in the batches of the first pass that have any."""
         self._keeps_labels = keeps_labels
@@ -170,7 +174,7 @@ class _Reader:
         return map(self._bare, self._batches)
 
     def _bare(self, batch: Any, keep: bool = False) -> Any:
-        data, own = labels.unlabelled(batch)
+        data, own = labels.unlabelled(columns_in_order(batch, self._model) if isinstance(self._model, MLP) else batch)
         if keep and own is not None:
             self.labels.append(own.copy())  # it may be a view of those of many more inputs
         return data[:] if isinstance(batch, xr.DataArray | xr.Variable) else data  # what is still in its file is read
@@ -203,7 +207,8 @@ class _Lazy:
 def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
     """Return the lazy result over a dask-backed x."""
     dask = arguments.optional_module("dask", extra="distributed")
-    data, input_labels = labels.unlabelled(x)
+    model = asked.given["model"]
+    data, input_labels = labels.unlabelled(columns_in_order(x, model) if isinstance(model, MLP) else x)
     arguments.unmasked("x", data)
     data = as_announced(data)
     lazy = _Lazy(asked, data.shape, data.dtype, input_labels)

@@ -133,7 +133,7 @@ def plan_draws(
     views.check(call, "diagonal", False, 8)
     information, spread, variance = _moments(call, level, chosen, on_kink, not sampled.fixed)
     dims, coords = {
-        "parameter": (["param"], labels.param_coordinates(model.widths)),
+        "parameter": (["param"], labels.param_coordinates(model)),
         "layer": (["layer"], labels.layer_coordinates(model.n_layers)),
         "trace": ([], {}),
     }[level]

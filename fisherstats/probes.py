@@ -108,7 +108,7 @@ def information_envelopes(
         ("envelope_lower_ratio", dims, _ratio(lower, exact)),
         ("envelope_upper_ratio", dims, _ratio(upper, exact)),
     ]
-    coords = labels.param_coordinates(model.widths) | (call.input_coordinate() if per_input else {})
+    coords = labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})
     return labels.dataset(entries, coords, call.provenance(rank=rank))
 
 

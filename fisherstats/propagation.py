@@ -188,5 +188,5 @@ def _over(functional: Functional, model: MLP, count: int) -> tuple[list[str], di
     if functional.dim is None:
         return [], {}
     if functional.dim == "param":
-        return ["param"], labels.param_coordinates(model.widths)
+        return ["param"], labels.param_coordinates(model)
     return [functional.dim], labels.coordinates(**{functional.dim: count})

@@ -168,7 +168,7 @@ def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict
     dims = [*(["input"] if per_input else []), "unit", "feature", "feature2"]
     children = {}
     for layer, metric in enumerate(metrics):
-        coords = labels.factor_coordinates(call.model.widths, layer)
+        coords = labels.factor_coordinates(call.model, layer)
         del coords["unit2"]
         if per_input:
             coords = call.input_coordinate() | coords
@@ -272,7 +272,7 @@ def subsystem_metric(
     if per_input:
         rows = min(rows, streaming.block_rows(size**2, calls.DENSE_ROWS))
     (metric,) = call.over_inputs(block, rows, per_input)
-    coords = labels.param_coordinates(model.widths, layer=0) | labels.param_coordinates(model.widths, "param2", 0)
+    coords = labels.param_coordinates(model, layer=0) | labels.param_coordinates(model, "param2", 0)
     dims = ["param", "param2"]
     if per_input:
         coords, dims = call.input_coordinate() | coords, ["input", *dims]

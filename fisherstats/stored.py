@@ -87,18 +87,18 @@ def _passes(shapes: list[tuple[int, int]], full: bool) -> Iterator[list[Tile]]:
 def _template(call: Call, view: str, provenance: dict[str, Any]) -> Any:
     """Return the result, its values still to come."""
     array = arguments.optional_module("dask.array", extra="distributed")
-    widths, dtype = call.model.widths, call.rows.dtype
+    dtype = call.rows.dtype
 
     def zeros(n_params: int, rows: int) -> Any:
         return array.zeros((n_params, n_params), chunks=rows, dtype=dtype)
 
     dims = ["param", "param2"]
     if view == "full":
-        coords = labels.param_coordinates(widths) | labels.param_coordinates(widths, "param2")
+        coords = labels.param_coordinates(call.model) | labels.param_coordinates(call.model, "param2")
         return labels.array("information", dims, zeros(call.model.n_params, _CHUNK_ROWS), coords, provenance)
     children = {}
     for layer, matrix in enumerate(call.model.weights):
-        coords = labels.param_coordinates(widths, layer=layer) | labels.param_coordinates(widths, "param2", layer)
+        coords = labels.param_coordinates(call.model, layer=layer) | labels.param_coordinates(call.model, "param2", layer)
         values = zeros(matrix.size, min(matrix.size, _chunk_units(matrix.shape[1]) * matrix.shape[1]))
         children[f"layer_{layer}"] = labels.dataset([("information", dims, values)], coords, provenance)
     return labels.tree(children, provenance)

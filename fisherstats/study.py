@@ -274,7 +274,7 @@ def _given(subject: Experiment, provenance: Mapping[str, Any]) -> dict[str, xr.D
         ("study_labels", ["input", *output], subject.y),
     ]
     parameters = np.concatenate([matrix.ravel() for matrix in subject.model.weights])
-    params = labels.param_coordinates(subject.model.widths)
+    params = labels.param_coordinates(subject.model)
     return {
         "data": labels.dataset(data, inputs, provenance),
         "network": labels.dataset([("parameters", ["param"], parameters)], params, provenance),
@@ -304,7 +304,7 @@ def _tables(study: _Study, found: Mapping[str, xr.Dataset]) -> dict[str, xr.Data
         target=settings.target_standard_error,
         provenance=study.provenance,
     )
-    params = labels.param_coordinates(study.experiment.model.widths)
+    params = labels.param_coordinates(study.experiment.model)
     return {"estimates": labels.dataset(estimates, coords | params, study.provenance), "layers": layers}
 
 

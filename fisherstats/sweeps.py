@@ -204,7 +204,7 @@ def _scaled(model: MLP, scale: float, layers: Sequence[int], by: str, mode: str)
         elif scale < 1:
             left, values, right = np.linalg.svd(kernel, full_matrices=False)
             kernel[:] = (left * np.minimum(values, scale * values[0])) @ right
-    return MLP(weights, activation=model.activations, family=model.family)
+    return model.with_weights(weights)
 
 
 def _logarithm(values: Array) -> Array:

@@ -372,7 +372,7 @@ def off_diagonal_bounds(
     checks.forms_hold("off_diagonal_bounds", PAIR_FORMS, failed.swapaxes(-2, -3))
     coords = labels.coordinates(estimator=list(ESTIMATORS), bound=list(PAIR_FORMS), pair=len(chosen))
     for dim, side in (("param", 0), ("param2", 1)):
-        for name, (_, values, attrs) in labels.param_coordinates(model.widths, dim).items():
+        for name, (_, values, attrs) in labels.param_coordinates(model, dim).items():
             coords[name] = ("pair", values[chosen[:, side]], attrs)
     return _labelled(
         call,

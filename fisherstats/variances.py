@@ -132,7 +132,7 @@ def estimator_variance(
     provenance = call.provenance(n_draws=n_draws, design=design, population=population, group_by=group_by, on_kink=on_kink)
     if group_by is None:
         views.check(call, "diagonal", per_input, 4)
-        return asked.labelled(asked.of_entries(), provenance, ["param"], labels.param_coordinates(model.widths))
+        return asked.labelled(asked.of_entries(), provenance, ["param"], labels.param_coordinates(model))
     call.fits("`group_by`", (call.n_present if per_input else 1) * 4 * sum(model.widths[1:]), 1, "use per_input=False.")
     dims, coords = {
         "layer": (["layer"], labels.layer_coordinates(model.n_layers)),

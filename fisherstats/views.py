@@ -148,25 +148,24 @@ def labelled(
     shared = call.input_coordinate() if per_input else {}
     if estimators:
         shared |= labels.coordinates(estimator=list(estimators))
-    widths = call.model.widths
     if view in ("block", "kfac"):
         children = {}
         for layer in range(call.model.n_layers):
             if view == "kfac":
-                coords = shared | labels.factor_coordinates(widths, layer)
+                coords = shared | labels.factor_coordinates(call.model, layer)
             else:
-                coords = shared | labels.param_coordinates(widths, layer=layer)
-                coords |= labels.param_coordinates(widths, "param2", layer)
+                coords = shared | labels.param_coordinates(call.model, layer=layer)
+                coords |= labels.param_coordinates(call.model, "param2", layer)
             parts = [
                 (key, [*leading, *KRONECKER.get(key, ("param", "param2"))], blocks[layer, layer])
                 for key, blocks in [*entries, *companions]
             ]
             children[f"layer_{layer}"] = labels.dataset(parts, coords, provenance)
         return labels.tree(children, provenance)
-    coords = shared | labels.param_coordinates(widths)
+    coords = shared | labels.param_coordinates(call.model)
     dims = [*leading, "param"]
     if view == "full":
-        coords |= labels.param_coordinates(widths, "param2")
+        coords |= labels.param_coordinates(call.model, "param2")
         dims.append("param2")
     values, beside = ([(key, dims, blocks[0, 0]) for key, blocks in group] for group in (entries, companions))
     if compare:

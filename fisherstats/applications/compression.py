@@ -102,7 +102,7 @@ def pruning_scores(
         ("pruning_rank", ["param"], order),
     ]
     provenance = json.loads(weights.attrs["provenance"]) | {"information": information}
-    return labels.dataset(entries, labels.param_coordinates(model.widths), provenance)
+    return labels.dataset(entries, labels.param_coordinates(model), provenance)
 
 
 def _flat(model: MLP) -> Array:
@@ -190,13 +190,13 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     weights, slopes = merging.shrunk(weights, error) if shrink else (weights, np.ones_like(weights))
     mean, shares, spread = merging.merged(theta, weights, slopes, error)
     parts = [mean[piece].reshape(w.shape) for piece, w in zip(first.layer_slices(), first.weights, strict=True)]
-    model = MLP([part.astype(first.dtype) for part in parts], activation=first.activations, family=first.family)
+    model = first.with_weights([part.astype(first.dtype) for part in parts])
     entries: list[labels.Entry] = [
         ("merged_parameters", ["param"], mean),
         ("merged_error", ["param"], spread),
         ("merged_share", ["network", "param"], shares),
     ]
-    coords = labels.param_coordinates(first.widths) | labels.coordinates(network=len(models))
+    coords = labels.param_coordinates(first) | labels.coordinates(network=len(models))
     record = {"package": f"fisherstats {__version__}", "models": [one.fingerprint for one in models], "shrink": shrink}
     record["designs"] = designs
     return Merged(model, labels.dataset(entries, coords, record | {"model": model.fingerprint}))

@@ -158,7 +158,7 @@ def _of_a_sample(call: calls.Call, y: Any, design: str, population: int | None) 
     ]
     key, estimator = ("information", "exact") if data_labels is None else ("empirical", "empirical")
     provenance = call.provenance(view="diagonal", estimator=estimator, **sampled.record)
-    return labels.array(key, ["param"], values, labels.param_coordinates(call.model.widths), provenance, beside)
+    return labels.array(key, ["param"], values, labels.param_coordinates(call.model), provenance, beside)
 
 
 def _importance_arguments(information: str, y: Any, n_draws: Any, rng: Any) -> None:

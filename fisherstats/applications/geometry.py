@@ -112,7 +112,7 @@ def length_element(
 def _moved(model: MLP, step: Array) -> MLP:
     parts = [step[piece].reshape(matrix.shape) for piece, matrix in zip(model.layer_slices(), model.weights, strict=True)]
     weights = [on_host(matrix) + part for matrix, part in zip(model.weights, parts, strict=True)]
-    return MLP(weights, activation=model.activations, family=model.family)
+    return model.with_weights(weights)
 
 
 @in_pieces()
@@ -422,5 +422,5 @@ def leading_eigenpairs(
         ("eigenpair_residual", ["eigenvalue"], residual),
         ("eigenvalue_error", ["eigenvalue"], np.sqrt(variance / n_draws) * unit * unit),
     ]
-    coords = labels.coordinates(eigenvalue=k) | labels.param_coordinates(model.widths)
+    coords = labels.coordinates(eigenvalue=k) | labels.param_coordinates(model)
     return labels.dataset(entries, coords, call.provenance(n_draws=n_draws))

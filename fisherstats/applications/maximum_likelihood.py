@@ -104,7 +104,7 @@ def asymptotic_covariance(
     """
     common = {"engine": engine, "num_threads": num_threads, "progress": progress}
     found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
-    coords = labels.param_coordinates(model.widths) | labels.param_coordinates(model.widths, "param2")
+    coords = labels.param_coordinates(model) | labels.param_coordinates(model, "param2")
     suffix = "_robust" if robust else ""
     covariance = _covariance(found)
     estimable, error = found.inverse.own_errors()
@@ -189,7 +189,7 @@ def cramer_rao_bound(
     found = inverse_information(model, x, None, "expected", False, factor, **common)
     if directions is None:
         bound = _squares(*found.inverse.own_errors())
-        return labels.array("cramer_rao", ["param"], bound, labels.param_coordinates(model.widths), found.provenance)
+        return labels.array("cramer_rao", ["param"], bound, labels.param_coordinates(model), found.provenance)
     rows = np.asarray(direction_rows(directions, model), np.float64)
     bound = _squares(found.inverse.estimable(rows), found.inverse.standard_errors(rows))
     return labels.array("cramer_rao", ["direction"], bound, labels.coordinates(direction=len(rows)), found.provenance)
@@ -278,7 +278,7 @@ def parameter_intervals(
         ("parameter_upper", ["param"], estimate + margin),
     ]
     provenance = found.provenance | {"level": level, "reference": reference}
-    return labels.dataset(entries, labels.param_coordinates(model.widths), provenance)
+    return labels.dataset(entries, labels.param_coordinates(model), provenance)
 
 
 def _quantile_arguments(level: float, reference: str) -> tuple[float, str]:
@@ -398,7 +398,7 @@ def prediction_intervals(
     arrays = call.stack(block, max(16, _PREDICTED_NUMBERS // (model.widths[-1] * model.n_params)), infinite=True)
     keys = [f"predicted_{quantity}{part}" for quantity in ("output", "mean") for part in ("", "_error", "_lower", "_upper")]
     entries: list[labels.Entry] = [(key, dims, values) for key, values in zip(keys, arrays, strict=True)]
-    coords = call.input_coordinate() | labels.coordinates(output=model.widths[-1])
+    coords = call.input_coordinate() | labels.output_coordinates(model, "output")
     return labels.dataset(entries, coords, found.provenance | {"level": level, "reference": reference})
 
 

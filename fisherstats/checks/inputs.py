@@ -102,16 +102,16 @@ def labelled_response(dims: tuple[Any, ...]) -> None:
         raise ValueError(f"`y` must have the dim 'input', got {tuple(dims)}; rename it with `.rename(...)`.")
 
 
-def same_inputs(labels: NDArray[Any], wanted: NDArray[Any]) -> None:
+def same_inputs(labels: NDArray[Any], wanted: NDArray[Any], remedy: str) -> None:
     """Require the data labels to be for the inputs of x, in the same order."""
+    place = "index" if "index" in remedy else "coordinate 'input'"
     if len(labels) == len(wanted):
-        different = np.flatnonzero(labels != wanted)
+        different = np.flatnonzero(labels.astype(object) != wanted.astype(object))
         if len(different):
             position = int(different[0])
             raise ValueError(
-                f"`y` must have the inputs of `x` in its coordinate 'input', in the same order, got "
-                f"{shown(labels[position])} for {shown(wanted[position])} at position {position}; align them with "
-                "`y.sel(input=x.input)`."
+                f"`y` must have the inputs of `x` in its {place}, in the same order, got "
+                f"{shown(labels[position])} for {shown(wanted[position])} at position {position}; align them with `{remedy}`."
             )
 
 

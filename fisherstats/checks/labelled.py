@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from fisherstats.checks.arguments import shown
 
-__all__ = ["other_parameter", "parameter_dims", "repeated_label", "unknown_index"]
+__all__ = ["other_names", "other_parameter", "parameter_dims", "renumbered", "repeated_label", "unknown_index"]
 
 
 def parameter_dims(name: str, dims: tuple[Any, ...], wanted: Sequence[str]) -> NoReturn:
@@ -22,6 +22,30 @@ def other_parameter(name: str, coordinate: str, got: Any, wanted: Any) -> NoRetu
     raise ValueError(
         f"`{name}` must be for the parameters of the network, by its coordinate {coordinate!r}, got {found}; it belongs to "
         f"another network or to a part of one, or pass its numbers alone, in the network's order, as `{name}.to_numpy()`."
+    )
+
+
+def other_names(name: str, what: str, got: Sequence[Any], wanted: Sequence[Any]) -> NoReturn:
+    """Refuse columns that are not those of the network."""
+    missing = next((one for one in wanted if one not in got), None)
+    strange = next((one for one in got if one not in wanted), None)
+    if strange is not None:
+        found = f"{shown(strange)}, which is none of them"
+    elif missing is not None:
+        found = f"no {shown(missing)}"
+    else:
+        found = f"{shown(next(one for one in got if list(got).count(one) > 1))} twice"
+    raise ValueError(
+        f"`{name}` must have the columns {shown(list(wanted))}, the `{what}` of the network, got {found}; choose and rename its "
+        "columns, or pass the numbers alone, in the network's order."
+    )
+
+
+def renumbered(name: str, got: Sequence[Any]) -> NoReturn:
+    """Refuse columns that are numbered in another order than they stand in."""
+    raise ValueError(
+        f"`{name}` must have its columns in the order of the network, got the numbers {shown(list(got))} for names, so that "
+        "their places or these numbers may be meant; sort the columns, or pass the numbers alone, in the network's order."
     )
 
 

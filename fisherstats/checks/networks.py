@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,6 +18,7 @@ __all__ = [
     "frozen",
     "layer_index",
     "model_object",
+    "names",
     "precision",
     "runs_on_device",
     "weight_matrices",
@@ -126,6 +127,19 @@ def frozen(name: str) -> NoReturn:
     raise AttributeError(
         f"`{name}` cannot be set: an MLP is frozen; build another with MLP(weights, activation=..., family=...)."
     )
+
+
+def names(name: str, value: Any, count: int) -> tuple[str, ...] | None:
+    """Return different names, one for each input or output of a network."""
+    if value is None:
+        return None
+    given = None if isinstance(value, str | bytes) or not isinstance(value, Iterable) else tuple(value)
+    if given is None or not all(isinstance(one, str) for one in given):
+        raise TypeError(f"`{name}` must be a list of {count} names, each of them text, got {shown(value)}.")
+    if len(given) != count or len(set(given)) != count:
+        what = "twice " + repr(next(one for one in given if given.count(one) > 1)) if len(set(given)) < len(given) else len(given)
+        raise ValueError(f"`{name}` must hold {count} different names, one for each, got {what}.")
+    return tuple(str(one) for one in given)
 
 
 def precision(dtype: Any) -> np.dtype[Any]:

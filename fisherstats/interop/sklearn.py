@@ -43,7 +43,8 @@ def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
     Returns
     -------
     MLP
-        The network with weights ``[coefs_[l].T | intercepts_[l]]``.
+        The network with weights ``[coefs_[l].T | intercepts_[l]]``, ``feature_names_in_`` for its `feature_names` where the
+        estimator was fitted to a frame, and its classes for `output_names`.
 
     Raises
     ------
@@ -82,4 +83,16 @@ def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
         [np.column_stack([kernel.T, bias]) for kernel, bias in zip(estimator.coefs_, estimator.intercepts_, strict=True)],
         activation=_ACTIVATION[estimator.activation],
         family=family,
+        feature_names=getattr(estimator, "feature_names_in_", None),
+        output_names=_output_names(estimator, output),
     )
+
+
+def _output_names(estimator: Any, output: str) -> list[str] | None:
+    """Return the classes as names of the outputs: all of a softmax, the positive one of a single logistic output."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or isinstance(classes, list) or len(set(map(str, classes))) < len(classes):
+        return None
+    if output == "logistic" and estimator.n_outputs_ == 1:
+        return [str(classes[-1])]
+    return [str(one) for one in classes] if len(classes) == estimator.n_outputs_ else None

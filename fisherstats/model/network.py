@@ -15,6 +15,7 @@ from fisherstats.checks import arguments, capacity, inputs, networks
 from fisherstats.forks import cached_property
 from fisherstats.model import activations
 from fisherstats.model.activations import Activation
+from fisherstats.model.columns import columns_in_order
 from fisherstats.model.families import Family
 
 __all__ = ["MLP"]
@@ -35,6 +36,9 @@ class MLP:
         The activation of all hidden layers, or one per hidden layer.
     family : Family
         Law of the response; it takes as many natural parameters as the last layer has rows.
+    feature_names, output_names : sequence of str, optional
+        Names of the inputs and of the outputs. Columns of a labelled x, or y, are then put into this order or refused, and
+        results carry the names beside the numbers.
 
     Raises
     ------
@@ -58,6 +62,8 @@ class MLP:
     weights: tuple[NDArray[np.floating], ...]
     activations: tuple[Activation, ...]
     family: Family
+    feature_names: tuple[str, ...] | None = None
+    output_names: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -65,6 +71,8 @@ class MLP:
         *,
         activation: str | Activation | Sequence[str | Activation],
         family: Family,
+        feature_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
     ) -> None:
         matrices = networks.weight_matrices(weights)
         dtype = common_dtype(*matrices)
@@ -78,6 +86,8 @@ class MLP:
         self.__dict__["weights"] = tuple(read_only(matrix.astype(dtype)) for matrix in matrices)
         self.__dict__["activations"] = tuple(chosen)
         self.__dict__["family"] = family
+        self.__dict__["feature_names"] = networks.names("feature_names", feature_names, matrices[0].shape[1] - 1)
+        self.__dict__["output_names"] = networks.names("output_names", output_names, matrices[-1].shape[0])
 
     @classmethod
     def from_arrays(
@@ -87,6 +97,8 @@ class MLP:
         *,
         activation: str | Activation | Sequence[str | Activation],
         family: Family,
+        feature_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
     ) -> Self:
         """Build the network from kernels of shape (n_out, n_in) and biases of shape (n_out,).
 
@@ -94,7 +106,7 @@ class MLP:
         ----------
         kernels, biases : sequence of array_like
             One kernel and one bias vector per layer.
-        activation, family
+        activation, family, feature_names, output_names
             As for `MLP`.
 
         Returns
@@ -109,7 +121,13 @@ class MLP:
         >>> model.weights[0].tolist()
         [[0.5, -0.5, 0.1]]
         """
-        return cls(networks.biases_fit(kernels, biases), activation=activation, family=family)
+        return cls(
+            networks.biases_fit(kernels, biases),
+            activation=activation,
+            family=family,
+            feature_names=feature_names,
+            output_names=output_names,
+        )
 
     @classmethod
     def random(
@@ -176,13 +194,15 @@ class MLP:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of weights, activations and family, for provenance."""
+        """SHA-256 of weights, activations, family and names, for provenance."""
         digest = hashlib.sha256()
         for matrix in self.weights:
             digest.update(repr((matrix.shape, matrix.dtype.str)).encode())
             digest.update(matrix.tobytes())
         digest.update(repr([(one.name, dict(one.parameters)) for one in self.activations]).encode())
         digest.update(repr(self.family.parameters()).encode())
+        if self.feature_names or self.output_names:
+            digest.update(repr((self.feature_names, self.output_names)).encode())
         return digest.hexdigest()
 
     def layer_slices(self) -> list[slice]:
@@ -195,7 +215,63 @@ class MLP:
         dtype = networks.precision(dtype)
         if dtype == self.dtype:
             return self
-        return MLP([matrix.astype(dtype) for matrix in self.weights], activation=self.activations, family=self.family)
+        return self.with_weights([matrix.astype(dtype) for matrix in self.weights])
+
+    def with_weights(self, weights: Sequence[ArrayLike]) -> MLP:
+        """Return a network with other weights, and the same activations, family and names.
+
+        Parameters
+        ----------
+        weights : sequence of array_like
+            As for `MLP`.
+
+        Returns
+        -------
+        MLP
+            The network.
+
+        Examples
+        --------
+        >>> import fisherstats as fs
+        >>> model = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Poisson(), feature_names=["age"])
+        >>> model.with_weights([[[2.0, 0.0]]]).feature_names
+        ('age',)
+        """
+        return MLP(
+            weights,
+            activation=self.activations,
+            family=self.family,
+            feature_names=self.feature_names,
+            output_names=self.output_names,
+        )
+
+    def named(self, feature_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None) -> MLP:
+        """Return the network with names of its inputs and of its outputs; None keeps those that it has.
+
+        Parameters
+        ----------
+        feature_names, output_names : sequence of str, optional
+            As for `MLP`.
+
+        Returns
+        -------
+        MLP
+            The network.
+
+        Examples
+        --------
+        >>> import fisherstats as fs
+        >>> model = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Poisson())
+        >>> model.named(["age"]).feature_names
+        ('age',)
+        """
+        return MLP(
+            self.weights,
+            activation=self.activations,
+            family=self.family,
+            feature_names=self.feature_names if feature_names is None else feature_names,
+            output_names=self.output_names if output_names is None else output_names,
+        )
 
     def in_double(self) -> MLP:
         """Return the network in float64, with the fingerprint of the network as it is."""
@@ -230,6 +306,7 @@ class MLP:
         ndarray, shape (n, T)
             Natural parameters of the response at each input.
         """
+        x = columns_in_order(x, self)
         if hasattr(x, "dims"):
             inputs.labelled_input(x.dims)
             x = x.transpose("input", "feature")
@@ -253,7 +330,7 @@ class MLP:
         networks.frozen(name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.weights, self.activations, self.family)
+        return _rebuild, (self.weights, self.activations, self.family, self.feature_names, self.output_names)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MLP):
@@ -269,6 +346,6 @@ class MLP:
         return f"MLP({shape}, activation={', '.join(names) or 'none'}, family={self.family!r}, {self.n_params} parameters)"
 
 
-def _rebuild(weights: Any, chosen: Any, family: Family) -> MLP:
+def _rebuild(weights: Any, chosen: Any, family: Family, features: Any = None, outputs: Any = None) -> MLP:
     """Unpickle through the constructor, so that the arrays are read-only again."""
-    return MLP(weights, activation=chosen, family=family)
+    return MLP(weights, activation=chosen, family=family, feature_names=features, output_names=outputs)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fisherstats import calls, streaming
 from fisherstats.arrays import holds, like, noted_checks, numbers_and_checks, on_device, vector
 from fisherstats.checks import arguments, training
+from fisherstats.model.columns import column_names
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
 from fisherstats.progress import Bar, progress_bar
@@ -144,6 +145,9 @@ def fit(
     True
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    if model.feature_names is None and (found := column_names(x)) is not None:
+        model = model.named(found)
+        call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     training.in_memory(call.rows.source)
     data = labelled(call, y, call.rows.dtype)
     training.optimizer_object(optimizer, Optimizer)

@@ -42,6 +42,8 @@ class Trainee(MLP):
         self.__dict__["weights"] = tuple(layer_views(model, parameters))
         self.__dict__["activations"] = model.activations
         self.__dict__["family"] = model.family
+        self.__dict__["feature_names"] = model.feature_names
+        self.__dict__["output_names"] = model.output_names
 
     @property
     def fingerprint(self) -> str:
@@ -55,7 +57,7 @@ class Trainee(MLP):
 
     def frozen(self) -> MLP:
         """Return the network as it is now, on the host."""
-        return MLP(layer_views(self, on_host(self.parameters)), activation=self.activations, family=self.family)
+        return self.with_weights(layer_views(self, on_host(self.parameters)))
 
 
 def layer_views(model: MLP, vector: Array) -> list[Array]:

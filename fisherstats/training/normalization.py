@@ -134,7 +134,7 @@ class NormalizedTrainee(Trainee):
         means, variances = _means_and_variances(running, [len(scale) for scale in self.scales])
         deviations = [np.sqrt(variance + self.settings.epsilon) for variance in variances]
         weights = folded(layer_views(self, parameters), scale_views(self, parameters), means, deviations)
-        return MLP(weights, activation=self.activations, family=self.family)
+        return self.with_weights(weights)
 
     def is_finite(self) -> bool:
         """Return whether the running means and variances are within the float range."""
