@@ -85,7 +85,7 @@ def _labelled_array(name: str, value: Any) -> xr.DataArray | None:
         return value
     if isinstance(value, xr.Variable):
         return xr.DataArray(value)
-    if not (hasattr(value, "iloc") and hasattr(value, "index") and hasattr(value, "ndim")):
+    if not hasattr(type(value), "iloc"):
         return None
     axes = [value.index, value.columns] if value.ndim == 2 else [value.index]
     found = xr.DataArray(value.to_numpy(), dims=_DIMS[: value.ndim])

@@ -349,7 +349,7 @@ def prepare(
     networks.model_object(model, MLP)
     x = columns_in_order(x, model)
     source, input_labels = (x, x.input_labels) if isinstance(x, Part) else labels.unlabelled(x)
-    index = x.index.to_numpy() if hasattr(x, "iloc") and hasattr(x, "index") else input_labels
+    index = x.index.to_numpy() if hasattr(type(x), "iloc") and not hasattr(x, "__dask_graph__") else input_labels
     inputs.no_batches(source)
     if not isinstance(source, Part) and not inputs.read_by_slices(source):
         source = arguments.array_like("x", source)

@@ -322,7 +322,7 @@ def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
         inputs.one_array("x", x.data_vars)
     if isinstance(x, xr.Variable):
         x = xr.DataArray(x)
-    if hasattr(x, "iloc") and hasattr(x, "index") and not hasattr(x, "__dask_graph__"):
+    if hasattr(type(x), "iloc") and not hasattr(x, "__dask_graph__"):
         return x, _row_labels(x.index)
     if not isinstance(x, xr.DataArray):
         return x, None
@@ -376,7 +376,7 @@ def unlabelled_response(y: Any, input_labels: NDArray[Any] | None = None) -> Any
         inputs.one_array("y", y.data_vars)
     if isinstance(y, xr.Variable):
         y = xr.DataArray(y)
-    if hasattr(y, "iloc") and hasattr(y, "index") and not hasattr(y, "__dask_graph__"):
+    if hasattr(type(y), "iloc") and not hasattr(y, "__dask_graph__"):
         if input_labels is not None:
             _same_rows(y.index.to_numpy(), input_labels)
         return y

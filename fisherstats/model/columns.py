@@ -29,9 +29,10 @@ def column_names(x: Any) -> list[str] | None:
 
 def _columns(value: Any, dim: str) -> list[Any] | None:
     """Return what the columns are called; None where they have no names but their places."""
-    if hasattr(value, "indexes"):
+    # Types are asked, as a delayed object of dask says yes to every name.
+    if hasattr(type(value), "indexes"):
         found = value.indexes[dim].tolist() if dim in value.dims and dim in value.indexes else None
-    elif isinstance(value, np.ndarray) or not hasattr(value, "columns") or getattr(value, "ndim", 2) != 2:
+    elif isinstance(value, np.ndarray) or not hasattr(type(value), "columns") or getattr(value, "ndim", 2) != 2:
         return None
     else:
         found = list(value.columns)
@@ -52,6 +53,6 @@ def _in_order(name: str, value: Any, dim: str, what: str, wanted: tuple[str, ...
         return value
     if len(found) != len(wanted) or set(found) != set(wanted):
         checks.other_names(name, what, found, wanted)
-    if hasattr(value, "indexes"):
+    if hasattr(type(value), "indexes"):
         return value.isel({dim: [found.index(one) for one in wanted]})
     return value[list(wanted)]
