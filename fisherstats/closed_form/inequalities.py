@@ -271,7 +271,7 @@ class _CategoricalBounds(LawBounds):
         super().__init__(law, rounding)
         self.classes = law
         self.flat = tuple(one[:, None] for one in projected_extremes(law))
-        self.flat_quartic = (unfolded_largest(law, False) if law.minimal else quartic_extremes(law)[1])[:, None]
+        self.flat_quartic = unfolded_largest(law, False)[:, None] if law.minimal else self.quartic[1]
         top = np.argmax(law.p, axis=1)[:, None]
         self.top_probability = np.take_along_axis(law.p, top, axis=1)
         self.top = top[:, :, None]

@@ -141,16 +141,22 @@ def test_products_of_pairs_of_rows_of_the_root(family, logits):
 @pytest.mark.parametrize("family", [Categorical(4), Categorical(4, minimal=True), Categorical(2)], ids=repr)
 def test_bounds_at_the_outputs_are_those_along_them(family, logits):
     law = family.at(np.array([LOGITS[logits][: family.n_outputs]]))
-    bounded = law_bounds(law)
+    bounded = law_bounds(law, np.full(1, 1e-15))
     # Along given directions 1 - 2 p is what is left of sums, where p is nearly 1/2.
     rtol = 1e-5 if logits in ("two halves", "nearly equal") else 1e-11
     for bound in (bounded.of_variance, bounded.of_square_variance):
         own, along = bound(None), bound(law._outputs)
         np.testing.assert_allclose(own.exact, along.exact, rtol=rtol, atol=1e-30)
-        for ours, theirs in ((own.lower, along.lower), (own.upper, along.upper)):
-            assert list(ours) == list(theirs)
-            for form in ours:
-                np.testing.assert_allclose(ours[form], theirs[form], rtol=rtol, atol=1e-30)
+        assert [list(own.lower), list(own.upper)] == [list(along.lower), list(along.upper)]
+        # Each form on its side, and at these logits as tight as along the outputs.
+        for form, one in own.lower.items():
+            assert (one <= own.exact).all()
+            if logits == "spread":
+                np.testing.assert_allclose(one, along.lower[form], rtol=1e-9, atol=1e-12)
+        for form, one in own.upper.items():
+            assert (own.exact <= one).all()
+            if logits == "spread":
+                np.testing.assert_allclose(one, along.upper[form], rtol=1e-9, atol=1e-12)
         lower, upper = own.tightest()
         assert (lower <= own.exact).all()
         assert (own.exact <= upper).all()
