@@ -245,7 +245,7 @@ def error_given() -> dict[str, str]:
     }
 
 
-as_text = json.JSONEncoder(sort_keys=True).encode
+as_text = json.JSONEncoder(sort_keys=True, default=lambda number: number.item()).encode
 """Writes provenance down."""
 
 

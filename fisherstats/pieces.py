@@ -57,6 +57,8 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             x = args[place] if len(args) > place else kwargs.get("x")
+            if "on_kink" in kwargs:
+                arguments.choice("on_kink", kwargs["on_kink"], ("raise", "ignore"))
             whole = isinstance(x, np.ndarray | Part) or kwargs.get("store") is not None
             lazy = not whole and _is_lazy(x)
             if whole or not (lazy or inputs.gives_batches(x)):

@@ -157,3 +157,13 @@ def test_any_scale_of_the_inputs_gives_numbers_or_the_usual_refusal(name, model,
         return
     for one in numbers(result):
         assert one.dtype.kind != "f" or np.isfinite(one.values).all() or one.attrs["long_name"] in symbols
+
+
+def test_numbers_of_numpy_are_recorded_as_python_s_own():
+    mine, plain = (ap.asymptotic_covariance(LINEAR, X, Y, robust=robust) for robust in (np.True_, True))
+    assert mine.identical(plain)
+
+
+def test_a_word_that_is_not_used_is_read():
+    with pytest.raises(ValueError, match=pattern("`on_kink` must be one of 'raise', 'ignore', got 'ingore'.")):
+        ap.importance(MODEL, X, on_kink="ingore")
