@@ -62,8 +62,12 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
             whole = isinstance(x, np.ndarray | Part) or kwargs.get("store") is not None
             lazy = not whole and _is_lazy(x)
             if whole or not (lazy or inputs.gives_batches(x)):
-                with inputs.overflow_named():
+                with inputs.overflow_named(), arguments.answered():
                     return computed(*args, **kwargs)
+            with arguments.answered():
+                return in_parts(lazy, x, *args, **kwargs)
+
+        def in_parts(lazy: bool, x: Any, *args: Any, **kwargs: Any) -> R:
             given = dict(signature.bind(*args, **kwargs).arguments)
             del given["x"]
             if isinstance(given.get("rng"), np.random.Generator):

@@ -28,6 +28,7 @@ _GROUP = 10
 """Replicates that are computed together."""
 
 
+@arguments.answered()
 @one_blas_thread
 def definiteness(
     model: MLP,

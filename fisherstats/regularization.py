@@ -139,6 +139,7 @@ def _errors(call: Call, n_draws: int, target: float, chosen: Sequence[str], on_k
     return {key: rounded.get(key, margins.nearest(values, call.dtype)) for key, values in found.items()}
 
 
+@arguments.answered()
 def regularization_path(
     model: MLP,
     x: Any,

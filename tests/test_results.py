@@ -167,3 +167,15 @@ def test_numbers_of_numpy_are_recorded_as_python_s_own():
 def test_a_word_that_is_not_used_is_read():
     with pytest.raises(ValueError, match=pattern("`on_kink` must be one of 'raise', 'ignore', got 'ingore'.")):
         ap.importance(MODEL, X, on_kink="ingore")
+
+
+@pytest.mark.parametrize("make", [lambda: np.random.Generator(np.random.Philox(key=5)), lambda: np.random.default_rng(1)])
+def test_a_refused_call_leaves_the_generator_as_it_was(make):
+    asked, untouched = make(), make()
+    with pytest.raises(ValueError, match="n_draws"):
+        ap.importance(MODEL, X, information="score", n_draws=-1, rng=asked)
+    with pytest.raises(ValueError, match="activation"):
+        fs.MLP.random([3, 2], activation="nope", family=MODEL.family, rng=asked)
+    first, second = (fs.estimate_fisher(MODEL, X, estimator="score", n_draws=3, rng=rng) for rng in (asked, untouched))
+    assert first.identical(second)
+    assert not np.array_equal(first, fs.estimate_fisher(MODEL, X, estimator="score", n_draws=3, rng=asked))

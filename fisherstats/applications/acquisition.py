@@ -137,6 +137,7 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
 _PARTS = {"squared_norm": ("squared_norm", "squared_norm_deviation"), "norm": ("norm", "norm_standard_error")}
 
 
+@arguments.answered()
 def select_batch(
     model: MLP,
     x: Any,

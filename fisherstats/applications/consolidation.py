@@ -307,6 +307,7 @@ def _per_layer(vector: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
     return [part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]), shapes, strict=True)]
 
 
+@arguments.answered()
 @overflow_is_inf
 def consolidation_penalty(
     model: MLP,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import difflib
+import functools
 import importlib
 import math
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +21,7 @@ from fisherstats.arrays import finite_sum
 from fisherstats.errors import MissingExtra
 
 __all__ = [
+    "answered",
     "array_like",
     "boolean",
     "choice",
@@ -34,6 +38,7 @@ __all__ = [
     "positive_number",
     "real_array",
     "real_dtype",
+    "real_number",
     "reworded",
     "seed_sequence",
     "shown",
@@ -107,12 +112,19 @@ def positive_integer(name: str, value: Any) -> int:
     return number
 
 
+def real_number(value: Any) -> float:
+    """Return `value` as a float; nan for truth values, text, complex numbers, arrays and whatever else is no number."""
+    if isinstance(value, bool | str | bytes | bytearray) or getattr(getattr(value, "dtype", None), "kind", "f") not in "iuf":
+        return math.nan
+    try:
+        return float(value) if np.ndim(value) == 0 else math.nan
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
 def positive_number(name: str, value: Any) -> float:
     """Return `value` as a finite float above zero."""
-    try:
-        number = float(value) if not isinstance(value, bool | np.bool_ | str) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = real_number(value)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"`{name}` must be a finite number above 0, got {shown(value)}.")
     return number
@@ -120,10 +132,7 @@ def positive_number(name: str, value: Any) -> float:
 
 def non_negative_number(name: str, value: Any) -> float:
     """Return `value` as a finite float of at least zero."""
-    try:
-        number = float(value) if not isinstance(value, bool | np.bool_ | str) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = real_number(value)
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"`{name}` must be a finite number of at least 0, got {shown(value)}.")
     return number
@@ -131,10 +140,7 @@ def non_negative_number(name: str, value: Any) -> float:
 
 def fraction(name: str, value: Any) -> float:
     """Return `value` as a float strictly between 0 and 1."""
-    try:
-        number = float(value) if not isinstance(value, bool | np.bool_ | str) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = real_number(value)
     if not 0 < number < 1:
         raise ValueError(f"`{name}` must be a number between 0 and 1, both excluded, got {shown(value)}.")
     return number
@@ -180,12 +186,53 @@ def real_dtype(name: str, dtype: np.dtype[Any]) -> None:
         )
 
 
+_advancing: contextvars.ContextVar[list[Callable[[], Any]] | None] = contextvars.ContextVar("advancing", default=None)
+
+
+@contextlib.contextmanager
+def answered() -> Iterator[None]:
+    """Advance the generators of a call when it has been answered, so that one that is refused leaves them as they were."""
+    if _advancing.get() is not None:  # part of another call
+        yield
+        return
+    advancing: list[Callable[[], Any]] = []
+    token = _advancing.set(advancing)
+    try:
+        yield
+    finally:
+        _advancing.reset(token)
+    for advance in advancing:
+        advance()
+
+
+def _child(rng: np.random.Generator) -> np.random.SeedSequence:
+    """Return what the generator's seed sequence would spawn; a generator without one is drawn from."""
+    parent = getattr(rng.bit_generator, "seed_seq", None)
+    advance: Callable[[], Any]
+    if isinstance(parent, np.random.SeedSequence):
+        key = (*parent.spawn_key, parent.n_children_spawned)
+        child = np.random.SeedSequence(parent.entropy, spawn_key=key, pool_size=parent.pool_size)
+        advance = functools.partial(parent.spawn, 1)
+    else:
+        before = rng.bit_generator.state
+        words = rng.integers(2**32, size=4, dtype=np.uint32).tolist()
+        after, rng.bit_generator.state = rng.bit_generator.state, before
+        child = np.random.SeedSequence(words)
+        advance = functools.partial(setattr, rng.bit_generator, "state", after)
+    waiting = _advancing.get()
+    if waiting is None:
+        advance()
+    else:
+        waiting.append(advance)
+    return child
+
+
 def seed_sequence(rng: Any) -> np.random.SeedSequence:
     """Return the seed sequence of `rng`: an int, a SeedSequence or a Generator (which is advanced by a spawn)."""
     if isinstance(rng, np.random.SeedSequence):
         return rng
     if isinstance(rng, np.random.Generator):
-        return rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined,no-any-return]
+        return _child(rng)
     if not isinstance(rng, bool | np.bool_):
         try:
             number = operator.index(rng)

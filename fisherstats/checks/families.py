@@ -203,7 +203,7 @@ def sampler_range(n_draws: int, rate: np.ndarray, first_input: int, what: str) -
 def finite_number(name: str, value: Any) -> float:
     """Return `value` as a finite float."""
     array = real_array(name, value)
-    if array.ndim:
+    if array.ndim or isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_:
         raise ValueError(f"`{name}` must be one finite number, got {shown(value)}.")
     return float(array)
 

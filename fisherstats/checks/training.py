@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.checks.arguments import array_like, positive_integer, real_dtype, shown
+from fisherstats.checks.arguments import array_like, positive_integer, real_dtype, real_number, shown
 from fisherstats.checks.clients import named
 from fisherstats.errors import AssumptionError, TrainingDiverged
 
@@ -46,10 +46,7 @@ __all__ = [
 
 def decay(name: str, value: Any) -> float:
     """Return `value` as a float in [0, 1)."""
-    try:
-        number = float(value) if not isinstance(value, bool | np.bool_ | str) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = real_number(value)
     if not 0 <= number < 1:
         raise ValueError(f"`{name}` must be a number of at least 0 and below 1, got {shown(value)}.")
     return number
@@ -87,10 +84,7 @@ def _numbers(name: str, value: Any, accepted: Callable[[float], bool], required:
 
 
 def _number(name: str, value: Any, accepted: Callable[[float], bool], required: str) -> float:
-    try:
-        number = float(value) if not isinstance(value, bool | np.bool_ | str) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = real_number(value)
     if not accepted(number):
         raise ValueError(f"`{name}` must be {required}, got {shown(value)}.")
     return number

@@ -130,6 +130,7 @@ class MLP:
         )
 
     @classmethod
+    @arguments.answered()
     def random(
         cls,
         widths: Sequence[int],

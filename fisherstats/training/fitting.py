@@ -48,6 +48,7 @@ class Fitted(NamedTuple):
     history: xr.Dataset
 
 
+@arguments.answered()
 def fit(
     model: MLP,
     x: Any,
