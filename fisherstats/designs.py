@@ -76,10 +76,12 @@ class Design:
 
     def error(self, variance: Array, spread: Array | None) -> Array:
         """Return the standard error of a mean over inputs, from the mean variance of one label and the variance over inputs."""
-        found: Array = np.sqrt(
-            covariance.under_design(variance, spread, self.n_draws, self.call.n_inputs, self.word, self.population)
-        )
+        found: Array = np.sqrt(self.variance(variance, spread))
         return found
+
+    def variance(self, variance: Array, spread: Array | None) -> Array:
+        """Return its square, or whatever else is in proportion to second moments of a mean over inputs."""
+        return covariance.under_design(variance, spread, self.n_draws, self.call.n_inputs, self.word, self.population)
 
     def diagonal(
         self,

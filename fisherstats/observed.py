@@ -77,6 +77,11 @@ def observed_information(
 
     Notes
     -----
+    Observed and expected are at the same inputs, so the z-score is of the labels, and its formula does not depend on how the
+    inputs came about: given any inputs, ``observed - expected`` has mean 0 under the model, so that by the law of total variance
+    nothing is added to E_x[V]/n for independent inputs or a subsample of a population. It is no error of ``observed`` or
+    ``expected`` as estimates of the information over other inputs, which is that of `estimate_fisher` with its `design`.
+
     Cost: that of one Hessian estimate and of its variance. The z-score is 0 where the Hessian does not depend on the label (last
     layer without a link, piecewise linear networks) and infinite where a label is impossible under the model. z-scores of
     different parameters depend on each other; the standard normal law is an approximation for many inputs.

@@ -18,12 +18,14 @@ from fisherstats.closed_form.propagation import (
     EffectiveDimension,
     Functional,
     HessianFluctuation,
+    InputFluctuation,
     LeadingEigenvalues,
     LogDet,
     ScoreFluctuation,
     SolveWith,
     Spectrum,
 )
+from fisherstats.designs import Design
 from fisherstats.model import derivatives
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
@@ -44,6 +46,8 @@ def propagate(
     *,
     estimator: str | Sequence[str],
     n_draws: int,
+    design: str = "fixed",
+    population: int | None = None,
     on_kink: str = "raise",
     engine: str | None = None,
     num_threads: int | None = None,
@@ -63,11 +67,16 @@ def propagate(
     model : MLP
         The network; its weights are taken as given. At most 1,000 parameters.
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; a fixed design; from a dask array the result is lazy.
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
     estimator : {"score", "hessian"} or a sequence of both
         How the information would be estimated. A sequence adds the dim ``estimator``.
     n_draws : int
         Labels per input, N.
+    design : {"fixed", "random", "subsample"}, default "fixed"
+        What error and bias are of, as for `estimator_variance`: the labels at the given inputs, which are all there is;
+        independent inputs and their labels; or inputs drawn without replacement from `population` and their labels.
+    population : int, optional
+        Size of the finite population, for ``design="subsample"``.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
     engine : {None, "numpy", "numba", "cupy"}, optional
@@ -95,10 +104,16 @@ def propagate(
 
     Notes
     -----
+    With sampled inputs E has two parts that are not correlated: labels, and the deviations :math:`F_i-F` of the information of
+    single inputs, whose covariance :math:`\kappa S_x/n` is estimated with the divisor n - 1 (Theorem 4.7 of 2024;
+    :math:`\kappa=1-n/n_{all}` for a subsample). Error and bias are then those of :math:`\phi(\hat F)` about :math:`\phi` of
+    the mean information over all inputs, and both have the part of the inputs that no number of labels makes smaller. ``value``
+    is :math:`\phi` at the given inputs, which has that part of the bias itself.
+
     Cost: one eigendecomposition of the matrix. The score then needs moments of T x T forms per input, the Hessian estimator its
-    dense Hessians (2 T P^3 operations per input). Nothing of size P^4 exists. It is an expansion for errors that are small beside
-    the damping or the gap to the next eigenvalue: a bias that is not small beside the standard error says that they are not.
-    With the Hessian estimator :math:`\hat F+\tau` may have no logarithm for few labels.
+    dense Hessians (2 T P^3 operations per input), sampled inputs one P x P matrix each. Nothing of size P^4 exists. It is an
+    expansion for errors that are small beside the damping or the gap to the next eigenvalue: a bias that is not small beside the
+    standard error says that they are not. With the Hessian estimator :math:`\hat F+\tau` may have no logarithm for few labels.
 
     Examples
     --------
@@ -117,15 +132,16 @@ def propagate(
     chosen = arguments.words("estimator", estimator, ESTIMATORS)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    sampled = Design.of(call, design, population, n_draws)
     functionals.few_parameters(model.n_params, _MOST_PARAMETERS)
     functional.fits(model.n_params)
     spectrum = Spectrum.of(_information(call))
     functional.defined_at(spectrum)
 
     moments = [_moments(call, functional, spectrum, one, on_kink) for one in chosen]
-    labels_drawn = call.n_inputs * n_draws
-    error = np.sqrt(np.stack([variance for variance, _ in moments]) / labels_drawn)
-    bias = np.stack([second for _, second in moments]) / labels_drawn
+    spread: list[Array | None] = [None, None] if sampled.fixed else _over_inputs(call, functional, spectrum)
+    error = sampled.error(np.stack([variance for variance, _ in moments]), spread[0])
+    bias = sampled.variance(np.stack([second for _, second in moments]), spread[1])
     value = functional.value(spectrum)
     dims, coords = _over(functional, model, len(value))
     if functional.dim is None:
@@ -141,7 +157,7 @@ def propagate(
         ("propagated_bias", [*leading, *dims], np.asarray(bias if several else bias[0], dtype)),
     ]
     provenance = call.provenance(
-        functional=functional.parameters(), estimator=list(chosen), n_draws=n_draws, design="fixed", on_kink=on_kink
+        functional=functional.parameters(), estimator=list(chosen), n_draws=n_draws, **sampled.record, on_kink=on_kink
     )
     return labels.dataset(entries, coords, provenance)
 
@@ -181,6 +197,20 @@ def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: 
     if estimator == "score":
         return call.mean(score, streaming.block_rows(max(n_params * outputs, outputs**4)))
     return call.mean(hessian, max(1, streaming.block_rows(n_params**2 * outputs) // streaming.STREAM_ROWS))
+
+
+def _over_inputs(call: Call, functional: Functional, spectrum: Spectrum) -> list[Array | None]:
+    """Return variance and bias for one input whose labels are all known, with the divisor n - 1."""
+
+    def deviations(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        jacobian = tensors.dense_jacobian(derivatives.jacobians(call.model, passed), passed.inputs)
+        there = spectrum.beside(jacobian)
+        root = np.matmul(tensors.information_root(law), np.matmul(jacobian, there.vectors))
+        return functional.moments(there, InputFluctuation(root, there.values))
+
+    n = call.n_inputs
+    return [one * (n / (n - 1)) for one in call.mean(deviations, streaming.block_rows(call.model.n_params**2))]
 
 
 def _over(functional: Functional, model: MLP, count: int) -> tuple[list[str], dict[str, Any]]:

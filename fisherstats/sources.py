@@ -341,7 +341,10 @@ SOURCES = {
         "labels are data, not draws; h twice differentiable at the given parameters",
     ),
     "observed-z": Source(
-        "soen-sun-2024", "Lemma 3.1", "(observed - expected) / sqrt(V2), N = 1", _TWICE + "; under the model the labels are draws"
+        "soen-sun-2024",
+        "Lemma 3.1",
+        "(observed - expected) / sqrt(V2), N = 1",
+        _TWICE + "; under the model the labels are draws; the inputs may be given, random or a subsample",
     ),
     "kinks": Source(
         "soen-sun-2021",

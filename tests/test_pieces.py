@@ -110,6 +110,9 @@ SLOPE = np.random.default_rng(4).normal(size=(60, 2))
 # Calls that no two inputs could answer: more directions than two inputs give, or a matrix that has to be regular.
 NEEDY_CALLS = {
     "eigenvalues": lambda m, x: fs.propagate(fs.LeadingEigenvalues(6), m, x, estimator=PAIR, n_draws=3),
+    "sampled eigenvalues": lambda m, x: fs.propagate(
+        fs.LeadingEigenvalues(6), m, x, estimator=PAIR, n_draws=3, design="subsample", population=100000
+    ),
     "many eigenvalues": lambda m, x: fs.propagate(fs.LeadingEigenvalues(m.n_params - 2), m, x, estimator="score", n_draws=3),
     "solution": lambda m, x: fs.propagate(fs.SolveWith(np.ones(m.n_params), 1e-9), m, x, estimator="score", n_draws=3),
     "log-determinant": lambda m, x: fs.propagate(fs.LogDet(1e-9), m, x, estimator="hessian", n_draws=3),

@@ -4,7 +4,9 @@ With :math:`E=\hat F-F`, :math:`\phi(\hat F)=\phi(F)+D\phi[E]+\tfrac12D^2\phi[E,
 that of the linear functional :math:`D\phi[E]=\mathrm{tr}(XE)` and the bias :math:`\tfrac12\mathrm{E}[D^2\phi[E,E]]`.  Both need
 second moments of E only.  E is a mean of independent terms, one per input and label, each of which has the second moments of
 :math:`\sum_rz_rN_r` with uncorrelated z of variance 1: :math:`N_r=J^\top R_rJ` for the score (R_r the root of M), and
-:math:`N_r=-\rho_r^\top H` for the Hessian estimator (:math:`\rho_r` the root of I(h)).  All of it is done in the basis of
+:math:`N_r=-\rho_r^\top H` for the Hessian estimator (:math:`\rho_r` the root of I(h)).  Where inputs are a sample, the deviation
+:math:`F_i-F` of the information of an input is a further part of E, not correlated with the others, so that its moments add to
+theirs.  All of it is done in the basis of
 eigenvectors of F, in which the functionals are diagonal; the score never leaves matrices of the size of the outputs.
 """
 
@@ -31,6 +33,7 @@ __all__ = [
     "Fluctuation",
     "Functional",
     "HessianFluctuation",
+    "InputFluctuation",
     "LeadingEigenvalues",
     "LogDet",
     "ScoreFluctuation",
@@ -195,6 +198,16 @@ class HessianFluctuation(Fluctuation):
         """Return the sum over r of N_r[m,j]^2."""
         variances: Array = np.square(self.roots[..., :count]).sum(axis=1)
         return variances
+
+
+class InputFluctuation(HessianFluctuation):
+    r"""Sampled inputs: :math:`N=F_i-F`, one matrix per input; `root` is that of F_i in the eigenbasis of F, (n, r, P)."""
+
+    def __init__(self, root: Array, values: Array) -> None:
+        deviation = np.matmul(root.swapaxes(1, 2), root)
+        own = np.arange(len(values))
+        deviation[:, own, own] -= values
+        super().__init__(deviation[:, None])
 
 
 class Functional(ABC):

@@ -171,6 +171,9 @@ CALLS: dict[str, Call] = {
     "plan_draws": lambda m, x, e: fs.plan_draws(m, x, target_cv=0.1, engine=e),
     "plan_draws random": lambda m, x, e: fs.plan_draws(m, x, target_cv=0.1, design="random", engine=e),
     "propagate score": lambda m, x, e: fs.propagate(fs.LogDet(0.1), m, x, estimator="score", n_draws=3, engine=e),
+    "propagate sampled inputs": lambda m, x, e: fs.propagate(
+        fs.LogDet(0.1), m, x, estimator="score", n_draws=3, design="random", engine=e
+    ),
     "propagate hessian": lambda m, x, e: fs.propagate(fs.LogDet(0.1), m, x, estimator="hessian", n_draws=3, engine=e),
     "propagate dimension": lambda m, x, e: fs.propagate(fs.EffectiveDimension(0.1), m, x, estimator="score", n_draws=3, engine=e),
     "propagate solution": lambda m, x, e: fs.propagate(
