@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fisherstats import __version__, engines, labels, streaming
 from fisherstats.arrays import common_dtype, device_numbers, on_host
-from fisherstats.checks import arguments, capacity, distributions, inputs, networks
+from fisherstats.checks import arguments, capacity, distributions, inputs, networks, remedies
 from fisherstats.closed_form import assembly, fisher, kronecker, pairs, relative
 from fisherstats.forks import cached_property
 from fisherstats.model import derivatives
@@ -65,6 +65,8 @@ class Call:
     """The labels of the inputs that those of data labels are compared with: also the numbers of rows that a frame has."""
     stated: np.dtype[np.floating] | None = None
     """The precision of the results where it is not the one that everything is computed in."""
+    taken: Collection[str] | None = None
+    """The arguments that the function takes which the user has called: messages advise no others."""
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -264,7 +266,8 @@ class Call:
         """Require twice differentiable activations at every pre-activation of the block, unless told to ignore kinks."""
         if on_kink == "raise":
             chosen = self.model.activations
-            inputs.kink_free(passed.pre_activations, [one.kinks for one in chosen], [one.name for one in chosen], first_input)
+            kinks, names = [one.kinks for one in chosen], [one.name for one in chosen]
+            inputs.kink_free(passed.pre_activations, kinks, names, first_input, self.taken)
 
     def block_rows(self, preferred: int = 256, second_order: bool = False, n_rows: int | None = None) -> int:
         """Return the inputs per block for this network: fewer where the arrays per input are large.
@@ -373,4 +376,5 @@ def prepare(
         if not read_once:
             rows.look(num_threads)
     rows.device = chosen.device
-    return Call(network.beside(chosen.device), rows, input_labels, chosen, num_threads, progress, stated=stated, index=index)
+    beside: dict[str, Any] = {"index": index, "stated": stated, "taken": remedies.taken()}
+    return Call(network.beside(chosen.device), rows, input_labels, chosen, num_threads, progress, **beside)

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from fisherstats.checks import arguments, clients
+from fisherstats.checks import arguments, clients, remedies
 from fisherstats.progress import Bar, progress_bar
 from fisherstats.streaming import one_blas_thread
 
@@ -67,6 +67,7 @@ def completed(
     it is that of the first in their order.
     """
     bar = Bar() if bar is None else bar
+    function = remedies.carried(function)
     if client is None:
         stream = _here(function, shared, pieces, num_threads, bar)
     elif hasattr(client, "scatter"):

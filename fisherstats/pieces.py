@@ -13,7 +13,7 @@ import inspect
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -23,7 +23,7 @@ import xarray as xr
 from fisherstats import calls, labels
 from fisherstats.arrays import overflow_is_inf
 from fisherstats.calls import Call
-from fisherstats.checks import arguments, inputs
+from fisherstats.checks import arguments, inputs, remedies
 from fisherstats.model.columns import columns_in_order, response_in_order
 from fisherstats.model.network import MLP
 from fisherstats.streaming import Batches, Part, PassEnded, Passes, PassShape, RecordedPasses, as_announced, one_blas_thread
@@ -53,6 +53,7 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
         signature = inspect.signature(function)
         place = list(signature.parameters).index("x")
         computed = overflow_is_inf(one_blas_thread(function))  # between the passes too
+        takes = tuple(signature.parameters)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -62,9 +63,9 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
             whole = isinstance(x, np.ndarray | Part) or kwargs.get("store") is not None
             lazy = not whole and _is_lazy(x)
             if whole or not (lazy or inputs.gives_batches(x)):
-                with inputs.overflow_named(), arguments.answered():
+                with inputs.overflow_named(), arguments.answered(), remedies.as_called(takes):
                     return computed(*args, **kwargs)
-            with arguments.answered():
+            with arguments.answered(), remedies.as_called(takes):
                 return in_parts(lazy, x, *args, **kwargs)
 
         def in_parts(lazy: bool, x: Any, *args: Any, **kwargs: Any) -> R:
@@ -75,7 +76,7 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
             for name in _BESIDE_X.keys() & given.keys():
                 if hasattr(given[name], "__dask_graph__"):
                     given[name] = given[name].compute()  # once, and not in every task
-            asked = _Asked(call, given)
+            asked = _Asked(call, given, remedies.taken())
             known = arguments.boolean("per_input", given.get("per_input", False)) if per_input is None else per_input
             if not lazy:
                 return cast(R, _over_batches(asked, cast(Iterable[Any], x), known))
@@ -101,10 +102,13 @@ class _Asked:
 
     function: Callable[..., Any]
     given: dict[str, Any]
+    taken: Collection[str] | None = None
+    """The arguments of the function of which this call is a part, see `remedies`."""
 
     def of(self, part: Part) -> Any:
         """Return the result for the rows at hand."""
-        return self.function(**self.given, x=part)
+        with remedies.as_called(self.taken):
+            return self.function(**self.given, x=part)
 
     def pass_over(self, part: Part) -> Totals:
         """Return what the next pass over the inputs gives for the rows at hand."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fisherstats import calls, labels, monte_carlo, parallel, views
 from fisherstats.arrays import identity
 from fisherstats.calls import Call
-from fisherstats.checks import arguments, clients
+from fisherstats.checks import arguments, clients, remedies
 from fisherstats.closed_form import definiteness as closed
 from fisherstats.closed_form import norms
 from fisherstats.estimators import estimate_fisher
@@ -29,6 +29,7 @@ _GROUP = 10
 
 
 @arguments.answered()
+@remedies.advising
 @one_blas_thread
 def definiteness(
     model: MLP,

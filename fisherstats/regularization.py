@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fisherstats import calls, labels, margins, parallel
 from fisherstats.bounds import layer_bounds
 from fisherstats.calls import Call
-from fisherstats.checks import arguments, clients, training
+from fisherstats.checks import arguments, clients, remedies, training
 from fisherstats.closed_form import planning, weight_norms
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
@@ -140,6 +140,7 @@ def _errors(call: Call, n_draws: int, target: float, chosen: Sequence[str], on_k
 
 
 @arguments.answered()
+@remedies.advising
 def regularization_path(
     model: MLP,
     x: Any,

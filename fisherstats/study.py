@@ -16,7 +16,7 @@ import xarray as xr
 
 from fisherstats import __version__, checkpoints, experiment, folders, labels, measurements, parallel, plotting, report, summary
 from fisherstats.checkpoints import Child, Memory, Slot, Store
-from fisherstats.checks import arguments, clients, stores
+from fisherstats.checks import arguments, clients, remedies, stores
 from fisherstats.checks import study as checks
 from fisherstats.experiment import Data, Experiment, Settings, read_settings
 from fisherstats.measurements import Measured, Step
@@ -29,6 +29,7 @@ __all__ = ["finished", "run"]
 _DECIDED = ("package", "settings", "data", "data_sha256", "versions")
 
 
+@remedies.advising
 def run(
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     *,

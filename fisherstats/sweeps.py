@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fisherstats import calls, labels, parallel
 from fisherstats.arrays import overflow_is_inf
 from fisherstats.bounds import variance_bounds
-from fisherstats.checks import arguments, clients
+from fisherstats.checks import arguments, clients, remedies
 from fisherstats.checks import weights as checks
 from fisherstats.closed_form import assembly
 from fisherstats.closed_form import weight_norms as closed
@@ -34,6 +34,7 @@ _DIFFERENCE = ((1, 2 / 3), (2, -1 / 12))
 """Weights of the central differences over one and two steps, exact to the fourth power of the step."""
 
 
+@remedies.advising
 @overflow_is_inf
 def norm_sweep(
     model: MLP,

@@ -312,8 +312,8 @@ def line(slope, family, dtype=np.float64):
 RECTIFIER = fs.MLP([[[1.0, 1, 0], [1, -1, 0]], [[1.0, 1, 0]]], activation="relu", family=Bernoulli())
 AT_KINK = np.array([[1.0, 2.0]] * 200 + [[0.0, 0.0]])
 KINK = (
-    ".*the pre-activation of input 200, layer 0, unit 0 is 0.0, a kink of relu (2 such units in this block). Use the score "
-    "estimator alone, or `on_kink='ignore'`"
+    ".*the pre-activation of input 200, layer 0, unit 0 is 0.0, a kink of relu (2 such units in this block). Use .*"
+    "`on_kink='ignore'`"
 )
 RESULTS = "`x` must give results within the range of {}, got {}: .* overflow; scale the inputs or the weights."
 NATURAL = "`model` must give finite natural parameters, got inf for input {}, output 0; .* too large for their dtype {}."

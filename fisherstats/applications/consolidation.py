@@ -14,7 +14,7 @@ from fisherstats import calls, labels
 from fisherstats.alignment import over_parameters
 from fisherstats.arrays import like, number, overflow_is_inf
 from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments, networks
+from fisherstats.checks import arguments, networks, remedies
 from fisherstats.closed_form import fisher, uses
 from fisherstats.designs import DESIGNS, Design
 from fisherstats.estimators import empirical_fisher, estimate_fisher
@@ -308,6 +308,7 @@ def _per_layer(vector: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
 
 
 @arguments.answered()
+@remedies.advising
 @overflow_is_inf
 def consolidation_penalty(
     model: MLP,

@@ -14,7 +14,7 @@ from fisherstats.alignment import direction_rows
 from fisherstats.applications.asymptotics import Asymptotics, double_call, inverse_information
 from fisherstats.arrays import overflow_is_inf, power_of_two
 from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments
+from fisherstats.checks import arguments, remedies
 from fisherstats.closed_form import likelihood, tensors
 from fisherstats.model import derivatives
 from fisherstats.model.families import Family
@@ -292,6 +292,7 @@ def _quantile(level: float, reference: str, degrees: int) -> float:
     return float(stats.norm.ppf((1 + level) / 2))
 
 
+@remedies.advising
 @overflow_is_inf
 @one_blas_thread
 def prediction_intervals(

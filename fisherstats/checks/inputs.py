@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import finite_sum, holds, on_device, on_host
 from fisherstats.checks.arguments import positive_integer, positive_number, real_dtype, reworded, shown
+from fisherstats.checks.remedies import against_kinks
 from fisherstats.errors import AssumptionError
 
 __all__ = [
@@ -208,7 +209,7 @@ def read_again(caller: str) -> NoReturn:
     """Refuse to read an iterator twice."""
     raise TypeError(
         f"`x` must be an object that can be iterated over again, got an iterator, which gives its batches once, and `{caller}` "
-        "passes over the inputs several times; give a list-like object of batches, a dask array or a memory-mapped file."
+        "passes over the inputs several times; give an object whose `__iter__` begins anew, a dask array or a memory-mapped file."
     )
 
 
@@ -313,9 +314,16 @@ def at_least_two_inputs(n_inputs: int, design: str) -> None:
 
 
 def kink_free(
-    pre_activations: list[NDArray[np.floating]], kinks: list[tuple[float, ...]], names: list[str], first_input: int
+    pre_activations: list[NDArray[np.floating]],
+    kinks: list[tuple[float, ...]],
+    names: list[str],
+    first_input: int,
+    arguments: Collection[str] | None,
 ) -> None:
-    """Require that no pre-activation sits exactly on a kink of its activation (2021, smoothness theorem)."""
+    """Require that no pre-activation sits exactly on a kink of its activation (2021, smoothness theorem).
+
+    `arguments` are those of the function that was called.
+    """
     for layer, (values, points, name) in enumerate(zip(pre_activations, kinks, names, strict=True)):
         if not points:
             continue
@@ -324,10 +332,10 @@ def kink_free(
             values, at_kink = on_host(values), ~on_host(smooth)
             row, unit = (int(i) for i in np.argwhere(at_kink)[0])
             raise AssumptionError(
-                f"The Hessian estimator needs the network to be twice differentiable in the parameters (Soen & Sun 2021, "
+                f"Second derivatives need the network to be twice differentiable in the parameters (Soen & Sun 2021, "
                 f"smoothness theorem), but the pre-activation of input {first_input + row}, layer {layer}, unit {unit} is "
-                f"{values[row, unit]}, a kink of {name} ({int(at_kink.sum())} such units in this block). Use the score "
-                "estimator alone, or `on_kink='ignore'` to take the left derivatives."
+                f"{values[row, unit]}, a kink of {name} ({int(at_kink.sum())} such units in this block). "
+                f"{against_kinks(arguments)}"
             )
 
 

@@ -173,7 +173,7 @@ def test_a_nearly_straight_curve():
                 fs.MLP([[[1.0, 0.0]], [[1.0, 0.0]]], activation="relu", family=fs.families.Poisson()), [[0.0]], np.ones(4)
             ),
             fs.AssumptionError,
-            "The Hessian estimator needs the network to be twice differentiable",
+            "Second derivatives need the network to be twice differentiable",
         ),
     ]
 )
