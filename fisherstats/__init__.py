@@ -11,6 +11,7 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
+from fisherstats import activations, families
 from fisherstats.bounds import variance_bounds
 from fisherstats.combination import combine_estimators
 from fisherstats.covariances import (
@@ -34,7 +35,6 @@ from fisherstats.input_bounds import family_extremes, input_variance_bounds
 from fisherstats.intervals import confidence_intervals
 from fisherstats.kfac import kfac_error
 from fisherstats.kinks import kink_report
-from fisherstats.model import activations, families
 from fisherstats.model.network import MLP
 from fisherstats.observed import observed_information
 from fisherstats.operators import fisher_operator

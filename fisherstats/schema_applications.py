@@ -39,7 +39,7 @@ APPLICATIONS = {
         "asymptotic-covariance",
     ),
     "dispersion": Variable("dispersion", "", "phi", "factor of the covariance", "asymptotic-covariance"),
-    "information_rank": Variable("rank", "", "", "rank of the information", "asymptotic-covariance"),
+    "information_rank": Variable("information_rank", "", "", "rank of the information", "asymptotic-covariance"),
     "degrees_of_freedom": Variable(
         "degrees_of_freedom",
         "",
@@ -74,7 +74,7 @@ APPLICATIONS = {
     "predicted_output_upper": Variable(
         "predictor_upper", "input output", "", "upper end of the interval of the output", "prediction-interval"
     ),
-    "predicted_mean": Variable("mean", "input output", "E[t]", "mean of the sufficient statistic", "model"),
+    "predicted_mean": Variable("predicted_mean", "input output", "E[t]", "mean of the sufficient statistic", "model"),
     "predicted_mean_error": Variable(
         "mean_standard_error", "input output", "se(E[t])", "standard error of the mean", "prediction-interval"
     ),
@@ -147,7 +147,7 @@ APPLICATIONS = {
         "standard_error", "", "se", "standard error of the score estimate of the squared norm", "fisher-rao-norm"
     ),
     "volume_eigenvalues": Variable("eigenvalues", "eigenvalue", "lambda", "eigenvalues of the information", "information-volume"),
-    "volume_rank": Variable("rank", "", "", "rank of the information", "information-volume"),
+    "volume_rank": Variable("information_rank", "", "", "rank of the information", "information-volume"),
     "volume_log_volume": Variable(
         "log_volume", "", "log det(I) / 2", "log of the volume element over the rank", "information-volume"
     ),
@@ -172,7 +172,7 @@ APPLICATIONS = {
         "score", "param", "theta^2 F / 2", "rise of the loss without the parameter, to second order", "pruning", "nat"
     ),
     "pruning_error": Variable("standard_error", "param", "se", "standard error of the score", "pruning", "nat"),
-    "pruning_rank": Variable("rank", "param", "", "position of the parameter in the order of the scores", "pruning"),
+    "pruning_rank": Variable("pruning_rank", "param", "", "position of the parameter in the order of the scores", "pruning"),
     "merged_parameters": Variable("merged", "param", "theta-bar", "parameter of the merged network", "fisher-merging"),
     "merged_error": Variable(
         "standard_error", "param", "se", "standard error that the importances put on the parameter", "fisher-merging"

@@ -63,7 +63,8 @@ def pruning_scores(
     -------
     Dataset, dims (param,)
         ``score``, ``standard_error`` (:math:`\tfrac12\theta_i^2` times that of the information, which is of what `design` says;
-        at given inputs 0 where the information is exact, nan for the empirical one) and ``rank``, 0 for what is pruned first.
+        at given inputs 0 where the information is exact, nan for the empirical one) and ``pruning_rank``, 0 for what is
+        pruned first.
         In nat, source key ``pruning``.
 
     Raises
@@ -83,7 +84,7 @@ def pruning_scores(
     >>> import fisherstats as fs
     >>> model = fs.MLP([[[3.0, 1.0]]], activation=[], family=fs.families.Gaussian())
     >>> found = fs.applications.pruning_scores(model, np.array([[2.0], [-2.0]]))
-    >>> found.score.values, found["rank"].values
+    >>> found.score.values, found.pruning_rank.values
     (array([18. ,  0.5]), array([1, 0]))
     """
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}

@@ -288,8 +288,9 @@ def information_volume(
     Returns
     -------
     Dataset
-        ``eigenvalues (eigenvalue)``, the largest first; ``rank``; ``log_volume``, :math:`\tfrac12\sum\log\lambda` over the rank,
-        the log density of Jeffreys' prior where the rank is full; ``effective_rank``, :math:`(\sum\lambda)^2/\sum\lambda^2`;
+        ``eigenvalues (eigenvalue)``, the largest first; ``information_rank``; ``log_volume``, :math:`\tfrac12\sum\log\lambda`
+        over the rank, the log density of Jeffreys' prior where the rank is full; ``effective_rank``,
+        :math:`(\sum\lambda)^2/\sum\lambda^2`;
         ``effective_dimension``, :math:`\sum\lambda/(\lambda+\tau)`; ``log_det``, :math:`\tfrac12\sum\log(1+\lambda/\tau)`. Units
         of 1, source key ``information-volume``.
 

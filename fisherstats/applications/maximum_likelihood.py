@@ -71,9 +71,9 @@ def asymptotic_covariance(
     -------
     Dataset
         ``covariance (param, param2)``, the Moore-Penrose inverse where the information is singular; ``standard_error (param)``,
-        infinite where ``estimable (param)`` is False; ``dispersion``, ``rank``, ``degrees_of_freedom``; and ``score_statistic``,
-        :math:`s^\top\mathrm{Cov}\,s` of the sum s of the scores: 0 at a maximum, and nan without labels. Units of 1, source keys
-        ``asymptotic-covariance`` and ``sandwich``.
+        infinite where ``estimable (param)`` is False; ``dispersion``, ``information_rank``, ``degrees_of_freedom``; and
+        ``score_statistic``, :math:`s^\top\mathrm{Cov}\,s` of the sum s of the scores: 0 at a maximum, and nan without labels.
+        Units of 1, source keys ``asymptotic-covariance`` and ``sandwich``.
 
     Raises
     ------
@@ -338,7 +338,8 @@ def prediction_intervals(
     Returns
     -------
     Dataset, dims (input, output)
-        ``predictor`` (z), ``predictor_standard_error``, ``predictor_lower``, ``predictor_upper``, and the same of ``mean``.
+        ``predictor`` (z), ``predictor_standard_error``, ``predictor_lower``, ``predictor_upper``; and ``predicted_mean``,
+        ``mean_standard_error``, ``mean_lower``, ``mean_upper``.
         Infinite where not estimable, and so is the end of a mean's interval past the range of the family; a mean may be
         estimable where no output is (softmax). Units of 1, source key ``prediction-interval``.
 

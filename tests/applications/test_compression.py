@@ -29,7 +29,7 @@ def test_pruning_scores():
     found = ap.pruning_scores(model, X)
     np.testing.assert_allclose(found.score, theta**2 * exact / 2, rtol=1e-14)
     assert not found.standard_error.any()
-    np.testing.assert_array_equal(np.argsort(found["rank"]), np.argsort(found.score))
+    np.testing.assert_array_equal(np.argsort(found.pruning_rank), np.argsort(found.score))
     drawn = ap.pruning_scores(model, X, information="score", n_draws=5, rng=0)
     estimate = fs.estimate_fisher(model, X, estimator="score", n_draws=5, rng=0)
     np.testing.assert_allclose(drawn.score, theta**2 * estimate.values / 2, rtol=1e-14)

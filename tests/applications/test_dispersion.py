@@ -98,7 +98,7 @@ def test_pearson_dispersion_and_degrees_of_freedom(name, hidden):
     y = family.sample(model.natural_parameters(X), 5, 1)[0]
     found = ap.asymptotic_covariance(model, X, y, dispersion="pearson")
     full = fs.MLP.random([2, *hidden, dimensions], activation="tanh" if hidden else [], family=F.Gaussian(dimensions), rng=1)
-    assert int(found["rank"]) == full.n_params
+    assert int(found["information_rank"]) == full.n_params
     assert int(found.degrees_of_freedom) == len(X) * dimensions - full.n_params
     assert int(ap.asymptotic_covariance(model, X).degrees_of_freedom) == len(X) * dimensions - full.n_params
     total = sum_of_squares(squares, model, X, y)
@@ -112,7 +112,7 @@ def test_a_product_counts_the_dimensions_of_its_parts():
     y = family.sample(model.natural_parameters(X), 5, 1)[0]
     found = ap.asymptotic_covariance(model, X, y, dispersion="pearson")
     assert int(found.degrees_of_freedom) == 9 * (len(X) - 3)
-    assert int(found["rank"]) == 27
+    assert int(found["information_rank"]) == 27
     total, output, column = mpf(0), 0, 0
     for name in names:
         part, squares, _ = LAWS[name]

@@ -137,7 +137,7 @@ def test_volume(family):
     found = ap.information_volume(model, x, tau=0.1)
     np.testing.assert_allclose(found.eigenvalues, values, rtol=1e-8, atol=1e-14)
     rank = int((values > 1e-13).sum())
-    assert int(found["rank"]) == rank
+    assert int(found["information_rank"]) == rank
     assert (rank < model.n_params) == (family.name == "categorical")
     np.testing.assert_allclose(found.log_volume, np.log(values[:rank]).sum() / 2, rtol=1e-6)
     np.testing.assert_allclose(found.effective_rank, values.sum() ** 2 / (values**2).sum(), rtol=1e-12)

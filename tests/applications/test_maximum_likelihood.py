@@ -45,7 +45,7 @@ def test_the_covariance_is_the_pseudo_inverse_of_the_information_of_all_labels(n
     estimable = np.linalg.norm(null, axis=1) < 1e-5
     np.testing.assert_array_equal(found.estimable, estimable)
     np.testing.assert_array_equal(np.isinf(found.standard_error), ~estimable)
-    assert int(found["rank"]) == model.n_params - null.shape[1]
+    assert int(found["information_rank"]) == model.n_params - null.shape[1]
     assert (null.shape[1] == 0) == (name not in ("classes", "dead"))
     bound = ap.cramer_rao_bound(model, X)
     np.testing.assert_allclose(bound[estimable], np.diag(inverse)[estimable], rtol=1e-6)
@@ -121,8 +121,8 @@ def test_the_end_of_an_interval_may_be_past_the_range_of_the_family(family):
         np.testing.assert_array_equal(found[name][[0, 2]], near[name])
         assert np.isfinite(near[name]).all()
     assert np.isposinf(found.mean_upper[[1, 3]]).all()
-    assert (found.mean_lower <= found["mean"]).all()
-    assert (found["mean"] <= found.mean_upper).all()
+    assert (found.mean_lower <= found.predicted_mean).all()
+    assert (found.predicted_mean <= found.mean_upper).all()
 
 
 def test_labels_that_cannot_vary_are_of_no_use_and_no_harm():
@@ -133,7 +133,7 @@ def test_labels_that_cannot_vary_are_of_no_use_and_no_harm():
     assert not found.estimable.any()
     assert np.isposinf(found.standard_error).all()
     assert not found.covariance.any()
-    assert int(found["rank"]) == 0
+    assert int(found["information_rank"]) == 0
     with pytest.raises(ValueError, match="variance of the label underflows, first for input 0, output 0"):
         ap.asymptotic_covariance(model, x, y, dispersion="pearson")
 
@@ -197,12 +197,12 @@ def test_intervals_of_predictions(name):
     J = np.stack([(mean(theta + step * e) - mean(theta - step * e)) / (2 * step) for e in np.eye(theta.size)], axis=-1)
     error = np.sqrt(np.einsum("itp,pq,itq->it", J, covariance, J))
     np.testing.assert_allclose(found.mean_standard_error, error, rtol=1e-6)
-    np.testing.assert_allclose(found["mean"], mean(theta), rtol=1e-12)
+    np.testing.assert_allclose(found.predicted_mean, mean(theta), rtol=1e-12)
     if name == "classes":
         assert np.isinf(found.predictor_standard_error).all()
-        np.testing.assert_allclose(found.mean_upper - found["mean"], 1.959963984540054 * error, rtol=1e-5)
+        np.testing.assert_allclose(found.mean_upper - found.predicted_mean, 1.959963984540054 * error, rtol=1e-5)
     else:
-        assert (found.mean_lower < found["mean"]).all()
+        assert (found.mean_lower < found.predicted_mean).all()
         ends = []
         for z in (found.predictor_lower.values, found.predictor_upper.values):
             h = z if model.family.link is None else model.family.link.evaluate(z, 0)[0]

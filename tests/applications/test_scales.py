@@ -53,7 +53,7 @@ def test_errors_and_intervals(name, hidden, exponent):
         wanted = ap.asymptotic_covariance(one, X, y, **more)
         found = ap.asymptotic_covariance(other, inputs(exponent), y, **more)
         np.testing.assert_array_equal(in_units(one, found.standard_error.values, exponent), wanted.standard_error)
-        for key in ("estimable", "rank", "degrees_of_freedom", "dispersion", "score_statistic"):
+        for key in ("estimable", "information_rank", "degrees_of_freedom", "dispersion", "score_statistic"):
             np.testing.assert_array_equal(found[key], wanted[key])
         if wanted.estimable.all():
             np.testing.assert_array_equal(in_units(one, found.covariance.values, exponent), wanted.covariance)
@@ -94,7 +94,7 @@ def test_the_observed_information(family, hidden, exponent):
 def test_the_volume(exponent):
     one, other = network(F.Poisson()), network(F.Poisson(), (), exponent)
     found, wanted = (ap.information_volume(model, x, tau=0.5) for model, x in ((other, inputs(exponent)), (one, X)))
-    assert int(found["rank"]) == int(wanted["rank"]) == 4
+    assert int(found["information_rank"]) == int(wanted["information_rank"]) == 4
     np.testing.assert_allclose(found.log_volume, wanted.log_volume + exponent * np.log(2), rtol=1e-14)
     with mpmath.workdps(400):
         rate = np.exp(X @ one.weights[0][0, :3] + one.weights[0][0, 3])
@@ -110,7 +110,7 @@ def test_one_small_column_keeps_its_rank():
     x = np.stack([np.array([1.0, -1.0, 2.0, 0.5]) * 1e-16], axis=1)
     model = fs.MLP([[[1e15, 0.2]]], activation=[], family=F.Gaussian())
     found = ap.information_volume(model, x, tau=1.0)
-    assert int(found["rank"]) == int(ap.asymptotic_covariance(model, x)["rank"]) == 2
+    assert int(found["information_rank"]) == int(ap.asymptotic_covariance(model, x)["information_rank"]) == 2
     determinant = np.mean((x[:, 0] * 1e16) ** 2) - np.mean(x[:, 0] * 1e16) ** 2
     np.testing.assert_allclose(found.log_volume, (np.log(determinant) - 32 * np.log(10)) / 2, rtol=1e-12)
 
@@ -119,7 +119,7 @@ def test_a_rank_is_not_lost_beside_large_columns_that_agree():
     x = np.c_[X[:, 0] * 2.0**400, X[:, 0] * 2.0**401, X[:, 1]]
     model = fs.MLP([[[0.0, 0.0, 0.5, 0.1]]], activation=[], family=F.Gaussian())
     found = ap.information_volume(model, x, tau=1.0)
-    assert int(found["rank"]) == 3
+    assert int(found["information_rank"]) == 3
     with mpmath.workdps(500):
         A = mpmath.matrix([[mpf(float(value)) for value in [*row, 1.0]] for row in x.tolist()])
         values = sorted((one**2 / 30 for one in mpmath.svd_r(A, compute_uv=False)), reverse=True)

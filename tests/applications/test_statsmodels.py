@@ -63,7 +63,7 @@ def test_predictions(fitted):
     model, x, y, design, _, theirs = fitted
     found = ap.prediction_intervals(model, x, y, x[:7])
     frame = theirs.get_prediction(design[:7]).summary_frame()
-    for name, column in (("mean", "mean"), ("mean_standard_error", "mean_se"), ("mean_lower", "mean_ci_lower"),
+    for name, column in (("predicted_mean", "mean"), ("mean_standard_error", "mean_se"), ("mean_lower", "mean_ci_lower"),
                          ("mean_upper", "mean_ci_upper")):  # fmt: skip
         np.testing.assert_allclose(found[name][:, 0], frame[column], rtol=1e-6)
 
@@ -90,6 +90,6 @@ def test_a_link_that_is_not_canonical():
     np.testing.assert_allclose(sandwich["observed"].covariance, robust, rtol=1e-6)
     assert not np.allclose(sandwich["expected"].covariance, robust, rtol=1e-3)
     predicted, frame = ap.prediction_intervals(model, x, y, x), theirs.get_prediction(design).summary_frame()
-    np.testing.assert_allclose(predicted["mean"][:, 0], frame["mean"], rtol=1e-9)
+    np.testing.assert_allclose(predicted["predicted_mean"][:, 0], frame["mean"], rtol=1e-9)
     np.testing.assert_allclose(predicted.mean_lower[:, 0], frame.mean_ci_lower, rtol=1e-7)
     np.testing.assert_allclose(predicted.mean_upper[:, 0], frame.mean_ci_upper, rtol=1e-7)

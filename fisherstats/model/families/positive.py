@@ -286,7 +286,7 @@ class Gamma(HeadsFamily):
 
 @dataclass(frozen=True)
 class Laplace(HeadsFamily):
-    """T independent Laplace outputs of known location m and scales -1/h, h < 0: t(y) = |y - m|, F(h) = -sum_a log(-h_a).
+    """T independent Laplace outputs of known location m and scales -1/h, h < 0: t(y) = abs(y - m), F(h) = -sum_a log(-h_a).
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ class Laplace(HeadsFamily):
 
     Notes
     -----
-    Link: h = -e^z. Draws: the mean alone needs the sum of |y - m| only, which is Gamma(n_draws); the second moment needs all
+    Link: h = -e^z. Draws: the mean alone needs the sum of abs(y - m) only, which is Gamma(n_draws); the second moment needs all
     labels, in slabs of bounded memory.
 
     Examples
@@ -325,12 +325,12 @@ class Laplace(HeadsFamily):
         return TransformedGammaLaw(self.natural(h), self)
 
     def statistic(self, y: np.ndarray) -> np.ndarray:
-        """Return t(y) = |y - m|."""
+        """Return t(y) = abs(y - m)."""
         distance: np.ndarray = np.abs(super().statistic(y) - self.location)
         return distance
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
-        """Return sum_a log(-h_a / 2) + h_a |y_a - m|, shape (n,)."""
+        """Return sum_a log(-h_a / 2) + h_a * abs(y_a - m), shape (n,)."""
         distance = self.statistic(self.check_labels(y, len(h)))
         log_prob: np.ndarray = _summed_log_prob(self.natural(h), distance, 1.0) - self.n_outputs * math.log(2)
         return log_prob

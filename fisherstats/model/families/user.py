@@ -131,6 +131,11 @@ class LogPartitionFamily(Family):
 
     n_label_columns: ClassVar[int] = 1
 
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """Number of natural parameters T."""
+
     @abstractmethod
     def log_partition(self, h: np.ndarray) -> np.ndarray:
         """Return F(h).
