@@ -82,7 +82,13 @@ class Pipeline:
     def finish(self) -> None:
         """Close the last leaf, or raise what the first failing block raised."""
         if self._failures:
-            raise min(self._failures, key=lambda one: one[0])[1]
+            first = min(self._failures, key=lambda one: one[0])[1]
+            # The error knows the frames that it comes through: what they know is not to know it, or x would outlive the call.
+            self._failures.clear()
+            try:
+                raise first
+            finally:
+                del first
         self._reduction.close()
 
     def _next(self) -> tuple[int, Task] | None:

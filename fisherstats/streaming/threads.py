@@ -84,9 +84,10 @@ class _Errand:
             self._ended.release()
 
     def wait(self) -> BaseException | None:
-        """Wait for its end; return what it raised."""
+        """Wait for its end; return what it raised, once: an error that whoever raises it keeps would stay with x in memory."""
         with self._ended:
-            return self._failure
+            failure, self._failure = self._failure, None
+            return failure
 
 
 class _Helpers:
@@ -131,7 +132,12 @@ class _Helpers:
             with self._lock:
                 self._under_way.difference_update(errands)
         if failures:
-            raise failures[0]
+            first = failures[0]
+            failures.clear()
+            try:
+                raise first
+            finally:
+                del first
 
     @staticmethod
     def _serve(errands: queue.SimpleQueue[_Errand]) -> None:
