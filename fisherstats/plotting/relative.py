@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from fisherstats.checks import figures
 from fisherstats.plotting.style import LAYER_STYLES, new_figure, styled
 
 if TYPE_CHECKING:
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["learning_zone"]
 
 _MOST_POINTS = 4000
+_ZONE = figures.Drawn(
+    "zone",
+    "what `fisherstats.learning_zone` returns",
+    {"pre_activation": ("input", "unit"), "coefficient": ("input", "unit"), "largest": ("unit",)},
+    beside={"unit_layer": "unit"},
+)
 
 
 @styled
@@ -33,9 +40,11 @@ def learning_zone(zone: xr.Dataset) -> Figure:
         all pre-activations, whose height has no scale. The title gives the mean coefficient and, where it is known, what part of
         the largest one that is.
     """
+    zone = figures.drawable(zone, xr.Dataset, _ZONE)
     layers = zone["unit_layer"].values
-    figure, panels = new_figure(1.0 + 2.1 * (layers.max() + 1), rows=int(layers.max()) + 1)
-    for layer, panel in enumerate(panels):
+    numbers = np.unique(layers)
+    figure, panels = new_figure(1.0 + 2.1 * len(numbers), rows=len(numbers))
+    for layer, panel in zip(numbers.tolist(), panels, strict=True):
         one = zone.isel(unit=layers == layer)
         values, coefficients = one["pre_activation"].values.ravel(), one["coefficient"].values.ravel()
         colour, marker, _ = LAYER_STYLES[layer % len(LAYER_STYLES)]

@@ -8,14 +8,46 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fisherstats.checks import figures
 from fisherstats.checks.arguments import optional_module
-from fisherstats.plotting.style import COLOUR, LAYER_STYLES, NOTE_BOX, TITLE, boxes, by_layer, log_axis, new_figure, styled
+from fisherstats.plotting.style import COLOUR, LAYER_STYLES, NOTE_BOX, TITLE, boxes, by_layer, ends, log_axis, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["bound_tightness", "information_by_layer", "relative_error_by_layer", "standard_error_by_draws"]
+
+_INFORMATION = figures.Drawn(
+    "information",
+    "the diagonal that `fisherstats.fisher_information` returns",
+    {"information": ("param",)},
+    beside={"param_layer": "param"},
+    source="information",
+)
+_LAYERS = figures.Drawn(
+    "layers",
+    "the group `layers` of a study",
+    {
+        "information": ("layer",),
+        "standard_error": ("estimator", "n_draws", "layer"),
+        "observed_standard_error": ("estimator", "n_draws", "layer"),
+        "expected_ratio": ("side",),
+    },
+    fewest={"side": 2},
+)
+_RELATIVE_ERROR = figures.Drawn(
+    "relative_error",
+    "the relative error of a study, or the root of what `fisherstats.estimator_variance` returns over the information",
+    {"relative_error": ("estimator", "param")},
+    beside={"param_layer": "param"},
+)
+_BOUNDS = figures.Drawn(
+    "bounds",
+    "what `fisherstats.variance_bounds` returns",
+    dict.fromkeys(("exact", "lower", "upper"), ("estimator", "param")),
+    beside={"param_layer": "param"},
+)
 
 
 @styled
@@ -32,19 +64,20 @@ def information_by_layer(information: xr.DataArray) -> Figure:
     matplotlib.figure.Figure
         A box per layer over its positive entries, and a diamond at the mean of all its entries.
     """
+    information = figures.drawable(information, xr.DataArray, _INFORMATION)
     layers = information["param_layer"].values
-    n_layers = int(layers.max()) + 1
-    groups = [information.values[layers == layer] for layer in range(n_layers)]
-    figure, (panel,) = new_figure(1.5 + 0.55 * n_layers)
+    numbers = np.unique(layers).tolist()
+    groups = [information.values[layers == layer] for layer in numbers]
+    figure, (panel,) = new_figure(1.5 + 0.55 * len(groups))
     positive = [group[group > 0] for group in groups]
-    boxes(panel, positive, range(n_layers), 0.5, "#0072B2")
-    informed = [layer for layer in range(n_layers) if positive[layer].size]
-    means = [groups[layer].mean() for layer in informed]
+    boxes(panel, positive, range(len(groups)), 0.5, "#0072B2")
+    informed = [row for row, group in enumerate(positive) if group.size]
+    means = [groups[row].mean() for row in informed]
     panel.plot(means, informed, "D", color="black", markersize=6, label="mean entry")
     # An axis without a positive number cannot be logarithmic.
     panel.set_xscale("log" if informed else "linear")
     panel.set_xlabel("exact Fisher information of a parameter")
-    by_layer(panel, n_layers)
+    by_layer(panel, numbers)
     panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
@@ -65,9 +98,11 @@ def standard_error_by_draws(layers: xr.Dataset) -> Figure:
         A panel per estimator: lines are closed forms, marks are observed with the bar that 95 % of them should
         overlap the line with. A layer whose error is exactly zero is named in the panel.
     """
+    target = figures.attribute(layers, "target_standard_error", _LAYERS) if isinstance(layers, xr.Dataset) else 0.0
+    layers = figures.drawable(layers, xr.Dataset, _LAYERS)
     draws = layers["n_draws"].values
-    target = float(layers.attrs["target_standard_error"])
-    figure, panels = new_figure(7.2, rows=2, sharex=True, sharey=True)
+    n_estimators = layers.sizes["estimator"]
+    figure, panels = new_figure(0.8 + 3.2 * n_estimators, rows=n_estimators, sharex=True, sharey=True)
     handles: dict[str, Any] = {}
     drawn = [target]
     for panel, estimator in zip(panels, layers["estimator"].values, strict=True):
@@ -100,8 +135,9 @@ def standard_error_by_draws(layers: xr.Dataset) -> Figure:
         if exact:
             named = f"layer{'s' if len(exact) > 1 else ''} {', '.join(exact)}: exactly 0"
             panel.annotate(named, (0.03, 0.05), xycoords="axes fraction", size=10)
-        log_axis(panel.yaxis, min(drawn), max(drawn), percent=True)
-        panel.set_ylim(0.7 * min(drawn), 1.4 * max(drawn))
+        low, high = ends(drawn)
+        log_axis(panel.yaxis, low, high, percent=True)
+        panel.set_ylim(0.7 * low, 1.4 * high)
     panels[-1].set_xticks(draws, [f"{count:,}" for count in draws])
     panels[-1].minorticks_off()
     panels[-1].set_xlabel("draws per input, N")
@@ -143,6 +179,7 @@ def relative_error_by_layer(relative_error: xr.DataArray) -> Figure:
     matplotlib.figure.Figure
         A box per layer and estimator over the positive errors; errors that are exactly zero are counted in words.
     """
+    relative_error = figures.drawable(relative_error, xr.DataArray, _RELATIVE_ERROR)
     return _paired_boxes(
         {str(name): relative_error.sel(estimator=name).values for name in relative_error["estimator"].values},
         relative_error["param_layer"].values,
@@ -166,6 +203,7 @@ def bound_tightness(bounds: xr.Dataset) -> Figure:
     matplotlib.figure.Figure
         Boxes of lower/exact (left of 1) and upper/exact (right of 1) where the exact variance is positive.
     """
+    bounds = figures.drawable(bounds, xr.Dataset, _BOUNDS)
     values: dict[str, NDArray[Any]] = {}
     for name in bounds["estimator"].values:
         one = bounds.sel(estimator=name)
@@ -184,28 +222,28 @@ def _paired_boxes(
     percent: bool = False,
 ) -> Figure:
     """Draw a row of boxes per layer and estimator; `values` is (param,) or (param, side)."""
-    n_layers = int(layers.max()) + 1
-    figure, (panel,) = new_figure(1.6 + 0.8 * n_layers)
+    rows = np.unique(layers).tolist()
+    figure, (panel,) = new_figure(1.6 + 0.8 * len(rows))
     offsets = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [0.0]
-    ends = [] if reference is None else [reference]
+    drawn = [] if reference is None else [reference]
     for (name, numbers), offset in zip(values.items(), offsets, strict=True):
         columns = numbers if numbers.ndim == 2 else numbers[:, None]
-        for layer in range(n_layers):
+        for row, layer in enumerate(rows):
             sides = [column[np.isfinite(column) & (column > 0)] for column in columns[layers == layer].T]
-            boxes(panel, sides, [layer + offset] * len(sides), 0.3, COLOUR[name])
-            ends += [end for side in sides if side.size for end in np.percentile(side, [5, 95])]
+            boxes(panel, sides, [row + offset] * len(sides), 0.3, COLOUR[name])
+            drawn += [end for side in sides if side.size for end in np.percentile(side, [5, 95])]
             if not any(side.size for side in sides):
-                place = (0.02, layer + offset)
+                place = (0.02, row + offset)
                 text = f"{TITLE[name]}: {nothing}"
                 note = panel.annotate(text, place, xycoords=("axes fraction", "data"), size=10, va="center")
                 note.set(color=COLOUR[name], bbox=NOTE_BOX)
     if reference is not None:
         panel.axvline(reference, color="black", linewidth=0.9, linestyle=(0, (1, 2)))
-    if ends:
+    if drawn:
         panel.set_xscale("log")
-        log_axis(panel.xaxis, min(ends), max(ends), percent)
+        log_axis(panel.xaxis, min(drawn), max(drawn), percent)
     panel.set_xlabel(label)
-    by_layer(panel, n_layers)
+    by_layer(panel, rows)
     patch = optional_module("matplotlib.patches", extra="study").Patch
     handles = [patch(facecolor=COLOUR[name], alpha=0.45, edgecolor=COLOUR[name], label=TITLE[name]) for name in values]
     panel.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)

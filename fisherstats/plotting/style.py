@@ -13,16 +13,16 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.checks.arguments import optional_module
+from fisherstats.checks.figures import library_figure
 from fisherstats.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "as_svg",
     "boxes",
     "by_layer",
+    "ends",
     "library",
     "log_axis",
     "name_zero",
@@ -46,7 +47,7 @@ __all__ = [
     "styled",
 ]
 
-Result = TypeVar("Result", xr.DataArray, xr.Dataset)
+Given = ParamSpec("Given")
 
 #: colour of each estimator (Okabe and Ito's palette, which colour-blind readers can tell apart)
 COLOUR = {"score": "#0072B2", "hessian": "#D55E00"}
@@ -118,19 +119,20 @@ def library() -> ModuleType:
             os.environ.update({name: value for name, value in kept.items() if value is not None})
 
 
-def styled(draw: Callable[[Result], Figure]) -> Callable[[Result], Figure]:
+def styled(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
     """Draw in the style of the report, and leave the caller's settings as they were."""
 
     @functools.wraps(draw)
-    def drawn(result: Result) -> Figure:
+    def drawn(*args: Given.args, **keywords: Given.kwargs) -> Figure:
         with report_style():
-            return draw(result)
+            return draw(*args, **keywords)
 
     return drawn
 
 
 def as_svg(figure: Figure) -> str:
     """Return the figure as an SVG document without a date, so that equal figures give equal text."""
+    library_figure("figure", figure, optional_module("matplotlib.figure", extra="study").Figure)
     text = io.StringIO()
     with report_style():
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -156,6 +158,12 @@ def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.4g}"))
 
 
+def ends(drawn: Iterable[Any]) -> tuple[float, float]:
+    """Return the least and the largest number that have a place on a log axis; 1 and 1 where there is none."""
+    shown = [float(value) for value in drawn if np.isfinite(value) and value > 0]
+    return min(shown, default=1.0), max(shown, default=1.0)
+
+
 def boxes(panel: Axes, groups: Sequence[NDArray[Any]], heights: Sequence[float], width: float, colour: str) -> None:
     """Draw a horizontal box per group: middle half, median, and whiskers over the middle 90 %."""
     drawn = [(group, height) for group, height in zip(groups, heights, strict=True) if group.size]
@@ -179,10 +187,10 @@ def boxes(panel: Axes, groups: Sequence[NDArray[Any]], heights: Sequence[float],
         line.set(color="black", linewidth=1.6)
 
 
-def by_layer(panel: Axes, n_layers: int) -> None:
+def by_layer(panel: Axes, layers: Sequence[int]) -> None:
     """Give every layer a row, the first on top."""
-    panel.set_yticks(range(n_layers), [f"layer {layer}" for layer in range(n_layers)])
-    panel.set_ylim(n_layers - 0.5, -0.5)
+    panel.set_yticks(range(len(layers)), [f"layer {layer}" for layer in layers])
+    panel.set_ylim(len(layers) - 0.5, -0.5)
     panel.grid(axis="y", visible=False)
 
 

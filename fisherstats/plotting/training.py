@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fisherstats.checks import figures
 from fisherstats.plotting.style import COLOUR, LAYER_STYLES, TITLE, log_axis, new_figure, styled
 
 if TYPE_CHECKING:
@@ -17,6 +18,27 @@ if TYPE_CHECKING:
 __all__ = ["regularization_path", "training_errors"]
 
 _PANEL = 2.5
+_PER_ESTIMATOR = ("estimator", "layer")
+_ERRORS = figures.Drawn(
+    "history",
+    "a history of `fisherstats.training.fit` that records `fisherstats.layer_errors`",
+    {
+        "information": ("epoch", "layer"),
+        **dict.fromkeys(("variance", "lower", "upper"), ("epoch", *_PER_ESTIMATOR)),
+    },
+)
+_MEASURES = ("accuracy", "log_likelihood")
+_OPTIONAL = frozenset({*_MEASURES, *(f"validation_{measure}" for measure in _MEASURES)})
+_PATH = figures.Drawn(
+    "path",
+    "what `fisherstats.regularization_path` returns",
+    {
+        **dict.fromkeys(("variance", "upper", "relative_error"), ("strength", *_PER_ESTIMATOR)),
+        **dict.fromkeys(sorted(_OPTIONAL), ("strength",)),
+    },
+    optional=_OPTIONAL,
+    either=_MEASURES,
+)
 
 
 @styled
@@ -36,6 +58,7 @@ def training_errors(history: xr.Dataset) -> Figure:
         lower bounds of 0 left out); and a panel per estimator with upper bound over exact variance. A layer whose variance is
         exactly zero is named in the titles.
     """
+    history = figures.drawable(history, xr.Dataset, _ERRORS)
     epochs = history["epoch"].values
     names = [str(name) for name in history["estimator"].values]
     figure, panels = new_figure(_PANEL * (1 + 2 * len(names)), rows=1 + 2 * len(names), sharex=True)
@@ -52,7 +75,8 @@ def training_errors(history: xr.Dataset) -> Figure:
             _title(panel, name, one)
     panels[-1].set_xticks(_whole_numbers(epochs))
     panels[-1].set_xlabel("epoch")
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 4))
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 4))
     return figure
 
 
@@ -72,7 +96,7 @@ def regularization_path(path: xr.Dataset) -> Figure:
         variance and of its upper bound (dotted); and a panel per estimator with the relative error. Strengths stand at equal
         distances, the smallest on the left, so that 0 and inf have a place.
     """
-    path = path.sortby("strength")
+    path = figures.drawable(path, xr.Dataset, _PATH).sortby("strength")
     strengths = path["strength"].values
     places = np.arange(len(strengths))
     names = [str(name) for name in path["estimator"].values]
@@ -94,7 +118,8 @@ def regularization_path(path: xr.Dataset) -> Figure:
             _title(panel, name, one)
     panels[-1].set_xticks(places, [f"{strength:g}" for strength in strengths])
     panels[-1].set_xlabel("strength of the penalty")
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 4))
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 4))
     return figure
 
 

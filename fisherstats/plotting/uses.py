@@ -7,12 +7,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from fisherstats.plotting.style import LAYER_STYLES, log_axis, new_figure, styled
+from fisherstats.checks import figures
+from fisherstats.plotting.style import LAYER_STYLES, ends, log_axis, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["efficiency", "forgetting", "learning_curves", "second_moments"]
+
+_EFFICIENCY = figures.Drawn(
+    "result",
+    "the record of an online estimate",
+    dict.fromkeys(("efficiency", "standard_error", "expected_efficiency"), ("model", "gradient", "step")),
+)
+_FORGETTING = figures.Drawn(
+    "result",
+    "the record of tasks that were learnt one after the other",
+    {"accuracy": ("importance", "strength", "replicate", "task")},
+    fewest={"task": 2},
+)
+_CURVES = figures.Drawn(
+    "curves", "the record of labels that were asked for by strategy", {"accuracy": ("strategy", "replicate", "labels")}
+)
+_MOMENTS = figures.Drawn(
+    "history",
+    "a history of `fisherstats.training.fit` that records the second moment",
+    dict.fromkeys(("ratio", "correlation"), ("epoch", "layer", "diagonal")),
+)
 
 
 @styled
@@ -30,6 +51,7 @@ def efficiency(result: xr.Dataset) -> Figure:
     matplotlib.figure.Figure
         A panel per model: a line per gradient with bars of two standard errors, its expectation dotted, and 1, the least, grey.
     """
+    result = figures.drawable(result, xr.Dataset, _EFFICIENCY)
     models = result["model"].values
     figure, panels = new_figure(0.8 + 2.1 * len(models), rows=len(models), sharex=True)
     for panel, name in zip(panels, models, strict=True):
@@ -48,7 +70,8 @@ def efficiency(result: xr.Dataset) -> Figure:
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
         shown = one[["efficiency", "expected_efficiency"]].to_array()
-        log_axis(panel.yaxis, float(shown.min()), max(float(shown.max()), 1.0))
+        low, high = ends([*shown.values.flat, 1.0])
+        log_axis(panel.yaxis, low, high)
         panel.set_title(str(name), loc="left")
         panel.set_ylabel("tr(I t Cov) / P")
     panels[-1].set_xlabel("step t")
@@ -73,14 +96,16 @@ def forgetting(result: xr.Dataset) -> Figure:
         over replicates with bars of one standard error; fine-tuning is the black cross. A strength at which any replicate
         diverged (nan) is left out.
     """
+    result = figures.drawable(result, xr.Dataset, _FORGETTING)
+    fine_tuning = figures.holds(result, "strength", 0.0, _FORGETTING)
     figure, (panel,) = new_figure(4.4)
     old, new = result["accuracy"].isel(task=slice(-1)).mean("task"), result["accuracy"].isel(task=-1)
     centres = [one.mean("replicate", skipna=False) for one in (new, old)]
-    errors = [one.std("replicate", ddof=1) / np.sqrt(one.sizes["replicate"]) for one in (new, old)]
+    errors = [_standard_error(one) for one in (new, old)]
     for position, name in enumerate(result["importance"].values):
         x, y, x_error, y_error = (one.sel(importance=name).sortby("strength").values for one in (*centres, *errors))
         panel.errorbar(x, y, xerr=x_error, yerr=y_error, elinewidth=0.6, label=str(name), **_look(position))
-    start = [float(one.isel(importance=0).sel(strength=0.0)) for one in centres]
+    start = [float(one.isel(importance=0).isel(strength=fine_tuning)) for one in centres]
     panel.plot(*start, "x", color="black", markersize=10, markeredgewidth=2.5, linestyle="none", label="fine-tuning", zorder=5)
     panel.set_xlabel("accuracy on the last task")
     panel.set_ylabel("accuracy on earlier tasks")
@@ -102,9 +127,10 @@ def learning_curves(curves: xr.Dataset) -> Figure:
     matplotlib.figure.Figure
         A line per strategy, the mean over replicates, with bars of one standard error.
     """
+    curves = figures.drawable(curves, xr.Dataset, _CURVES)
     figure, (panel,) = new_figure(4.0)
     accuracy = 100 * curves["accuracy"]
-    mean, error = accuracy.mean("replicate"), accuracy.std("replicate", ddof=1) / np.sqrt(curves.sizes["replicate"])
+    mean, error = accuracy.mean("replicate"), _standard_error(accuracy)
     for position, name in enumerate(curves["strategy"].values):
         centre, bar = (one.sel(strategy=name).values for one in (mean, error))
         label = str(name).replace("_", " ")
@@ -130,7 +156,9 @@ def second_moments(history: xr.Dataset) -> Figure:
     matplotlib.figure.Figure
         Two panels per diagonal, ratio (log axis; 1 is grey) and correlation, a line per layer.
     """
+    history = figures.drawable(history, xr.Dataset, _MOMENTS)
     kinds = history["diagonal"].values
+    finite = history["correlation"].where(np.isfinite(history["correlation"]))
     figure, panels = new_figure(0.8 + 3.6 * len(kinds), rows=2 * len(kinds), sharex=True)
     for position, kind in enumerate(kinds):
         above, below = panels[2 * position : 2 * position + 2]
@@ -141,15 +169,25 @@ def second_moments(history: xr.Dataset) -> Figure:
         shown = history["ratio"].sel(diagonal=kind)
         above.axhline(1.0, color="#888888", linewidth=1.0)
         above.set_yscale("log")
-        log_axis(above.yaxis, min(1.0, float(shown.min())), max(1.0, float(shown.max())))
+        low, high = ends([*shown.values.flat, 1.0])
+        log_axis(above.yaxis, low, high)
         above.set_title(str(kind), loc="left")
         above.set_ylabel("ratio")
         below.set_ylabel("correlation")
-        below.set_ylim(min(0.0, 1.1 * float(history["correlation"].min())), 1.05)
+        below.set_ylim(min(0.0, 1.1 * float(finite.min())), 1.05)
     panels[-1].set_xlabel("epoch")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4)
     return figure
+
+
+def _standard_error(values: xr.DataArray) -> xr.DataArray:
+    """Return the standard error of the mean over replicates; a single one has none."""
+    n_replicates = values.sizes["replicate"]
+    if n_replicates == 1:
+        return xr.full_like(values.isel(replicate=0), np.nan)
+    error: xr.DataArray = values.std("replicate", ddof=1) / np.sqrt(n_replicates)
+    return error
 
 
 def _look(position: int) -> dict[str, Any]:

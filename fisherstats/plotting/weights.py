@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from fisherstats.checks import figures
 from fisherstats.plotting.style import COLOUR, LAYER_STYLES, TITLE, by_layer, log_axis, name_zero, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["derivative_bounds", "norm_sweep"]
+
+_SWEEP = figures.Drawn(
+    "sweep",
+    "what `fisherstats.norm_sweep` returns",
+    dict.fromkeys(("variance", "relative_variance", "upper"), ("estimator", "scale", "layer")),
+)
 
 
 @styled
@@ -30,7 +37,7 @@ def norm_sweep(sweep: xr.Dataset) -> Figure:
         Two panels per estimator, the variance with its certified bound (thin) and the variance over the squared information. A
         layer whose variance is exactly zero is named in the panel.
     """
-    sweep = sweep.sortby("scale")
+    sweep = figures.drawable(sweep, xr.Dataset, _SWEEP).sortby("scale")
     scales = sweep["scale"].values
     names = [str(name) for name in sweep["estimator"].values]
     figure, panels = new_figure(3.1 * 2 * len(names), rows=2 * len(names), sharex=True)
@@ -77,6 +84,16 @@ _CHAIN = {
     "covariance_from_weights": "from weights",
 }
 
+_DERIVATIVES = figures.Drawn(
+    "bounds",
+    "what `fisherstats.derivative_bounds` returns for the mean over inputs",
+    {
+        **dict.fromkeys(("first_exact", "first_upper"), ("norm", "layer")),
+        **dict.fromkeys(_CHAIN, ("estimator", "norm")),
+    },
+    optional=frozenset(_CHAIN),
+)
+
 
 @styled
 def derivative_bounds(bounds: xr.Dataset) -> Figure:
@@ -93,9 +110,11 @@ def derivative_bounds(bounds: xr.Dataset) -> Figure:
         Exact norms of the first derivatives and their bounds by layer, a panel per norm; and where the covariances were asked
         for the four stages of their chain, a panel per norm. What is exactly 0 has no place on a log axis and is left out.
     """
+    bounds = figures.drawable(bounds, xr.Dataset, _DERIVATIVES)
     layers = bounds["layer"].values
+    rows = range(len(layers))
     norms = [str(norm) for norm in bounds["norm"].values]
-    chained = "covariance_exact" in bounds
+    chained = all(stage in bounds for stage in _CHAIN)
     figure, panels = new_figure(2.2 * len(norms) * (1 + chained) + 0.35 * len(layers), rows=len(norms) * (1 + chained))
     for panel, norm in zip(panels, norms, strict=False):
         one = bounds.sel(norm=norm)
@@ -103,14 +122,14 @@ def derivative_bounds(bounds: xr.Dataset) -> Figure:
         for name, marker, colour, label in (("exact", "o", "black", "exact"), ("upper", "|", "#009E73", "bound from weights")):
             values = one[f"first_{name}"].values
             panel.plot(
-                np.where(values > 0, values, np.nan), layers, marker, color=colour, markersize=9, markeredgewidth=2, label=label
+                np.where(values > 0, values, np.nan), rows, marker, color=colour, markersize=9, markeredgewidth=2, label=label
             )
             drawn += [value for value in values if np.isfinite(value) and value > 0]
         panel.set_xscale("log")
         if drawn:
             log_axis(panel.xaxis, min(drawn), max(drawn))
         panel.set_title(f"first derivatives, {norm} norm", loc="left")
-        by_layer(panel, len(layers))
+        by_layer(panel, layers.tolist())
     handles, words = panels[0].get_legend_handles_labels()
     for panel, norm in zip(panels[len(norms) :], norms, strict=False):
         for name in bounds["estimator"].values:
