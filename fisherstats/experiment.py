@@ -226,5 +226,7 @@ def restore(data: Data, parameters: NDArray[np.float64], record: Mapping[str, An
         [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)],
         activation=record["activations"],
         family=family,
+        feature_names=record["feature_names"],
+        output_names=record["output_names"],
     )
     return Experiment(data, model, record["train_score"], record["held_out_score"])

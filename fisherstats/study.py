@@ -336,7 +336,13 @@ def _provenance(decided: Mapping[str, Any], subject: Experiment) -> dict[str, An
         "widths": list(model.widths),
         "activations": [one.name for one in model.activations],
         "family": model.family.parameters(),
+        "feature_names": _listed(model.feature_names),
+        "output_names": _listed(model.output_names),
     }
+
+
+def _listed(names: tuple[str, ...] | None) -> list[str] | None:
+    return None if names is None else list(names)
 
 
 def _finished(place: Path, decided: Mapping[str, Any]) -> xr.DataTree | None:
