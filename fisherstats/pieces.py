@@ -173,6 +173,7 @@ class _Reader:
         self._begun = iter(self._batches)
         self._first = list(itertools.islice(self._begun, 1))
         inputs.some_batch(self._first)
+        inputs.rows_alone(self._first[0], 0)
         return arguments.array_like("x", self._bare(self._first[0]))
 
     def __iter__(self) -> Iterator[Any]:

@@ -213,7 +213,7 @@ class Consolidation(Penalty):
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        networks.model_object(self.anchor, MLP)
+        networks.model_object(self.anchor, MLP, "anchor")
         given, _ = labels.values_and_error("importance", over_parameters("importance", self.importance, self.anchor))
         weights = arguments.parameter_vector("importance", given, self.anchor.n_params).astype(np.float64)
         weights.flags.writeable = False
@@ -395,10 +395,11 @@ def consolidation_penalty(
     """
     networks.model_object(model, MLP)
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    networks.model_object(anchor, MLP, "anchor")
     call = calls.prepare(anchor, x, **common)
     checks.same_network("model", model.widths, anchor.widths)
     if centre is not None:
-        networks.model_object(centre, MLP)
+        networks.model_object(centre, MLP, "centre")
         checks.same_network("centre", centre.widths, anchor.widths)
     strength = arguments.non_negative_number("strength", strength)
     _importance_arguments(information, y, n_draws, rng)

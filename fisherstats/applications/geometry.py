@@ -169,7 +169,7 @@ def output_divergence(
     1.0
     """
     call = double_call(model, x, engine=engine, num_threads=num_threads, progress=progress)
-    networks.model_object(other, MLP)
+    networks.model_object(other, MLP, "other")
     checks.same_family(model.family.parameters(), other.family.parameters(), model.widths[0], other.widths[0])
     arguments.boolean("per_input", per_input)
     second = call.of(other, "other")

@@ -10,7 +10,7 @@ import importlib
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fisherstats.arrays import finite_sum
+from fisherstats.checks.foreign import array_advice
 from fisherstats.errors import MissingExtra
 
 __all__ = [
@@ -263,19 +264,21 @@ def optional_module(module: str, extra: str) -> ModuleType:
 
 def array_like(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array, whatever it holds; ragged lists, masked entries and what is no array are refused."""
+    if isinstance(value, Mapping):  # numpy makes an array of the names of some
+        raise TypeError(f"`{name}` must be an array of real numbers, got {shown(value)}{array_advice(name, value)}.")
     unmasked(name, value)
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"`{name}` must be a rectangular array of real numbers, got {shown(value)}.") from error
+        advice = array_advice(name, value)
+        raise ValueError(f"`{name}` must be a rectangular array of real numbers, got {shown(value)}{advice}.") from error
     except (TypeError, RuntimeError) as error:
-        raise TypeError(f"`{name}` must be an array on the host, got {shown(value)}, which numpy cannot read: {error}") from error
+        advice = array_advice(name, value)
+        raise TypeError(
+            f"`{name}` must be an array on the host, got {shown(value)}, which numpy cannot read: {error}{advice}"
+        ) from error
     if array.ndim == 0 and array.dtype.kind in "OSU":
-        if hasattr(value, "toarray"):
-            advice = f"; make a sparse matrix dense with `{name}.toarray()`"
-        else:
-            advice = f"; collect an iterator with `list({name})`" if hasattr(value, "__next__") else ""
-        raise TypeError(f"`{name}` must be an array of real numbers, got {shown(value)}{advice}.")
+        raise TypeError(f"`{name}` must be an array of real numbers, got {shown(value)}{array_advice(name, value)}.")
     return array
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fisherstats.arrays import finite_sum, holds, on_device, on_host
 from fisherstats.checks.arguments import positive_integer, positive_number, real_dtype, reworded, shown
+from fisherstats.checks.foreign import batch_advice
 from fisherstats.checks.remedies import against_kinks
 from fisherstats.errors import AssumptionError
 
@@ -161,8 +162,20 @@ def announced_rows(part: Any, shape: tuple[int, ...], dtype: np.dtype[Any], firs
     )
 
 
+def rows_alone(batch: Any, number: int) -> None:
+    """Refuse a batch of something else beside the rows, such as labels."""
+    known = batch_advice(batch)
+    if known is not None:
+        got, advice = known
+        raise TypeError(
+            f"`x` must give batches of rows alone, got {got} in batch {number}; give `({advice})`, or an object whose `__iter__` "
+            "returns that, and labels as `y` where they are taken."
+        )
+
+
 def batch_of_rows(batch: Any, number: int, n_features: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return a batch of rows as an array; all batches have the same columns and dtype."""
+    rows_alone(batch, number)
     if isinstance(batch, np.ma.MaskedArray) and np.ma.is_masked(batch):
         raise ValueError(f"`x` must have no masked entries, got some in batch {number}; fill them, or leave them out.")
     array = np.asarray(batch)
@@ -189,7 +202,7 @@ def no_batches(x: Any) -> None:
     if gives_batches(x):
         raise TypeError(
             f"`x` must be one array here, in memory, on disk or of dask, got {shown(x)}; join rows or batches with "
-            "`np.vstack(list(x))`."
+            "`np.vstack(list(x))`, and leave labels out with `np.vstack([batch[0] for batch in x])`."
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.checks.arguments import positive_integer, real_array, shown
+from fisherstats.checks.foreign import model_advice
 from fisherstats.errors import EngineUnavailable
 
 __all__ = [
@@ -31,7 +32,8 @@ def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
     if isinstance(weights, np.ndarray | str | dict) or not isinstance(weights, Sequence):
         raise TypeError(
             "`weights` must be a list of matrices, one per layer, each of shape (n_out, n_in + 1) with the bias in the "
-            f"last column, got {shown(weights)}; put a single matrix into a list."
+            f"last column, got {shown(weights)}; "
+            f"{'put a single matrix into a list' if isinstance(weights, np.ndarray) else model_advice('weights', weights)}."
         )
     if len(weights) == 0:
         raise ValueError("`weights` must hold at least one matrix, got an empty list.")
@@ -41,7 +43,7 @@ def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
         if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
             raise ValueError(
                 f"`weights[{layer}]` must be a matrix of shape (n_out, n_in + 1) with n_out, n_in at least 1 and the "
-                f"bias in the last column, got shape {array.shape}."
+                f"bias in the last column, got shape {array.shape}; use MLP.from_arrays for kernels and biases apart."
             )
         if layer and array.shape[1] != matrices[-1].shape[0] + 1:
             raise ValueError(
@@ -104,13 +106,10 @@ def widths(value: Any) -> list[int]:
     return [positive_integer(f"widths[{position}]", width) for position, width in enumerate(value)]
 
 
-def model_object(model: Any, model_type: type) -> None:
+def model_object(model: Any, model_type: type, name: str = "model") -> None:
     """Require an MLP."""
     if not isinstance(model, model_type):
-        raise TypeError(
-            f"`model` must be a fisherstats.MLP, got {shown(model)}; build one with MLP(weights, activation=..., family=...) "
-            "or read one with fisherstats.interop."
-        )
+        raise TypeError(f"`{name}` must be a fisherstats.MLP, got {shown(model)}; {model_advice(name, model)}.")
 
 
 def layer_index(layer: Any, n_layers: int) -> int:
