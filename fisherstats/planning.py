@@ -121,8 +121,8 @@ def plan_draws(
     target = arguments.positive_number("target_cv", target_cv)
     arguments.choice("level", level, ("parameter", "layer", "trace"))
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
-    costs = inputs.costs(cost_input, cost_draw, design)
     sampled = Design.of(call, design, population)
+    costs = inputs.costs(cost_input, cost_draw, design)
     planned = call.n_inputs
     if not sampled.fixed:
         planned = call.n_inputs if n_inputs is None else arguments.positive_integer("n_inputs", n_inputs)
@@ -140,7 +140,10 @@ def plan_draws(
     shape = information.shape if dims else ()
     finite = np.zeros_like(spread) if sampled.population is None else spread / sampled.population
     floor = np.zeros_like(spread) if sampled.fixed else spread / planned - finite
-    draws = closed.draws_needed(variance / planned, floor, (target * information) ** 2)
+    with np.errstate(over="ignore", under="ignore"):  # any error is allowed, or none
+        allowed = (target * information) ** 2
+        inputs.reachable_target(target, allowed, information, variance)
+        draws = closed.draws_needed(variance / planned, floor, allowed)
     random = "" if sampled.fixed else "_random"
     entries: list[labels.Entry] = [
         (f"plan_draws{random}", ["estimator", *dims], draws.reshape(-1, *shape)),
@@ -154,7 +157,7 @@ def plan_draws(
         entries.append(("plan_floor", dims, closed.relative_error(floor, information).reshape(shape)))
     if costs is not None:
         optimal = closed.optimal_draws(variance, spread, *costs)
-        needed = closed.inputs_needed(variance, spread, np.maximum(optimal, 1), (target * information) ** 2 + finite)
+        needed = closed.inputs_needed(variance, spread, np.maximum(optimal, 1), allowed + finite)
         if sampled.population is not None:
             needed = np.where(needed > sampled.population, np.inf, needed)
         entries.append(("plan_optimal_draws", ["estimator", *dims], optimal.reshape(-1, *shape)))

@@ -122,6 +122,7 @@ def _importance(
     population: int | None = None,
 ) -> xr.DataArray:
     found: Any
+    arguments.choice("design", design, DESIGNS)
     if information in ("score", "hessian"):
         drawn: dict[str, Any] = {"n_draws": n_draws or 0, "rng": _seed(rng), "standard_error": standard_error}
         of_inputs: dict[str, Any] = {"design": design, "population": population}
@@ -403,6 +404,7 @@ def consolidation_penalty(
         checks.same_network("centre", centre.widths, anchor.widths)
     strength = arguments.non_negative_number("strength", strength)
     _importance_arguments(information, y, n_draws, rng)
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     arguments.choice("design", design, DESIGNS)
     checks.random_labels(information, design)
     sampled = Design.of(call, design, population, n_draws or 1)

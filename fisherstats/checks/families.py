@@ -66,7 +66,7 @@ def covariance(value: Any, n_outputs: int) -> float | np.ndarray:
         return 1.0
     array = real_array("covariance", value).astype(np.float64)
     if array.ndim == 0:
-        number = positive_number("covariance", array.item())
+        number = positive_number("covariance", value)  # which refuses a truth value
         _within_range(np.array([number]), "a variance")
         return number
     shapes = ((n_outputs,), (n_outputs, n_outputs))

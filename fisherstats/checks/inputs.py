@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
 
@@ -37,6 +38,7 @@ __all__ = [
     "overflow_named",
     "planned_inputs",
     "population_size",
+    "reachable_target",
     "same_inputs",
 ]
 
@@ -235,17 +237,30 @@ def naming_block(block: int, first_input: int, n_inputs: int) -> Iterator[None]:
         raise reworded(error, f"In block {block}, inputs {first_input} to {first_input + n_inputs - 1}: {error}") from error
 
 
-def finite_block(block: NDArray[np.floating], first_input: int) -> None:
-    """Require finite numbers, and name the first that is not."""
+class RowsRefused(ValueError):
+    """Rows that were read in the midst of a training are none to train on; it has not diverged."""
+
+
+@contextlib.contextmanager
+def rows_refused() -> Iterator[None]:
+    """Tell what is wrong with rows that were read from what is wrong with the network there."""
+    try:
+        yield
+    except ValueError as error:
+        raise RowsRefused(str(error)) from error
+
+
+def finite_block(block: NDArray[np.floating], first_input: int | NDArray[np.int64]) -> None:
+    """Require finite numbers, and name the first that is not; rows follow each other from the first, or have their numbers."""
     if finite_sum(block):
         return
     finite = np.isfinite(block)
     if not holds(finite):
         block, finite = on_host(block), on_host(finite)
         row, column = (int(i) for i in np.argwhere(~finite)[0])
+        number = first_input + row if isinstance(first_input, int) else int(first_input[row])
         raise ValueError(
-            f"`x` must be finite, got {block[row, column]} at index ({first_input + row}, {column}); remove or impute it "
-            "before the call."
+            f"`x` must be finite, got {block[row, column]} at index ({number}, {column}); remove or impute it before the call."
         )
 
 
@@ -381,7 +396,24 @@ def costs(cost_input: Any, cost_draw: Any, design: str) -> tuple[float, float] |
             "`cost_input` and `cost_draw` go with design='random' or 'subsample' only, where inputs can be added, got "
             "design='fixed'."
         )
-    return positive_number("cost_input", cost_input), positive_number("cost_draw", cost_draw)
+    input_cost, draw_cost = positive_number("cost_input", cost_input), positive_number("cost_draw", cost_draw)
+    if abs(math.log10(input_cost) - math.log10(draw_cost)) > 200:
+        raise ValueError(
+            f"`cost_input` and `cost_draw` must be within a factor of 1e200 of each other, got {input_cost:g} and {draw_cost:g}."
+        )
+    return input_cost, draw_cost
+
+
+def reachable_target(
+    target: float, allowed: NDArray[np.floating], information: NDArray[np.floating], variance: NDArray[np.floating]
+) -> None:
+    """Require a relative error whose square times that of the information is a number, so that draws are counted with it."""
+    lost = (information > 0) & (allowed < np.finfo(np.float64).tiny) & (variance > 0).any(axis=0)
+    if lost.any():
+        raise ValueError(
+            f"`target_cv` must be so large that its square times that of the information is a number of float64, got {target:g} "
+            f"with an information of {information[lost].flat[0]:g}; no number of draws can be told."
+        )
 
 
 def planned_inputs(n_inputs: int, population: int | None) -> None:

@@ -308,7 +308,7 @@ class MLP:
             Natural parameters of the response at each input.
         """
         x = columns_in_order(x, self)
-        if hasattr(x, "dims"):
+        if hasattr(x, "dims") and hasattr(x, "transpose"):  # an HDF5 dataset has scales of that name
             inputs.labelled_input(x.dims)
             x = x.transpose("input", "feature")
         h = arguments.real_array("x", x)

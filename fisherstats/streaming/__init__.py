@@ -20,7 +20,17 @@ from fisherstats.streaming import threads
 from fisherstats.streaming.blas import one_blas_thread
 from fisherstats.streaming.passes import PassEnded, Passes, PassShape, RecordedPasses, Reduction, Task, add_arrays
 from fisherstats.streaming.pipeline import BlockFunction, Pipeline, leaf_blocks
-from fisherstats.streaming.rows import BLOCK_NUMBERS, STREAM_ROWS, Batches, Cut, Part, Rows, as_announced, block_rows
+from fisherstats.streaming.rows import (
+    BLOCK_NUMBERS,
+    STREAM_ROWS,
+    Batches,
+    Cut,
+    Part,
+    Rows,
+    as_announced,
+    block_rows,
+    rows_by_number,
+)
 from fisherstats.streaming.threads import share, thread_count
 
 __all__ = [
@@ -43,6 +53,7 @@ __all__ = [
     "mean",
     "one_blas_thread",
     "reduce",
+    "rows_by_number",
     "share",
     "stack",
     "thread_count",

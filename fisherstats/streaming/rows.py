@@ -16,7 +16,7 @@ from fisherstats.checks import inputs
 from fisherstats.streaming.passes import Passes
 from fisherstats.streaming.threads import share, thread_count
 
-__all__ = ["BLOCK_NUMBERS", "STREAM_ROWS", "Batches", "Cut", "Part", "Rows", "Source", "block_rows"]
+__all__ = ["BLOCK_NUMBERS", "STREAM_ROWS", "Batches", "Cut", "Part", "Rows", "Source", "block_rows", "rows_by_number"]
 
 Array = NDArray[np.floating]
 
@@ -231,6 +231,22 @@ class Rows:
             inputs.announced_rows(part, (size, source.shape[1]), source.dtype, start)
             yield part if stays else np.array(part)
             start += size
+
+
+def rows_by_number(source: Source, numbers: NDArray[np.int64]) -> Array:
+    """Return rows in the order of their numbers; those that are read now, not before the work, are looked at as blocks are."""
+    if type(source) is np.ndarray or on_device(source):
+        return source[numbers]
+    with inputs.rows_refused():
+        order = np.argsort(numbers, kind="stable")  # HDF5 reads in increasing order alone
+        part = source[numbers[order]]
+        inputs.unmasked_rows(part, int(numbers[order[0]]))
+        part = as_array(part)
+        inputs.announced_rows(part, (len(numbers), source.shape[1]), source.dtype, int(numbers[order[0]]))
+        inputs.finite_block(part, numbers[order])
+        rows = np.empty_like(part)
+        rows[order] = part
+    return rows
 
 
 def _sizes(source: Source, cut: Cut) -> Iterator[int]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fisherstats import calls, streaming
 from fisherstats.arrays import holds, like, noted_checks, numbers_and_checks, on_device, vector
-from fisherstats.checks import arguments, training
+from fisherstats.checks import arguments, inputs, training
 from fisherstats.model.columns import column_names
 from fisherstats.model.network import MLP
 from fisherstats.monte_carlo import seed_record
@@ -276,6 +276,8 @@ class _Descent:
                 square = gradient @ gradient
             else:
                 there, gradient, square = self.data.gradient(trainee, rows)
+        except inputs.RowsRefused:
+            raise
         except ValueError as error:  # the families refuse what they have no law for
             training.diverged(epoch, step, f"{_LEFT_DOMAIN} ({error})")
         if isinstance(trainee, NormalizedTrainee) and not trainee.is_finite():

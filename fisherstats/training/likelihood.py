@@ -95,11 +95,7 @@ class Labelled:
 
     def inputs(self, rows: NDArray[np.int64]) -> Array:
         """Return the inputs of some rows, as they are computed with."""
-        gathered: Array = self.x[rows]
-        if not isinstance(self.x, np.ndarray) and not on_device(self.x):
-            inputs.announced_rows(gathered, (len(rows), self.x.shape[1]), self.x.dtype, int(rows[0]))
-            gathered = np.array(gathered)  # of a reader that may fill one buffer again and again
-        gathered = gathered.astype(self.dtype, copy=False)
+        gathered: Array = streaming.rows_by_number(self.x, rows).astype(self.dtype, copy=False)
         return gathered if self.device is None else like(gathered, self.device)
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[Any]:

@@ -63,7 +63,7 @@ class Workers:
         x_bar[:, -1] = 1
 
         def piece(part: slice) -> None:
-            x_bar[part, :-1] = x[rows[part]]
+            x_bar[part, :-1] = streaming.rows_by_number(x, rows[part])
 
         self.each(piece, _cut(len(rows), min(_GATHERED_ROWS, -(-len(rows) // _PIECES))))
         return x_bar
