@@ -176,7 +176,7 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     alike = [(one.widths, [a.name for a in one.activations], one.family.parameters()) for one in models]
     checks.alike(alike)
     arguments.boolean("shrink", shrink)
-    checks.one_each(len(importances), len(models))
+    checks.one_each(importances, len(models))
     names = [f"importances[{position}]" for position in range(len(models))]
     given = [
         labels.values_and_error(name, over_parameters(name, one, first)) for name, one in zip(names, importances, strict=True)

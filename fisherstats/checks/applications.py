@@ -228,8 +228,13 @@ def alike(descriptions: Sequence[Any]) -> None:
             )
 
 
-def one_each(n_importances: int, n_models: int) -> None:
+def one_each(importances: Any, n_models: int) -> None:
     """Require one importance for each network."""
+    try:
+        n_importances = len(importances)
+    except TypeError as error:
+        message = f"`importances` must be a sequence, one for each of the {n_models} networks, got {shown(importances)}."
+        raise TypeError(message) from error
     if n_importances != n_models:
         raise ValueError(f"`importances` must be one for each of the {n_models} networks, got {n_importances}.")
 
