@@ -72,7 +72,8 @@ def information_envelopes(
 
     Notes
     -----
-    Cost: that of the exact diagonal, and one eigendecomposition of a T x T matrix per input. With the logits of all classes as
+    Cost: that of the exact diagonal, and per input r roots of an equation of T terms, or, where r is above T / 16, one
+    eigendecomposition of a T x T matrix. With the logits of all classes as
     outputs the upper envelope of the last layer is larger than the information by the factor 1 / (1 - p).
 
     Examples
@@ -91,7 +92,7 @@ def information_envelopes(
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law = call.pass_through(x, first_input)
-        G = derivatives.jacobians(call.model, passed)
+        G = call.unit_jacobians(passed, differences=False)
         envelopes = probes.class_envelopes(cast(CategoricalLaw, law), G, rank, forward_rounding(call.model, passed))
         return [*((factors, 2) for factors in envelopes), passed.inputs]
 

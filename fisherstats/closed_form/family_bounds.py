@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from fisherstats import margins
-from fisherstats.arrays import identity
 from fisherstats.model.families import Law
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.extremes import information_extremes, quartic_extremes
@@ -92,9 +91,14 @@ def _(law: BinomialLaw) -> Array:
 
 @squared_radius.register
 def _(law: CategoricalLaw) -> Array:
-    residuals = law.centred(np.broadcast_to(identity(law.h.shape[1], law.h), (len(law.h), *(law.h.shape[1],) * 2)))
-    largest: Array = np.square(residuals).sum(axis=2).max(axis=1)
-    return largest
+    """Return (1 - p_k)^2 + sum_{j != k} p_j^2 at the rarest class, or sum_j p_j^2 at one that is left out."""
+    p, complement = law.mean, law._kept(law.complement)
+    rarest = np.argmin(p, axis=1)[:, None]
+    others = np.square(p)
+    left_out: Array = others.sum(axis=1)
+    np.put_along_axis(others, rarest, np.square(np.take_along_axis(complement, rarest, axis=1)), axis=1)
+    largest: Array = others.sum(axis=1)
+    return np.maximum(largest, left_out) if law.minimal else largest
 
 
 @squared_radius.register

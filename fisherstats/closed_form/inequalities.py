@@ -357,12 +357,13 @@ def attained_extremes(law: Law, largest: Array, iterations: int = 60) -> tuple[A
     starts = like(
         np.concatenate([np.eye(outputs, min(outputs, 4)), _spread_directions(outputs)], axis=1).astype(law.h.dtype), law.h
     )
-    shift = 3 * largest[:, None, None] + np.finfo(law.h.dtype).tiny
+    step = 1 / (3 * largest[:, None, None] + np.finfo(law.h.dtype).tiny)
     extremes = []
     for sign in (-1.0, 1.0):
-        u = np.broadcast_to(starts, (n, *starts.shape))
+        # One direction after the other in memory: what is along the outputs are long loops.
+        u = (np.zeros_like(law.h[:, None, :]) + starts.T).swapaxes(1, 2)
         for _ in range(iterations if outputs > 1 else 0):
-            u = sign * quartic_gradient(law, u) / shift + u
+            u = quartic_gradient(law, u) * (sign * step) + u
             u = u / np.sqrt(_norm(u))[:, None, :]
         values = law.square_variance(u)
         extremes.append(values.min(axis=1) if sign < 0 else values.max(axis=1))

@@ -19,14 +19,18 @@ from fisherstats.arrays import identity
 from fisherstats.closed_form.covariance import Group
 from fisherstats.closed_form.inequalities import uncancelled_variance
 from fisherstats.closed_form.rounding import SENSITIVITY
-from fisherstats.engines.primitives import pair_sum
-from fisherstats.model.families import Law, MatrixRoot
+from fisherstats.engines.primitives import pair_sum, sum_of_squares, weighted_square
+from fisherstats.model.families import Law
 from fisherstats.model.families.categorical import CategoricalLaw
+from fisherstats.model.families.extremes import largest_eigenpairs
 from fisherstats.model.families.forms import white_norm, white_norm_apart
 
 __all__ = ["class_envelopes", "group_variance", "unit_variance", "variance_factors"]
 
 Array = NDArray[np.floating]
+
+_FEW_EIGENPAIRS = 16
+"""Eigenpairs one by one are faster than all at once where there are this many times as many outputs."""
 
 
 def variance_factors(law: Law, G: Sequence[Array | None], gaussian: bool) -> list[Array]:
@@ -58,28 +62,59 @@ def group_variance(law: Law, groups: Sequence[Group], gaussian: bool) -> Array:
 
 
 def class_envelopes(
-    law: CategoricalLaw, G: Sequence[Array], rank: int, rounding: Array
+    law: CategoricalLaw, G: Sequence[Array | None], rank: int, rounding: Array
 ) -> tuple[list[Array], list[Array], list[Array]]:
     r"""Return lower envelope, exact information and upper envelope per unit: times :math:`\bar h^2` they are the diagonals.
 
     :math:`\sum_{k\le r}\lambda_kv_kv_k^\top\preceq I(h)=\mathrm{diag}(p)-pp^\top\preceq\mathrm{diag}(p)` with the largest r
-    eigenpairs of I(h) (Sun 2026), each with a margin for its rounding and that of the exact value.
+    eigenpairs of I(h) (Sun 2026), each with a margin for its rounding and that of the exact value. A layer of None has the outputs
+    for its units.
 
-    Eigenpairs found numerically are those of a matrix within a few eps of the largest eigenvalue, so that much times |u|^2 is
-    taken off; u is a direction less its mean over the classes where only differences count.
+    Eigenpairs found numerically are those of a matrix at some distance, so that much times |u|^2 is taken off; u is a direction
+    less its mean over the classes where only differences count.
     """
-    information = law.information()
-    values, vectors = np.linalg.eigh(information)
-    top = MatrixRoot(np.sqrt(np.maximum(values[:, -rank:], 0))[:, :, None] * vectors[:, :, -rank:].swapaxes(1, 2))
-    off = (16 + information.shape[1]) * margins.EPS * np.maximum(values[:, -1:], 0)
+    root, off = _root_of_largest(law, rank)
+    outputs = law.h.shape[1]
     room = SENSITIVITY * rounding[:, None]
-    exact = [law.diagonal(G_l) for G_l in G]
+    exact = [law.own_diagonal() if G_l is None else law.diagonal(G_l) for G_l in G]
     lower: list[Array] = []
-    for G_l in G:
-        u = G_l if law.minimal else G_l - G_l.mean(axis=1, keepdims=True)
-        few = (16 * margins.EPS + room) * np.sqrt(uncancelled_variance(law, G_l))
-        found = np.maximum(margins.below(top.diagonal(u)) * (1 - room) - off * np.square(u).sum(axis=1), 0)
+    upper: list[Array] = []
+    for G_l, own in zip(G, exact, strict=True):
+        if G_l is None:
+            rows = root if law.minimal else root - root.mean(axis=2, keepdims=True)
+            along, square = sum_of_squares(rows), 1 - (0 if law.minimal else 1 / outputs)
+            spread, highest = own, law.mean
+        else:
+            u = G_l if law.minimal else G_l - G_l.mean(axis=1, keepdims=True)
+            along, square = sum_of_squares(np.matmul(root, u)), sum_of_squares(u)
+            spread, highest = uncancelled_variance(law, G_l), weighted_square(law.mean, G_l)
+        few = (16 * margins.EPS + room) * np.sqrt(spread)
+        found = np.maximum(margins.below(along) * (1 - room) - off * square, 0)
         lower.append(np.square(np.maximum(np.sqrt(found) - few, 0)))
-    classes = MatrixRoot(np.sqrt(law.mean)[:, :, None] * identity(law.h.shape[1], law.h))
-    upper: list[Array] = [margins.above(classes.diagonal(G_l), information.shape[1]) * (1 + room) for G_l in G]
+        upper.append(margins.above(highest, outputs) * (1 + room))
     return lower, exact, upper
+
+
+def _root_of_largest(law: CategoricalLaw, rank: int) -> tuple[Array, Array]:
+    r"""Return the rows :math:`\sqrt{\lambda_k}v_k^\top` of the largest eigenpairs of I(h), (n, r, T), and the margin (n, 1) of their squares.
+
+    A few are roots of the secular equation. With V of unit columns, :math:`R=I(h)V-V\Lambda` and :math:`D=V^\top V-1` they are
+    eigenpairs of a matrix within :math:`3\|R\|+5\lambda_{max}\|D\|` of I(h), to first order. Of many, LAPACK's are those of a
+    matrix within a few eps of the largest eigenvalue.
+    """
+    outputs = law.h.shape[1]
+    if _FEW_EIGENPAIRS * rank > outputs:
+        values, vectors = np.linalg.eigh(law.information())
+        values, vectors = np.maximum(values[:, -rank:], 0), vectors[:, :, -rank:]
+        off = np.zeros_like(values[:, -1:])
+        largest = values[:, -1:]
+    else:
+        missing = law.p[:, -1] if law.minimal else np.zeros_like(law.p[:, -1])
+        values, vectors = largest_eigenpairs(law.mean, missing, rank)
+        largest = values[:, :1]
+        apart = law.product(vectors) - values[:, None] * vectors
+        across = np.matmul(vectors.swapaxes(1, 2), vectors) * (1 - identity(rank, vectors))
+        off = 4 * np.sqrt(np.square(apart).sum(axis=(1, 2)))[:, None]
+        off = off + 8 * largest * np.sqrt(np.square(across).sum(axis=(1, 2)))[:, None]
+    root: Array = np.sqrt(values)[:, :, None] * vectors.swapaxes(1, 2)
+    return root, off + (16 + outputs) * margins.EPS * largest

@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 
 from fisherstats.arrays import identity, like
+from fisherstats.engines import primitives
 from fisherstats.margins import EPS
 from fisherstats.model.families.base import Law
 from fisherstats.model.families.categorical import CategoricalLaw
@@ -27,6 +28,7 @@ from fisherstats.model.families.spectra import Pair, information_spectrum, quart
 
 __all__ = [
     "information_extremes",
+    "largest_eigenpairs",
     "projected_extremes",
     "quartic_extremes",
     "quartic_gradient",
@@ -91,6 +93,49 @@ def secular_bracket(p: np.ndarray, missing: np.ndarray, position: int) -> Pair:
         return above
 
     return _bisected(low, high, lies_above)
+
+
+def largest_eigenpairs(p: np.ndarray, missing: np.ndarray, rank: int) -> Pair:
+    """Return the largest eigenvalues of diag(p) - p p', descending, (n, r), and their eigenvectors, (n, T, r), within rounding.
+
+    An eigenvector is p_k / (p_k - lambda), so bisection is for the distance of lambda from the nearest p_k, which has its own
+    relative accuracy. Among m equal p_k lie m - 1 eigenvalues, with Helmert's contrasts for vectors. The vector of an eigenvalue
+    of 0 is left at 0.
+    """
+    order = np.argsort(-p, axis=1)
+    ordered = np.pad(np.take_along_axis(p, order, axis=1), ((0, 0), (0, 1)))
+    place = np.argsort(order, axis=1)[:, :, None]
+    high, low = ordered[:, :rank], ordered[:, 1 : rank + 1]
+    gap, weights = high - low, p[:, :, None]
+
+    def excess(anchor: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """Return the increasing function of `secular_bracket` at anchors moved by a distance, (n, r)."""
+        apart = weights - anchor[:, None] - distance[:, None]
+        value = (weights / np.where(apart == 0, -np.finfo(p.dtype).tiny, apart)).sum(axis=1)
+        moved: np.ndarray = value - missing[:, None] / np.where(anchor + distance > 0, anchor + distance, 1)
+        return moved
+
+    with np.errstate(all="ignore"):  # as in `_bisected`
+        upper_half = excess(low, gap / 2) < 0
+    anchor, sign = np.where(upper_half, high, low), np.where(upper_half, -1.0, 1.0)
+
+    def lies_above(middle: np.ndarray) -> np.ndarray:
+        above: np.ndarray = sign * excess(anchor, sign * middle[:, 0]) < 0
+        return above
+
+    distance = sign * _bisected(np.zeros_like(gap), gap / 2, lies_above)[1]
+    values = anchor + distance
+    apart = weights - anchor[:, None] - distance[:, None]
+    position = like(np.arange(rank), place)
+    first = (weights > high[:, None]).sum(axis=1)
+    among = (place >= first[:, None]) & (place <= position)
+    contrast = np.where(among, 1.0, np.where(place == position + 1, -(position - first + 1.0)[:, None], 0.0))
+    vectors = np.where((gap > 0)[:, None], weights / np.where(apart == 0, 1, apart), contrast)
+    vectors = np.where((values > 0)[:, None], vectors, 0)
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    vectors = vectors / np.where(largest > 0, largest, 1)
+    length = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
+    return values, vectors / np.where(length > 0, length, 1)
 
 
 def _bisected(low: np.ndarray, high: np.ndarray, lies_above: Callable[[np.ndarray], np.ndarray]) -> Pair:
@@ -224,9 +269,11 @@ def _(law: GaussianLaw, u: np.ndarray) -> np.ndarray:
 @quartic_gradient.register
 def _(law: CategoricalLaw, u: np.ndarray) -> np.ndarray:
     q = law.centred(u)
-    weight = law.p[:, :, None]
-    cubed = (q * q - law.diagonal(u)[:, None, :]) * q
-    moved: np.ndarray = weight * (cubed - (weight * cubed).sum(axis=1, keepdims=True))
+    moved = q * q
+    moved -= primitives.weighted_mean(law.p, moved)[:, None, :]
+    moved *= q
+    moved -= primitives.weighted_mean(law.p, moved)[:, None, :]
+    moved *= law.p[:, :, None]
     return moved[:, :-1] if law.minimal else moved
 
 
