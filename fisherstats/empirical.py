@@ -14,7 +14,6 @@ from fisherstats.arrays import like
 from fisherstats.checks import arguments, distributions
 from fisherstats.closed_form import assembly, covariance, empirical, fisher
 from fisherstats.designs import Design
-from fisherstats.model import derivatives
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
@@ -123,7 +122,7 @@ def empirical_variance(
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        G = derivatives.jacobians(call.model, passed)
+        G = call.unit_jacobians(passed, differences=False)
         q = q_at(x, first_input)
         means = empirical.empirical_factors(law, q, passed, G)
         quantities = [(means, 2), (fisher.unit_factors(law, passed, G), 2), (empirical.empirical_variance_factors(law, q, G), 4)]

@@ -12,7 +12,6 @@ from fisherstats import calls, labels, margins, views
 from fisherstats.checks import probes as checks
 from fisherstats.closed_form import probes
 from fisherstats.closed_form.rounding import forward_rounding
-from fisherstats.model import derivatives
 from fisherstats.model.families import Categorical
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.network import MLP

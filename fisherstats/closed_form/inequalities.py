@@ -353,7 +353,7 @@ def attained_extremes(law: Law, largest: Array, iterations: int = 60) -> tuple[A
     `largest` is a certified upper bound of M on unit vectors; it shifts the iteration u <- normalise(M u^3 +- alpha u). What it
     attains is a value of the form, not a bound.
     """
-    n, outputs = law.h.shape
+    outputs = law.h.shape[1]
     starts = like(
         np.concatenate([np.eye(outputs, min(outputs, 4)), _spread_directions(outputs)], axis=1).astype(law.h.dtype), law.h
     )
@@ -363,8 +363,11 @@ def attained_extremes(law: Law, largest: Array, iterations: int = 60) -> tuple[A
         # One direction after the other in memory: what is along the outputs are long loops.
         u = (np.zeros_like(law.h[:, None, :]) + starts.T).swapaxes(1, 2)
         for _ in range(iterations if outputs > 1 else 0):
-            u = quartic_gradient(law, u) * (sign * step) + u
-            u = u / np.sqrt(_norm(u))[:, None, :]
+            moved = quartic_gradient(law, u)
+            moved *= sign * step
+            moved += u
+            moved /= np.sqrt(_norm(moved))[:, None, :]
+            u = moved
         values = law.square_variance(u)
         extremes.append(values.min(axis=1) if sign < 0 else values.max(axis=1))
     return extremes[0], extremes[1]

@@ -67,8 +67,8 @@ def class_envelopes(
     r"""Return lower envelope, exact information and upper envelope per unit: times :math:`\bar h^2` they are the diagonals.
 
     :math:`\sum_{k\le r}\lambda_kv_kv_k^\top\preceq I(h)=\mathrm{diag}(p)-pp^\top\preceq\mathrm{diag}(p)` with the largest r
-    eigenpairs of I(h) (Sun 2026), each with a margin for its rounding and that of the exact value. A layer of None has the outputs
-    for its units.
+    eigenpairs of I(h) (Sun 2026), each with a margin for its rounding and that of the exact value. A layer of None has the
+    outputs for its units.
 
     Eigenpairs found numerically are those of a matrix at some distance, so that much times |u|^2 is taken off; u is a direction
     less its mean over the classes where only differences count.
@@ -96,7 +96,7 @@ def class_envelopes(
 
 
 def _root_of_largest(law: CategoricalLaw, rank: int) -> tuple[Array, Array]:
-    r"""Return the rows :math:`\sqrt{\lambda_k}v_k^\top` of the largest eigenpairs of I(h), (n, r, T), and the margin (n, 1) of their squares.
+    r"""Return the rows :math:`\sqrt{\lambda_k}v_k^\top` of the largest eigenpairs of I(h), (n, r, T), and a margin (n, 1).
 
     A few are roots of the secular equation. With V of unit columns, :math:`R=I(h)V-V\Lambda` and :math:`D=V^\top V-1` they are
     eigenpairs of a matrix within :math:`3\|R\|+5\lambda_{max}\|D\|` of I(h), to first order. Of many, LAPACK's are those of a

@@ -10,7 +10,7 @@ import pytest
 
 from fisherstats import families
 from fisherstats.model.families.categorical import CategoricalLaw
-from fisherstats.model.families.extremes import information_extremes, unfolded_largest
+from fisherstats.model.families.extremes import information_extremes, largest_eigenpairs, unfolded_largest
 
 HARD_LOGITS = {
     "even": [0.0, 0.0, 0.0, 0.0],
@@ -87,3 +87,25 @@ def test_extremes_of_what_is_made_of_other_laws(family, singular) -> None:
         np.testing.assert_array_equal(smallest, 0)
     else:
         np.testing.assert_allclose(smallest, values[:, 0], rtol=1e-12)
+
+
+TIES = {
+    "apart": [0.4, 0.3, 0.15, 0.1, 0.05],
+    "equal": [0.2] * 5,
+    "tied": [0.3, 0.15, 0.3, 0.15, 0.1],
+    "nearly tied": [0.3, 0.3 - 2e-16, 0.3 - 1e-12, 0.1 - 2e-12, 3e-12],
+}
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.25])
+@pytest.mark.parametrize("name", TIES)
+def test_largest_eigenpairs_of_classes(name, missing):
+    p = np.array(TIES[name]) * (1 - missing)
+    values, vectors = largest_eigenpairs(p[None], np.array([missing]), 4)
+    matrix = mpmath.diag([mpmath.mpf(one) for one in p]) - mpmath.matrix(p) * mpmath.matrix(p).T
+    exact = sorted((float(one) for one in mpmath.eigsy(matrix, eigvals_only=True)), reverse=True)[:4]
+    np.testing.assert_allclose(values[0], exact, rtol=1e-14 if missing else 1e-9, atol=1e-15 * exact[0])
+    off = (np.diag(p) - np.outer(p, p)) @ vectors[0] - values[0] * vectors[0]
+    assert np.abs(off).max() <= 4e-16 * exact[0] * 4
+    informed = values[0] > 0
+    np.testing.assert_allclose((vectors[0].T @ vectors[0])[np.ix_(informed, informed)], np.eye(informed.sum()), atol=1e-10)
