@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,9 +171,9 @@ def test_the_advice_for_a_file_reads_it(kind, ending, tmp_path):
     np.testing.assert_allclose(information(read).values, EXACT.values, rtol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["x.parquet", "x.h5", "x"])
+@pytest.mark.parametrize("name", ["x.parquet", "x.h5", Path("x")])
 def test_other_files(name):
-    message = "`pandas.read_parquet" if name.endswith("parquet") else "read a file into an array first"
+    message = "`pandas.read_parquet" if str(name).endswith("parquet") else "read a file into an array first"
     with pytest.raises(TypeError, match=message):
         information(name)
 

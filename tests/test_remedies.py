@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import concurrent.futures
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dask.array
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 import fisherstats as fs
 from fisherstats.checks import remedies
@@ -138,3 +142,30 @@ def test_nothing_is_left_behind():
     assert remedies.taken() is None
     with remedies.as_called(("on_kink",)), remedies.as_called(("estimator",)):
         assert remedies.taken() == ("on_kink",)
+
+
+def texts() -> dict[str, str]:
+    """Every piece of text in the modules that word messages, with where it is, docstrings apart."""
+    found = {}
+    for path in sorted(Path(remedies.__file__).parent.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+                found[f"{path.name}:{node.lineno}:{node.col_offset}"] = node.value
+    return found
+
+
+def test_every_function_of_a_library_that_a_message_names_exists():
+    libraries = {"fisherstats": fs, "numpy": np, "np": np, "pandas": pd, "xarray": xr, "MLP": fs.MLP}
+    named = re.compile(rf"\b({'|'.join(libraries)})((?:\.[A-Za-z_]\w*)+)")
+    found = {(root, path, place) for place, text in texts().items() for root, path in named.findall(text)}
+    assert len(found) > 20
+    missing = []
+    for root, path, place in found:
+        value = libraries[root]
+        for name in path[1:].split("."):
+            value = getattr(value, name, None)
+        if value is None and path not in (".model", ".model."):
+            missing.append((root + path, place))
+    assert not missing

@@ -116,7 +116,7 @@ def array_advice(name: str, value: Any) -> str:
         ending = os.path.splitext(os.fsdecode(value))[1].lower()
         if ending in _READERS:
             return f"; read the file first, `{_READERS[ending].format(name)}`"
-        return "; read a file into an array first"
+        return "; read a file into an array first" if ending or isinstance(value, os.PathLike) else ""
     if isinstance(value, Mapping):
         return f"; choose one of its arrays, `{name}[{next(iter(value), 'x')!r}]`"
     if hasattr(value, "toarray"):

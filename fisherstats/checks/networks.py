@@ -41,9 +41,10 @@ def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
     for layer, matrix in enumerate(weights):
         array = real_array(f"weights[{layer}]", matrix)
         if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
+            apart = "; use MLP.from_arrays for kernels and biases apart" if layer and array.ndim == 1 else ""
             raise ValueError(
                 f"`weights[{layer}]` must be a matrix of shape (n_out, n_in + 1) with n_out, n_in at least 1 and the "
-                f"bias in the last column, got shape {array.shape}; use MLP.from_arrays for kernels and biases apart."
+                f"bias in the last column, got shape {array.shape}{apart}."
             )
         if layer and array.shape[1] != matrices[-1].shape[0] + 1:
             raise ValueError(
