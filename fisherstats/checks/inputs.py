@@ -258,7 +258,7 @@ def finite_block(block: NDArray[np.floating], first_input: int | NDArray[np.int6
     if not holds(finite):
         block, finite = on_host(block), on_host(finite)
         row, column = (int(i) for i in np.argwhere(~finite)[0])
-        number = first_input + row if isinstance(first_input, int) else int(first_input[row])
+        number = int(first_input[row]) if isinstance(first_input, np.ndarray) else first_input + row
         raise ValueError(
             f"`x` must be finite, got {block[row, column]} at index ({number}, {column}); remove or impute it before the call."
         )

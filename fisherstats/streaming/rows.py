@@ -233,10 +233,12 @@ class Rows:
             start += size
 
 
-def rows_by_number(source: Source, numbers: NDArray[np.int64]) -> Array:
+def rows_by_number(source: Any, numbers: NDArray[np.int64]) -> Array:
     """Return rows in the order of their numbers; those that are read now, not before the work, are looked at as blocks are."""
+    rows: Array
     if type(source) is np.ndarray or on_device(source):
-        return source[numbers]
+        rows = source[numbers]
+        return rows
     with inputs.rows_refused():
         order = np.argsort(numbers, kind="stable")  # HDF5 reads in increasing order alone
         part = source[numbers[order]]
