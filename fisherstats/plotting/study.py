@@ -153,11 +153,11 @@ def _against_draws(
     colour, marker, line = LAYER_STYLES[layer % len(LAYER_STYLES)]
     panel.plot(draws, expected, line, color=colour, linewidth=1.4)
     # observed / closed form lies in [low, high] with 95 %, so the closed form lies in [observed/high, observed/low].
-    low, high = layers["expected_ratio"].values
+    low, high = layers["expected_ratio"].values.min(), layers["expected_ratio"].values.max()
     return panel.errorbar(
         draws,
         observed,
-        np.stack([observed - observed / high, observed / low - observed]),
+        np.maximum([observed - observed / high, observed / low - observed], 0),
         fmt=marker,
         color=colour,
         markersize=5,

@@ -142,7 +142,7 @@ def as_svg(figure: Figure) -> str:
 def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None:
     """Use a log scale with ticks a reader can name: several per decade where the range is short."""
     ticker = optional_module("matplotlib.ticker", extra="study")
-    decades = np.log10(high / low) if 0 < low < high else 1.0
+    decades = np.log10(high) - np.log10(low) if 0 < low < high else 1.0
     if decades < 0.02:
         axis.set_view_interval(low / 1.1, high * 1.1, ignore=True)
     if decades < 0.4:

@@ -113,7 +113,7 @@ def derivative_bounds(bounds: xr.Dataset) -> Figure:
     bounds = figures.drawable(bounds, xr.Dataset, _DERIVATIVES)
     layers = bounds["layer"].values
     rows = range(len(layers))
-    norms = [str(norm) for norm in bounds["norm"].values]
+    norms = bounds["norm"].values.tolist()
     chained = all(stage in bounds for stage in _CHAIN)
     figure, panels = new_figure(2.2 * len(norms) * (1 + chained) + 0.35 * len(layers), rows=len(norms) * (1 + chained))
     for panel, norm in zip(panels, norms, strict=False):
