@@ -124,7 +124,7 @@ def styled(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
 
     @functools.wraps(draw)
     def drawn(*args: Given.args, **keywords: Given.kwargs) -> Figure:
-        with report_style():
+        with report_style(), np.errstate(all="ignore"):  # what is undefined has no place in a figure, and is left out
             return draw(*args, **keywords)
 
     return drawn
