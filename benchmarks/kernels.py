@@ -60,8 +60,8 @@ def rows(shapes: tuple[tuple[int, int, int], ...] = SHAPES, repeats: int = 200) 
             def call(function: Callable[..., Any], arguments: list[Any] = arguments) -> Callable[[], Any]:
                 return lambda: function(*arguments)
 
-            with one_blas_thread():
-                microseconds = [1e6 * best_seconds(call(one), repeats) for one in (definition, kernel)]
+            timed = one_blas_thread(best_seconds)
+            microseconds = [1e6 * timed(call(one), repeats) for one in (definition, kernel)]
             yield name, f"{n} x {classes} x {units}", *microseconds  # type: ignore[misc]
 
 

@@ -172,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         done = "" if kept is None else f"; the study is complete: {said}"
         _not_shown("stderr", f"fisherstats: standard output cannot be written to ({failure}){done}")
         return 1 if kept is None else 0  # what was asked for is there
+    _not_shown("stderr", "")
     return 0
 
 

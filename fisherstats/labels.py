@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fisherstats import forks
 from fisherstats.arrays import on_device
 from fisherstats.checks import inputs, results, uncertainty
 from fisherstats.model.network import MLP
@@ -157,6 +158,9 @@ def coordinates(**dims: int | Sequence[str] | NDArray[Any]) -> dict[str, Any]:
 _templates: OrderedDict[tuple[Any, ...], tuple[Any, list[NDArray[Any]]]] = OrderedDict()
 _MOST_TEMPLATES = 64
 
+_loading = forks.lock()
+"""xarray imports the libraries of other arrays with its first Dataset; a child forked meanwhile would wait for that for ever."""
+
 
 def _template(entries: Sequence[Entry], coords: Mapping[str, Any], alone: bool = False) -> Any:
     """Return a Dataset of such entries to be filled, or its only array, the same one again for the same coordinates.
@@ -169,7 +173,8 @@ def _template(entries: Sequence[Entry], coords: Mapping[str, Any], alone: bool =
     found = _templates.get(key)
     if found is None:
         empty = {name: (dims, np.broadcast_to(0.0, shape)) for name, (dims, shape) in shapes.items()}
-        made = xr.Dataset(empty, coords=dict(coords))
+        with _loading:
+            made = xr.Dataset(empty, coords=dict(coords))
         # The arrays are kept, so that no other array can have the identity of one of them.
         found = made[next(iter(shapes))] if alone else made, [one[1] for one in coords.values()]
         _templates[key] = found

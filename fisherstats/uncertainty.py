@@ -119,7 +119,7 @@ def with_standard_error(values: xr.DataArray, standard_error: ArrayLike | xr.Dat
     >>> estimate = fs.estimate_fisher(model, np.array([[0.0], [1.0]]), estimator="score", n_draws=100, rng=0)
     >>> root = fs.with_standard_error(np.sqrt(estimate), estimate.standard_error / (2 * np.sqrt(estimate)))
     >>> (root.standard_error / root).values.round(4)  # half the relative error of the estimate
-    array([0.0781, 0.0715])
+    array([0.0572, 0.0465])
     """
     checks.labelled_estimate("values", isinstance(values, xr.DataArray), values)
     bare = values.drop_vars([ERROR, ERROR_OF], errors="ignore")

@@ -211,11 +211,8 @@ def test_weights_stay_floats(dtype):
         MODEL.as_dtype(dtype)
 
 
-def test_large_class_numbers_are_told_apart_or_refused():
+def test_large_class_numbers_are_refused():
     near = np.array([2**62, 2**62 + 1])
-    assert len(np.unique(study_checks.labels_for_task(near, "classification"))) == 2
-    for y in (near.astype(np.uint64) * 2, near.astype(float), np.array([1e300, 2e300])):
-        with pytest.raises(
-            ValueError, match=pattern("`y` must hold class numbers below 2**53, as larger ones are not told apart")
-        ):
+    for y in (near, near.astype(np.uint64) * 2, near.astype(float), np.array([1e300, 2e300])):
+        with pytest.raises(ValueError, match=pattern("`y` must hold whole numbers below 2**53 for data.task = 'classification'")):
             study_checks.labels_for_task(y, "classification")

@@ -80,9 +80,9 @@ def labelled_forms(at):
 
 
 def single_norms(at):
-    K = tensor_bounds.own_jacobian_products(at.G, at.inputs)
+    K, size = tensor_bounds.own_jacobian_products(at.G, at.inputs)
     Q = tensor_bounds.own_inner_products(at.hessian, at.inputs)
-    return [tensor_bounds.score_norms(at.law, K), tensor_bounds.hessian_norms(at.law, Q)]
+    return [tensor_bounds.score_norms(at.law, K, size), tensor_bounds.hessian_norms(at.law, Q)]
 
 
 def kronecker_error(at):

@@ -39,6 +39,7 @@ def model(tree) -> fs.MLP:
     parts = np.split(flat, np.cumsum(sizes)[:-1])
     weights = [part.reshape(n_out, -1) for part, n_out in zip(parts, widths[1:], strict=True)]
     model = fs.MLP(weights, activation=provenance["activations"], family=fs.families.Categorical(widths[-1]))
+    model = model.named(provenance["feature_names"], provenance["output_names"])
     assert model.fingerprint == provenance["model"]
     return model
 

@@ -277,11 +277,6 @@ class CategoricalLaw(Law):
         """Return the means over n_draws labels per input, from frequencies of the classes, see `draws.class_weights`."""
         return self.draw_from(functools.partial(samplers.multinomial, rng), rng.random, n_draws, second_moment)
 
-    @cached_property
-    def exact_p(self) -> np.ndarray:
-        """Class probabilities in float64, for the sampler."""
-        return self.exact.p
-
     @property
     def exact(self) -> CategoricalLaw:
         """The same law in float64."""
@@ -293,7 +288,7 @@ class CategoricalLaw(Law):
 
     def draw_from(self, sample: Multinomial, uniforms: Uniforms, n_draws: int, second_moment: bool) -> Draw:
         """Return the means over n_draws labels per input, with the samplers given."""
-        weights, excess = class_weights(sample, uniforms, self.exact_p, n_draws, self.contractions)
+        weights, excess = class_weights(sample, uniforms, self.exact.p, n_draws, self.contractions)
         weights, excess = weights.astype(self.h.dtype, copy=False), excess.astype(self.h.dtype, copy=False)
         second: SecondMoment | None = None
         if second_moment:

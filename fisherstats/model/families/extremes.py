@@ -269,7 +269,7 @@ def _(law: GaussianLaw, u: np.ndarray) -> np.ndarray:
 @quartic_gradient.register
 def _(law: CategoricalLaw, u: np.ndarray) -> np.ndarray:
     q = law.centred(u)
-    moved = q * q
+    moved: np.ndarray = q * q
     moved -= primitives.weighted_mean(law.p, moved)[:, None, :]
     moved *= q
     moved -= primitives.weighted_mean(law.p, moved)[:, None, :]

@@ -6,10 +6,9 @@ though their product does not. With variances of 1 the directions carry the size
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
+from fisherstats.forks import cached_property
 from fisherstats.model.families.base import Law
 from fisherstats.model.families.blocks import ListedBlocks
 from fisherstats.model.families.independent import IndependentLaw
