@@ -260,6 +260,7 @@ class Call:
 
     def of(self, model: MLP, name: str) -> Call:
         """Return this call for another network, in the same precision."""
+        networks.same_names(name, model, self.name, self.model)
         return replace(self, model=model.as_dtype(self.rows.dtype).beside(self.engine.device), name=name)
 
     def refuse_kinks(self, passed: Forward, on_kink: str, first_input: int) -> None:

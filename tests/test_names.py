@@ -172,3 +172,40 @@ def test_names_of_an_estimator():
     model = fs.interop.from_sklearn(several)
     assert (model.feature_names, model.output_names) == (tuple(NAMES), ("x", "y", "z"))
     assert (fs.interop.from_sklearn(two).feature_names, fs.interop.from_sklearn(two).output_names) == (None, ("yes",))
+
+
+NAMED_PAIR = (
+    fs.MLP.random([3, 1], activation="tanh", family=fs.families.Bernoulli(), rng=0).named(["a", "b", "c"]),
+    fs.MLP.random([3, 1], activation="tanh", family=fs.families.Bernoulli(), rng=1).named(["b", "c", "a"]),
+)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda one, other, x: fs.applications.merge_networks([one, other], [np.ones(4)] * 2),
+        lambda one, other, x: fs.applications.output_divergence(one, other, x),
+        lambda one, other, x: fs.applications.consolidation_penalty(one, other, x),
+        lambda one, other, x: fs.applications.Consolidation(other, np.ones(4)).online(one, np.ones(4)),
+        lambda one, other, x: fs.empirical_variance(one, x, truth=other),
+    ],
+)
+def test_networks_with_names_in_another_order_are_refused(call):
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    with pytest.raises(
+        ValueError, match="must have the `feature_names` of .* in the same order, got '[abc]' for '[abc]' at position 0"
+    ):
+        call(*NAMED_PAIR, x)
+    call(NAMED_PAIR[0], NAMED_PAIR[1].named(["a", "b", "c"]), x)
+
+
+def test_predictions_take_columns_by_their_names():
+    pandas = pytest.importorskip("pandas")
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    frame, y = pandas.DataFrame(x, columns=list("abc")), (x[:, 0] > 0).astype(int)
+    model = fs.MLP.random([3, 1], activation="tanh", family=fs.families.Bernoulli(), rng=0)
+    expected = fs.applications.prediction_intervals(model, x, y, x)
+    found = fs.applications.prediction_intervals(model, frame, y, frame[["c", "a", "b"]])
+    np.testing.assert_array_equal(found.to_dataarray().values, expected.to_dataarray().values)
+    with pytest.raises(ValueError, match="`x`"):
+        fs.applications.prediction_intervals(model, frame, y, frame.rename(columns={"a": "d"}))

@@ -16,7 +16,7 @@ from fisherstats.alignment import over_parameters
 from fisherstats.applications.consolidation import Seed, importance
 from fisherstats.arrays import overflow_is_inf
 from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments, uncertainty
+from fisherstats.checks import arguments, networks, uncertainty
 from fisherstats.closed_form import merging
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
@@ -175,6 +175,8 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     first = models[0]
     alike = [(one.widths, [a.name for a in one.activations], one.family.parameters()) for one in models]
     checks.alike(alike)
+    for position, one in enumerate(models[1:], start=1):
+        networks.same_names(f"models[{position}]", one, "models[0]", first)
     arguments.boolean("shrink", shrink)
     checks.one_each(importances, len(models))
     names = [f"importances[{position}]" for position in range(len(models))]

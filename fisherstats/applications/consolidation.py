@@ -224,6 +224,7 @@ class Consolidation(Penalty):
     def start(self, model: MLP) -> Restraint:
         """Return what it does in one fit."""
         checks.same_network("model", model.widths, self.anchor.widths)
+        networks.same_names("model", model, "anchor", self.anchor)
         return _Held(self, model)
 
     def value(self, model: MLP) -> float:
@@ -280,6 +281,7 @@ class Consolidation(Penalty):
         """
         kept = checks.share("decay", decay)
         checks.same_network("anchor", anchor.widths, self.anchor.widths)
+        networks.same_names("anchor", anchor, "self.anchor", self.anchor)
         added = Consolidation(anchor, importance, self.strength)
         return Consolidation(anchor, kept * np.asarray(self.importance) + np.asarray(added.importance), self.strength)
 
@@ -399,9 +401,11 @@ def consolidation_penalty(
     networks.model_object(anchor, MLP, "anchor")
     call = calls.prepare(anchor, x, **common)
     checks.same_network("model", model.widths, anchor.widths)
+    networks.same_names("model", model, "anchor", anchor)
     if centre is not None:
         networks.model_object(centre, MLP, "centre")
         checks.same_network("centre", centre.widths, anchor.widths)
+        networks.same_names("centre", centre, "anchor", anchor)
     strength = arguments.non_negative_number("strength", strength)
     _importance_arguments(information, y, n_draws, rng)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))

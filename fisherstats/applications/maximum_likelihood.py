@@ -14,9 +14,10 @@ from fisherstats.alignment import direction_rows
 from fisherstats.applications.asymptotics import Asymptotics, double_call, inverse_information
 from fisherstats.arrays import overflow_is_inf, power_of_two
 from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments, remedies
+from fisherstats.checks import arguments, networks, remedies
 from fisherstats.closed_form import likelihood, tensors
 from fisherstats.model import derivatives
+from fisherstats.model.columns import column_names
 from fisherstats.model.families import Family
 from fisherstats.model.network import MLP
 from fisherstats.pieces import in_pieces
@@ -369,6 +370,9 @@ def prediction_intervals(
     checks.labels_needed("`prediction_intervals`", y)
     level, _ = _quantile_arguments(level, reference)
     common = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    networks.model_object(model, MLP)
+    if model.feature_names is None and (names := column_names(x)) is not None:
+        model = model.named(names)  # columns of `at` are those of x, not those at the same places
     call = double_call(model, at, **common)
     found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
     quantile = _quantile(level, reference, found.degrees)

@@ -142,6 +142,18 @@ def names(name: str, value: Any, count: int) -> tuple[str, ...] | None:
     return tuple(str(one) for one in given)
 
 
+def same_names(name: str, given: Any, other: str, wanted: Any) -> None:
+    """Require two networks with names to have the same ones, in the same order."""
+    for which in ("feature_names", "output_names"):
+        own, theirs = getattr(given, which), getattr(wanted, which)
+        if own is not None and theirs is not None and own != theirs:
+            at = next(place for place, pair in enumerate(zip(own, theirs, strict=False)) if pair[0] != pair[1])
+            raise ValueError(
+                f"`{name}` must have the `{which}` of `{other}` in the same order, got {own[at]!r} for {theirs[at]!r} at "
+                f"position {at}; put its weights into that order, or say that the names mean the same with `.named(...)`."
+            )
+
+
 def precision(dtype: Any) -> np.dtype[Any]:
     """Return one of the two dtypes that weights have."""
     for known in (np.dtype(np.float32), np.dtype(np.float64)):
