@@ -193,7 +193,7 @@ NAMED_PAIR = (
 def test_networks_with_names_in_another_order_are_refused(call):
     x = np.random.default_rng(0).normal(size=(6, 3))
     with pytest.raises(
-        ValueError, match="must have the `feature_names` of .* in the same order, got '[abc]' for '[abc]' at position 0"
+        ValueError, match=r"must have the `feature_names` of .* in the same order, got '[abc]' for '[abc]' at position 0"
     ):
         call(*NAMED_PAIR, x)
     call(NAMED_PAIR[0], NAMED_PAIR[1].named(["a", "b", "c"]), x)

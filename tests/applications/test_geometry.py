@@ -175,7 +175,7 @@ MODEL = network(fs.families.Categorical(3))
             ValueError,
             "`other` must take 2 features and have the family of `model`, .*, got 2 features and .*poisson",
         ),
-        (lambda: ap.output_divergence(MODEL, None, X), TypeError, "`model` must be a fisherstats.MLP"),
+        (lambda: ap.output_divergence(MODEL, None, X), TypeError, "`other` must be a fisherstats.MLP"),
         (lambda: ap.information_volume(MODEL, X, tau=0), ValueError, "`tau` must be a finite number above 0, got 0."),
         (lambda: ap.leading_eigenpairs(MODEL, X, 22), ValueError, "`k` must be at most 21, the number of parameters, got 22."),
     ]
