@@ -255,7 +255,7 @@ def estimate_fisher(
             found = [[{key: np.sqrt(block / scale) for key, block in one.items()}] for one in variances]
             rows = ["standard_error_probes" if probing else "standard_error"]
         else:
-            rows = [sampled.key, "degrees_of_freedom", "sampling_share"]
+            rows = [sampled.key, "error_freedom", "sampling_share"]
             if view == "diagonal":
                 linear = [one == "hessian" for one in chosen]
                 singles = [one[0, 0] for one in variances]

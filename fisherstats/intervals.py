@@ -154,7 +154,7 @@ def confidence_intervals(
         skewed = [one if name == "hessian" else np.ones_like(one) for name, one in zip(chosen, shares, strict=True)]
         part = np.reshape(skewed, estimate.shape) if on_log_scale else None
         lower, upper = designs.interval_ends(estimate, error, quantile, part)
-        quantities |= {f"standard_error_{design}": error, "degrees_of_freedom": freedom}
+        quantities |= {f"standard_error_{design}": error, "error_freedom": freedom}
         quantities |= {"interval_lower_sampled": lower, "interval_upper_sampled": upper}
     provenance = call.provenance(estimator=chosen, level=level, seed=monte_carlo.seed_record(seed), **asked)
     with np.errstate(over="ignore"):  # an upper end beyond the range is infinite

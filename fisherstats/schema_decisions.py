@@ -54,7 +54,7 @@ DECISIONS = {
         "standard error of the estimate over subsamples of the inputs of a finite population, and their labels",
         "estimator-variance-subsample",
     ),
-    "degrees_of_freedom": Variable(
+    "error_freedom": Variable(
         "degrees_of_freedom",
         "as the estimate",
         "nu",

@@ -10,6 +10,8 @@ _NO_NUMBER = "no number is enough"
 _NOT_ESTIMABLE = "the parameter or the output is not estimable"
 
 INFINITE = {
+    "error_freedom": "the error has no part that is estimated from the inputs",
+    "interval_upper_sampled": "no input of the sample sees the parameter, or the end is past the range",
     "upper": _NOTHING,
     "upper_by_form": _NOTHING,
     "attained": _NOTHING,

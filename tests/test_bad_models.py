@@ -140,7 +140,7 @@ MODELS = [
     (lambda: Poisson(0), ValueError, "`n_outputs` must be a positive integer, got 0."),
     (lambda: Binomial(2**64), ValueError, "`n_trials` must be a positive integer below 2**63, got 18446744073709551616."),
     (lambda: Gaussian(2, covariance=[[1, np.nan], [0, 1]]), ValueError, "`covariance` must be finite, got nan at index (0, 1)"),
-    (lambda: Gaussian(1, covariance=-1), ValueError, "`covariance` must be a finite number above 0, got -1.0."),
+    (lambda: Gaussian(1, covariance=-1), ValueError, "`covariance` must be a finite number above 0, got -1."),
     (lambda: Gaussian(2, covariance=[1, -1]), ValueError, "`covariance` must hold variances above 0, got -1.0 at output 1."),
     (
         lambda: Gaussian(2, covariance=np.eye(3)),

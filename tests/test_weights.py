@@ -147,7 +147,7 @@ def test_the_printed_frobenius_bound_is_false_in_the_last_layer() -> None:
     np.testing.assert_allclose(printed.first_ratio.sel(norm="frobenius"), [np.sqrt(0.5)], rtol=1e-12)
     np.testing.assert_allclose(corrected.first_ratio, 1, rtol=1e-12)
     assert set(printed.data_vars) == {"first_exact", "first_upper", "first_ratio"}
-    assert printed.first_upper.attrs["erratum"].startswith("false as printed")
+    assert printed.first_upper.attrs["erratum"].startswith("(20) is false as printed")
     assert "corrected" in corrected.first_upper.attrs["source"]
 
 

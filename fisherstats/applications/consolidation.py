@@ -155,7 +155,7 @@ def _of_a_sample(call: calls.Call, y: Any, design: str, population: int | None) 
     values = call.diagonal_mean(factors_and_inputs)[0]
     ((error, freedom, _),) = sampled.diagonal(squares, squares, [np.zeros_like(values)])
     beside: list[labels.Entry] = [
-        (key, ["param"], array.astype(values.dtype)) for key, array in ((sampled.key, error), ("degrees_of_freedom", freedom))
+        (key, ["param"], array.astype(values.dtype)) for key, array in ((sampled.key, error), ("error_freedom", freedom))
     ]
     key, estimator = ("information", "exact") if data_labels is None else ("empirical", "empirical")
     provenance = call.provenance(view="diagonal", estimator=estimator, **sampled.record)
