@@ -247,7 +247,7 @@ def test_single_precision(name: str) -> None:
     double = CALLS[name](MODEL, X)
     single = CALLS[name](MODEL.as_dtype(np.dtype(np.float32)), X.astype(np.float32))
     for key, values in double.data_vars.items():
-        if key == "failed":
+        if str(key).endswith("failed"):
             assert not single[key].any()
             continue
         assert single[key].dtype == np.float32
