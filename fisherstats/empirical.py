@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fisherstats import calls, labels, views
 from fisherstats.arrays import like
 from fisherstats.checks import arguments, distributions
-from fisherstats.closed_form import assembly, covariance, empirical, fisher
+from fisherstats.closed_form import assembly, empirical, fisher
 from fisherstats.designs import Design
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
@@ -136,9 +136,9 @@ def empirical_variance(
         _, mean, deviations, *sums = call.mean(block, call.block_rows(), combine=assembly.merge_moments)
         expected, single = (one / call.n_inputs for one in sums)
         spread = deviations / max(call.n_inputs - 1, 1)
-        variance = covariance.under_design(single, spread, n_draws, call.n_inputs, design, sampled.population)
+        variance = sampled.variance(single, spread)
     dims = ["input", "param"] if per_input else ["param"]
-    key = "empirical_variance" if design == "fixed" else "empirical_variance_random"
+    key = "empirical_variance" if sampled.fixed else "empirical_variance_random"
     values = {key: variance, "empirical_mean": mean, "expected": expected, "bias": mean - expected}
     entries = [(name, dims, array.astype(call.rows.dtype, copy=False)) for name, array in values.items()]
     coords = labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})

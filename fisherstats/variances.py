@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from fisherstats import calls, labels, views
 from fisherstats.arrays import double
 from fisherstats.calls import Call
-from fisherstats.checks import arguments, inputs
+from fisherstats.checks import arguments
 from fisherstats.closed_form import assembly, covariance, fisher, probes
+from fisherstats.designs import DESIGNS, Design
 from fisherstats.model.derivatives import Forward
 from fisherstats.model.families import Law
 from fisherstats.model.network import MLP
@@ -117,19 +118,15 @@ def estimator_variance(
     """
     call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
-    arguments.choice("design", design, ("fixed", "random", "subsample", "exact_labels"))
     arguments.boolean("per_input", per_input)
+    sampled = Design.of(call, design, population, n_draws, per_input, allowed=(*DESIGNS, "exact_labels"))
     arguments.choice("group_by", group_by, (None, "layer", "unit", "model"))
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     chosen = arguments.words("estimators", estimators, DIAGONAL_ESTIMATORS)
-    arguments.only_with("population", population, "design", design, "subsample")
-    if design != "fixed":
-        inputs.aggregated("per_input", per_input, design)
-        inputs.at_least_two_inputs(call.n_inputs, design)
-    if population is not None:
-        population = inputs.population_size(population, call.n_inputs)
-    asked = _Asked(call, n_draws, design, population, per_input, tuple(chosen), on_kink, group_by)
-    provenance = call.provenance(n_draws=n_draws, design=design, population=population, group_by=group_by, on_kink=on_kink)
+    asked = _Asked(call, sampled, per_input, tuple(chosen), on_kink)
+    provenance = call.provenance(
+        n_draws=n_draws, design=design, population=sampled.population, group_by=group_by, on_kink=on_kink
+    )
     if group_by is None:
         views.check(call, "diagonal", per_input, 4)
         return asked.labelled(asked.of_entries(), provenance, ["param"], labels.param_coordinates(model))
@@ -147,13 +144,10 @@ class _Asked:
     """What a call of `estimator_variance` asks for."""
 
     call: Call
-    n_draws: int
-    design: str
-    population: int | None
+    sampled: Design
     per_input: bool
     chosen: tuple[str, ...]
     on_kink: str
-    group_by: str | None
 
     @property
     def names(self) -> list[str]:
@@ -180,7 +174,7 @@ class _Asked:
             passed, law, G, S = self.derivatives(x, first_input)
             factors = self.factors(passed, law, G, S)
             sums = [assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in factors]
-            if self.design == "fixed":
+            if self.sampled.fixed:
                 return sums
             return [*assembly.moments_over_inputs(fisher.unit_factors(law, passed, G), passed.inputs, 2), *sums]
 
@@ -188,12 +182,12 @@ class _Asked:
             passed, law, G, S = self.derivatives(x, first_input)
             return [(one, 4) for one in self.factors(passed, law, G, S)], passed.inputs
 
-        if self.design != "fixed" or self.per_input:
+        if not self.sampled.fixed or self.per_input:
             return self.by_design(block)
 
         def weight() -> float:
             # The variance of the mean is in proportion to that of one label.
-            return float(self.under_design(np.ones(()), None))
+            return float(self.sampled.variance(np.ones(()), None))
 
         return self.named(self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, weight=weight))
 
@@ -250,9 +244,9 @@ class _Asked:
         if self.per_input:
             stacked = call.stack(block, rows)
             shared = {"information": stacked.pop(0)} if grouped else {}
-            return shared | self.named([one / self.n_draws for one in stacked])
+            return shared | self.named([one / self.sampled.n_draws for one in stacked])
         shared, spread = {}, None
-        if self.design == "fixed" and not grouped:
+        if self.sampled.fixed and not grouped:
             means = call.mean(block, rows)
         else:
             _, mean_information, deviations, *sums = call.mean(block, rows, combine=assembly.merge_moments)
@@ -260,18 +254,14 @@ class _Asked:
             spread = deviations / max(call.n_inputs - 1, 1)
             if grouped:
                 shared = {"information": mean_information}
-        return shared | self.named([self.under_design(mean, spread) for mean in means])
-
-    def under_design(self, mean: Array, spread: Array | None) -> Array:
-        """Return the variance of the mean over inputs, from that of one label."""
-        return covariance.under_design(mean, spread, self.n_draws, self.call.n_inputs, self.design, self.population)
+        return shared | self.named([self.sampled.variance(mean, spread) for mean in means])
 
     def labelled(
         self, results: dict[str, Array], provenance: dict[str, Any], dims: list[str], coords: dict[str, Any]
     ) -> xr.Dataset:
         leading = ["input"] if self.per_input else []
         grouped = "information" in results
-        suffix = "_group" if grouped else "" if self.design == "fixed" else f"_{self.design}"
+        suffix = "_group" if grouped else "" if self.sampled.fixed else f"_{self.sampled.word}"
         dtype = self.call.rows.dtype
         key = "variance_probes" if set(self.chosen) & set(PROBES) else f"variance{suffix}"
         entries: list[labels.Entry] = [(key, [*leading, "estimator", *dims], results["variance"].astype(dtype, copy=False))]

@@ -301,9 +301,7 @@ def _pattern_counts(
     repeats, codes = np.array([n_draws]), np.array([0])
     for output, (first, size) in enumerate(zip(firsts, sizes, strict=True)):
         log_weights, _ = _log_weights(heads, row, output, int(first), int(size), 0.0)
-        split = _multinomial(
-            functools.partial(samplers.multinomial, rng), repeats, np.broadcast_to(np.exp(log_weights), (len(repeats), size))
-        )
+        split = _counts(rng, repeats, np.broadcast_to(np.exp(log_weights), (len(repeats), size)))
         parent, digit = np.nonzero(split)
         repeats, codes = split[parent, digit], codes[parent] * size + digit
     step = max(1, SLAB // len(sizes))

@@ -87,8 +87,7 @@ def form_values(law: CategoricalLaw, squares: Squares) -> Array:
             wide = np.broadcast_to(weights, (len(law.p), u.shape[2]))
             total = total + primitives.class_forms(law.p, u, wide)
             continue
-        w = np.broadcast_to(weights, law.h.shape)
-        w = np.pad(w, ((0, 0), (0, 1))) if law.minimal else w
+        w = _of_classes(law, weights)
         p_top, apart = (_at_the_top(law, one) for one in (law.p, law.apart))
         total = total + (w - _at_the_top(law, w)) * apart - 2 * w * (p_top * np.expm1(law.shifted))
     return total
@@ -101,8 +100,7 @@ def class_squares(law: CategoricalLaw, squares: Squares) -> Array:
         if u is not None:
             total = total + primitives.class_forms(law.p, u, np.broadcast_to(weights, (len(law.p), u.shape[2])))
             continue
-        w = np.broadcast_to(weights, law.h.shape)
-        w = np.pad(w, ((0, 0), (0, 1))) if law.minimal else w
+        w = _of_classes(law, weights)
         rest = np.where(law._are(law.top), 0, w * np.square(law.p))
         # That of the most probable class is the only one that may be nearly all of the sum.
         others = rest.sum(axis=1, keepdims=True) + np.where(law._are(law.top), 0, _at_the_top(law, w * np.square(law.p)) - rest)
@@ -121,6 +119,12 @@ def along_root(law: CategoricalLaw, probes: Array) -> Array:
     return rows[:, :, :-1] if law.minimal else rows
 
 
+def _of_classes(law: CategoricalLaw, weights: Array) -> Array:
+    """Return a weight of every class: the last of a minimal form is no output."""
+    wide: Array = np.broadcast_to(weights, law.h.shape)
+    return np.pad(wide, ((0, 0), (0, 1))) if law.minimal else wide
+
+
 def _at_the_top(law: CategoricalLaw, values: Array) -> Array:
     top: Array = np.take_along_axis(values, law.top[:, None], axis=1)
     return top
@@ -137,11 +141,15 @@ def _(law: MultinomialLaw, squares: Squares, s: Array | None) -> Moments:
 @singledispatch
 def white_norm(law: Any, squares: Squares) -> Array:
     r"""Return :math:`\|RAR^\top\|_F^2` with :math:`R^\top R=I(h)`, (n,): half the variance of f if delta were Gaussian."""
-    n, outputs = law.h.shape
-    root = law.rows(np.broadcast_to(identity(outputs, law.h), (n, outputs, outputs)))
-    white = np.matmul(np.matmul(root, dense(law, squares)), root.swapaxes(1, 2))
-    norm: Array = np.square(white).sum(axis=(1, 2))
+    norm: Array = np.square(_white(law, squares)).sum(axis=(1, 2))
     return norm
+
+
+def _white(law: Law, squares: Squares) -> Array:
+    """Return R A R' for the root whose rows are `Law.rows`."""
+    root = law.rows(law._outputs)
+    white: Array = np.matmul(np.matmul(root, dense(law, squares)), root.swapaxes(1, 2))
+    return white
 
 
 @white_norm.register
@@ -170,9 +178,7 @@ def _(law: MultinomialLaw, squares: Squares) -> Array:
 
 def white_norm_apart(law: Law, squares: Squares) -> Array:
     r"""Return :math:`\|RAR^\top\|_F^2` without the diagonal for the root whose rows are `Law.rows`, (n,)."""
-    n, outputs = law.h.shape
-    root = law.rows(np.broadcast_to(identity(outputs, law.h), (n, outputs, outputs)))
-    white = np.matmul(np.matmul(root, dense(law, squares)), root.swapaxes(1, 2))
+    white = _white(law, squares)
     rows = np.arange(white.shape[1])
     white[:, rows, rows] = 0
     norm: Array = np.square(white).sum(axis=(1, 2))

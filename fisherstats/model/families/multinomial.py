@@ -142,14 +142,9 @@ class MultinomialLaw(Law):
         delta: np.ndarray = np.where(p <= 0.5, y - n * p, n * rest - (n - y))[:, : self.h.shape[1]]
         return delta.astype(self.h.dtype)
 
-    @cached_property
-    def _exact(self) -> CategoricalLaw:
-        """One trial in float64."""
-        return self.one if self.h.dtype == np.float64 else CategoricalLaw(self.h.astype(np.float64), self.one.minimal)
-
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
         """Return delta of `count` labels of one input, shape (count, T)."""
-        p = self._exact.p[row]
+        p = self.one.exact.p[row]
         every = np.broadcast_to(p, (count, len(p)))
         _, excess = draw_class_weights(rng, every, self.n_trials, self.contractions)
         return self.n_trials * excess[:, : self.h.shape[1]]
@@ -160,12 +155,12 @@ class MultinomialLaw(Law):
             return draw_labels(rng, self, n_draws, second_moment)
         checks.draw_count(n_draws)
         checks.sampler_range(n_draws, np.full((len(self.h), 1), float(self.n_trials)), first_input, "number of trials")
-        weights, excess = draw_class_weights(rng, self._exact.p, n_draws * self.n_trials)
+        weights, excess = draw_class_weights(rng, self.one.exact.p, n_draws * self.n_trials)
         mean = (self.n_trials * excess[:, : self.h.shape[1]]).astype(self.h.dtype)
         if not second_moment:
             return Draw(mean, None)
         outputs = np.broadcast_to(np.eye(self.h.shape[1]), (len(self.h), self.h.shape[1], self.h.shape[1]))
-        rows = np.sqrt(weights)[:, :, None] * self._exact.centred(outputs)
+        rows = np.sqrt(weights)[:, :, None] * self.one.exact.centred(outputs)
         return Draw(mean, MatrixRoot(rows.astype(self.h.dtype)))
 
 

@@ -83,12 +83,12 @@ class GammaLaw(SummedLaw):
     def sum_residual(self, rng: np.random.Generator, n_draws: int, first_input: int) -> np.ndarray:
         """Return (1/N) sum_k delta_k: the sum is Gamma(N k)."""
         total = n_draws * self.shape
-        residual: np.ndarray = samplers.gamma_excess(rng, np.full(self.h.shape, total)) / n_draws * self.scale
+        residual: np.ndarray = samplers.centred_gamma(rng, np.full(self.h.shape, total)) / n_draws * self.scale
         return residual
 
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
         """Return delta of `count` labels of one input, shape (count, T)."""
-        delta: np.ndarray = samplers.gamma_excess(rng, np.full((count, self.h.shape[1]), self.shape)) * self.scale[row]
+        delta: np.ndarray = samplers.centred_gamma(rng, np.full((count, self.h.shape[1]), self.shape)) * self.scale[row]
         return delta
 
 

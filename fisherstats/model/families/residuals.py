@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_expit, psi
+from scipy.special import log_expit
 
 from fisherstats.model.families.base import Law
 from fisherstats.model.families.categorical import CategoricalLaw
 from fisherstats.model.families.counts import NegativeBinomialLaw
+from fisherstats.model.families.deviance import log_deviance
+from fisherstats.model.families.extended import two_product
 from fisherstats.model.families.gaussian import GaussianLaw
 from fisherstats.model.families.independent import BinomialLaw, IndependentLaw, PoissonLaw
 from fisherstats.model.families.multinomial import MultinomialLaw
-from fisherstats.model.families.polygamma import BERNOULLI, SHIFTS, polygamma_remainder
+from fisherstats.model.families.polygamma import log_less_psi, polygamma_remainder
 from fisherstats.model.families.product import ProductLaw, split_labels
 from fisherstats.model.families.two_parameter import GammaShapeRateLaw, GaussianMeanVarianceLaw
 
@@ -166,7 +168,8 @@ def _(law: GaussianMeanVarianceLaw, y: Array) -> Array:
 def _(law: GammaShapeRateLaw, y: Array) -> Array:
     k = law.shape
     excess = _product_less(y[:, 0], law.rate, k) / k
-    of_log = (_log_less(y[:, 0] * law.rate / k, excess) + _log_less_psi(k)) / np.sqrt(polygamma_remainder(1, k))
+    log_ratio = np.log(y[:, 0] * law.rate / k)
+    of_log = (log_less_psi(k) - log_deviance(np.ones_like(k), excess, log_ratio)) / np.sqrt(polygamma_remainder(1, k))
     return np.stack([np.square(of_log), np.square(excess * np.sqrt(k))], axis=1)
 
 
@@ -177,38 +180,7 @@ def _(law: ProductLaw, y: Array) -> Array:
 
 
 def _product_less(a: Array, b: Array, c: Array) -> Array:
-    """Return a b - c with the rounding error of the product added back (Dekker), so that it is right where both agree."""
-    product = a * b
-    high_a, high_b = (_leading_half(one) for one in (a, b))
-    low_a, low_b = a - high_a, b - high_b
-    rounding = ((high_a * high_b - product) + high_a * low_b + low_a * high_b) + low_a * low_b
-    exact: Array = (product - c) + np.where(np.isfinite(rounding), rounding, 0)
+    """Return a b - c, right where both agree."""
+    product, error = two_product(a, b)
+    exact: Array = (product - c) + error
     return exact
-
-
-def _leading_half(a: Array) -> Array:
-    """Return the first 26 bits of float64 numbers."""
-    shifted = 134217729.0 * a
-    return shifted - (shifted - a)
-
-
-def _log_less(ratio: Array, excess: Array) -> Array:
-    r"""Return log(1 + x) - x for 1 + x and x; near 0 as :math:`-xs+2s^3\sum_js^{2j}/(2j+3)` with s = x / (2 + x)."""
-    near = np.abs(excess) < 0.5
-    x = np.where(near, excess, 0)
-    s = x / (2 + x)
-    square, series = s * s, np.zeros_like(s)
-    for j in range(18, -1, -1):
-        series = series * square + 1 / (2 * j + 3)
-    return np.where(near, 2 * s * square * series - x * s, np.log(np.where(near, 1, ratio)) - excess)
-
-
-def _log_less_psi(x: Array) -> Array:
-    """Return log(x) - psi(x), by its asymptotic series where that holds."""
-    large = x >= SHIFTS
-    inverse = 1 / np.where(large, x, SHIFTS)
-    series = np.zeros_like(x)
-    for k in range(len(BERNOULLI), 0, -1):
-        series = (series + BERNOULLI[k - 1] / (2 * k)) * inverse * inverse
-    small = np.where(large, 1, x)
-    return np.where(large, inverse / 2 + series, np.log(small) - psi(small))

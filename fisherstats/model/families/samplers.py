@@ -8,8 +8,11 @@ a variance 8 % too large. Here candidates are compared through deviances, which 
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import logit
 
-__all__ = ["LARGE_CONCENTRATION", "binomial", "gamma_excess", "log_gamma_labels", "log_gamma_ratios", "multinomial", "poisson"]
+from fisherstats.model.families.deviance import binomial_log_mass
+
+__all__ = ["LARGE_CONCENTRATION", "binomial", "centred_gamma", "log_gamma_labels", "log_gamma_ratios", "multinomial", "poisson"]
 
 LARGE = 2.0**41
 """Rates and numbers of trials past which numpy's rejection samplers are not used."""
@@ -65,7 +68,7 @@ def _one_binomial(rng: np.random.Generator, n_trials: int, p: float) -> int:
     return rarer if p <= 0.5 else n_trials - rarer
 
 
-def gamma_excess(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
+def centred_gamma(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
     """Return G - k for Gamma variables of every shape k, of the same shape, accurate beside the deviation sqrt(k).
 
     For large k by Marsaglia and Tsang (2000): G = d (1 + t)^3 with d = k - 1/3, t = z / sqrt(9 d) and z normal, which is kept
@@ -90,7 +93,7 @@ def log_gamma_labels(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
 
 def log_gamma_ratios(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
     """Return log(G / k) of the same variables, accurate beside its deviation 1 / sqrt(k) where k is large."""
-    excess = gamma_excess(rng, shape + 1)
+    excess = centred_gamma(rng, shape + 1)
     large = shape >= LARGE_CONCENTRATION
     with np.errstate(divide="ignore"):  # a logarithm of 0 is not taken
         log_boosted = np.where(large, np.log1p(np.where(large, 1 + excess, 0) / shape), np.log((excess + 1 + shape) / shape))
@@ -138,51 +141,21 @@ def _large_binomial(rng: np.random.Generator, n_trials: int, p: np.ndarray) -> n
     b = 1.15 + 2.53 * deviation
     a = -0.0873 + 0.0248 * b + 0.01 * p
     alpha = (2.83 + 5.1 / b) * deviation
-    mode = np.floor(fraction + p)
+    h = logit(p)
+    log_mode = binomial_log_mass(h, whole + np.floor(fraction + p), n_trials)
     distance = np.zeros_like(mean)
     pending = np.arange(len(mean))
     while len(pending):
         u, v = rng.random(len(pending)) - 0.5, 1 - rng.random(len(pending))
         edge = 0.5 - np.abs(u)
-        a_, b_, mean_, p_ = a[pending], b[pending], mean[pending], p[pending]
+        a_, b_ = a[pending], b[pending]
         with np.errstate(divide="ignore", invalid="ignore"):  # edge = 0 gives an infinite candidate, which is refused
             candidate = np.floor((2 * a_ / edge + b_) * u + fraction[pending] + 0.5)
-            inside = (candidate + whole[pending] >= 1) & (whole[pending] + candidate <= n_trials - 1)
-            log_ratio = np.subtract(
-                *(
-                    _log_binomial(n_trials, p_, mean_, np.where(inside, at, 0) - fraction[pending])
-                    for at in (candidate, mode[pending])
-                )
-            )
+            count = whole[pending] + candidate
+            inside = (count >= 0) & (count <= n_trials)
+            log_ratio = binomial_log_mass(h[pending], np.where(inside, count, 0), n_trials) - log_mode[pending]
             accepted = inside & (np.log(v * alpha[pending] / (a_ / edge**2 + b_)) <= log_ratio)
         distance[pending[accepted]] = candidate[accepted]
         pending = pending[~accepted]
     counts: np.ndarray = whole.astype(np.int64) + distance.astype(np.int64)
     return counts
-
-
-def _log_binomial(n_trials: int, p: np.ndarray, mean: np.ndarray, excess: np.ndarray) -> np.ndarray:
-    """Return log P(count) up to a constant for count = mean + excess, Loader's form: deviances and Stirling's remainders."""
-    count, rest = mean + excess, n_trials - mean - excess
-    deviance = mean * _deviance(excess / mean) + (n_trials - mean) * _deviance(-excess / (n_trials - mean))
-    remainders = _stirling_remainder(count) + _stirling_remainder(rest)
-    log_mass: np.ndarray = -deviance - remainders - np.log(count) / 2 - np.log1p(-count / n_trials) / 2
-    return log_mass
-
-
-def _deviance(t: np.ndarray) -> np.ndarray:
-    """Return (1 + t) log(1 + t) - t, by its series where t is near 0."""
-    near = np.abs(t) < 0.05
-    small = np.where(near, t, 0)
-    series = np.zeros_like(t)
-    for k in range(14, 1, -1):
-        series = 1 / (k * (k - 1)) - small * series
-    deviance: np.ndarray = np.where(near, small * small * series, (1 + t) * np.log1p(np.where(near, 0, t)) - t)
-    return deviance
-
-
-def _stirling_remainder(x: np.ndarray) -> np.ndarray:
-    """Return log(x!) - log(sqrt(2 pi x) (x/e)^x) for x >= 1; below 1e-6 off for the few counts under 10."""
-    square = x * x
-    remainder: np.ndarray = (1 / 12 - (1 / 360 - (1 / 1260 - 1 / (1680 * square)) / square) / square) / x
-    return remainder

@@ -171,15 +171,6 @@ def _(law: LogPartitionLaw) -> Pair:
     return np.maximum(lower - margin, 0), upper + margin
 
 
-@quartic_spectrum.register
-def _(law: DirichletLaw) -> Pair:
-    lower, upper = spectrum(quartic_matrix(law))
-    W = _two_coordinates(law)
-    if W is None:
-        return lower, upper
-    return np.maximum(lower, _smallest_of_two(*W)[:, None]), upper
-
-
 def _two_coordinates(law: MomentLaw) -> tuple[CumulantMoments, np.ndarray] | None:
     """Return the moments of e and W (n, 2, 2) of a law of two statistics W' e, None for any other law."""
     moments, W = law.moments, law.coordinates
