@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, margins, views
+from fisherstats import calls, labels, margins, underflow, views
 from fisherstats.arrays import double
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
@@ -287,6 +287,10 @@ def _dataset(
     high: Array
     exact, low, high = (np.stack([one[position] for one in by_estimator], axis=axis) for position in range(3))
     inputs.finite_results([exact, high, *information], call.dtype)
+    exacts = [one[0] for one in by_estimator]
+    mended = underflow.mended_variances(call, chosen, per_input, exacts, divisor, information[0] > 0)
+    for name, one, right in zip(chosen, exacts, mended, strict=True):
+        inputs.variances_within_range(name, one != right, str(call.rows.dtype))
     exact = margins.nearest(exact, call.dtype)
     low, high = lower(low), upper(high)
     checks.forms_hold("variance_bounds", FORMS, failed)

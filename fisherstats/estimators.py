@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, monte_carlo, views
+from fisherstats import calls, monte_carlo, underflow, views
 from fisherstats.arrays import identity
-from fisherstats.checks import arguments
+from fisherstats.checks import arguments, inputs
 from fisherstats.checks import probes as probe_checks
 from fisherstats.closed_form import covariance, entry_variances, fisher, probes
 from fisherstats.designs import Design
@@ -252,7 +252,15 @@ def estimate_fisher(
         variances = quantities[len(chosen) :]
         if sampled.fixed:
             scale = n_draws * (1 if per_input else call.n_inputs)
-            found = [[{key: np.sqrt(block / scale) for key, block in one.items()}] for one in variances]
+            if view == "diagonal":
+                estimated, single = ([one[0, 0] for one in part] for part in (quantities[: len(chosen)], variances))
+                found = [[{(0, 0): one}] for one in underflow.mended_error(call, chosen, per_input, estimated, single, scale)]
+            else:
+                found = [[{key: np.sqrt(block / scale) for key, block in one.items()}] for one in variances]
+                for kind, estimate, (error,) in zip(chosen, quantities, found, strict=False):
+                    for place, block in error.items():
+                        if kind == "score" or block.any():  # a block of Hessians may not vary at all
+                            inputs.errors_within_range(kind, estimate[place], block)
             rows = ["standard_error_probes" if probing else "standard_error"]
         else:
             rows = [sampled.key, "error_freedom", "sampling_share"]
@@ -263,6 +271,9 @@ def estimate_fisher(
                 found = [[{(0, 0): part} for part in parts] for parts in known]
             else:
                 found = [sampled.entries(view, exact_blocks, one) for one in variances]
+            for kind, estimate, (error, *_) in zip(chosen, quantities, found, strict=False):
+                for place, block in error.items():
+                    inputs.errors_within_range(kind, estimate[place], block)
         for row, ones in zip(rows, zip(*found, strict=True), strict=True):
             values_of = views.stacked(ones, per_input) if pair else ones[0]
             companions.append((row, {key: block.astype(call.rows.dtype, copy=False) for key, block in values_of.items()}))

@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, views
+from fisherstats import calls, labels, underflow, views
 from fisherstats.arrays import double
 from fisherstats.calls import Call
-from fisherstats.checks import arguments
+from fisherstats.checks import arguments, inputs
 from fisherstats.closed_form import assembly, covariance, fisher, probes
 from fisherstats.designs import DESIGNS, Design
 from fisherstats.model.derivatives import Forward
@@ -189,7 +189,12 @@ class _Asked:
             # The variance of the mean is in proportion to that of one label.
             return float(self.sampled.variance(np.ones(()), None))
 
-        return self.named(self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, weight=weight))
+        found = self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, weight=weight)
+        count = len(self.chosen)
+        found[:count] = underflow.mended_variances(
+            self.call, self.chosen, False, list(found[:count]), self.sampled.n_draws * self.call.n_inputs
+        )
+        return self.named(found)
 
     def named(self, values: Array | Sequence[Array]) -> dict[str, Array]:
         """Return the variances side by side, and the covariance, from all that is returned in order."""
@@ -244,6 +249,9 @@ class _Asked:
         if self.per_input:
             stacked = call.stack(block, rows)
             shared = {"information": stacked.pop(0)} if grouped else {}
+            if not grouped:
+                count = len(self.chosen)
+                stacked[:count] = underflow.mended_variances(call, self.chosen, True, stacked[:count], 1)
             return shared | self.named([one / self.sampled.n_draws for one in stacked])
         shared, spread = {}, None
         if self.sampled.fixed and not grouped:
@@ -254,6 +262,9 @@ class _Asked:
             spread = deviations / max(call.n_inputs - 1, 1)
             if grouped:
                 shared = {"information": mean_information}
+            else:
+                for kind, one in zip(self.chosen, means, strict=False):
+                    inputs.errors_within_range(kind, mean_information, np.sqrt(self.sampled.variance(one, spread)))
         return shared | self.named([self.sampled.variance(mean, spread) for mean in means])
 
     def labelled(

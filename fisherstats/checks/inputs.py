@@ -24,6 +24,7 @@ __all__ = [
     "batch_labels",
     "batch_of_rows",
     "costs",
+    "errors_within_range",
     "finite_block",
     "finite_pass",
     "finite_results",
@@ -40,6 +41,7 @@ __all__ = [
     "population_size",
     "reachable_target",
     "same_inputs",
+    "variances_within_range",
 ]
 
 _SLAB = 2**20
@@ -319,6 +321,26 @@ def overflow(dtype: str, got: str) -> NoReturn:
         f"`x` must give results within the range of {dtype}, got {got}: powers of the inputs of a layer, up to the fourth, or of "
         "its derivatives overflow; scale the inputs or the weights."
     )
+
+
+def variances_within_range(estimator: str, lost: NDArray[np.bool_], dtype: str) -> None:
+    """Refuse variances that are not 0 and below the normal range of the dtype."""
+    if lost.any():
+        raise ValueError(
+            f"`x` must give variances within the range of {dtype}, but that of the {estimator} estimate underflows at parameter "
+            f"{int(np.argwhere(lost)[0][-1])}: fourth powers of the inputs of a layer or of its derivatives are below the "
+            "smallest number; scale the inputs or the weights, by powers of two if no digit is to change."
+        )
+
+
+_SQUARED = 1e-150
+"""Smaller numbers have squares below the normal range of float64."""
+
+
+def errors_within_range(estimator: str, values: NDArray[np.floating], error: NDArray[np.floating]) -> None:
+    """Refuse standard errors whose squares are below the range of float64, where the estimate is not 0."""
+    if values.dtype == np.float64:
+        variances_within_range(estimator, (np.abs(values) < _SQUARED) & (values != 0) & (error < _SQUARED), "float64")
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ def class_envelopes(
     for G_l, own in zip(G, exact, strict=True):
         if G_l is None:
             rows = root if law.minimal else root - root.mean(axis=2, keepdims=True)
-            along, square = sum_of_squares(rows), np.asarray(1 - (0 if law.minimal else 1 / outputs))
+            along, square = sum_of_squares(rows), 1 - (0 if law.minimal else 1 / outputs)
             spread, highest = own, law.mean
         else:
             u = G_l if law.minimal else G_l - G_l.mean(axis=1, keepdims=True)

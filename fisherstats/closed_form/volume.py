@@ -16,8 +16,9 @@ def of_spectrum(values: Array, rank: int, tau: float) -> dict[str, float]:
     r"""Return rank, log volume, effective rank and dimension, and log det, for eigenvalues and a tau of any size.
 
     :math:`\tfrac12\sum\log\lambda`, :math:`(\sum\lambda)^2/\sum\lambda^2`, :math:`\sum\lambda/(\lambda+\tau)` and
-    :math:`\tfrac12\sum\log(1+\lambda/\tau)`.
+    :math:`\tfrac12\sum\log(1+\lambda/\tau)`. Eigenvalues past the rank are rounding, which a small tau would count for directions.
     """
+    values = values[:rank]
     relative = values / power_of_two(values.max(initial=0))
     total = relative.sum()
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
@@ -26,7 +27,7 @@ def of_spectrum(values: Array, rank: int, tau: float) -> dict[str, float]:
         logs = np.where(np.isfinite(ratio), np.log1p(ratio), np.log(values) - np.log(tau))
     return {
         "rank": rank,
-        "log_volume": np.log(values[:rank]).sum() / 2,
+        "log_volume": np.log(values).sum() / 2,
         "effective_rank": total**2 / np.square(relative).sum() if total else 0.0,
         "effective_dimension": shares.sum(),
         "log_det": logs.sum() / 2,
