@@ -183,7 +183,7 @@ def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: 
         passed, law = call.pass_through(x, first_input)
         jacobian = tensors.dense_jacobian(derivatives.jacobians(call.model, passed), passed.inputs)
         there = spectrum.beside(jacobian)
-        return functional.moments(there, ScoreFluctuation(law, np.matmul(jacobian, there.vectors)))
+        return functional.moments(there, ScoreFluctuation(law, there.along(jacobian)))
 
     def hessian(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input, order=2)
@@ -206,7 +206,7 @@ def _over_inputs(call: Call, functional: Functional, spectrum: Spectrum) -> list
         passed, law = call.pass_through(x, first_input)
         jacobian = tensors.dense_jacobian(derivatives.jacobians(call.model, passed), passed.inputs)
         there = spectrum.beside(jacobian)
-        root = np.matmul(tensors.information_root(law), np.matmul(jacobian, there.vectors))
+        root = np.matmul(tensors.information_root(law), there.along(jacobian))
         return functional.moments(there, InputFluctuation(root, there.values))
 
     n = call.n_inputs

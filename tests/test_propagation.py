@@ -187,3 +187,24 @@ def call(functional, model=MODEL, x=X, **more):
 def test_refusals(call, error, message):
     with pytest.raises(error, match=pattern(message)):
         call()
+
+
+def test_directions_without_information_are_none_for_a_tiny_damping():
+    """tanh 3-4-2 softmax: 26 parameters and rank 21; a direction that is none adds log(tau) and no error, and no dimension."""
+    model = fs.MLP.random([3, 4, 2], activation="tanh", family=fs.families.Categorical(2), rng=0)
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    eigenvalues = np.linalg.eigvalsh(fs.fisher_information(model, x, view="full").values)[5:]
+    asked = {"estimator": "score", "n_draws": 10}
+    for tau in (1e-20, 1e-60, 1e-140):
+        logs = fs.propagate(fs.LogDet(tau), model, x, **asked)
+        shares = fs.propagate(fs.EffectiveDimension(tau), model, x, **asked)
+        np.testing.assert_allclose(logs.value, np.log(eigenvalues).sum() + 5 * np.log(tau), rtol=1e-9)
+        np.testing.assert_allclose(shares.value, 21, rtol=1e-12)
+        assert shares.standard_error < 1e-9
+        np.testing.assert_allclose(logs.standard_error, fs.propagate(fs.LogDet(1e-18), model, x, **asked).standard_error, rtol=1e-6)
+        volume = fs.applications.information_volume(model, x, tau=tau)
+        np.testing.assert_allclose(volume.effective_dimension, 21, rtol=1e-12)
+        np.testing.assert_allclose(volume.log_det, (logs.value - 26 * np.log(tau)) / 2, rtol=1e-9)
+    for functional in (fs.LogDet(1e-300), fs.EffectiveDimension(5e-324)):
+        with pytest.raises(ValueError, match=r"^`tau` must be at least 1e-150 where the information"):
+            fs.propagate(functional, model, x, **asked)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fisherstats.checks.arguments import positive_integer, real_array, shown
 from fisherstats.errors import AssumptionError, SizeError
 
-__all__ = ["direction_rows", "few_parameters", "functional_object", "n_eigenvalues", "simple_eigenvalues"]
+__all__ = ["direction_rows", "few_parameters", "functional_object", "inverse_within_range", "n_eigenvalues", "simple_eigenvalues"]
 
 
 def direction_rows(value: Any, n_params: int) -> NDArray[np.floating]:
@@ -48,6 +48,20 @@ def n_eigenvalues(k: Any, n_params: int) -> int:
     if number > n_params:
         raise ValueError(f"`k` must be at most {n_params}, the number of parameters, got {number}.")
     return number
+
+
+_LEAST_INVERTED = 1e-150
+"""Smaller numbers have inverses whose squares are near the end of the range."""
+
+
+def inverse_within_range(tau: float, values: NDArray[np.floating]) -> None:
+    """Require F + tau to have an inverse whose square is within the range of float64."""
+    smallest = float(values.min()) + tau
+    if smallest < _LEAST_INVERTED:
+        raise ValueError(
+            f"`tau` must be at least {_LEAST_INVERTED:g} where the information has eigenvalues below that, got {tau:g}; the square "
+            "of the inverse of F + tau, which the error needs, overflows."
+        )
 
 
 def simple_eigenvalues(values: NDArray[np.floating], gaps: NDArray[np.floating], least: float) -> None:

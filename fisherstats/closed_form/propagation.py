@@ -54,7 +54,7 @@ class Spectrum:
 
     @classmethod
     def of(cls, matrix: Array) -> Spectrum:
-        """Decompose a symmetric positive semi-definite matrix; rounding below 0 is 0.
+        """Decompose a symmetric positive semi-definite matrix; what rounding cannot tell from 0 is 0.
 
         One that is definite, of rows and columns of different sizes, keeps the digits of its small eigenvalues, and of the small
         entries of its vectors.
@@ -63,11 +63,17 @@ class Spectrum:
         if graded is not None:
             return cls(*graded)
         values, vectors = np.linalg.eigh(matrix)
-        return cls(np.maximum(values[::-1], 0), vectors[:, ::-1])
+        beyond = values > len(values) * np.finfo(values.dtype).eps * values[-1]
+        return cls((values * beyond)[::-1], vectors[:, ::-1])
 
     def beside(self, other: Array) -> Spectrum:
         """Return it where `other` lives."""
         return Spectrum(like(self.values, other), like(self.vectors, other))
+
+    def along(self, jacobian: Array) -> Array:
+        """Return J Q; the response does not change in a direction without information, where its rounding would be left."""
+        moved: Array = np.matmul(jacobian, self.vectors) * (self.values > 0)
+        return moved
 
 
 _MOST_APART = 2.0**16
@@ -326,6 +332,10 @@ class LogDet(Functional):
         """Return the name and tau."""
         return {"name": "log_det", "tau": self.tau}
 
+    def defined_at(self, spectrum: Spectrum) -> None:
+        """Require F + tau to be invertible within the range of float64."""
+        functionals.inverse_within_range(self.tau, spectrum.values)
+
     def value(self, spectrum: Spectrum) -> Array:
         """Return the sum of log(lambda + tau)."""
         value: Array = np.log(spectrum.values + self.tau).sum(keepdims=True)
@@ -363,6 +373,10 @@ class EffectiveDimension(Functional):
     def parameters(self) -> dict[str, Any]:
         """Return the name and tau."""
         return {"name": "effective_dimension", "tau": self.tau}
+
+    def defined_at(self, spectrum: Spectrum) -> None:
+        """Require F + tau to be invertible within the range of float64."""
+        functionals.inverse_within_range(self.tau, spectrum.values)
 
     def value(self, spectrum: Spectrum) -> Array:
         """Return the sum of lambda / (lambda + tau)."""

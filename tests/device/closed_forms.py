@@ -73,12 +73,12 @@ def recorded(names: set[str]) -> Iterator[None]:
         if stem is not None and any(_on_device(value) for value in frame.f_locals.values()):
             names.add(f"{stem}.{frame.f_code.co_qualname}")
 
-    before = sys.getprofile()
-    sys.setprofile(note)
+    before = sys.gettrace()
+    sys.settrace(note)
     try:
         yield
     finally:
-        sys.setprofile(before)
+        sys.settrace(before)
 
 
 def _on_device(value: Any, depth: int = 4) -> bool:

@@ -5,6 +5,7 @@ What cupy offers and the standard has in other words is spelled out; what the st
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,14 @@ import scipy.special
 __all__ = ["FUNCTIONS", "dtype_of", "einsum", "of_dtype", "ufunc"]
 
 
+@functools.cache
+def _numpys(dtype: Any) -> np.dtype[Any]:
+    return np.dtype(str(dtype).rpartition(".")[2])
+
+
 def dtype_of(array: Any) -> np.dtype[Any]:
     """Return numpy's word for the dtype of an array of the standard."""
-    return np.dtype(str(array.dtype).rpartition(".")[2])
+    return array.dtype if isinstance(array.dtype, np.dtype) else _numpys(array.dtype)
 
 
 def of_dtype(dtype: Any) -> Any:
@@ -31,7 +37,9 @@ def _common(values: tuple[Any, ...], real: bool = False) -> list[Any]:
         dtype = np.dtype(np.float64)
     wanted = of_dtype(dtype)
     return [
-        standard.astype(value, wanted) if hasattr(value, "__array_namespace__") else standard.asarray(value, dtype=wanted)
+        (value if dtype_of(value) == dtype else standard.astype(value, wanted))
+        if hasattr(value, "__array_namespace__")
+        else standard.asarray(value, dtype=wanted)
         for value in (one.item() if isinstance(one, np.generic) else one for one in values)
     ]
 
