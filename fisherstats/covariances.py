@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels
 from fisherstats.alignment import parameter_vector, symmetric_matrix
-from fisherstats.arrays import double, identity
+from fisherstats.arrays import double
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, capacity
 from fisherstats.closed_form import assembly, norms, tensors
@@ -421,9 +421,7 @@ def _second_order(
     call.refuse_kinks(passed, on_kink, first_input)
     if not with_blocks:
         return passed, law, G, None
-    n, outputs = passed.natural.shape
-    every = np.broadcast_to(identity(outputs, passed.natural), (n, outputs, outputs))
-    return passed, law, G, derivatives.hessian_blocks(call.model, passed, G, every)
+    return passed, law, G, derivatives.hessian_blocks(call.model, passed, G)
 
 
 def _pairs_of_layers(n_layers: int) -> list[tuple[int, int]]:

@@ -10,7 +10,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import calls, monte_carlo, underflow, views
-from fisherstats.arrays import identity
 from fisherstats.checks import arguments, inputs
 from fisherstats.checks import probes as probe_checks
 from fisherstats.closed_form import covariance, entry_variances, fisher, probes
@@ -235,9 +234,7 @@ def estimate_fisher(
         if with_score:
             variances["score"] = entry_variances.score_entry_variances(law, G, passed.inputs, pairs, per_input)
         if with_hessian:
-            n, outputs = passed.natural.shape
-            every = np.broadcast_to(identity(outputs, passed.natural), (n, outputs, outputs))
-            hessian = derivatives.hessian_blocks(call.model, passed, G, every, full)
+            hessian = derivatives.hessian_blocks(call.model, passed, G, None, full)
             variances["hessian"] = entry_variances.hessian_entry_variances(law, passed.inputs, hessian, pairs, per_input)
         return [*found, *[variances[one] for one in chosen]]
 

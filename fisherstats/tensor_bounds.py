@@ -10,12 +10,13 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import calls, labels, margins, streaming
-from fisherstats.arrays import double, identity
+from fisherstats.arrays import double
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, inputs
 from fisherstats.checks import bounds as checks
 from fisherstats.closed_form import covariance, entries, fisher, tensor_bounds
-from fisherstats.closed_form.inequalities import Bounds, fourth_rounding, uncancelled_variance
+from fisherstats.closed_form.cancellation import fourth_rounding, uncancelled_variance
+from fisherstats.closed_form.inequalities import Bounds
 from fisherstats.closed_form.rounding import SENSITIVITY, forward_rounding
 from fisherstats.closed_form.tensor_bounds import COVARIANCE_FORMS, NORMS, PAIR_FORMS, TRACE_FORMS
 from fisherstats.covariances import covariance_norms
@@ -390,9 +391,7 @@ def _with_hessians(call: Call, x: Array, first_input: int, on_kink: str) -> tupl
     passed, law = call.pass_through(x, first_input, order=2)
     call.refuse_kinks(passed, on_kink, first_input)
     G = derivatives.jacobians(call.model, passed)
-    n, outputs = passed.natural.shape
-    every = np.broadcast_to(identity(outputs, passed.natural), (n, outputs, outputs))
-    return passed, law, G, derivatives.hessian_blocks(call.model, passed, G, every)
+    return passed, law, G, derivatives.hessian_blocks(call.model, passed, G)
 
 
 def _over_inputs(call: Call, block: streaming.BlockFunction, rows: int, per_input: bool, n_draws: int) -> list[Array]:

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import __version__, calls, labels, margins
-from fisherstats.arrays import identity, overflow_is_inf
+from fisherstats.arrays import overflow_is_inf
 from fisherstats.calls import Call
 from fisherstats.checks import arguments, networks
 from fisherstats.closed_form import norms, tensor_bounds
@@ -259,8 +259,7 @@ def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on
         call.refuse_kinks(passed, on_kink, first_input)
         G = derivatives.jacobians(call.model, passed)
         n = len(x)
-        every = np.broadcast_to(identity(outputs, x), (n, outputs, outputs))
-        hessian = derivatives.hessian_blocks(call.model, passed, G, every)
+        hessian = derivatives.hessian_blocks(call.model, passed, G)
         first = np.stack([closed.derivative_norms(one) for one in norms.own_layer_products(G, passed.inputs)], axis=2)
         products = norms.own_pair_products(hessian, passed.inputs)
         second = np.zeros_like(x, dtype=np.float64, shape=(n, 2, len(G), len(G)))

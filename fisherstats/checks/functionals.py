@@ -59,8 +59,8 @@ def inverse_within_range(tau: float, values: NDArray[np.floating]) -> None:
     smallest = float(values.min()) + tau
     if smallest < _LEAST_INVERTED:
         raise ValueError(
-            f"`tau` must be at least {_LEAST_INVERTED:g} where the information has eigenvalues below that, got {tau:g}; the square "
-            "of the inverse of F + tau, which the error needs, overflows."
+            f"`tau` must be at least {_LEAST_INVERTED:g} where the information has eigenvalues below that, got {tau:g}; the "
+            "square of the inverse of F + tau, which the error needs, overflows."
         )
 
 

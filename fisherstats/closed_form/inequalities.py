@@ -32,6 +32,7 @@ from scipy.special import expit
 
 from fisherstats import margins
 from fisherstats.arrays import like
+from fisherstats.closed_form.cancellation import differentiation_room, fourth_rounding, ratio, uncancelled_variance
 from fisherstats.closed_form.rounding import SENSITIVITY
 from fisherstats.engines import primitives
 from fisherstats.model.families import Law
@@ -45,10 +46,8 @@ from fisherstats.model.families.extremes import (
 )
 from fisherstats.model.families.gaussian import GaussianLaw
 from fisherstats.model.families.independent import BinomialLaw, IndependentLaw
-from fisherstats.model.families.product import ProductLaw
-from fisherstats.model.families.user import LogPartitionLaw
 
-__all__ = ["FORMS", "Bounds", "LawBounds", "attained_extremes", "fourth_rounding", "law_bounds", "uncancelled_variance"]
+__all__ = ["FORMS", "Bounds", "LawBounds", "attained_extremes", "law_bounds"]
 
 Array = NDArray[np.floating]
 Forms = dict[str, Array]
@@ -127,39 +126,48 @@ class LawBounds:
         if u is None:
             return self._own_variance()
         u, size = _at_size_one(u)
-        exact, square = self.law.diagonal(u), _norm(u)
-        lower = {"spectral": self.information[0] * square}
-        upper = {"spectral": self.information[1] * square}
-        bounds = self._extended(Bounds(exact, lower, upper), u)
-        rounding = self.few * np.sqrt(uncancelled_variance(self.law, u))
-        room = differentiation_room(self.law, u, 2)
-        return bounds.widened(rounding, rounding, room, self.relative).times(size * size)
+        return self._variance(u).times(size * size)
 
     def of_square_variance(self, u: Array | None) -> Bounds:
         """Bound M(u,u,u,u) = Var((u.r)^2): statement (8); None stands for the outputs."""
         if u is None:
             return self._own_square_variance()
         u, size = _at_size_one(u)
-        exact, fourth = self.law.square_variance(u), _norm(u) ** 2
-        variance, skewness = self.law.diagonal(u), self.law.third_moment(u, u)
-        lower = {"spectral": self.quartic[0] * fourth, "pearson": _ratio(skewness, variance) * skewness}
-        upper = {"spectral": self.quartic[1] * fourth}
-        bounds = self._extended_square(Bounds(exact, lower, upper), u, variance)
-        rounding = fourth_rounding(self.law, self.few, u, u)
-        room = differentiation_room(self.law, u, 4)
-        wide = bounds.widened(rounding, self._upper_rounding(rounding), room, self.relative)
-        return wide.times(size * size).times(size * size)
+        return self._square_variance(u).times(size * size).times(size * size)
 
     def _own_variance(self) -> Bounds:
-        return self.of_variance(self.law._outputs)
+        return self._variance(None)
 
     def _own_square_variance(self) -> Bounds:
-        return self.of_square_variance(self.law._outputs)
+        return self._square_variance(None)
 
-    def _extended(self, bounds: Bounds, u: Array) -> Bounds:
+    def _variance(self, u: Array | None) -> Bounds:
+        exact = self.law.own_diagonal() if u is None else self.law.diagonal(u)
+        square = np.ones_like(exact) if u is None else _norm(u)
+        lower = {"spectral": self.information[0] * square}
+        upper = {"spectral": self.information[1] * square}
+        bounds = self._extended(Bounds(exact, lower, upper), u)
+        rounding = self.few * np.sqrt(uncancelled_variance(self.law, u))
+        room = differentiation_room(self.law, u, 2)
+        return bounds.widened(rounding, rounding, room, self.relative)
+
+    def _square_variance(self, u: Array | None) -> Bounds:
+        law = self.law
+        exact = law.own_square_variance() if u is None else law.square_variance(u)
+        variance = law.own_diagonal() if u is None else law.diagonal(u)
+        skewness = law.own_third_moment() if u is None else law.third_moment(u, u)
+        fourth = np.ones_like(exact) if u is None else _norm(u) ** 2
+        lower = {"spectral": self.quartic[0] * fourth, "pearson": ratio(skewness, variance) * skewness}
+        upper = {"spectral": self.quartic[1] * fourth}
+        bounds = self._extended_square(Bounds(exact, lower, upper), u, variance)
+        rounding = fourth_rounding(law, self.few, u, u)
+        room = differentiation_room(law, u, 4)
+        return bounds.widened(rounding, self._upper_rounding(rounding), room, self.relative)
+
+    def _extended(self, bounds: Bounds, u: Array | None) -> Bounds:
         return bounds
 
-    def _extended_square(self, bounds: Bounds, u: Array, variance: Array) -> Bounds:
+    def _extended_square(self, bounds: Bounds, u: Array | None, variance: Array) -> Bounds:
         return bounds
 
     def _upper_rounding(self, rounding: Array) -> Array | float:
@@ -170,11 +178,11 @@ class LawBounds:
 class _GaussianBounds(LawBounds):
     """With t / sqrt(I) both extremes are 1 and 2 whatever the covariance: equalities (Proposition 5.1)."""
 
-    def _extended(self, bounds: Bounds, u: Array) -> Bounds:
+    def _extended(self, bounds: Bounds, u: Array | None) -> Bounds:
         bounds.lower["standardised"] = bounds.upper["standardised"] = bounds.exact
         return bounds
 
-    def _extended_square(self, bounds: Bounds, u: Array, variance: Array) -> Bounds:
+    def _extended_square(self, bounds: Bounds, u: Array | None, variance: Array) -> Bounds:
         bounds.lower["standardised"] = bounds.upper["standardised"] = 2 * np.square(variance)
         return bounds
 
@@ -184,11 +192,11 @@ class _IndependentBounds(LawBounds):
         super().__init__(law, rounding)
         self.standardised = tuple(one[:, None] for one in _standardised_quartic(law))
 
-    def _extended(self, bounds: Bounds, u: Array) -> Bounds:
+    def _extended(self, bounds: Bounds, u: Array | None) -> Bounds:
         bounds.lower["standardised"] = bounds.upper["standardised"] = bounds.exact
         return bounds
 
-    def _extended_square(self, bounds: Bounds, u: Array, variance: Array) -> Bounds:
+    def _extended_square(self, bounds: Bounds, u: Array | None, variance: Array) -> Bounds:
         # The ratio first: the square of a far-tail variance alone would underflow.
         bounds.lower["standardised"] = self.standardised[0] * variance * variance
         # Heads of very different variance: M / I^2 of one with I of another may overflow: the spectral form instead.
@@ -211,12 +219,14 @@ class _BinomialBounds(_IndependentBounds):
         self.nearest = np.abs(rarer - np.rint(rarer))
         self.surely = np.maximum(self.nearest - margins.ROUNDING * margins.EPS * rarer, 0)
 
-    def _extended(self, bounds: Bounds, u: Array) -> Bounds:
+    def _extended(self, bounds: Bounds, u: Array | None) -> Bounds:
+        assert u is not None
         highest, lowest, _ = self._range(u)
         bounds.upper["bhatia_davis"] = highest * lowest
         return super()._extended(bounds, u)
 
-    def _extended_square(self, bounds: Bounds, u: Array, variance: Array) -> Bounds:
+    def _extended_square(self, bounds: Bounds, u: Array | None, variance: Array) -> Bounds:
+        assert u is not None
         highest, lowest, farthest = self._range(u)
         largest = np.square(np.maximum(highest, lowest))
         nearest, surely = (self._nearest(u, farthest, one) for one in (self.nearest, self.surely))
@@ -226,6 +236,12 @@ class _BinomialBounds(_IndependentBounds):
         second = np.maximum(margins.above(variance) - margins.below(np.square(surely)), 0)
         bounds.upper["bhatia_davis"] = np.where((bare == 0) & (bounds.exact == 0), 0, first * second)
         return super()._extended_square(bounds, u, variance)
+
+    def _own_variance(self) -> Bounds:
+        return self._variance(self.law._outputs)
+
+    def _own_square_variance(self) -> Bounds:
+        return self._square_variance(self.law._outputs)
 
     def _range(self, u: Array) -> tuple[Array, Array, Array]:
         """Return max(u.r) and max(-u.r) over the support, and the largest |u_a r_a| of every head, (n, T, k)."""
@@ -250,9 +266,9 @@ def _standardised_quartic(law: IndependentLaw) -> tuple[Array, Array]:
     With z_a = u_a^2 I_a >= 0, sum z = 1 and m_a = M_a / I_a^2 it is :math:`2-\sum_a(2-m_a)z_a^2`: extreme at a single head, or
     where :math:`z_a\propto1/(2-m_a)` if all m_a lie on the same side of 2.
     """
-    m = _ratio(law.variance_of_square, law.variance)
+    m = ratio(law.variance_of_square, law.variance)
     with np.errstate(over="ignore"):  # a rate below 1e-308
-        m = _ratio(m, law.variance)
+        m = ratio(m, law.variance)
     largest = m.max(axis=1)
     m = np.minimum(m, np.finfo(m.dtype).max / 1024)  # both extremes increase with m: still a lower bound
     with np.errstate(divide="ignore"):  # a head with m_a = 2 makes the interior extreme 2 itself
@@ -276,13 +292,15 @@ class _CategoricalBounds(LawBounds):
         self.top_probability = np.take_along_axis(law.p, top, axis=1)
         self.top = top[:, :, None]
 
-    def _extended(self, bounds: Bounds, u: Array) -> Bounds:
+    def _extended(self, bounds: Bounds, u: Array | None) -> Bounds:
+        assert u is not None
         square = self._projected_norm(u)
         bounds.lower["projected"] = self.flat[0] * square
         bounds.upper["projected"] = self.flat[1] * square
         return self._of_classes(bounds, self.classes.centred(u))
 
-    def _extended_square(self, bounds: Bounds, u: Array, variance: Array) -> Bounds:
+    def _extended_square(self, bounds: Bounds, u: Array | None, variance: Array) -> Bounds:
+        assert u is not None
         bounds.upper["projected"] = self.flat_quartic * np.square(self._projected_norm(u))
         squares = np.square(self.classes.centred(u))
         return self._of_classes(bounds, primitives.centred(self.classes.p, squares))
@@ -311,8 +329,8 @@ class _CategoricalBounds(LawBounds):
         law = self.classes
         variance, exact = law.own_diagonal(), law.own_square_variance()
         ones, flat, apart = np.ones_like(exact), 1 - 1 / law.p.shape[1], law._kept(law.apart)
-        skewness = variance * apart
-        lower = {"spectral": self.quartic[0] * ones, "pearson": _ratio(skewness, variance) * skewness}
+        skewness = law.own_third_moment()
+        lower = {"spectral": self.quartic[0] * ones, "pearson": ratio(skewness, variance) * skewness}
         upper = {"spectral": self.quartic[1] * ones, "projected": self.flat_quartic * flat**2 * ones}
         # Nothing cancels, so that a 0 is one.
         wide = self._of_two_values(Bounds(exact, lower, upper), np.square(apart))
@@ -380,90 +398,6 @@ def _spread_directions(outputs: int) -> Array:
     return unit
 
 
-@singledispatch
-def uncancelled_variance(law: Law, u: Array) -> Array:
-    """Return what Var(u.t) would be if nothing cancelled in it, (sum_a |u_a| sd_a)^2, (n, k): what its rounding goes by."""
-    deviations = np.sqrt(law.own_diagonal())
-    spread: Array = np.square(np.matmul(deviations[:, None, :], np.abs(u))[:, 0])
-    return spread
-
-
-@uncancelled_variance.register
-def _(law: IndependentLaw, u: Array) -> Array:
-    return law.diagonal(u)
-
-
-@uncancelled_variance.register
-def _(law: GaussianLaw, u: Array) -> Array:
-    """The covariance S of the labels is known to a few eps of itself, which is w'Sw for w = S^-1 u, and its root as well."""
-    if law.root.ndim == 1:
-        return law.diagonal(u)
-    factor = np.abs(np.linalg.inv(law.root).T)
-    of_inverse = primitives.sum_of_squares(np.matmul(factor, np.abs(law.product(u))))
-    of_root = primitives.sum_of_squares(np.matmul(np.abs(law.root), np.abs(u)))
-    spread: Array = np.maximum(of_root, _ratio(of_inverse, law.diagonal(u)) * of_inverse)
-    return spread
-
-
-@uncancelled_variance.register
-def _(law: ProductLaw, u: Array) -> Array:
-    every = [uncancelled_variance(part, u[:, piece]) for part, piece in zip(law.parts, law.slices, strict=True)]
-    total: Array = np.stack(every).sum(axis=0)
-    return total
-
-
-@singledispatch
-def uncancelled_fourth(law: Law, u: Array) -> Array:
-    """Return what E[(u.r)^4]^(1/4) would be if nothing cancelled in it, sum_a |u_a| E[r_a^4]^(1/4), (n, k)."""
-    own = np.sqrt(np.sqrt(law.own_square_variance() + np.square(law.own_diagonal())))
-    spread: Array = np.matmul(own[:, None, :], np.abs(u))[:, 0]
-    return spread
-
-
-@uncancelled_fourth.register
-def _(law: IndependentLaw, u: Array) -> Array:
-    root: Array = np.sqrt(np.sqrt(law.fourth_moment(u)))
-    return root
-
-
-@uncancelled_fourth.register
-def _(law: GaussianLaw, u: Array) -> Array:
-    root: Array = np.sqrt(np.sqrt(3.0) * uncancelled_variance(law, u))
-    return root
-
-
-@uncancelled_fourth.register
-def _(law: ProductLaw, u: Array) -> Array:
-    every = [uncancelled_fourth(part, u[:, piece]) for part, piece in zip(law.parts, law.slices, strict=True)]
-    total: Array = np.stack(every).sum(axis=0)
-    return total
-
-
-def fourth_rounding(law: Law, few: Array, u: Array, v: Array) -> Array:
-    """Return what rounding does to the standard deviation of (u.r)(v.r), (n, k), where u.r and v.r are known to `few` (n, 1).
-
-    By Hoelder it is at most |u.r| |dv.r| + |du.r| |v.r| + |du.r| |dv.r|, in fourth moments.
-    """
-    (first, first_off), (second, second_off) = (
-        (np.sqrt(np.sqrt(law.fourth_moment(one))), few * uncancelled_fourth(law, one)) for one in (u, v)
-    )
-    rounding: Array = first * second_off + first_off * second + first_off * second_off
-    return rounding
-
-
-@singledispatch
-def differentiation_room(law: Law, u: Array, order: int) -> Array | float:
-    """Return what a moment of order two or four along u may be off by where cumulants are derivatives taken numerically."""
-    return 0.0
-
-
-@differentiation_room.register
-def _(law: LogPartitionLaw, u: Array, order: int) -> Array | float:
-    accuracy = law.accuracy[2] if order == 2 else law.accuracy[4] + 8 * law.accuracy[2]
-    room: Array = accuracy * np.einsum("nt,ntk->nk", np.sqrt(law.own_diagonal()), np.abs(u)) ** order
-    return room
-
-
 def _at_size_one(u: Array) -> tuple[Array, Array]:
     """Return the directions (n, T, k) of each input over a power of two near their largest entry, and that power, (n, 1)."""
     size = margins.power_of_two(np.abs(u).max(axis=(1, 2)))
@@ -473,9 +407,3 @@ def _at_size_one(u: Array) -> tuple[Array, Array]:
 def _norm(u: Array) -> Array:
     squared: Array = np.einsum("ntk,ntk->nk", u, u)
     return squared
-
-
-def _ratio(numerator: Array, denominator: Array) -> Array:
-    """Return numerator / denominator, 0 where the denominator is 0."""
-    safe = np.where(denominator == 0, 1, denominator)
-    return np.where(denominator == 0, 0, numerator / safe)

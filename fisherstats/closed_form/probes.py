@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from fisherstats import margins
 from fisherstats.arrays import identity
+from fisherstats.closed_form.cancellation import uncancelled_variance
 from fisherstats.closed_form.covariance import Group
-from fisherstats.closed_form.inequalities import uncancelled_variance
 from fisherstats.closed_form.rounding import SENSITIVITY
 from fisherstats.engines.primitives import pair_sum, sum_of_squares, weighted_square
 from fisherstats.model.families import Law

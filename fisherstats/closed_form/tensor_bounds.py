@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from fisherstats import margins
 from fisherstats.arrays import double, like
 from fisherstats.closed_form import norms, tensors
-from fisherstats.closed_form.inequalities import Bounds, fourth_rounding, uncancelled_variance
+from fisherstats.closed_form.cancellation import fourth_rounding, uncancelled_variance
+from fisherstats.closed_form.inequalities import Bounds
 from fisherstats.closed_form.rounding import SENSITIVITY
 from fisherstats.margins import power_of_two, spectrum
 from fisherstats.model.derivatives import HessianBlocks

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fisherstats.arrays import on_device
+from fisherstats.arrays import on_device, power_of_two
 
 __all__ = [
     "centred",
     "class_forms",
     "class_moments",
     "class_probabilities",
+    "class_product_variance",
     "class_products",
     "class_rows",
     "class_square_variance",
@@ -42,6 +43,12 @@ __all__ = [
     "weighted_square_variance",
     "with_last_exchanged",
 ]
+
+TILE = 2**22
+"""Numbers in the largest temporary of products that are added up term by term."""
+
+_LEFT = 8
+"""A difference that is less than this part of what it is taken from has lost too much."""
 
 
 def every_class(p: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -92,6 +99,39 @@ def weighted_square_variance(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     square -= weighted_mean(p, square)[:, None, :]
     square *= square
     return weighted_mean(p, square)
+
+
+def class_product_variance(p: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Return sum_k p_k (q_k(u) q_k(v) - c)^2, c = sum_k p_k q_k(u) q_k(v), for all pairs of columns, shape (n, k, m).
+
+    It is sum_k p_k q_k(u)^2 q_k(v)^2 - c^2, one matrix product per input; the pairs of which that leaves little, because the
+    product of both hardly varies, are added up term by term.
+    """
+    q_u, size_u = _at_size_one(centred(p, u))
+    q_v, size_v = (q_u, size_u) if v is u else _at_size_one(centred(p, v))
+    root, same = np.sqrt(p)[:, :, None], q_v is q_u
+    rows = root * q_u
+    covariance = np.matmul(rows.swapaxes(1, 2), rows if same else root * q_v)
+    squares = rows * q_u
+    square = np.matmul(squares.swapaxes(1, 2), squares if same else root * np.square(q_v))
+    variance: np.ndarray = square - np.square(covariance)
+    inputs, first, second = np.nonzero(variance < square / _LEFT)
+    step = max(1, TILE // p.shape[1])
+    for start in range(0, len(inputs), step):
+        i, a, b = (one[start : start + step] for one in (inputs, first, second))
+        deviation = q_u[i, :, a] * q_v[i, :, b] - covariance[i, a, b][:, None]
+        variance[i, a, b] = (p[i] * np.square(deviation)).sum(axis=1)
+    size = size_u[:, :, None] * size_v[:, None, :]
+    variance *= size
+    variance *= size
+    return variance
+
+
+def _at_size_one(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return columns over powers of two near their largest entries, whose fourth powers do not underflow, and these, (n, k)."""
+    size: np.ndarray = power_of_two(np.abs(q).max(axis=1))
+    q /= size[:, None, :]
+    return q, size
 
 
 def weighted_square_product(p: np.ndarray, q: np.ndarray, s: np.ndarray) -> np.ndarray:

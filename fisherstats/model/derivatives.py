@@ -385,15 +385,19 @@ class HessianBlocks:
     """(n, n_m, n_{l+1})."""
 
 
-def hessian_blocks(model: MLP, passed: Forward, G: list[Array], r: Array, cross_layers: bool = True) -> HessianBlocks:
+def hessian_blocks(
+    model: MLP, passed: Forward, G: list[Array], r: Array | None = None, cross_layers: bool = True
+) -> HessianBlocks:
     r"""Return the layer blocks of :math:`\sum_a r_{ka}\,\partial^2 h_L^a/\partial\theta\partial\theta^\top` for r (n, K, T).
+
+    None stands for every output by itself.
 
     With :math:`E_k=\mathrm{diag}(r^\top B_{k+1}\circ\sigma''(a_{k+1}))` the unit part of a diagonal block obeys
     :math:`C_{ll}=E_l+A_{l+1,l}^\top C_{l+1,l+1}A_{l+1,l}`, and :math:`C_{lm}=A_{m,l}^\top C_{mm}`. A link g adds
     :math:`\sum_ar_a\,g''_a\,\partial z_a\,\partial z_a^\top`.
     """
     n_layers = model.n_layers
-    score = [np.matmul(r, G_l) for G_l in G]
+    score = G if r is None else [np.matmul(r, G_l) for G_l in G]
     pairs: dict[tuple[int, int], Array | None] = {(n_layers - 1, n_layers - 1): None}
     below: Array | None = None
     for layer in range(n_layers - 2, -1, -1):
@@ -409,7 +413,7 @@ def hessian_blocks(model: MLP, passed: Forward, G: list[Array], r: Array, cross_
                 above = pairs[m, m]
                 pairs[layer, m] = None if above is None else np.matmul(chain.transpose(0, 2, 1)[:, None], above)
     if passed.link_slope is not None:
-        weighted = r * _link_weights(passed)[:, None, :]
+        weighted = (identity(G[0].shape[1], passed.natural) if r is None else r) * _link_weights(passed)[:, None, :]
         for left, right in pairs:
             term = np.matmul((weighted[..., None] * G[left][:, None]).swapaxes(-1, -2), G[right][:, None])
             pairs[left, right] = _plus(pairs[left, right], term)

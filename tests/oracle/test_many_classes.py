@@ -14,7 +14,9 @@ import fisherstats as fs
 from fisherstats.closed_form.inequalities import law_bounds
 from fisherstats.engines import numba_kernels
 from fisherstats.model.families import Categorical, Multinomial, Product
+from fisherstats.model.families.extremes import quartic_extremes, quartic_gradient
 from fisherstats.model.families.forms import along_root, class_squares, form_moments, white_norm
+from fisherstats.model.families.spectra import quartic_spectrum
 
 LOGITS = {
     "spread": [0.3, -1.2, 0.8, 0.1],
@@ -191,6 +193,69 @@ def test_the_variance_at_an_output_is_a_polynomial(family, logits, dtype):
             assert abs(one - exact) <= 32 * np.finfo(dtype).eps * exact + np.finfo(dtype).tiny
 
 
+@pytest.mark.parametrize("logits", LOGITS)
+@pytest.mark.parametrize("family", [Categorical(4), Categorical(4, minimal=True), Multinomial(3, 4)], ids=repr)
+def test_variances_of_products_of_pairs_of_directions(family, logits):
+    h = np.array(LOGITS[logits])
+    h = h - h[-1] if family.n_outputs < 4 else h
+    small = np.exp2([0.0, -200.0, 200.0])
+    u, v = DIRECTIONS * small, DIRECTIONS[::-1] * small
+    law = family.at(h[None, : family.n_outputs])
+    found = law.product_variance(u[None, : family.n_outputs], v[None, : family.n_outputs])[0]
+    with mp.workdps(400):
+        p, trials = probabilities(h.tolist()), getattr(family, "n_trials", 1)
+        for (i, a), (j, b) in itertools.product(enumerate(u.T), enumerate(v.T)):
+            values = []
+            for column in (a, b):
+                kept = [mp.mpf(c) if k < family.n_outputs else mp.mpf(0) for k, c in enumerate(column)]
+                values.append([one - mp.fdot(p, kept) for one in kept])
+            q, r = values
+            covariance = mp.fsum(w * x * y for w, x, y in zip(p, q, r, strict=True))
+            one = mp.fsum(w * (x * y - covariance) ** 2 for w, x, y in zip(p, q, r, strict=True))
+            squares = [mp.fsum(w * x * x for w, x in zip(p, side, strict=True)) for side in (q, r)]
+            exact = trials * one + trials * (trials - 1) * (squares[0] * squares[1] + covariance**2)
+            # Where the product of both hardly varies, rounding of the directions is what is left.
+            size = mp.sqrt(mp.fsum(w * (x * y) ** 2 for w, x, y in zip(p, q, r, strict=True)))
+            if 1e-290 < exact < 1e300:
+                assert abs(mp.sqrt(found[i, j]) - mp.sqrt(exact)) <= 1e-12 * mp.sqrt(exact) + 1e-15 * size
+
+
+LAWS = [
+    Multinomial(3, 17),
+    Multinomial(2, 18, minimal=True),
+    Product([Categorical(3), Multinomial(4, 3), Categorical(3, minimal=True)]),
+]
+
+
+@pytest.mark.parametrize("family", LAWS, ids=repr)
+def test_gradients_and_extremes_without_the_fourth_moments(family):
+    rng = np.random.default_rng(2)
+    law = family.at(rng.normal(size=(5, family.n_outputs)))
+    u = rng.normal(size=(5, family.n_outputs, 6))
+    along = np.einsum("nabcd,nbk,nck,ndk->nak", law.cumulant(4), u, u, u) + 2 * law.diagonal(u)[:, None] * law.product(u)
+    np.testing.assert_allclose(quartic_gradient(law, u), along, rtol=1e-11, atol=1e-12)
+    (smallest, largest), (_, upper) = quartic_extremes(law), quartic_spectrum(law)
+    assert ((upper[:, -1] * (1 - 1e-12) <= largest) & (largest <= 2 * upper[:, -1])).all()
+    of_squares = law.square_variance(u / np.sqrt(np.square(u).sum(axis=1, keepdims=True)))
+    assert ((smallest[:, None] <= of_squares) & (of_squares <= largest[:, None])).all()
+
+
+@pytest.mark.parametrize("family", [*LAWS, Categorical(5), Categorical(5, minimal=True)], ids=repr)
+def test_bounds_at_the_outputs_of_counts_and_parts(family):
+    law = family.at(np.random.default_rng(3).normal(size=(4, family.n_outputs)))
+    np.testing.assert_allclose(law.own_third_moment(), law.third_moment(law._outputs, law._outputs), rtol=1e-11, atol=1e-15)
+    bounded = law_bounds(law, np.full(4, 1e-15))
+    for bound in (bounded.of_variance, bounded.of_square_variance):
+        own, along = bound(None), bound(law._outputs)
+        np.testing.assert_allclose(own.exact, along.exact, rtol=1e-11)
+        for side in ("lower", "upper"):
+            mine, theirs = getattr(own, side), getattr(along, side)
+            assert list(mine) == list(theirs)
+            for form, one in mine.items():
+                np.testing.assert_allclose(one, theirs[form], rtol=1e-9, atol=1e-12)
+        assert not any(failed.any() for failed in own.failed().values())
+
+
 CLASSES = 1500
 FAMILIES = {
     "classes": Categorical(CLASSES),
@@ -213,6 +278,7 @@ CALLS = {
     "layer_errors": lambda m, x: fs.layer_errors(m, x),
     "layer_errors score": lambda m, x: fs.layer_errors(m, x, estimators=["score"]),
     "variance_bounds": lambda m, x: fs.variance_bounds(m, x),
+    "family_extremes": lambda m, x: fs.family_extremes(m, x),
     "combine_estimators": lambda m, x: fs.combine_estimators(m, x, n_draws=3, rng=0),
     "expected_gradient_length": lambda m, x: fs.applications.expected_gradient_length(m, x, score="squared_norm"),
     "expected norm": lambda m, x: fs.applications.expected_gradient_length(m, x, score="norm"),
@@ -220,8 +286,6 @@ CALLS = {
     "hessian": lambda m, x: fs.estimate_fisher(m, x, estimator="hessian", n_draws=3, rng=0),
     "score": lambda m, x: fs.estimate_fisher(m, x, estimator="score", n_draws=3, rng=0),
 }
-DENSE = {("counts", "layer_errors"), ("counts", "variance_bounds"), ("parts", "layer_errors"), ("parts", "variance_bounds")}
-"""Bounds of these laws go through tensors over the outputs."""
 
 
 @pytest.mark.parametrize("widths", [[2], [2, 4]], ids=str)
@@ -229,7 +293,7 @@ DENSE = {("counts", "layer_errors"), ("counts", "variance_bounds"), ("parts", "l
 @pytest.mark.parametrize("law", FAMILIES)
 def test_no_array_over_pairs_of_classes(law, name, widths):
     drawn = name in ("score", "probes", "combine_estimators", "expected norm")
-    if (law, name.removesuffix(" score")) in DENSE or (law in ("counts", "parts") and drawn):
+    if law in ("counts", "parts") and drawn:
         pytest.skip("through arrays over pairs of outputs")
     model = fs.MLP.random([*widths, FAMILIES[law].n_outputs], activation="tanh", family=FAMILIES[law], rng=0)
     x = np.random.default_rng(0).normal(size=(2, 2))

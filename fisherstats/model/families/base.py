@@ -182,6 +182,10 @@ class Law(ABC):
         """Return Var(delta_a^2), shape (n, T)."""
         return self.square_variance(self._outputs)
 
+    def own_third_moment(self) -> np.ndarray:
+        """Return E[delta_a^3], shape (n, T)."""
+        return self.third_moment(self._outputs, self._outputs)
+
     def own_products(self) -> RowProducts:
         """Return I(h) as products of as few rows as the family offers."""
         return self.own_rows(), None

@@ -21,9 +21,6 @@ from fisherstats.model.families.draws import Multinomial, Uniforms, class_scheme
 
 __all__ = ["Categorical", "CategoricalLaw", "DrawnClasses", "WeightedClasses"]
 
-# Numbers in the largest temporary of `product_variance`.
-TILE = 2**22
-
 
 class CategoricalLaw(Law):
     """Law of the one-hot statistic; `minimal` drops the last class, whose logit is then 0."""
@@ -148,6 +145,10 @@ class CategoricalLaw(Law):
         """Return p_a (1 - p_a) (1 - 2 p_a)^2, shape (n, T)."""
         return self._kept(self.p * self.complement * np.square(self.apart))
 
+    def own_third_moment(self) -> np.ndarray:
+        """Return p_a (1 - p_a) (1 - 2 p_a), shape (n, T)."""
+        return self._kept(self.p * self.complement * self.apart)
+
     def own_products(self) -> RowProducts:
         """Return p, one row, beside p_a (1 - p_a)."""
         return self.mean[:, None, :], self.own_diagonal()
@@ -184,26 +185,8 @@ class CategoricalLaw(Law):
         return moments
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Return M(u,v,u,v) = sum_k p_k (q_k(u) q_k(v) - Cov(u.t, v.t))^2 for all pairs, shape (n, k, m).
-
-        Notes
-        -----
-        Cost n C k m, in tiles over the columns of u, so that no temporary exceeds 2^22 numbers by more than one column.
-        """
-        q_u, q_v = self.centred(u), self.centred(v)
-        n, classes, m = q_v.shape
-        weighted = self.p[:, :, None] * q_v
-        covariance = np.matmul(q_u.transpose(0, 2, 1), weighted)
-        variance: np.ndarray = np.empty_like(covariance)
-        step = max(1, TILE // (n * classes * m))
-        for start in range(0, u.shape[2], step):
-            tile = slice(start, start + step)
-            deviation = q_u[:, :, tile, None] * q_v[:, :, None, :]
-            deviation -= covariance[:, None, tile, :]
-            deviation *= deviation
-            flat = deviation.reshape(n, classes, -1)
-            variance[:, tile, :] = primitives.weighted_mean(self.p, flat).reshape(n, -1, m)
-        return variance
+        """Return M(u,v,u,v) = sum_k p_k (q_k(u) q_k(v) - Cov(u.t, v.t))^2 for all pairs, shape (n, k, m)."""
+        return primitives.class_product_variance(self.p, u, v)
 
     def _form_values(self, a: np.ndarray) -> np.ndarray:
         """Return f_k = (e_k - p)' a (e_k - p) for every class, shape (n, g, C) for a (n, g, T, T).

@@ -38,6 +38,9 @@ __all__ = [
 
 _BISECTIONS = 200
 
+_FEW_OUTPUTS = 16
+"""Up to here the matrix of M on symmetric matrices is formed where another bound would be less tight."""
+
 
 @singledispatch
 def information_extremes(law: Law) -> Pair:
@@ -156,7 +159,7 @@ def _bisected(low: np.ndarray, high: np.ndarray, lies_above: Callable[[np.ndarra
 def quartic_extremes(law: Law) -> Pair:
     """Return certified bounds between which M(u,u,u,u) / |u|^4 lies for every u, shape (n,) each.
 
-    The upper one is also one of the eigenvalues of M on symmetric matrices.
+    The upper one is also one of the eigenvalues of M on symmetric matrices, or above all of them.
     """
     lower, upper = quartic_spectrum(law)
     return lower[:, 0], upper[:, -1]
@@ -173,6 +176,21 @@ def _(law: ProductLaw) -> Pair:
             ends.append(cast(Pair, tuple(2 * one * other for one, other in pair)))
     smallest, largest = zip(*ends, strict=True)
     return reduce(np.minimum, smallest), reduce(np.maximum, largest)
+
+
+@quartic_extremes.register
+def _(law: MultinomialLaw) -> Pair:
+    r"""Return those of the spectrum for few classes, and for more the sums of the extremes of the two terms.
+
+    :math:`M=nM_1+2n(n-1)I\otimes I` with those of one trial, by Weyl's inequality, which gives less than twice the largest
+    eigenvalue, as neither term is negative.
+    """
+    if law.h.shape[1] <= _FEW_OUTPUTS:
+        lower, upper = quartic_spectrum(law)
+        return lower[:, 0], upper[:, -1]
+    own, information, n = quartic_extremes(law.one), information_extremes(law.one), float(law.n_trials)
+    pair = zip(own, information, strict=True)
+    return cast(Pair, tuple(n * one + 2 * n * (n - 1) * np.square(other) for one, other in pair))
 
 
 @quartic_extremes.register
@@ -275,6 +293,25 @@ def _(law: CategoricalLaw, u: np.ndarray) -> np.ndarray:
     moved -= primitives.weighted_mean(law.p, moved)[:, None, :]
     moved *= law.p[:, :, None]
     return moved[:, :-1] if law.minimal else moved
+
+
+@quartic_gradient.register
+def _(law: MultinomialLaw, u: np.ndarray) -> np.ndarray:
+    moved = law.n_trials * quartic_gradient(law.one, u)
+    if law.n_trials > 1:
+        moved += 2 * law._pairs * law.one.diagonal(u)[:, None, :] * law.one.product(u)
+    return moved
+
+
+@quartic_gradient.register
+def _(law: ProductLaw, u: np.ndarray) -> np.ndarray:
+    """Return those of the parts, and twice I_b u_b times the variances of all other parts."""
+    pieces = [(part, u[:, piece]) for part, piece in zip(law.parts, law.slices, strict=True)]
+    variances = np.stack([part.diagonal(u_b) for part, u_b in pieces])
+    # Sums without one's own: nothing is subtracted.
+    others = [np.delete(variances, b, axis=0).sum(axis=0)[:, None, :] for b in range(len(pieces))]
+    moved = [quartic_gradient(part, u_b) + 2 * part.product(u_b) * rest for (part, u_b), rest in zip(pieces, others, strict=True)]
+    return np.concatenate(moved, axis=1)
 
 
 @singledispatch

@@ -72,6 +72,10 @@ class MultinomialLaw(Law):
         variance: np.ndarray = self.n_trials * self.one.own_square_variance() + pairs
         return variance
 
+    def own_third_moment(self) -> np.ndarray:
+        """Return n times that of one trial, shape (n, T)."""
+        return self.n_trials * self.one.own_third_moment()
+
     def own_products(self) -> RowProducts:
         """Return sqrt(n) p, one row, beside n p_a (1 - p_a)."""
         return np.sqrt(self.h.dtype.type(self.n_trials)) * self.one.mean[:, None, :], self.own_diagonal()

@@ -60,6 +60,10 @@ class ProductLaw(MomentLaw):
         """Return Var(delta_a^2), shape (n, T)."""
         return np.concatenate([part.own_square_variance() for part in self.parts], axis=1)
 
+    def own_third_moment(self) -> np.ndarray:
+        """Return E[delta_a^3], shape (n, T)."""
+        return np.concatenate([part.own_third_moment() for part in self.parts], axis=1)
+
     def own_root_pairs(self) -> np.ndarray:
         """Return those of the parts, as a part has no row along the outputs of another, shape (n, T)."""
         return np.concatenate([part.own_root_pairs() for part in self.parts], axis=1)
