@@ -269,7 +269,8 @@ def hidden_information_variance(
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        return [fisher.hidden_information_variance(law, _reach(call, passed, layer)) / n_draws]
+        at_outputs = layer == call.model.n_layers and passed.link_slope is None
+        return [fisher.hidden_information_variance(law, None if at_outputs else _reach(call, passed, layer)) / n_draws]
 
     (values,) = call.stack(block, call.block_rows())
     return _unit_array(call, "hidden_information_variance", values, call.provenance(layer=layer, n_draws=n_draws))

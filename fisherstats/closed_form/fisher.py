@@ -144,9 +144,12 @@ def hidden_information(second: SecondMoment, B: Array) -> Array:
     return information
 
 
-def hidden_information_variance(law: Law, B: Array) -> Array:
-    r"""Return the single-label variance :math:`M(B_u,B_v,B_u,B_v)` of the score estimate of I(h_l) (Theorem 4 of 2021)."""
-    return law.product_variance(B, B)
+def hidden_information_variance(law: Law, B: Array | None) -> Array:
+    r"""Return the single-label variance :math:`M(B_u,B_v,B_u,B_v)` of the score estimate of I(h_l) (Theorem 4 of 2021).
+
+    B of None stands for the outputs themselves.
+    """
+    return law.own_product_variance() if B is None else law.product_variance(B, B)
 
 
 def product_factors(model: MLP, passed: Forward, law: Law, direction: Array) -> list[Array]:

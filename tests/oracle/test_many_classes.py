@@ -220,6 +220,24 @@ def test_variances_of_products_of_pairs_of_directions(family, logits):
                 assert abs(mp.sqrt(found[i, j]) - mp.sqrt(exact)) <= 1e-12 * mp.sqrt(exact) + 1e-15 * size
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("logits", LOGITS)
+@pytest.mark.parametrize("family", [Categorical(4), Categorical(4, minimal=True), Categorical(2), Multinomial(3, 4)], ids=repr)
+def test_variances_of_products_of_two_outputs(family, logits, dtype):
+    h = np.array(LOGITS[logits][: family.n_classes], dtype=dtype)
+    h = h - h[-1] if family.n_outputs < family.n_classes else h
+    found, trials = family.at(h[None, : family.n_outputs]).own_product_variance()[0], getattr(family, "n_trials", 1)
+    with mp.workdps(400):
+        p = probabilities(h.tolist())
+        for a, b in itertools.product(range(family.n_outputs), repeat=2):
+            residuals = [((k == a) - p[a], (k == b) - p[b]) for k in range(len(p))]
+            v_a, v_b = (mp.fsum(w * pair[side] ** 2 for w, pair in zip(p, residuals, strict=True)) for side in (0, 1))
+            covariance = mp.fsum(w * x * y for w, (x, y) in zip(p, residuals, strict=True))
+            one = mp.fsum(w * (x * y - covariance) ** 2 for w, (x, y) in zip(p, residuals, strict=True))
+            exact = trials * one + trials * (trials - 1) * (v_a * v_b + covariance**2)
+            assert abs(found[a, b] - exact) <= 64 * np.finfo(dtype).eps * exact + 4 * np.finfo(dtype).tiny
+
+
 LAWS = [
     Multinomial(3, 17),
     Multinomial(2, 18, minimal=True),
@@ -243,6 +261,8 @@ def test_gradients_and_extremes_without_the_fourth_moments(family):
 @pytest.mark.parametrize("family", [*LAWS, Categorical(5), Categorical(5, minimal=True)], ids=repr)
 def test_bounds_at_the_outputs_of_counts_and_parts(family):
     law = family.at(np.random.default_rng(3).normal(size=(4, family.n_outputs)))
+    pairs = law.product_variance(law._outputs, law._outputs)
+    np.testing.assert_allclose(law.own_product_variance(), pairs, rtol=1e-11, atol=1e-15)
     np.testing.assert_allclose(law.own_third_moment(), law.third_moment(law._outputs, law._outputs), rtol=1e-11, atol=1e-15)
     bounded = law_bounds(law, np.full(4, 1e-15))
     for bound in (bounded.of_variance, bounded.of_square_variance):

@@ -52,6 +52,10 @@ class SecondMoment(Protocol):
         """Return the diagonal of A, shape (n, T)."""
         ...
 
+    def own_product_variance(self) -> np.ndarray:
+        """Return Var(delta_a delta_b), shape (n, T, T)."""
+        return self.product_variance(self._outputs, self._outputs)
+
     def own_products(self) -> RowProducts:
         """Return A as products of as few rows as the family offers."""
         ...

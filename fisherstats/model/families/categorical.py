@@ -149,6 +149,23 @@ class CategoricalLaw(Law):
         """Return p_a (1 - p_a) (1 - 2 p_a), shape (n, T)."""
         return self._kept(self.p * self.complement * self.apart)
 
+    def own_product_variance(self) -> np.ndarray:
+        """Return p_a p_b ((p_a - p_b)^2 + r (p_a + p_b)) for a != b, r = 1 - p_a - p_b, shape (n, T, T)."""
+        p, q = self.p[:, :, None], self.p[:, None, :]
+        rest = np.where(p >= q, self.complement[:, :, None] - q, self.complement[:, None, :] - p)
+        variance = p * q * (np.square(p - q) + rest * (p + q))
+        # Both terms may nearly vanish for the two most probable classes alone.
+        inputs, classes = np.arange(len(self.p)), np.arange(self.p.shape[1])
+        others = np.where(self._are(self.top), 0, self.p)
+        second = np.argmax(others, axis=1)
+        left = np.where(self._are(second), 0, others).sum(axis=1)
+        first, other = self.p[inputs, self.top], self.p[inputs, second]
+        apart = first * np.expm1(self.shifted[inputs, second])
+        both = first * other * (np.square(apart) + left * (first + other))
+        variance[inputs, self.top, second] = variance[inputs, second, self.top] = both
+        variance[:, classes, classes] = self.p * self.complement * np.square(self.apart)
+        return self._kept(variance, 2)
+
     def own_products(self) -> RowProducts:
         """Return p, one row, beside p_a (1 - p_a)."""
         return self.mean[:, None, :], self.own_diagonal()

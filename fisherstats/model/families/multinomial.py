@@ -76,6 +76,13 @@ class MultinomialLaw(Law):
         """Return n times that of one trial, shape (n, T)."""
         return self.n_trials * self.one.own_third_moment()
 
+    def own_product_variance(self) -> np.ndarray:
+        """Return n times that of one trial and n (n - 1) (v_a v_b + I_ab^2), v = diag(I) that of one trial, shape (n, T, T)."""
+        v = self.one.own_diagonal()
+        pairs = v[:, :, None] * v[:, None, :] + np.square(self.one.information())
+        variance: np.ndarray = self.n_trials * self.one.own_product_variance() + self._pairs * pairs
+        return variance
+
     def own_products(self) -> RowProducts:
         """Return sqrt(n) p, one row, beside n p_a (1 - p_a)."""
         return np.sqrt(self.h.dtype.type(self.n_trials)) * self.one.mean[:, None, :], self.own_diagonal()

@@ -64,6 +64,14 @@ class ProductLaw(MomentLaw):
         """Return E[delta_a^3], shape (n, T)."""
         return np.concatenate([part.own_third_moment() for part in self.parts], axis=1)
 
+    def own_product_variance(self) -> np.ndarray:
+        """Return those of the parts, and I_aa I_bb for outputs of two parts, shape (n, T, T)."""
+        own = self.own_diagonal()
+        variance: np.ndarray = own[:, :, None] * own[:, None, :]
+        for part, piece in zip(self.parts, self.slices, strict=True):
+            variance[:, piece, piece] = part.own_product_variance()
+        return variance
+
     def own_root_pairs(self) -> np.ndarray:
         """Return those of the parts, as a part has no row along the outputs of another, shape (n, T)."""
         return np.concatenate([part.own_root_pairs() for part in self.parts], axis=1)
