@@ -253,7 +253,7 @@ def hidden_information_variance(
 
     Notes
     -----
-    Cost: n T n_l^2 operations (n T^2 n_l^2 for independent heads); no tensor over four outputs is built.
+    Cost: n T n_l^2 operations (n T^2 n_l^2 for independent heads), n T^2 at the outputs; no tensor over four outputs is built.
 
     Examples
     --------

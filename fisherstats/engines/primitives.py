@@ -44,9 +44,6 @@ __all__ = [
     "with_last_exchanged",
 ]
 
-TILE = 2**22
-"""Numbers in the largest temporary of products that are added up term by term."""
-
 _LEFT = 8
 """A difference that is less than this part of what it is taken from has lost too much."""
 
@@ -115,12 +112,12 @@ def class_product_variance(p: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.nd
     squares = rows * q_u
     square = np.matmul(squares.swapaxes(1, 2), squares if same else root * np.square(q_v))
     variance: np.ndarray = square - np.square(covariance)
-    inputs, first, second = np.nonzero(variance < square / _LEFT)
-    step = max(1, TILE // p.shape[1])
-    for start in range(0, len(inputs), step):
-        i, a, b = (one[start : start + step] for one in (inputs, first, second))
-        deviation = q_u[i, :, a] * q_v[i, :, b] - covariance[i, a, b][:, None]
-        variance[i, a, b] = (p[i] * np.square(deviation)).sum(axis=1)
+    lost = variance < square / _LEFT
+    everywhere = on_device(p)  # to look would wait for the device
+    for column in range(q_u.shape[2] if everywhere or lost.any() else 0):
+        if everywhere or lost[:, column].any():
+            deviation = q_u[:, :, column, None] * q_v - covariance[:, column, None, :]
+            variance[:, column] = np.where(lost[:, column], weighted_square(p, deviation), variance[:, column])
     size = size_u[:, :, None] * size_v[:, None, :]
     variance *= size
     variance *= size

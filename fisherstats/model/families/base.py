@@ -52,10 +52,6 @@ class SecondMoment(Protocol):
         """Return the diagonal of A, shape (n, T)."""
         ...
 
-    def own_product_variance(self) -> np.ndarray:
-        """Return Var(delta_a delta_b), shape (n, T, T)."""
-        return self.product_variance(self._outputs, self._outputs)
-
     def own_products(self) -> RowProducts:
         """Return A as products of as few rows as the family offers."""
         ...
@@ -185,6 +181,10 @@ class Law(ABC):
     def own_square_variance(self) -> np.ndarray:
         """Return Var(delta_a^2), shape (n, T)."""
         return self.square_variance(self._outputs)
+
+    def own_product_variance(self) -> np.ndarray:
+        """Return Var(delta_a delta_b), shape (n, T, T)."""
+        return self.product_variance(self._outputs, self._outputs)
 
     def own_third_moment(self) -> np.ndarray:
         """Return E[delta_a^3], shape (n, T)."""

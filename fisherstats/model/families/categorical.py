@@ -155,14 +155,14 @@ class CategoricalLaw(Law):
         rest = np.where(p >= q, self.complement[:, :, None] - q, self.complement[:, None, :] - p)
         variance = p * q * (np.square(p - q) + rest * (p + q))
         # Both terms may nearly vanish for the two most probable classes alone.
-        inputs, classes = np.arange(len(self.p)), np.arange(self.p.shape[1])
-        others = np.where(self._are(self.top), 0, self.p)
-        second = np.argmax(others, axis=1)
-        left = np.where(self._are(second), 0, others).sum(axis=1)
-        first, other = self.p[inputs, self.top], self.p[inputs, second]
-        apart = first * np.expm1(self.shifted[inputs, second])
-        both = first * other * (np.square(apart) + left * (first + other))
-        variance[inputs, self.top, second] = variance[inputs, second, self.top] = both
+        top, others = self._are(self.top), np.where(self._are(self.top), 0, self.p)
+        second = self._are(np.argmax(others, axis=1))
+        left = np.where(second, 0, others).sum(axis=1)[:, None, None]
+        apart = np.where(second, np.expm1(self.shifted), 0).sum(axis=1)[:, None, None] * np.maximum(p, q)
+        both = p * q * (np.square(apart) + left * (p + q))
+        pair = (top[:, :, None] & second[:, None, :]) | (second[:, :, None] & top[:, None, :])
+        variance = np.where(pair, both, variance)
+        classes = np.arange(self.p.shape[1])
         variance[:, classes, classes] = self.p * self.complement * np.square(self.apart)
         return self._kept(variance, 2)
 

@@ -307,9 +307,9 @@ def _(law: MultinomialLaw, u: np.ndarray) -> np.ndarray:
 def _(law: ProductLaw, u: np.ndarray) -> np.ndarray:
     """Return those of the parts, and twice I_b u_b times the variances of all other parts."""
     pieces = [(part, u[:, piece]) for part, piece in zip(law.parts, law.slices, strict=True)]
-    variances = np.stack([part.diagonal(u_b) for part, u_b in pieces])
+    variances = [part.diagonal(u_b)[:, None, :] for part, u_b in pieces]
     # Sums without one's own: nothing is subtracted.
-    others = [np.delete(variances, b, axis=0).sum(axis=0)[:, None, :] for b in range(len(pieces))]
+    others = [sum(variances[:b] + variances[b + 1 :]) for b in range(len(pieces))]
     moved = [quartic_gradient(part, u_b) + 2 * part.product(u_b) * rest for (part, u_b), rest in zip(pieces, others, strict=True)]
     return np.concatenate(moved, axis=1)
 
