@@ -201,7 +201,9 @@ def test_directions_without_information_are_none_for_a_tiny_damping():
         np.testing.assert_allclose(logs.value, np.log(eigenvalues).sum() + 5 * np.log(tau), rtol=1e-9)
         np.testing.assert_allclose(shares.value, 21, rtol=1e-12)
         assert shares.standard_error < 1e-9
-        np.testing.assert_allclose(logs.standard_error, fs.propagate(fs.LogDet(1e-18), model, x, **asked).standard_error, rtol=1e-6)
+        np.testing.assert_allclose(
+            logs.standard_error, fs.propagate(fs.LogDet(1e-18), model, x, **asked).standard_error, rtol=1e-6
+        )
         volume = fs.applications.information_volume(model, x, tau=tau)
         np.testing.assert_allclose(volume.effective_dimension, 21, rtol=1e-12)
         np.testing.assert_allclose(volume.log_det, (logs.value - 26 * np.log(tau)) / 2, rtol=1e-9)

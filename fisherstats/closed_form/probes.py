@@ -79,6 +79,7 @@ def class_envelopes(
     exact = [law.own_diagonal() if G_l is None else law.diagonal(G_l) for G_l in G]
     lower: list[Array] = []
     upper: list[Array] = []
+    square: Array | float
     for G_l, own in zip(G, exact, strict=True):
         if G_l is None:
             rows = root if law.minimal else root - root.mean(axis=2, keepdims=True)

@@ -39,7 +39,8 @@ ON_THE_HOST = {
     *("weight_norms.first_bound", "weight_norms.second_bound"),
     # checks of a functional, once per call
     *("propagation.Functional.defined_at", "propagation.Functional.fits", "propagation.LeadingEigenvalues.defined_at"),
-    *("propagation.LeadingEigenvalues.fits", "propagation.SolveWith.fits"),
+    *("propagation.LeadingEigenvalues.fits", "propagation.SolveWith.fits", "propagation.EffectiveDimension.defined_at"),
+    *("propagation.LogDet.defined_at", "propagation.Functional.in_order", "propagation.SolveWith.in_order"),
 }
 """What takes no array of a device, and why; constructors and `parameters` apart."""
 

@@ -88,8 +88,10 @@ def test_every_function_agrees(name):
 def test_every_closed_form_runs_on_a_device(tmp_path):
     """But for what is done to results on the host, once per call; the list holds all of it."""
     functions = set().union(*(compared(name, 1 if name in CORE else 2)[1] for name in CALLS))
+    general = fs.MLP.random([3, 2], activation=[], family=fs.families.GammaShapeRate(), rng=3)
     with recorded(functions):
         all_forms()
+        fs.variance_bounds(general, inputs(3), engine="cupy")
         fs.fisher_information(NETWORKS[0], inputs(), view="full", store=tmp_path / "it.zarr", engine="cupy")
     functions = {one for one in functions if not one.endswith(("__init__", "__post_init__", "parameters"))}
     assert defined() - functions == ON_THE_HOST

@@ -25,6 +25,7 @@ from fisherstats.closed_form import (
     relative,
     tensor_bounds,
     tensors,
+    uses,
 )
 from fisherstats.model import derivatives, families
 from fisherstats.model.families.extremes import quartic_root
@@ -144,12 +145,25 @@ def absolute_deviations(put):
 
 
 V, W, Z = numbers((3, 4)), numbers((3, 4), 2), numbers((3, 4), 3) * [0, 1, 1, 1]
+
+
+def _merged_regressions(put):
+    total = [put(np.abs(V)), put(W), put(np.abs(Z)), put(V)]
+    combination.merge_regressions(total, [put(np.abs(W)), put(V), put(np.abs(V)), put(Z)])
+    return total
+
+
 FORMS = {
     "mean_absolute_residual": absolute_deviations,
     "draws_needed": lambda put: planning.draws_needed(put(V), put(Z / 9), put(W)),
     "inputs_needed": lambda put: planning.inputs_needed(put(V), put(W), put(np.ones((3, 4))), put(Z)),
     "optimal_draws": lambda put: planning.optimal_draws(put(V), put(Z), 2.0, 3.0),
     "relative_error": lambda put: planning.relative_error(put(V), put(Z)),
+    "merge_regressions": lambda put: _merged_regressions(put),
+    "tightness": lambda put: tensor_bounds.tightness(put(np.abs(Z)), put(np.abs(V))),
+    "mean_class_length": lambda put: uses.mean_class_length(
+        families.Categorical(4).at(put(V)), [None, put(numbers((3, 4, 2)))], [put(V), put(W)]
+    ),
     "merged": lambda put: merging.merged(put(V), put(Z), put(W), put(V)),
     "shrunk": lambda put: merging.shrunk(put(V), put(Z)),
     "combination": lambda put: combination.combination(combination.Regression(put(V), put(W), put(Z)), np.dtype(np.float64)),
