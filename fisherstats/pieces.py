@@ -66,9 +66,9 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
                 with inputs.overflow_named(), arguments.answered(), remedies.as_called(takes):
                     return computed(*args, **kwargs)
             with arguments.answered(), remedies.as_called(takes):
-                return in_parts(lazy, x, *args, **kwargs)
+                return in_parts(lazy, x, args, kwargs)
 
-        def in_parts(lazy: bool, x: Any, *args: Any, **kwargs: Any) -> R:
+        def in_parts(lazy: bool, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
             given = dict(signature.bind(*args, **kwargs).arguments)
             del given["x"]
             if isinstance(given.get("rng"), np.random.Generator):

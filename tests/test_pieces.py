@@ -403,3 +403,14 @@ def test_a_call_that_even_all_inputs_cannot_answer_is_refused_with_the_reason():
     delayed = dask.array.from_array(x, chunks=(20, 3))
     with pytest.raises(fs.AssumptionError, match="eigenvalue"):
         fs.propagate(fs.LeadingEigenvalues(6), NEEDY, delayed, estimator="score", n_draws=3).compute()
+
+
+def test_x_by_its_name():
+    """A lazy x and batches may be given by keyword, like an x in memory, and so may what stands before it."""
+    model = fs.MLP.random([3, 2], activation=[], family=fs.families.Categorical(2), rng=0)
+    other = fs.MLP.random([3, 2], activation=[], family=fs.families.Categorical(2), rng=1)
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    for given in (lambda: dask.array.from_array(x, chunks=4), lambda: iter([x[:4], x[4:]])):
+        assert (fs.fisher_information(model=model, x=given()) == fs.fisher_information(model, x)).all()
+        found = fs.applications.output_divergence(model=model, other=other, x=given())
+        assert (found.divergence == fs.applications.output_divergence(model, other, x).divergence).all()
