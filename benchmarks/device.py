@@ -29,7 +29,7 @@ from benchmarks import (
     w8_blocks,
 )
 from benchmarks.harness import GEMM_SIZE, Array, Case, Contestant, Peer, measure
-from fisherstats import arrays
+from fisherstats.core import arrays
 
 SIZES = {
     "device": {"first": 2**17, "second": 2**13, "dense": 2**15, "products": 2**16},

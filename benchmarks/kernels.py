@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fisherstats.engines import numba_kernels, primitives
-from fisherstats.streaming import one_blas_thread
+from fisherstats.execution import one_blas_thread
 
 SHAPES = ((128, 10, 80), (128, 4, 48), (16, 100, 80))
 """(inputs, classes, units) of a block."""

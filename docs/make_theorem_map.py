@@ -1,19 +1,19 @@
-"""Write docs/theorem_map.md from fisherstats.statements: `python docs/make_theorem_map.py`."""
+"""Write docs/theorem_map.md from fisherstats.core.theorem_map: `python docs/make_theorem_map.py`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from fisherstats.sources import PAPERS
-from fisherstats.statements import STATEMENTS, Statement
+from fisherstats.core.references import PAPERS
+from fisherstats.core.theorem_map import STATEMENTS, Statement
 
 HERE = Path(__file__).parent
 
 HEADER = """# Theorem map
 
 Every numbered statement of the papers, the function that computes it and the test that checks it, or the reason why there is
-none. Written by `python docs/make_theorem_map.py` from `fisherstats/statements.py`; a test fails when the two part or a name does
-not exist.
+none. Written by `python docs/make_theorem_map.py` from `fisherstats/core/theorem_map.py`; a test fails when the two part
+or a name does not exist.
 """
 
 

@@ -9,46 +9,51 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__version__ = "0.1.0"
-
 from fisherstats import activations, families
-from fisherstats.bounds import variance_bounds
-from fisherstats.combination import combine_estimators
-from fisherstats.covariances import (
-    covariance_norms,
-    covariance_product,
-    estimator_covariance,
-    functional_variance,
-)
-from fisherstats.curvature import amari_chentsov, efron_curvature
-from fisherstats.empirical import bias_signature, empirical_variance
-from fisherstats.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError, TrainingDiverged, WorkerLost
-from fisherstats.estimators import empirical_fisher, estimate_fisher
-from fisherstats.explanation import explain
-from fisherstats.information import (
+from fisherstats._version import __version__
+from fisherstats.core.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError, TrainingDiverged, WorkerLost
+from fisherstats.models.network import MLP
+from fisherstats.quantities.bounds.covariance import covariance_bounds, off_diagonal_bounds, trace_bounds
+from fisherstats.quantities.bounds.derivatives import derivative_bounds, weight_norms
+from fisherstats.quantities.bounds.envelopes import information_envelopes
+from fisherstats.quantities.bounds.inputs import family_extremes, input_variance_bounds
+from fisherstats.quantities.bounds.norm_sweep import norm_sweep
+from fisherstats.quantities.bounds.variance import variance_bounds
+from fisherstats.quantities.geometry.curvature import amari_chentsov, efron_curvature
+from fisherstats.quantities.geometry.relative import learning_zone, pullback, relative_fisher, subsystem_metric
+from fisherstats.quantities.information.empirical import bias_signature, empirical_variance
+from fisherstats.quantities.information.estimates import empirical_fisher, estimate_fisher
+from fisherstats.quantities.information.exact import (
     fisher_information,
     hidden_information,
     hidden_information_variance,
     output_information,
 )
-from fisherstats.input_bounds import family_extremes, input_variance_bounds
-from fisherstats.intervals import confidence_intervals
-from fisherstats.kfac import kfac_error
-from fisherstats.kinks import kink_report
-from fisherstats.model.network import MLP
-from fisherstats.observed import observed_information
-from fisherstats.operators import fisher_operator
-from fisherstats.planning import plan_draws
-from fisherstats.positivity import definiteness
-from fisherstats.probes import information_envelopes
-from fisherstats.propagation import EffectiveDimension, LeadingEigenvalues, LogDet, SolveWith, propagate
-from fisherstats.regularization import layer_errors, regularization_path
-from fisherstats.relative import learning_zone, pullback, relative_fisher, subsystem_metric
-from fisherstats.sweeps import norm_sweep
-from fisherstats.tensor_bounds import covariance_bounds, off_diagonal_bounds, trace_bounds
-from fisherstats.uncertainty import scale_estimate, with_standard_error
-from fisherstats.variances import estimator_variance
-from fisherstats.weights import derivative_bounds, weight_norms
+from fisherstats.quantities.information.explain import explain
+from fisherstats.quantities.information.kinks import kink_report
+from fisherstats.quantities.information.kronecker_error import kfac_error
+from fisherstats.quantities.information.observed import observed_information
+from fisherstats.quantities.information.operators import fisher_operator
+from fisherstats.quantities.uncertainty.combination import combine_estimators
+from fisherstats.quantities.uncertainty.covariances import (
+    covariance_norms,
+    covariance_product,
+    estimator_covariance,
+    functional_variance,
+)
+from fisherstats.quantities.uncertainty.definiteness import definiteness
+from fisherstats.quantities.uncertainty.error_propagation import (
+    EffectiveDimension,
+    LeadingEigenvalues,
+    LogDet,
+    SolveWith,
+    propagate,
+)
+from fisherstats.quantities.uncertainty.intervals import confidence_intervals
+from fisherstats.quantities.uncertainty.sample_size import plan_draws
+from fisherstats.quantities.uncertainty.scaling import scale_estimate, with_standard_error
+from fisherstats.quantities.uncertainty.variances import estimator_variance
+from fisherstats.training.regularization_path import layer_errors, regularization_path
 
 __all__ = [
     "MLP",

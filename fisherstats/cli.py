@@ -60,7 +60,7 @@ def _kept(parsed: argparse.Namespace) -> Path:
 def _study(parsed: argparse.Namespace, kept: Path) -> str:
     """Make a study and return what there is to say of it."""
     from fisherstats import study
-    from fisherstats.checks import stores
+    from fisherstats.core.validation import stores
 
     page = Path(parsed.out) / "report.html"
     if not parsed.resume:
@@ -83,7 +83,7 @@ def _client(parsed: argparse.Namespace) -> Iterator[Any]:
     if parsed.workers is None and parsed.scheduler is None:
         yield None
         return
-    from fisherstats.checks import arguments, clients
+    from fisherstats.core.validation import arguments, clients
 
     distributed = arguments.optional_module("distributed", extra="distributed")
     if parsed.scheduler is not None:
@@ -128,8 +128,8 @@ def _info() -> str:
 
     from threadpoolctl import threadpool_info
 
-    from fisherstats import __version__
-    from fisherstats.arrays import gpu_status
+    from fisherstats._version import __version__
+    from fisherstats.core.arrays import gpu_status
 
     lines = [f"fisherstats  {__version__}", f"python       {platform.python_version()}"]
     for name in ("numpy", "scipy", "numba", "xarray", "scikit-learn", "matplotlib", "netCDF4", "zarr", "dask"):

@@ -1,6 +1,6 @@
-"""The laws of the output: `fisherstats.model.families` under its public name."""
+"""The laws of the output: `fisherstats.models.families` under its public name."""
 
 from __future__ import annotations
 
-from fisherstats.model.families import *  # noqa: F403
-from fisherstats.model.families import __all__ as __all__
+from fisherstats.models.families import *  # noqa: F403
+from fisherstats.models.families import __all__ as __all__

@@ -14,8 +14,8 @@ import pytest
 import xarray as xr
 
 import fisherstats as fs
-from fisherstats.model import activations, families
-from fisherstats.schema import COORDINATES, VARIABLES
+from fisherstats.core.schema import COORDINATES, VARIABLES
+from fisherstats.models import activations, families
 
 LATE = ["plotting", "testing"]  # public, but not brought by `from fisherstats import *`
 MODULES = [name for name in fs.__all__ if isinstance(getattr(fs, name), ModuleType)] + LATE

@@ -9,14 +9,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, labels, monte_carlo, streaming
-from fisherstats.calls import Call
-from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments
-from fisherstats.closed_form import label_support, uses
-from fisherstats.model.families.categorical import CategoricalLaw
-from fisherstats.model.network import MLP
-from fisherstats.pieces import in_pieces
+from fisherstats import execution
+from fisherstats.core.validation import applications as checks
+from fisherstats.core.validation import arguments
+from fisherstats.models.families.categorical import CategoricalLaw
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels, _run
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._run import Call
+from fisherstats.theory import information_contractions, response_support, sampling
 
 __all__ = ["expected_gradient_length", "select_batch"]
 
@@ -86,7 +87,7 @@ def expected_gradient_length(
     >>> found.squared_norm.values, found.norm.values
     (array([0.75, 2.25]), array([0.8660254, 1.5      ]))
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     chosen = arguments.words("score", score, SCORES)
     drawing = n_draws is not None or rng is not None
     seed = None
@@ -94,9 +95,9 @@ def expected_gradient_length(
         checks.draws_for_norm(chosen)
         n_draws, seed = arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng)
     values = _lengths(call, chosen, n_draws or 0, seed)
-    entries: list[labels.Entry] = [(f"gradient_{key}", ["input"], one) for key, one in values.items()]
-    record = None if seed is None else monte_carlo.seed_record(seed)
-    return labels.dataset(entries, call.input_coordinate(), call.provenance(n_draws=n_draws, seed=record))
+    entries: list[_labels.Entry] = [(f"gradient_{key}", ["input"], one) for key, one in values.items()]
+    record = None if seed is None else sampling.seed_record(seed)
+    return _labels.dataset(entries, call.input_coordinate(), call.provenance(n_draws=n_draws, seed=record))
 
 
 def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.SeedSequence | None) -> dict[str, Array]:
@@ -108,28 +109,33 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
         G = call.unit_jacobians(passed, differences=False)
         found: list[Array] = []
         if "squared_norm" in chosen:
-            found.append(uses.mean_square_length(law, G, passed.inputs))
-            found.append(uses.square_length_deviation(law, G, passed.inputs))
+            found.append(information_contractions.mean_square_length(law, G, passed.inputs))
+            found.append(information_contractions.square_length_deviation(law, G, passed.inputs))
         if "norm" not in chosen:
             return found
         if seed is not None:
-            lengths = uses.gradient_lengths(monte_carlo.residuals(family, law, seed, first_input, n_draws), G, passed.inputs)
+            lengths = information_contractions.gradient_lengths(
+                sampling.residuals(family, law, seed, first_input, n_draws), G, passed.inputs
+            )
             error = lengths.std(axis=1, ddof=1) / np.sqrt(n_draws) if n_draws > 1 else np.full_like(lengths, np.inf, shape=len(x))
             return [*found, lengths.mean(axis=1), error]
         if isinstance(law, CategoricalLaw):
-            mean = uses.mean_class_length(law, G, passed.inputs)
+            mean = information_contractions.mean_class_length(law, G, passed.inputs)
             return [*found, mean, np.zeros_like(mean)]
-        support, absolute = label_support.enumerated(family, law), label_support.mean_absolute_residual(family, law)
+        support, absolute = response_support.enumerated(family, law), response_support.mean_absolute_residual(family, law)
         if support is not None:
             residuals, log_prob = support
-            mean = np.einsum("nk,nk->n", np.exp(log_prob), uses.gradient_lengths(residuals, G, passed.inputs))
+            mean = np.einsum("nk,nk->n", np.exp(log_prob), information_contractions.gradient_lengths(residuals, G, passed.inputs))
         else:
             absolute = checks.exact_norm(absolute, family.name)
-            mean = absolute * uses.gradient_lengths(np.ones_like(x, shape=(len(x), 1, 1)), G, passed.inputs)[:, 0]
+            mean = (
+                absolute
+                * information_contractions.gradient_lengths(np.ones_like(x, shape=(len(x), 1, 1)), G, passed.inputs)[:, 0]
+            )
         return [*found, mean, np.zeros_like(mean)]
 
     widest = max(call.model.widths)
-    rows = streaming.block_rows(max(n_draws, call.model.widths[-1] + 1) * widest)
+    rows = execution.block_rows(max(n_draws, call.model.widths[-1] + 1) * widest)
     arrays = call.stack(block, rows, infinite=n_draws == 1)
     return {key: array.astype(call.rows.dtype, copy=False) for key, array in zip(keys, arrays, strict=True)}
 
@@ -193,7 +199,7 @@ def select_batch(
     >>> fs.applications.select_batch(model, pool, 2).position.values
     array([2, 1])
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     size = checks.batch_size(size, call.n_inputs)
     arguments.choice("score", score, (*SCORES, "entropy", "random"))
     seed = None if rng is None and score != "random" else arguments.seed_sequence(rng)
@@ -208,20 +214,20 @@ def select_batch(
     else:
         values = _lengths(call, [score], n_draws or 0, seed)[score]
     order = np.argsort(-values, kind="stable")[:size]
-    entries: list[labels.Entry] = [("chosen_position", ["choice"], order), ("chosen_score", ["choice"], values[order])]
-    record = None if seed is None else monte_carlo.seed_record(seed)
+    entries: list[_labels.Entry] = [("chosen_position", ["choice"], order), ("chosen_score", ["choice"], values[order])]
+    record = None if seed is None else sampling.seed_record(seed)
     provenance = call.provenance(score=score, n_draws=n_draws, seed=record)
-    return labels.dataset(entries, labels.coordinates(choice=size), provenance)
+    return _labels.dataset(entries, _labels.coordinates(choice=size), provenance)
 
 
 def _entropies(call: Call) -> Array:
-    checks.few_labels(call.model.family.name, label_support.few(call.model.family))
+    checks.few_labels(call.model.family.name, response_support.few(call.model.family))
 
     def block(x: Array, first_input: int) -> list[Array]:
         _, law = call.pass_through(x, first_input)
-        support = label_support.enumerated(call.model.family, law)
+        support = response_support.enumerated(call.model.family, law)
         assert support is not None
-        return [label_support.entropy(support[1])]
+        return [response_support.entropy(support[1])]
 
     (values,) = call.stack(block, call.block_rows())
     return values.astype(call.rows.dtype, copy=False)

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats import calls
-from fisherstats.arrays import like, on_host
-from fisherstats.calls import Call
-from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments, networks
-from fisherstats.closed_form import assembly, likelihood, observed, tensors
-from fisherstats.closed_form.likelihood import Inverse
-from fisherstats.model import derivatives
-from fisherstats.model.derivatives import Forward
-from fisherstats.model.families import Gaussian
-from fisherstats.model.families.base import Law
-from fisherstats.model.families.residuals import squared_residuals, varying_numbers
-from fisherstats.model.network import MLP
+from fisherstats.core.arrays import like, on_host
+from fisherstats.core.validation import applications as checks
+from fisherstats.core.validation import arguments, networks
+from fisherstats.models import derivatives
+from fisherstats.models.derivatives import Forward
+from fisherstats.models.families import Gaussian
+from fisherstats.models.families.base import Law
+from fisherstats.models.families.residuals import squared_residuals, varying_numbers
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _run
+from fisherstats.quantities._run import Call
+from fisherstats.theory import assembly, covariance_tensors, maximum_likelihood, observed
+from fisherstats.theory.maximum_likelihood import Inverse
 
 __all__ = ["Asymptotics", "double_call", "inverse_information", "triangle_rows"]
 
@@ -46,7 +46,7 @@ class Asymptotics:
 def double_call(model: MLP, x: Any, **common: Any) -> Call:
     """Return a checked call in float64: what is solved for may lose all digits of float32."""
     networks.model_object(model, MLP)
-    return calls.prepare(model.as_dtype(np.dtype(np.float64)), x, **common)
+    return _run.prepare(model.as_dtype(np.dtype(np.float64)), x, **common)
 
 
 def inverse_information(
@@ -70,12 +70,12 @@ def inverse_information(
         dispersion is None and y is not None and isinstance(model.family, Gaussian) and not robust
     )
     R, unit, certain, certain_unit, score, (count, numbers, squares), first_lost = _sums(call, data_labels, estimated)
-    expected = likelihood.inverse_of_triangle(R, unit)
+    expected = maximum_likelihood.inverse_of_triangle(R, unit)
     rank = expected.rank
     if certain.any():
         every = [R.copy(), unit.copy()]
-        likelihood.merge_triangles(every, [certain, certain_unit])
-        rank = likelihood.inverse_of_triangle(*every).rank
+        maximum_likelihood.merge_triangles(every, [certain, certain_unit])
+        rank = maximum_likelihood.inverse_of_triangle(*every).rank
     n_numbers = round(numbers / count * call.n_inputs)
     degrees = n_numbers - rank
     if estimated:
@@ -114,14 +114,14 @@ def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        triangle = likelihood.triangle(call.root_rows(passed, law), passed.inputs)
+        triangle = maximum_likelihood.triangle(call.root_rows(passed, law), passed.inputs)
         variance = law.own_diagonal()
         lost = variance == 0
         certain = _certain_rows(call, passed, law, (variance < _FAINT).any(axis=1))
         score, squares = np.zeros_like(law.h, shape=call.model.n_params), np.zeros_like(law.h, shape=1)
         if data_labels is not None:
             y = like(data_labels[first_input : first_input + len(x)], law.h)
-            score = tensors.dense_jacobian(_score_rows(call, passed, law.residual(y)), passed.inputs)[:, 0].sum(axis=0)
+            score = covariance_tensors.dense_jacobian(_score_rows(call, passed, law.residual(y)), passed.inputs)[:, 0].sum(axis=0)
             if pearson:
                 squares = squared_residuals(law, y)
                 checks.possible_labels(squares, law.h, first_input)
@@ -134,9 +134,9 @@ def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
 
 
 def _merge_all(total: list[Array], part: list[Array]) -> None:
-    likelihood.merge_triangles(total[:2], part[:2])
+    maximum_likelihood.merge_triangles(total[:2], part[:2])
     if part[2].any():
-        likelihood.merge_triangles(total[2:4], part[2:4])
+        maximum_likelihood.merge_triangles(total[2:4], part[2:4])
     for into, array in zip(total[4:6], part[4:6], strict=True):
         np.add(into, array, out=into)
     np.minimum(total[6], part[6], out=total[6])
@@ -156,7 +156,7 @@ def _certain_rows(call: Call, passed: Forward, law: Law, faint: Any) -> list[Arr
         return [np.zeros_like(law.h, shape=(n_params, n_params)), np.ones_like(law.h, shape=n_params)]
     milder = call.model.family.at(np.clip(law.h, -_CERTAIN, _CERTAIN))
     rows = [one * faint[:, None, None] for one in call.root_rows(passed, milder)]
-    return likelihood.triangle(rows, passed.inputs)
+    return maximum_likelihood.triangle(rows, passed.inputs)
 
 
 def _score_rows(call: Call, passed: Forward, residual: Array) -> list[Array]:
@@ -169,10 +169,10 @@ def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Array:
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
-        scores = tensors.dense_jacobian(_score_rows(call, passed, residual), passed.inputs)[:, 0]
-        return likelihood.triangle_of(scores @ like(inverse.root, scores))
+        scores = covariance_tensors.dense_jacobian(_score_rows(call, passed, residual), passed.inputs)[:, 0]
+        return maximum_likelihood.triangle_of(scores @ like(inverse.root, scores))
 
-    R, unit = call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
+    R, unit = call.mean(block, triangle_rows(call), combine=maximum_likelihood.merge_triangles)
     root: Array = inverse.root @ (R * unit).T
     return root
 
@@ -181,12 +181,12 @@ def _observed_inverse(call: Call, data_labels: Any, expected: Inverse, unit: Arr
     """Return the inverse of minus the Hessian of the log-likelihood: that of the expected one, corrected for the labels."""
     if call.model.n_layers > 1:
         inverse, change, rounding = expected, *_label_terms(call, data_labels, expected.scale, unit)
-        change, errors = likelihood.change_of_label(inverse, change, rounding)
+        change, errors = maximum_likelihood.change_of_label(inverse, change, rounding)
     elif call.model.family.link is None:
         return expected
     else:
         inverse, change, errors = _signed_terms(call, data_labels)
-    corrected, smallest, precision = likelihood.corrected(inverse, change, errors)
+    corrected, smallest, precision = maximum_likelihood.corrected(inverse, change, errors)
     if call.n_present == call.n_inputs:  # else it is the first of the inputs that the result is laid out by
         checks.maximum(smallest, precision)
     return corrected
@@ -215,7 +215,7 @@ def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> tup
         _, rounding = observed.deviation_factors(derivatives.curvatures(scaled.model, passed, G), residual)
         return [*terms.values(), assembly.diagonal(rounding, passed.inputs, 2, call.sizes, False)]
 
-    *parts, rounding = scaled.mean(block, call.block_rows(calls.DENSE_ROWS, True))
+    *parts, rounding = scaled.mean(block, call.block_rows(_run.DENSE_ROWS, True))
     pairs = [(left, right) for left in range(len(slices)) for right in range(left, len(slices))]
     change = assembly.full_matrix(dict(zip(pairs, parts, strict=True)), slices) * call.n_inputs
     size = scale.copy()
@@ -238,10 +238,10 @@ def _signed_terms(call: Call, data_labels: Any) -> tuple[Inverse, Array, Array]:
         values, vectors = np.linalg.eigh(observed.output_information(law, passed, residual))
         rows = (np.sqrt(np.abs(values))[:, None, :] * vectors).swapaxes(1, 2)
         parts = [np.where((sign * values > 0)[:, :, None], rows, 0) for sign in (1, -1)]
-        return [one for part in parts for one in likelihood.triangle([part], passed.inputs)]
+        return [one for part in parts for one in maximum_likelihood.triangle([part], passed.inputs)]
 
     R, unit, negative, negative_unit = call.mean(block, triangle_rows(call), combine=_merge_both)
-    inverse = likelihood.inverse_of_triangle(R, unit)
+    inverse = maximum_likelihood.inverse_of_triangle(R, unit)
     basis = np.concatenate([inverse.root, inverse.null], axis=1)
     along = (negative * negative_unit) @ basis
     size = np.linalg.norm(basis * inverse.scale[:, None], axis=0)
@@ -253,5 +253,5 @@ def _signed_terms(call: Call, data_labels: Any) -> tuple[Inverse, Array, Array]:
 
 
 def _merge_both(total: list[Array], part: list[Array]) -> None:
-    likelihood.merge_triangles(total[:2], part[:2])
-    likelihood.merge_triangles(total[2:], part[2:])
+    maximum_likelihood.merge_triangles(total[:2], part[:2])
+    maximum_likelihood.merge_triangles(total[2:], part[2:])

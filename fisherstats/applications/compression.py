@@ -11,15 +11,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import __version__, labels
-from fisherstats.alignment import over_parameters
+from fisherstats._version import __version__
 from fisherstats.applications.consolidation import Seed, importance
-from fisherstats.arrays import overflow_is_inf
-from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments, networks, uncertainty
-from fisherstats.closed_form import merging
-from fisherstats.model.network import MLP
-from fisherstats.pieces import in_pieces
+from fisherstats.core.arrays import overflow_is_inf
+from fisherstats.core.validation import applications as checks
+from fisherstats.core.validation import arguments, networks, uncertainty
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels
+from fisherstats.quantities._alignment import over_parameters
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.theory import parameter_averaging
 
 __all__ = ["Merged", "merge_networks", "pruning_scores"]
 
@@ -92,18 +93,18 @@ def pruning_scores(
     asked: dict[str, Any] = {"n_draws": n_draws, "rng": seed, "design": design, "population": population, "on_kink": on_kink}
     weights = importance(model, x, y, information=information, **asked, **common)
     theta = _flat(model)
-    given, carried = labels.values_and_error("importance", weights)
+    given, carried = _labels.values_and_error("importance", weights)
     error = np.full(theta.shape, 0.0 if information == "exact" else np.nan) if carried is None else carried.astype(np.float64)
     score = theta / 2 * given.astype(np.float64) * theta  # an order that leaves the range of floats last
     order = np.empty(len(score), np.int64)
     order[np.argsort(score, kind="stable")] = np.arange(len(score))
-    entries: list[labels.Entry] = [
+    entries: list[_labels.Entry] = [
         ("pruning_score", ["param"], score),
         ("pruning_error", ["param"], theta / 2 * error * theta),
         ("pruning_rank", ["param"], order),
     ]
     provenance = json.loads(weights.attrs["provenance"]) | {"information": information}
-    return labels.dataset(entries, labels.param_coordinates(model), provenance)
+    return _labels.dataset(entries, _labels.param_coordinates(model), provenance)
 
 
 def _flat(model: MLP) -> Array:
@@ -181,25 +182,25 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     checks.one_each(importances, len(models))
     names = [f"importances[{position}]" for position in range(len(models))]
     given = [
-        labels.values_and_error(name, over_parameters(name, one, first)) for name, one in zip(names, importances, strict=True)
+        _labels.values_and_error(name, over_parameters(name, one, first)) for name, one in zip(names, importances, strict=True)
     ]
     weights: Array = np.stack([checks.importances(name, F, first.n_params) for name, (F, _) in zip(names, given, strict=True)])
     error = np.stack([np.zeros(first.n_params) if one is None else one.astype(np.float64) for _, one in given])
     designs = [
-        labels.error_design(one) if error is not None else None for one, (_, error) in zip(importances, given, strict=True)
+        _labels.error_design(one) if error is not None else None for one, (_, error) in zip(importances, given, strict=True)
     ]
     uncertainty.one_design({name: one for name, one in zip(names, designs, strict=True) if one is not None})
     theta = np.stack([_flat(one) for one in models])
-    weights, slopes = merging.shrunk(weights, error) if shrink else (weights, np.ones_like(weights))
-    mean, shares, spread = merging.merged(theta, weights, slopes, error)
+    weights, slopes = parameter_averaging.shrunk(weights, error) if shrink else (weights, np.ones_like(weights))
+    mean, shares, spread = parameter_averaging.merged(theta, weights, slopes, error)
     parts = [mean[piece].reshape(w.shape) for piece, w in zip(first.layer_slices(), first.weights, strict=True)]
     model = first.with_weights([part.astype(first.dtype) for part in parts])
-    entries: list[labels.Entry] = [
+    entries: list[_labels.Entry] = [
         ("merged_parameters", ["param"], mean),
         ("merged_error", ["param"], spread),
         ("merged_share", ["network", "param"], shares),
     ]
-    coords = labels.param_coordinates(first) | labels.coordinates(network=len(models))
+    coords = _labels.param_coordinates(first) | _labels.coordinates(network=len(models))
     record = {"package": f"fisherstats {__version__}", "models": [one.fingerprint for one in models], "shrink": shrink}
     record["designs"] = designs
-    return Merged(model, labels.dataset(entries, coords, record | {"model": model.fingerprint}))
+    return Merged(model, _labels.dataset(entries, coords, record | {"model": model.fingerprint}))

@@ -10,18 +10,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from fisherstats import calls, labels
-from fisherstats.alignment import over_parameters
-from fisherstats.arrays import like, number, overflow_is_inf
-from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments, networks, remedies
-from fisherstats.closed_form import fisher, uses
-from fisherstats.designs import DESIGNS, Design
-from fisherstats.estimators import empirical_fisher, estimate_fisher
-from fisherstats.information import fisher_information
-from fisherstats.model import derivatives
-from fisherstats.model.network import MLP
-from fisherstats.pieces import in_pieces
+from fisherstats.core.arrays import like, number, overflow_is_inf
+from fisherstats.core.validation import applications as checks
+from fisherstats.core.validation import arguments, networks, remedies
+from fisherstats.models import derivatives
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels, _run
+from fisherstats.quantities._alignment import over_parameters
+from fisherstats.quantities._designs import DESIGNS, Design
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities.information.estimates import empirical_fisher, estimate_fisher
+from fisherstats.quantities.information.exact import fisher_information
+from fisherstats.theory import fisher, information_contractions
 from fisherstats.training import Penalty, Restraint
 
 __all__ = ["Consolidation", "consolidation_penalty", "importance"]
@@ -132,12 +132,12 @@ def _importance(
         exact = information == "exact"
         found = fisher_information(model, x, **common) if exact else empirical_fisher(model, x, y, **common).empirical
     else:
-        found = _of_a_sample(calls.prepare(model, x, **common), y, design, population)
+        found = _of_a_sample(_run.prepare(model, x, **common), y, design, population)
     result: xr.DataArray = found
     return result
 
 
-def _of_a_sample(call: calls.Call, y: Any, design: str, population: int | None) -> xr.DataArray:
+def _of_a_sample(call: _run.Call, y: Any, design: str, population: int | None) -> xr.DataArray:
     """Return the exact information, or with data labels the empirical one, and its standard error over inputs."""
     sampled = Design.of(call, design, population)
     data_labels = None if y is None else call.data_labels(y)
@@ -154,12 +154,12 @@ def _of_a_sample(call: calls.Call, y: Any, design: str, population: int | None) 
 
     values = call.diagonal_mean(factors_and_inputs)[0]
     ((error, freedom, _),) = sampled.diagonal(squares, squares, [np.zeros_like(values)])
-    beside: list[labels.Entry] = [
+    beside: list[_labels.Entry] = [
         (key, ["param"], array.astype(values.dtype)) for key, array in ((sampled.key, error), ("error_freedom", freedom))
     ]
     key, estimator = ("information", "exact") if data_labels is None else ("empirical", "empirical")
     provenance = call.provenance(view="diagonal", estimator=estimator, **sampled.record)
-    return labels.array(key, ["param"], values, labels.param_coordinates(call.model), provenance, beside)
+    return _labels.array(key, ["param"], values, _labels.param_coordinates(call.model), provenance, beside)
 
 
 def _importance_arguments(information: str, y: Any, n_draws: Any, rng: Any) -> None:
@@ -215,7 +215,7 @@ class Consolidation(Penalty):
 
     def __post_init__(self) -> None:
         networks.model_object(self.anchor, MLP, "anchor")
-        given, _ = labels.values_and_error("importance", over_parameters("importance", self.importance, self.anchor))
+        given, _ = _labels.values_and_error("importance", over_parameters("importance", self.importance, self.anchor))
         weights = arguments.parameter_vector("importance", given, self.anchor.n_params).astype(np.float64)
         weights.flags.writeable = False
         object.__setattr__(self, "importance", weights)
@@ -399,7 +399,7 @@ def consolidation_penalty(
     networks.model_object(model, MLP)
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     networks.model_object(anchor, MLP, "anchor")
-    call = calls.prepare(anchor, x, **common)
+    call = _run.prepare(anchor, x, **common)
     checks.same_network("model", model.widths, anchor.widths)
     networks.same_names("model", model, "anchor", anchor)
     if centre is not None:
@@ -425,7 +425,7 @@ def consolidation_penalty(
             call.refuse_kinks(passed, on_kink, first_input)
         G = derivatives.jacobians(call.model, passed)
         S = derivatives.curvatures(call.model, passed, G) if curved else [None] * len(G)
-        A, s = uses.weighted_diagonal(G, S, passed.inputs, delta)
+        A, s = information_contractions.weighted_diagonal(G, S, passed.inputs, delta)
         exact = law.quadratic_mean(A)
         if curved:
             return [exact, exact, law.diagonal(s[:, :, None])[:, 0]]
@@ -441,11 +441,11 @@ def consolidation_penalty(
     error = sampled.error(noise.mean(), None if sampled.fixed else spread.var(ddof=1))
     moved = np.concatenate([one.ravel() for one in delta])
     value = float((moved * chosen.values.astype(np.float64)) @ moved)
-    entries: list[labels.Entry] = [
+    entries: list[_labels.Entry] = [
         ("consolidation_penalty", [], np.asarray(strength / 2 * value)),
         ("consolidation_exact", [], np.asarray(strength / 2 * exact.mean())),
         ("consolidation_error", [], np.asarray(strength / 2 * error)),
     ]
     more = {"strength": strength, "information": information, "n_draws": n_draws, "moved": model.fingerprint} | sampled.record
     more |= {"centre": pulled_to.fingerprint}
-    return labels.dataset(entries, {}, call.provenance(**more))
+    return _labels.dataset(entries, {}, call.provenance(**more))

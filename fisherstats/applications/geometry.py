@@ -9,20 +9,20 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import eigsh
 
-from fisherstats import labels
-from fisherstats.alignment import parameter_vector
 from fisherstats.applications.asymptotics import double_call, triangle_rows
-from fisherstats.arrays import on_host, overflow_is_inf, power_of_two
-from fisherstats.calls import Call
-from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments, functionals, networks
-from fisherstats.closed_form import divergence, likelihood, propagation, volume
-from fisherstats.information import fisher_information
-from fisherstats.model import derivatives
-from fisherstats.model.network import MLP
-from fisherstats.operators import fisher_operator
-from fisherstats.pieces import in_pieces
-from fisherstats.streaming import one_blas_thread
+from fisherstats.core.arrays import on_host, overflow_is_inf, power_of_two
+from fisherstats.core.validation import applications as checks
+from fisherstats.core.validation import arguments, functionals, networks
+from fisherstats.execution import one_blas_thread
+from fisherstats.models import derivatives
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels
+from fisherstats.quantities._alignment import parameter_vector
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._run import Call
+from fisherstats.quantities.information.exact import fisher_information
+from fisherstats.quantities.information.operators import fisher_operator
+from fisherstats.theory import divergence, error_propagation, maximum_likelihood, volume
 
 __all__ = ["fisher_rao_norm", "information_volume", "leading_eigenpairs", "length_element", "output_divergence"]
 
@@ -103,10 +103,10 @@ def length_element(
 
     length, apart, variance = call.mean(block, call.block_rows())
     error = np.sqrt(variance / (call.n_inputs * n_draws))
-    entries: list[labels.Entry] = []
+    entries: list[_labels.Entry] = []
     for key, values in (("squared_length", length), ("divergence", apart), ("length_error", error)):
         entries += [(key, ["layer"], values[:-1]), (f"total_{key}", [], values[-1])]
-    return labels.dataset(entries, labels.layer_coordinates(model.n_layers), call.provenance(n_draws=n_draws))
+    return _labels.dataset(entries, _labels.layer_coordinates(model.n_layers), call.provenance(n_draws=n_draws))
 
 
 def _moved(model: MLP, step: Array) -> MLP:
@@ -185,11 +185,11 @@ def output_divergence(
     arrays = call.stack(block, call.block_rows())
     keys = ("output_divergence", "output_reverse", "output_jeffreys", "output_quadratic")
     dims = ["input"] if per_input else []
-    entries: list[labels.Entry] = [
+    entries: list[_labels.Entry] = [
         (key, dims, one if per_input else np.asarray(one.mean())) for key, one in zip(keys, arrays, strict=True)
     ]
     coords = call.input_coordinate() if per_input else {}
-    return labels.dataset(entries, coords, call.provenance(other=other.fingerprint))
+    return _labels.dataset(entries, coords, call.provenance(other=other.fingerprint))
 
 
 @in_pieces()
@@ -242,12 +242,12 @@ def fisher_rao_norm(
     n_draws = arguments.positive_integer("n_draws", n_draws)
     theta = np.concatenate([matrix.ravel() for matrix in call.model.weights])
     square, variance = _quadratic_forms(call, theta[:, None])
-    entries: list[labels.Entry] = [
+    entries: list[_labels.Entry] = [
         ("fisher_rao_norm", [], np.sqrt(square[0])),
         ("fisher_rao_squared", [], square[0]),
         ("fisher_rao_error", [], np.sqrt(variance[0] / n_draws)),
     ]
-    return labels.dataset(entries, {}, call.provenance(n_draws=n_draws))
+    return _labels.dataset(entries, {}, call.provenance(n_draws=n_draws))
 
 
 def _quadratic_forms(call: Call, vectors: Array) -> list[Array]:
@@ -325,17 +325,17 @@ def information_volume(
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        return likelihood.triangle(call.root_rows(passed, law), passed.inputs)
+        return maximum_likelihood.triangle(call.root_rows(passed, law), passed.inputs)
 
-    R, unit = call.mean(block, triangle_rows(call), combine=likelihood.merge_triangles)
-    singular, rank = likelihood.singular_values(R, unit)
+    R, unit = call.mean(block, triangle_rows(call), combine=maximum_likelihood.merge_triangles)
+    singular, rank = maximum_likelihood.singular_values(R, unit)
     with np.errstate(over="ignore", under="ignore"):  # refused by value
         values = np.square(singular) / call.n_inputs
     checks.within_range("an eigenvalue", values[:rank], True, "position")
     numbers = volume.of_spectrum(values, rank, tau)
-    entries: list[labels.Entry] = [("volume_eigenvalues", ["eigenvalue"], values)]
+    entries: list[_labels.Entry] = [("volume_eigenvalues", ["eigenvalue"], values)]
     entries += [(f"volume_{key}", [], np.asarray(value)) for key, value in numbers.items()]
-    return labels.dataset(entries, labels.coordinates(eigenvalue=len(values)), call.provenance(tau=tau))
+    return _labels.dataset(entries, _labels.coordinates(eigenvalue=len(values)), call.provenance(tau=tau))
 
 
 _DENSE_PARAMETERS = 200
@@ -406,7 +406,7 @@ def leading_eigenpairs(
     operator = fisher_operator(call.model, x, **common)
     if model.n_params <= _DENSE_PARAMETERS or 2 * k > model.n_params:
         full: Any = fisher_information(call.model, x, view="full", **common)
-        values, vectors = propagation.graded_eigenpairs(full.values) or np.linalg.eigh(full.values)
+        values, vectors = error_propagation.graded_eigenpairs(full.values) or np.linalg.eigh(full.values)
     else:
         start = np.random.default_rng(0).standard_normal(model.n_params)
         values, vectors = eigsh(operator, k, v0=start)
@@ -417,11 +417,11 @@ def leading_eigenpairs(
     unit = power_of_two(np.sqrt(np.abs(values)))
     residual = np.linalg.norm((operator.matmat(vectors) - vectors * values) / unit / unit, axis=0) * unit * unit
     _, variance = _quadratic_forms(call, vectors / unit)
-    entries: list[labels.Entry] = [
+    entries: list[_labels.Entry] = [
         ("leading_eigenvalues", ["eigenvalue"], values),
         ("leading_eigenvectors", ["eigenvalue", "param"], np.ascontiguousarray(vectors.T)),
         ("eigenpair_residual", ["eigenvalue"], residual),
         ("eigenvalue_error", ["eigenvalue"], np.sqrt(variance / n_draws) * unit * unit),
     ]
-    coords = labels.coordinates(eigenvalue=k) | labels.param_coordinates(model)
-    return labels.dataset(entries, coords, call.provenance(n_draws=n_draws))
+    coords = _labels.coordinates(eigenvalue=k) | _labels.param_coordinates(model)
+    return _labels.dataset(entries, coords, call.provenance(n_draws=n_draws))

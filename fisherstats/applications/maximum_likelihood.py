@@ -9,19 +9,19 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from fisherstats import labels
-from fisherstats.alignment import direction_rows
 from fisherstats.applications.asymptotics import Asymptotics, double_call, inverse_information
-from fisherstats.arrays import overflow_is_inf, power_of_two
-from fisherstats.checks import applications as checks
-from fisherstats.checks import arguments, networks, remedies
-from fisherstats.closed_form import likelihood, tensors
-from fisherstats.model import derivatives
-from fisherstats.model.columns import column_names
-from fisherstats.model.families import Family
-from fisherstats.model.network import MLP
-from fisherstats.pieces import in_pieces
-from fisherstats.streaming import one_blas_thread
+from fisherstats.core.arrays import overflow_is_inf, power_of_two
+from fisherstats.core.validation import applications as checks
+from fisherstats.core.validation import arguments, networks, remedies
+from fisherstats.execution import one_blas_thread
+from fisherstats.models import derivatives
+from fisherstats.models.columns import column_names
+from fisherstats.models.families import Family
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels
+from fisherstats.quantities._alignment import direction_rows
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.theory import covariance_tensors, maximum_likelihood
 
 __all__ = ["asymptotic_covariance", "cramer_rao_bound", "parameter_intervals", "prediction_intervals"]
 
@@ -105,11 +105,11 @@ def asymptotic_covariance(
     """
     common = {"engine": engine, "num_threads": num_threads, "progress": progress}
     found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
-    coords = labels.param_coordinates(model) | labels.param_coordinates(model, "param2")
+    coords = _labels.param_coordinates(model) | _labels.param_coordinates(model, "param2")
     suffix = "_robust" if robust else ""
     covariance = _covariance(found)
     estimable, error = found.inverse.own_errors()
-    entries: list[labels.Entry] = [
+    entries: list[_labels.Entry] = [
         (f"asymptotic_covariance{suffix}", ["param", "param2"], (covariance + covariance.T) / 2),
         (f"asymptotic_error{suffix}", ["param"], error),
         ("estimable", ["param"], estimable),
@@ -118,12 +118,12 @@ def asymptotic_covariance(
         ("degrees_of_freedom", [], np.asarray(found.degrees)),
         ("score_statistic", [], np.asarray(found.score_statistic)),
     ]
-    return labels.dataset(entries, coords, found.provenance)
+    return _labels.dataset(entries, coords, found.provenance)
 
 
 def _covariance(found: Asymptotics) -> Array:
     """Return the Moore-Penrose covariance; products are formed in units of each parameter, and their diagonal stays in range."""
-    root = likelihood.moore_penrose_root(found.inverse)
+    root = maximum_likelihood.moore_penrose_root(found.inverse)
     unit = power_of_two(np.abs(root).max(axis=1, initial=0))
     scaled = root / unit[:, None]
     product = scaled @ scaled.T
@@ -190,10 +190,10 @@ def cramer_rao_bound(
     found = inverse_information(model, x, None, "expected", False, factor, **common)
     if directions is None:
         bound = _squares(*found.inverse.own_errors())
-        return labels.array("cramer_rao", ["param"], bound, labels.param_coordinates(model), found.provenance)
+        return _labels.array("cramer_rao", ["param"], bound, _labels.param_coordinates(model), found.provenance)
     rows = np.asarray(direction_rows(directions, model), np.float64)
     bound = _squares(found.inverse.estimable(rows), found.inverse.standard_errors(rows))
-    return labels.array("cramer_rao", ["direction"], bound, labels.coordinates(direction=len(rows)), found.provenance)
+    return _labels.array("cramer_rao", ["direction"], bound, _labels.coordinates(direction=len(rows)), found.provenance)
 
 
 def _squares(estimable: NDArray[np.bool_], error: Array) -> Array:
@@ -272,14 +272,14 @@ def parameter_intervals(
     estimate = np.concatenate([matrix.ravel() for matrix in model.weights]).astype(np.float64)
     error = found.inverse.own_errors()[1]
     margin = _quantile(level, reference, found.degrees) * error
-    entries: list[labels.Entry] = [
+    entries: list[_labels.Entry] = [
         ("parameter_estimate", ["param"], estimate),
         ("asymptotic_error_robust" if robust else "asymptotic_error", ["param"], error),
         ("parameter_lower", ["param"], estimate - margin),
         ("parameter_upper", ["param"], estimate + margin),
     ]
     provenance = found.provenance | {"level": level, "reference": reference}
-    return labels.dataset(entries, labels.param_coordinates(model), provenance)
+    return _labels.dataset(entries, _labels.param_coordinates(model), provenance)
 
 
 def _quantile_arguments(level: float, reference: str) -> tuple[float, str]:
@@ -380,7 +380,7 @@ def prediction_intervals(
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        J = tensors.dense_jacobian(derivatives.jacobians(call.model, passed), passed.inputs)
+        J = covariance_tensors.dense_jacobian(derivatives.jacobians(call.model, passed), passed.inputs)
         z = passed.inputs[-1] @ call.model.weights[-1].T
         J_z = J if passed.link_slope is None else J / passed.link_slope[:, :, None]
         error, mean_error = found.inverse.standard_errors(J_z), found.inverse.standard_errors(law.product(J))
@@ -403,9 +403,9 @@ def prediction_intervals(
     dims = ["input", "output"]
     arrays = call.stack(block, max(16, _PREDICTED_NUMBERS // (model.widths[-1] * model.n_params)), infinite=True)
     keys = [f"predicted_{quantity}{part}" for quantity in ("output", "mean") for part in ("", "_error", "_lower", "_upper")]
-    entries: list[labels.Entry] = [(key, dims, values) for key, values in zip(keys, arrays, strict=True)]
-    coords = call.input_coordinate() | labels.output_coordinates(model, "output")
-    return labels.dataset(entries, coords, found.provenance | {"level": level, "reference": reference})
+    entries: list[_labels.Entry] = [(key, dims, values) for key, values in zip(keys, arrays, strict=True)]
+    coords = call.input_coordinate() | _labels.output_coordinates(model, "output")
+    return _labels.dataset(entries, coords, found.provenance | {"level": level, "reference": reference})
 
 
 _PREDICTED_NUMBERS = 2**20

@@ -12,9 +12,9 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from fisherstats import forks
-from fisherstats.arrays import gpu_array, gpu_status, on_device
-from fisherstats.checks import arguments, capacity
+from fisherstats.core import forks
+from fisherstats.core.arrays import gpu_array, gpu_status, on_device
+from fisherstats.core.validation import arguments, capacity
 from fisherstats.engines import primitives
 
 __all__ = ["ENGINES", "Engine", "resolve"]

@@ -14,8 +14,8 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
-from fisherstats import forks
-from fisherstats.checks import capacity
+from fisherstats.core import forks
+from fisherstats.core.validation import capacity
 
 __all__ = ["compiled"]
 

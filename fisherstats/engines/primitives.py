@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fisherstats.arrays import on_device, power_of_two
+from fisherstats.core.arrays import on_device, power_of_two
 
 __all__ = [
     "centred",

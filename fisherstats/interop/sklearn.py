@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fisherstats.checks import interop
-from fisherstats.checks.arguments import optional_module
-from fisherstats.model.families import Bernoulli, Categorical, Family, Gaussian, Poisson
-from fisherstats.model.network import MLP
+from fisherstats.core.validation import interop
+from fisherstats.core.validation.arguments import optional_module
+from fisherstats.models.families import Bernoulli, Categorical, Family, Gaussian, Poisson
+from fisherstats.models.network import MLP
 
 __all__ = ["from_sklearn"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from fisherstats.plotting.applications import efficiency, forgetting, learning_curves, second_moments
 from fisherstats.plotting.relative import learning_zone
 from fisherstats.plotting.study import bound_tightness, information_by_layer, relative_error_by_layer, standard_error_by_draws
 from fisherstats.plotting.style import as_svg
 from fisherstats.plotting.training import regularization_path, training_errors
-from fisherstats.plotting.uses import efficiency, forgetting, learning_curves, second_moments
 from fisherstats.plotting.weights import derivative_bounds, norm_sweep
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from fisherstats.checks import figures
+from fisherstats.core.validation import figures
 from fisherstats.plotting.style import LAYER_STYLES, new_figure, styled
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats.checks import figures
-from fisherstats.checks.arguments import optional_module
+from fisherstats.core.validation import figures
+from fisherstats.core.validation.arguments import optional_module
 from fisherstats.plotting.style import COLOUR, LAYER_STYLES, NOTE_BOX, TITLE, boxes, by_layer, ends, log_axis, new_figure, styled
 
 if TYPE_CHECKING:

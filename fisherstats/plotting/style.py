@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.checks.arguments import optional_module
-from fisherstats.checks.figures import library_figure
-from fisherstats.errors import MissingExtra
+from fisherstats.core.errors import MissingExtra
+from fisherstats.core.validation.arguments import optional_module
+from fisherstats.core.validation.figures import library_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats.checks import figures
+from fisherstats.core.validation import figures
 from fisherstats.plotting.style import COLOUR, LAYER_STYLES, TITLE, log_axis, new_figure, styled
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from fisherstats.checks import figures
+from fisherstats.core.validation import figures
 from fisherstats.plotting.style import COLOUR, LAYER_STYLES, TITLE, by_layer, log_axis, name_zero, new_figure, styled
 
 if TYPE_CHECKING:

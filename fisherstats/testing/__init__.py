@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fisherstats.checks import arguments
-from fisherstats.checks import families as checks
-from fisherstats.model.families import DRAW_SCHEMES, Family, Law
-from fisherstats.testing.points import weighted_labels
+from fisherstats.core.validation import arguments
+from fisherstats.core.validation import families as checks
+from fisherstats.models.families import DRAW_SCHEMES, Family, Law
+from fisherstats.testing.quadrature import weighted_labels
 
 __all__ = ["check_family"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.checks import arguments
+from fisherstats.core.validation import arguments
 
 __all__ = ["batches", "stream"]
 

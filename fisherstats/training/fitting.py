@@ -10,13 +10,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fisherstats import calls, streaming
-from fisherstats.arrays import holds, like, noted_checks, numbers_and_checks, on_device, vector
-from fisherstats.checks import arguments, inputs, training
-from fisherstats.model.columns import column_names
-from fisherstats.model.network import MLP
-from fisherstats.monte_carlo import seed_record
-from fisherstats.progress import Bar, progress_bar
+from fisherstats import execution
+from fisherstats.core.arrays import holds, like, noted_checks, numbers_and_checks, on_device, vector
+from fisherstats.core.progress import Bar, progress_bar
+from fisherstats.core.validation import arguments, inputs, training
+from fisherstats.models.columns import column_names
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _run
+from fisherstats.theory.sampling import seed_record
 from fisherstats.training.batches import batches, stream
 from fisherstats.training.history import Callback, History
 from fisherstats.training.likelihood import Labelled, labelled, labelled_beside, measures_accuracy
@@ -145,10 +146,10 @@ def fit(
     >>> bool(fitted.history.loss[-1] < fitted.history.loss[0])
     True
     """
-    call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     if model.feature_names is None and (found := column_names(x)) is not None:
         model = model.named(found)
-        call = calls.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+        call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     training.in_memory(call.rows.source)
     data = labelled(call, y, call.rows.dtype)
     training.optimizer_object(optimizer, Optimizer)
@@ -222,7 +223,7 @@ class _Descent:
         return numbers | {"training_gradient_norm": sums[3] / len(order)}
 
     # One BLAS thread per block, the same for every number of cores; callbacks have the threads that they are used to.
-    @streaming.one_blas_thread
+    @execution.one_blas_thread
     def _descend(
         self, epoch: int, order: list[NDArray[np.int64]], rng: np.random.Generator, sums: NDArray[np.float64], bar: Bar
     ) -> None:
@@ -329,7 +330,7 @@ def started(
 
 
 # BLAS threads that have worked stay awake for a while, and would take a core from the next epoch.
-@streaming.one_blas_thread
+@execution.one_blas_thread
 def _kernel_norms(network: MLP) -> dict[str, Any]:
     """Return the norms of the kernels of each layer."""
     kernels = [kernel.astype(np.float64) for kernel in network.kernels]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fisherstats import labels
-from fisherstats.checks import arguments, training
-from fisherstats.model.network import MLP
-from fisherstats.schema import COORDINATES
+from fisherstats.core.schema import COORDINATES
+from fisherstats.core.validation import arguments, training
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels
 
 __all__ = ["Callback", "History", "record"]
 
@@ -147,9 +147,9 @@ class History:
     def _own(self) -> xr.Dataset:
         keys = list(self.rows[0]) if self.rows else ["training_loss"]
         entries = [(key, _PER_EPOCH[key], np.array([row[key] for row in self.rows], dtype=np.float64)) for key in keys]
-        coords = labels.coordinates(epoch=np.arange(1, len(self.rows) + 1))
+        coords = _labels.coordinates(epoch=np.arange(1, len(self.rows) + 1))
         n_layers = len(self.rows[0]["training_weight_norm"]) if self.rows else 0
-        return labels.dataset(entries, coords | (labels.layer_coordinates(n_layers) if n_layers else {}), self.provenance)
+        return _labels.dataset(entries, coords | (_labels.layer_coordinates(n_layers) if n_layers else {}), self.provenance)
 
     def dataset(self) -> xr.Dataset:
         """Return all that was recorded so far.

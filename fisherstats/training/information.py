@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats import engines, monte_carlo
-from fisherstats.arrays import identity
-from fisherstats.calls import Call
-from fisherstats.closed_form import assembly, fisher
-from fisherstats.forks import cached_property
-from fisherstats.model import derivatives
-from fisherstats.model.derivatives import Forward
-from fisherstats.model.families import Draw, Law, SecondMoment
-from fisherstats.model.families.base import RowProducts
-from fisherstats.model.network import MLP
-from fisherstats.streaming import Rows
+from fisherstats import engines
+from fisherstats.core.arrays import identity
+from fisherstats.core.forks import cached_property
+from fisherstats.execution import Rows
+from fisherstats.models import derivatives
+from fisherstats.models.derivatives import Forward
+from fisherstats.models.families import Draw, Law, SecondMoment
+from fisherstats.models.families.base import RowProducts
+from fisherstats.models.network import MLP
+from fisherstats.quantities._run import Call
+from fisherstats.theory import assembly, fisher, sampling
 from fisherstats.training.network import Trainee, layer_views
 from fisherstats.training.optimizers import Batch
 from fisherstats.training.parametrization import Parametrization, parametrization_of
@@ -171,7 +171,7 @@ class BatchInformation:
 
     def _draw(self, law: Law, first: int) -> Draw:
         assert self.n_draws is not None
-        return monte_carlo.draw(self._call.model.family, law, self._seed, first, self.n_draws, self.kind == "score")
+        return sampling.draw(self._call.model.family, law, self._seed, first, self.n_draws, self.kind == "score")
 
     def _rows_and_inputs(self, x: Array, first: int) -> tuple[list[list[Array]], list[Array]]:
         passed, law = self._call.pass_through(x, first)

@@ -16,18 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats import engines, streaming
-from fisherstats.arrays import device_numbers, like, on_device, vector
-from fisherstats.calls import Call, prepare
-from fisherstats.checks import inputs
-from fisherstats.forks import cached_property
-from fisherstats.model import derivatives
-from fisherstats.model.families import Bernoulli, Categorical, Family
-from fisherstats.model.families.base import Law
-from fisherstats.model.families.categorical import CategoricalLaw
-from fisherstats.model.network import MLP
+from fisherstats import engines, execution
+from fisherstats.core.arrays import device_numbers, like, on_device, vector
+from fisherstats.core.forks import cached_property
+from fisherstats.core.validation import inputs
+from fisherstats.models import derivatives
+from fisherstats.models.families import Bernoulli, Categorical, Family
+from fisherstats.models.families.base import Law
+from fisherstats.models.families.categorical import CategoricalLaw
+from fisherstats.models.network import MLP
+from fisherstats.quantities._run import Call, prepare
 from fisherstats.training.network import layer_views
-from fisherstats.training.workers import ALONE, Workers
+from fisherstats.training.thread_shares import ALONE, Workers
 
 __all__ = ["Fit", "Labelled", "labelled", "labelled_beside", "measures_accuracy", "sums"]
 
@@ -91,11 +91,11 @@ class Labelled:
     @cached_property
     def workers(self) -> Workers:
         """The threads of the training."""
-        return ALONE if self.device is not None else Workers(streaming.thread_count(self.num_threads))
+        return ALONE if self.device is not None else Workers(execution.thread_count(self.num_threads))
 
     def inputs(self, rows: NDArray[np.int64]) -> Array:
         """Return the inputs of some rows, as they are computed with."""
-        gathered: Array = streaming.rows_by_number(self.x, rows).astype(self.dtype, copy=False)
+        gathered: Array = execution.rows_by_number(self.x, rows).astype(self.dtype, copy=False)
         return gathered if self.device is None else like(gathered, self.device)
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -176,9 +176,9 @@ class Labelled:
             natural = derivatives.forward(there, x).natural
             return [sums(model.family, model.family.at(natural), like(self.y[first : first + len(x)], natural))]
 
-        source = streaming.Rows(self.x, self.dtype)
+        source = execution.Rows(self.x, self.dtype)
         source.device = self.device
-        (total,) = streaming.mean(block, source, self.block_rows or _EVALUATED_ROWS, num_threads=self.num_threads)
+        (total,) = execution.mean(block, source, self.block_rows or _EVALUATED_ROWS, num_threads=self.num_threads)
         return Fit(*total.tolist())
 
 

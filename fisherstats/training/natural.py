@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import checked_together, floats, holds, power_of_two
-from fisherstats.checks import arguments, capacity, training
+from fisherstats.core.arrays import checked_together, floats, holds, power_of_two
+from fisherstats.core.validation import arguments, capacity, training
 from fisherstats.training.information import INFORMATION, BatchInformation
 from fisherstats.training.optimizers import Batch
 from fisherstats.training.parametrization import parametrization_of

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import on_host
-from fisherstats.model.network import MLP
+from fisherstats.core.arrays import on_host
+from fisherstats.models.network import MLP
 
 __all__ = ["Trainee", "layer_views"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import holds, on_host
-from fisherstats.checks import arguments, training
-from fisherstats.model.network import MLP
+from fisherstats.core.arrays import holds, on_host
+from fisherstats.core.validation import arguments, training
+from fisherstats.models.network import MLP
 from fisherstats.training.likelihood import Labelled, sums
 from fisherstats.training.network import Trainee, layer_views
 from fisherstats.training.parametrization import FoldedNetwork, scale_views

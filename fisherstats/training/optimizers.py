@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.checks import arguments, training
-from fisherstats.model.network import MLP
+from fisherstats.core.validation import arguments, training
+from fisherstats.models.network import MLP
 from fisherstats.training.likelihood import Labelled
 
 __all__ = ["SGD", "Adam", "Batch", "Optimizer", "Steps"]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.model.network import MLP
+from fisherstats.models.network import MLP
 from fisherstats.training.network import layer_views
 
 __all__ = ["FoldedNetwork", "FoldedParametrization", "Parametrization", "Part", "parametrization_of", "scale_views"]

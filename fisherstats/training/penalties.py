@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import floats, number
-from fisherstats.checks import arguments, training
-from fisherstats.model.network import MLP
+from fisherstats.core.arrays import floats, number
+from fisherstats.core.validation import arguments, training
+from fisherstats.models.network import MLP
 
 __all__ = ["Frobenius", "GroupWise", "Penalty", "Restraint", "Spectral", "SpectralProjection"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.model.network import MLP
+from fisherstats.models.network import MLP
 from fisherstats.training.optimizers import Batch, Optimizer, Steps
 
 __all__ = ["Preconditioner", "Solve"]

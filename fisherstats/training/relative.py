@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import checked_together
-from fisherstats.checks import arguments, capacity
-from fisherstats.closed_form.relative import Responses, coefficients
+from fisherstats.core.arrays import checked_together
+from fisherstats.core.validation import arguments, capacity
+from fisherstats.theory.relative_information import Responses, coefficients
 from fisherstats.training.information import call_on
 from fisherstats.training.optimizers import Batch
 from fisherstats.training.parametrization import Part, parametrization_of

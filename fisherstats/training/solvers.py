@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.arrays import cholesky, cholesky_solve, floats, holds
-from fisherstats.checks import training
+from fisherstats.core.arrays import cholesky, cholesky_solve, floats, holds
+from fisherstats.core.validation import training
 from fisherstats.training.information import Product
 
 __all__ = ["Place", "above_rounding", "cholesky_solver", "conjugate_gradients", "damped", "inverses", "span_solver"]

@@ -7,7 +7,7 @@ import pytest
 
 import fisherstats as fs
 from fisherstats import training
-from fisherstats.errors import AssumptionError
+from fisherstats.core.errors import AssumptionError
 from tests.refusals import pattern, refused
 
 ap = fs.applications

@@ -7,7 +7,7 @@ import pytest
 
 import fisherstats as fs
 from fisherstats import families as F
-from fisherstats.model.families.base import Family
+from fisherstats.models.families.base import Family
 from tests import digits
 from tests.device.test_families import FAMILIES
 

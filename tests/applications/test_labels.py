@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import fisherstats as fs
-from fisherstats.sources import PAPERS
+from fisherstats.core.references import PAPERS
 
 ap = fs.applications
 FAMILY = fs.families.Categorical(3)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import fisherstats as fs
-from fisherstats.errors import AssumptionError
+from fisherstats.core.errors import AssumptionError
 from tests.refusals import pattern, refused
 
 ap = fs.applications

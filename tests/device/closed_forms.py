@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fisherstats import closed_form
+from fisherstats import theory
 from tests.device.arrays import DeviceArray
 
 __all__ = ["ON_THE_HOST", "defined", "recorded"]
 
-FILES = {str(path): path.stem for path in Path(closed_form.__file__).parent.glob("*.py")}
+FILES = {str(path): path.stem for path in Path(theory.__file__).parent.glob("*.py")}
 
 ON_THE_HOST = {
     # sums are gathered in tasks of the threads, and finished matrices are written

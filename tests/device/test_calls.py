@@ -13,8 +13,9 @@ import pytest
 import xarray as xr
 
 import fisherstats as fs
-from fisherstats import arrays, engines
-from fisherstats.model.families.user import LogPartitionFamily
+from fisherstats import engines
+from fisherstats.core import arrays
+from fisherstats.models.families.user import LogPartitionFamily
 from tests.device.arrays import DeviceArray, called, fit_cupy, no_transfers, to_device, transfers
 from tests.device.calls import CALLS, CORE, NETWORKS, inputs, numbers
 from tests.device.closed_forms import ON_THE_HOST, defined, recorded
@@ -303,7 +304,7 @@ def test_checks_are_noted_only_where_a_list_waits_for_them():
 
 def test_gpu_status_gives_a_reason_or_a_name(monkeypatch):
     monkeypatch.setenv("FISHERSTATS_DISABLE_GPU", "1")
-    assert importlib.import_module("fisherstats.arrays").gpu_status.__wrapped__() == (
+    assert importlib.import_module("fisherstats.core.arrays").gpu_status.__wrapped__() == (
         False,
         "it is disabled by the environment variable FISHERSTATS_DISABLE_GPU",
     )

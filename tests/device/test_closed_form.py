@@ -8,27 +8,27 @@ import numpy as np
 import pytest
 
 import fisherstats as fs
-from fisherstats.closed_form import (
+from fisherstats.models import derivatives, families
+from fisherstats.models.families.extremes import quartic_root
+from fisherstats.theory import (
     combination,
-    covariance,
+    covariance_tensors,
     curvature,
     definiteness,
-    family_bounds,
+    error_propagation,
+    estimator_moments,
+    information_contractions,
     kronecker,
-    label_support,
-    likelihood,
-    merging,
-    norms,
+    law_extremes,
+    maximum_likelihood,
     observed,
-    planning,
-    propagation,
-    relative,
+    parameter_averaging,
+    relative_information,
+    response_support,
+    sample_size,
     tensor_bounds,
-    tensors,
-    uses,
+    tensor_norms,
 )
-from fisherstats.model import derivatives, families
-from fisherstats.model.families.extremes import quartic_root
 from tests.device.arrays import DeviceArray, to_device
 from tests.device.calls import NETWORKS, inputs
 
@@ -55,7 +55,7 @@ def network(model, put):
     G = derivatives.jacobians(moved, passed)
     every = put(np.broadcast_to(np.eye(model.widths[-1]), (5, model.widths[-1], model.widths[-1])).copy())
     hessian = derivatives.hessian_blocks(moved, passed, G, every)
-    products = norms.jacobian_products(G, passed.inputs)
+    products = tensor_norms.jacobian_products(G, passed.inputs)
     rows = derivatives.jacobians(moved, passed, law.rows(every))
     return SimpleNamespace(
         law=law, G=G, hessian=hessian, inputs=passed.inputs, products=products, rows=rows, passed=passed, model=moved
@@ -64,13 +64,13 @@ def network(model, put):
 
 def norm_forms(at):
     """Gram matrices, their norms, and what the iterations attain."""
-    quartic, root = quartic_root(at.law), tensors.information_root(at.law)
-    score = norms.score_gram(quartic, at.products)
-    inner = norms.hessian_inner_products(at.hessian, at.inputs)
-    curved = norms.hessian_gram(root, inner)
+    quartic, root = quartic_root(at.law), covariance_tensors.information_root(at.law)
+    score = tensor_norms.score_gram(quartic, at.products)
+    inner = tensor_norms.hessian_inner_products(at.hessian, at.inputs)
+    curved = tensor_norms.hessian_gram(root, inner)
     both = [[gram.frobenius(), gram.spectral(), gram.trace(), gram.each()] for gram in (score, curved)]
-    attained = norms.score_tensor_attained(quartic, at.products, score)
-    return [both, attained, norms.hessian_tensor_attained(at.hessian, root, at.inputs, curved)]
+    attained = tensor_norms.score_tensor_attained(quartic, at.products, score)
+    return [both, attained, tensor_norms.hessian_tensor_attained(at.hessian, root, at.inputs, curved)]
 
 
 def labelled_forms(at):
@@ -104,11 +104,11 @@ def test_forms_of_a_network(function, model):
 
 def law_forms(model, put):
     law = network(model, put).law
-    found = [family_bounds.certified_extremes(law), family_bounds.statements(law), family_bounds.squared_radius(law)]
-    every = label_support.enumerated(model.family, law)
+    found = [law_extremes.certified_extremes(law), law_extremes.statements(law), law_extremes.squared_radius(law)]
+    every = response_support.enumerated(model.family, law)
     if every is not None:
-        found += [*every, label_support.entropy(every[1])]
-    return [*found, label_support.mean_absolute_residual(model.family, law)]
+        found += [*every, response_support.entropy(every[1])]
+    return [*found, response_support.mean_absolute_residual(model.family, law)]
 
 
 @pytest.mark.parametrize("model", NETWORKS, ids=lambda model: model.family.name)
@@ -141,7 +141,7 @@ def all_forms():
 def absolute_deviations(put):
     every = [families.Poisson(), families.Binomial(500), families.NegativeBinomial(300.0), families.Gamma(2.5)]
     laws = [(family, family.at(put(-np.abs(numbers((3, 1))) - 0.1))) for family in [*every, families.InverseGaussian(2.0)]]
-    return [label_support.mean_absolute_residual(family, law) for family, law in laws]
+    return [response_support.mean_absolute_residual(family, law) for family, law in laws]
 
 
 V, W, Z = numbers((3, 4)), numbers((3, 4), 2), numbers((3, 4), 3) * [0, 1, 1, 1]
@@ -155,44 +155,44 @@ def _merged_regressions(put):
 
 FORMS = {
     "mean_absolute_residual": absolute_deviations,
-    "draws_needed": lambda put: planning.draws_needed(put(V), put(Z / 9), put(W)),
-    "inputs_needed": lambda put: planning.inputs_needed(put(V), put(W), put(np.ones((3, 4))), put(Z)),
-    "optimal_draws": lambda put: planning.optimal_draws(put(V), put(Z), 2.0, 3.0),
-    "relative_error": lambda put: planning.relative_error(put(V), put(Z)),
+    "draws_needed": lambda put: sample_size.draws_needed(put(V), put(Z / 9), put(W)),
+    "inputs_needed": lambda put: sample_size.inputs_needed(put(V), put(W), put(np.ones((3, 4))), put(Z)),
+    "optimal_draws": lambda put: sample_size.optimal_draws(put(V), put(Z), 2.0, 3.0),
+    "relative_error": lambda put: sample_size.relative_error(put(V), put(Z)),
     "merge_regressions": lambda put: _merged_regressions(put),
     "tightness": lambda put: tensor_bounds.tightness(put(np.abs(Z)), put(np.abs(V))),
-    "mean_class_length": lambda put: uses.mean_class_length(
+    "mean_class_length": lambda put: information_contractions.mean_class_length(
         families.Categorical(4).at(put(V)), [None, put(numbers((3, 4, 2)))], [put(V), put(W)]
     ),
-    "merged": lambda put: merging.merged(put(V), put(Z), put(W), put(V)),
-    "shrunk": lambda put: merging.shrunk(put(V), put(Z)),
+    "merged": lambda put: parameter_averaging.merged(put(V), put(Z), put(W), put(V)),
+    "shrunk": lambda put: parameter_averaging.shrunk(put(V), put(Z)),
     "combination": lambda put: combination.combination(combination.Regression(put(V), put(W), put(Z)), np.dtype(np.float64)),
-    "under_design": lambda put: covariance.under_design(put(V), put(W), 3, 5, "random", 9),
+    "under_design": lambda put: estimator_moments.under_design(put(V), put(W), 3, 5, "random", 9),
     "z_scores": lambda put: observed.z_scores(put(V - W), put(np.full((3, 4), 1e-16)), put(Z)),
     "smallest_eigenvalue": lambda put: definiteness.smallest_eigenvalue(put(positive())),
-    "pulled_back": lambda put: relative.pulled_back(put(positive(4)), put(V.T)),
+    "pulled_back": lambda put: relative_information.pulled_back(put(positive(4)), put(V.T)),
     "curve_sums": lambda put: curvature.curve_sums(curvature.CurveMoments(put(V), put(W), put(Z), put(V))).curvature_squared(),
     "curve_moments": lambda put: curvature.CurveMoments(put(V), put(W), put(Z), put(V)).mixed,
     "merge_triangles": lambda put: _triangles(put),
-    "inverse_of_triangle": lambda put: _inverse(likelihood.inverse_of_triangle(*_root(put, positive())), put),
+    "inverse_of_triangle": lambda put: _inverse(maximum_likelihood.inverse_of_triangle(*_root(put, positive())), put),
     "inverse of a singular matrix": lambda put: _inverse(
-        likelihood.inverse_of_triangle(*_root(put, np.diag([1.0, 1, 1, 0]) @ positive())), put
+        maximum_likelihood.inverse_of_triangle(*_root(put, np.diag([1.0, 1, 1, 0]) @ positive())), put
     ),
     **{
-        repr(functional): lambda put, functional=functional: functional.value(propagation.Spectrum.of(put(positive())))
+        repr(functional): lambda put, functional=functional: functional.value(error_propagation.Spectrum.of(put(positive())))
         for functional in (
             fs.LogDet(0.1),
             fs.EffectiveDimension(0.1),
             fs.LeadingEigenvalues(2),
         )
     },
-    "SolveWith": lambda put: fs.SolveWith(np.ones(4), 0.1).value(propagation.Spectrum.of(put(positive()))),
+    "SolveWith": lambda put: fs.SolveWith(np.ones(4), 0.1).value(error_propagation.Spectrum.of(put(positive()))),
 }
 
 
 def _triangles(put):
-    total = [*likelihood.triangle_of(put(V.T)), put(W)]
-    likelihood.merge_triangles(total, [*likelihood.triangle_of(put(Z.T)), put(V)])
+    total = [*maximum_likelihood.triangle_of(put(V.T)), put(W)]
+    maximum_likelihood.merge_triangles(total, [*maximum_likelihood.triangle_of(put(Z.T)), put(V)])
     root = total[0] * total[1]
     return [root.T @ root, total[2]]
 

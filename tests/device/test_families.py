@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fisherstats import families
-from fisherstats.arrays import all_held, noted_checks
-from fisherstats.model.families.combined import combined_variance
-from fisherstats.model.families.shifted import mean_shift
+from fisherstats.core.arrays import all_held, noted_checks
+from fisherstats.models.families.mean_shift import mean_shift
+from fisherstats.models.families.quadratic_and_linear import combined_variance
 from tests.device.arrays import DeviceArray, no_transfers, to_device
 
 FAMILIES = [

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fisherstats as fs
-from fisherstats import arrays, calls
+from fisherstats.core import arrays
+from fisherstats.quantities import _run
 from fisherstats.training.likelihood import labelled
 from fisherstats.training.network import Trainee
 from tests.device.calls import CALLS, CORE, NETWORKS, inputs, numbers
@@ -182,13 +183,13 @@ def test_a_gradient_does_not_wait_for_the_device(digits):
 
     model, x = digits
     y = np.random.default_rng(3).integers(0, 10, len(x))
-    call = calls.prepare(model, cupy.asarray(x))
+    call = _run.prepare(model, cupy.asarray(x))
     data, trainee = labelled(call, y, np.dtype(float)), Trainee(call.model)
     rows = cupy.arange(0, len(x), 3)
     data.gradient(trainee, rows)  # kernels are compiled
     with arrays.noted_checks() as noted, cupyx.allow_synchronize(False):
         (loss, _), gradient, square = data.gradient(trainee, rows)
-    host = labelled(calls.prepare(model, x), y, np.dtype(float))
+    host = labelled(_run.prepare(model, x), y, np.dtype(float))
     (wanted, _), slope, _ = host.gradient(Trainee(model), rows.get())
     assert arrays.all_held(noted)
     np.testing.assert_allclose(float(loss), wanted, rtol=1e-12)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fisherstats import checkpoints, measurements, study
+from fisherstats import study
+from fisherstats.study import plan, results_store
 
 CONFIG: dict[str, Any] = {
     "model": {"hidden": [5], "epochs": 3},
@@ -44,7 +45,7 @@ os._exit(0)
 
 def small_groups(patched: pytest.MonkeyPatch) -> None:
     """Let groups have two replicates, as those of a study that is not tiny have a part of theirs."""
-    patched.setattr(measurements, "_MOST_REPLICATES", 2)
+    patched.setattr(plan, "_MOST_REPLICATES", 2)
 
 
 def run(store: Path | None = None, config: Any = CONFIG, **more: Any) -> xr.DataTree:
@@ -56,7 +57,7 @@ def files(store: Path) -> dict[str, bytes]:
 
 
 def marks(store: Path) -> np.ndarray:
-    return checkpoints.read(store, "progress")["mark"].values
+    return results_store.read(store, "progress")["mark"].values
 
 
 class Stopped(Exception):
@@ -66,16 +67,16 @@ class Stopped(Exception):
 def stop_after(monkeypatch: pytest.MonkeyPatch, pieces: int) -> None:
     """Let the next run end before it writes one more piece than `pieces`."""
     written = 0
-    write = checkpoints.Store.write
+    write = results_store.Store.write
 
-    def counted(self: checkpoints.Store, piece: int, dataset: xr.Dataset) -> None:
+    def counted(self: results_store.Store, piece: int, dataset: xr.Dataset) -> None:
         nonlocal written
         if written == pieces:
             raise Stopped
         written += 1
         write(self, piece, dataset)
 
-    monkeypatch.setattr(checkpoints.Store, "write", counted)
+    monkeypatch.setattr(results_store.Store, "write", counted)
 
 
 def part(store: Path, pieces: int) -> Path:

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from fisherstats import cli, folders
+from fisherstats import cli
+from fisherstats.core import atomic_directory
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr"):
     pytest.importorskip(needed)
@@ -73,7 +74,7 @@ def test_a_command_line_that_cannot_be_read_exits_2(arguments, capsys):
 
 
 def test_info_names_versions_and_the_reason_for_no_gpu(capsys, monkeypatch):
-    from fisherstats import arrays
+    from fisherstats.core import arrays
 
     reason = "it is disabled by the environment variable FISHERSTATS_DISABLE_GPU"
     monkeypatch.setattr(arrays, "gpu_status", lambda: (False, reason))
@@ -158,7 +159,7 @@ class TestInterrupt:
         out = tmp_path / "results" / "out"
         out.mkdir(parents=True)
         (out / "report.html").write_text("the earlier report")
-        folders.sign(out)
+        atomic_directory.sign(out)
         process = self.start(config, out)
         shown = self.interrupt(process, "writing", delay)
         there = sorted(path.name for path in out.parent.iterdir())

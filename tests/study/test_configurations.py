@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from fisherstats import experiment, report, study
+from fisherstats import study
+from fisherstats.study import report, setup
 
 KEYS = {
     "": ("seed", "data", "model", "analysis"),
@@ -38,8 +39,8 @@ TEXTS = [
 def refusal(config: Any, folder: Path) -> str:
     """Return the message of a refusal, nothing for settings whose data can be read."""
     try:
-        settings = experiment.read_settings(config)
-        experiment.load(settings)
+        settings = setup.read_settings(config)
+        setup.load(settings)
     except (ValueError, TypeError) as error:
         return str(error)
     text = report._toml(settings.as_tables() | {"analysis": {}})
@@ -131,12 +132,12 @@ def test_files_that_are_none(tmp_path) -> None:
     (tmp_path / "bytes.toml").write_bytes("seed = 1".encode("utf-16"))
     for name in ("large.toml", "bytes.toml", "none.toml", ".", "x" * 300, "a\0b"):
         with pytest.raises(ValueError, match="`config` must be") as caught:
-            experiment.read_settings(tmp_path / name)
+            setup.read_settings(tmp_path / name)
         check(str(caught.value))
     with pytest.raises(ValueError, match="at most 1,048,576 bytes"):
-        experiment.read_settings("/dev/zero")
+        setup.read_settings("/dev/zero")
     (tmp_path / "mark.toml").write_bytes(b"\xef\xbb\xbfseed = 5\r\n")
-    assert experiment.read_settings(tmp_path / "mark.toml").seed == 5
+    assert setup.read_settings(tmp_path / "mark.toml").seed == 5
 
 
 NAMES = ["\U0001f600.npz", 'a"b\\c.npz', "t\tn\nr\r\b\f\x01\x1f.npz", "\x7f\x80\x85\u2028\ufeff.npz", "'''\"\"\""]

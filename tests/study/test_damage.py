@@ -14,7 +14,7 @@ import xarray as xr
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr", "dask"):
     pytest.importorskip(needed)
 
-from fisherstats import checkpoints  # noqa: E402
+from fisherstats.study import results_store  # noqa: E402
 from tests.study.resuming import PIECES, part, run  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("small_groups")
@@ -135,7 +135,7 @@ def test_many_damaged_stores(stores, whole, tmp_path) -> None:
 def test_what_is_no_number_is_looked_at_too(file, old, new, whole, tmp_path) -> None:
     store = shutil.copytree(whole[1], tmp_path / "store")
     if old is None:
-        array = checkpoints.arguments.optional_module("zarr", extra="study").open_array(store / Path(file).parent, mode="r+")
+        array = results_store.arguments.optional_module("zarr", extra="study").open_array(store / Path(file).parent, mode="r+")
         array[0] = array[-1]
     else:
         text = (store / file).read_text()
@@ -156,7 +156,7 @@ def test_digests_cover_everything() -> None:
     one = xr.Dataset(
         {"a": (["p", "q"], np.arange(6.0).reshape(2, 3), {"u": "1"})}, {"p": ("p", [1, 2], {"l": "p"})}, {"provenance": "x"}
     )
-    digest = checkpoints._digest(one)
+    digest = results_store._digest(one)
     changed = [
         one.rename(a="b"),
         one.rename(q="r"),
@@ -173,10 +173,10 @@ def test_digests_cover_everything() -> None:
     other["a"].attrs["u"] = "2"
     labelled = one.copy(deep=True)
     labelled["p"].attrs["l"] = "q"
-    assert len({int(checkpoints._digest(dataset)) for dataset in [*changed, other, labelled]} | {int(digest)}) == 13
+    assert len({int(results_store._digest(dataset)) for dataset in [*changed, other, labelled]} | {int(digest)}) == 13
     nan = one.copy(deep=True)
     nan["a"][0, 0] = np.nan
     negative = one.copy(deep=True)
     negative["a"][0, 0] = -np.nan
-    assert checkpoints._digest(nan) == checkpoints._digest(negative) != digest
-    assert checkpoints._digest(one.copy(deep=True)) == digest
+    assert results_store._digest(nan) == results_store._digest(negative) != digest
+    assert results_store._digest(one.copy(deep=True)) == digest

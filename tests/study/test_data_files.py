@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fisherstats import experiment, study
-from fisherstats.checks import datafiles, tables
+from fisherstats import study
+from fisherstats.core.validation import data_files, tables
+from fisherstats.study import setup
 
 ROWS = [[0.5, -1.25], [1e-3, 4.0], [7.0, 2.5], [3.25, 1e10]]
 TEXT = "0.5,-1.25\n1e-3,4\n7,2.5\n3.25,1e10\n"
@@ -163,9 +164,9 @@ class TestTargets:
     x = rng.normal(size=(40, 3))
     y = (x[:, 0] > 0).astype(int)
 
-    def load(self, folder: Path, x: str, y: str, **more: Any) -> experiment.Data:
-        settings = experiment.read_settings({"data": {"x": str(folder / x), "y": str(folder / y), **more}})
-        return experiment.load(settings)
+    def load(self, folder: Path, x: str, y: str, **more: Any) -> setup.Data:
+        settings = setup.read_settings({"data": {"x": str(folder / x), "y": str(folder / y), **more}})
+        return setup.load(settings)
 
     @pytest.fixture
     def table(self, tmp_path) -> Path:
@@ -199,7 +200,7 @@ class TestTargets:
     def test_arrays(self, tmp_path) -> None:
         np.savez(tmp_path / "d.npz", x=self.x.astype(np.float32), y=self.x[:, 1])
         with pytest.raises(ValueError, match="column 0 of y equal to column 1 of x"):
-            experiment.load(experiment.read_settings({"data": {"source": str(tmp_path / "d.npz"), "task": "regression"}}))
+            setup.load(setup.read_settings({"data": {"source": str(tmp_path / "d.npz"), "task": "regression"}}))
         np.savez(tmp_path / "d.npz", x=self.x, y=self.y)
         assert self.load(tmp_path, "d.npz", "d.npz").x.shape == (40, 3)
         np.save(tmp_path / "x.npy", self.x)
@@ -228,16 +229,16 @@ class TestTargets:
         for labels in (2**53 + np.arange(40) % 2, np.uint64(2**63) + np.arange(40, dtype=np.uint64) % 2):
             np.savez(tmp_path / "d.npz", x=self.x, y=labels)
             with pytest.raises(ValueError, match=r"`y` must hold whole numbers below 2\*\*53"):
-                experiment.load(experiment.read_settings({"data": {"source": str(tmp_path / "d.npz")}}))
+                setup.load(setup.read_settings({"data": {"source": str(tmp_path / "d.npz")}}))
 
     @pytest.mark.parametrize(
         "data", [{"header": True}, {"source": "d.npz", "header": False}, {"x": "a.npy", "y": "b.npy", "header": True}]
     )
     def test_a_header_without_a_table(self, data) -> None:
         with pytest.raises(ValueError, match=r"`data\.header` goes with \.csv files only"):
-            experiment.read_settings({"data": {**data, "header": True}})
+            setup.read_settings({"data": {**data, "header": True}})
         with pytest.raises(ValueError, match=r"`data\.header` must be True or False, got 'no'"):
-            experiment.read_settings({"data": {"x": "a.csv", "y": "b.csv", "header": "no"}})
+            setup.read_settings({"data": {"x": "a.csv", "y": "b.csv", "header": "no"}})
 
 
 def saved(**arrays: Any) -> bytes:
@@ -257,7 +258,7 @@ class TestDamage:
     def expect(self, folder: Path, name: str, data: bytes, reason: str = "") -> str:
         (folder / name).write_bytes(data)
         with pytest.raises(ValueError, match=rf"^`data\.x` must be a readable file of numbers, got .*{reason}") as caught:
-            datafiles.read("data.x", name, folder, "x")
+            data_files.read("data.x", name, folder, "x")
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -302,7 +303,7 @@ class TestDamage:
         self.expect(tmp_path, "x.npz", (tmp_path / "two.npz").read_bytes(), "it holds 2 arrays named x")
 
     def test_a_member_that_would_fill_the_memory(self, tmp_path, monkeypatch) -> None:
-        monkeypatch.setattr("fisherstats.checks.capacity.available_bytes", lambda needed=0: 4000)
+        monkeypatch.setattr("fisherstats.core.validation.capacity.available_bytes", lambda needed=0: 4000)
         self.expect(tmp_path, "x.npz", saved(x=np.zeros(300)), "The array x of an .npz file needs 2,528 bytes")
 
     @pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.csv"])
@@ -332,7 +333,7 @@ class TestDamage:
                     data = bytearray(b"0")
             (tmp_path / name).write_bytes(data)
             try:
-                found = datafiles.read("data.x", name, tmp_path, "x").values
+                found = data_files.read("data.x", name, tmp_path, "x").values
             except ValueError as error:
                 refused = str(error)
             else:
@@ -356,7 +357,7 @@ class TestDamage:
             ("n" * 300 + ".npz", "must be an existing file"),
         ):
             with pytest.raises(ValueError, match=rf"`data\.x` must be an existing file, got .*{reason}|{reason}"):
-                datafiles.read("data.x", name, tmp_path, "x")
+                data_files.read("data.x", name, tmp_path, "x")
 
 
 def test_a_whole_study_of_tables(tmp_path) -> None:

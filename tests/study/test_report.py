@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fisherstats import plotting, report, study
+from fisherstats import plotting, study
+from fisherstats.study import report
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr"):
     pytest.importorskip(needed)

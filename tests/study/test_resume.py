@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fisherstats import checkpoints, measurements, study
+from fisherstats import study
+from fisherstats.study import plan, results_store
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr", "dask"):
     pytest.importorskip(needed)
@@ -27,7 +28,7 @@ class TestStore:
         assert whole[0].identical(run())
 
     def test_groups_do_not_change_the_estimates(self, whole, monkeypatch) -> None:
-        monkeypatch.setattr(measurements, "_MOST_REPLICATES", 500)
+        monkeypatch.setattr(plan, "_MOST_REPLICATES", 500)
         together = run()
         np.testing.assert_array_equal(together["estimates/estimate"], whole[0]["estimates/estimate"])
         xr.testing.assert_allclose(together, whole[0], rtol=1e-14)
@@ -62,17 +63,17 @@ class TestResume:
     def test_only_what_is_missing_is_computed(self, tmp_path, monkeypatch) -> None:
         store = part(tmp_path / "store", 11)
         computed = []
-        measure = measurements.measure
+        measure = plan.measure
 
-        def counted(measured: Any, step: measurements.Step, num_threads: int | None) -> xr.Dataset:
+        def counted(measured: Any, step: plan.Step, num_threads: int | None) -> xr.Dataset:
             computed.append(step.name)
             return measure(measured, step, num_threads)
 
         def no_training(*arguments: Any) -> None:
             raise AssertionError("trained again")
 
-        monkeypatch.setattr(measurements, "measure", counted)
-        monkeypatch.setattr("fisherstats.experiment._train", no_training)
+        monkeypatch.setattr(plan, "measure", counted)
+        monkeypatch.setattr("fisherstats.study.setup._train", no_training)
         run(store)
         assert computed == ["replicates, N = 1"] + ["replicates, N = 3"] * 3
 
@@ -80,14 +81,14 @@ class TestResume:
         for stop_at in (0, 6, PIECES):
             store = tmp_path / f"store {stop_at}"
             with pytest.MonkeyPatch.context() as patched:
-                mark = checkpoints.Store._mark
+                mark = results_store.Store._mark
 
                 def unmarked(self: Any, piece: int, digest: Any, stop_at: int = stop_at, mark: Any = mark) -> None:
                     if piece == stop_at:
                         raise Stopped
                     mark(self, piece, digest)
 
-                patched.setattr(checkpoints.Store, "_mark", unmarked)
+                patched.setattr(results_store.Store, "_mark", unmarked)
                 with pytest.raises(Stopped):
                     run(store)
             assert marks(store)[stop_at] == 0
@@ -111,7 +112,7 @@ class TestResume:
             raise AssertionError("done again")
 
         for name in ("measure", "_replicates"):
-            monkeypatch.setattr(measurements, name, refused)
+            monkeypatch.setattr(plan, name, refused)
         monkeypatch.setattr(study, "_write", refused)
         monkeypatch.setattr(study, "_figures", refused)
         assert run(store, out=place).identical(tree)
@@ -156,7 +157,7 @@ class TestKilled:
 
     def test_a_killed_run_leaves_no_lock_and_two_runs_refuse_each_other(self, tmp_path, whole) -> None:
         store = tmp_path / "store"
-        with checkpoints.exclusive(store):
+        with results_store.exclusive(store):
             done = subprocess.run(command(store), capture_output=True, text=True, timeout=120)
             assert done.returncode == 1
             assert f"`store` must not be in use, got '{store}', which another run is writing; wait until it ends." in done.stderr
@@ -182,7 +183,7 @@ class TestKilled:
             except ValueError as error:
                 found.append(error)
 
-        with checkpoints.exclusive(tmp_path / "store"):
+        with results_store.exclusive(tmp_path / "store"):
             thread = threading.Thread(target=other)
             thread.start()
             thread.join()

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fisherstats import checkpoints, cli, study
+from fisherstats import cli, study
+from fisherstats.study import results_store
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr", "dask"):
     pytest.importorskip(needed)
@@ -74,7 +75,7 @@ class TestRefusals:
 
     def test_another_network(self, begun, tmp_path) -> None:
         store = shutil.copytree(begun, tmp_path / "store")
-        parameters = checkpoints.read(store, "network")
+        parameters = results_store.read(store, "network")
         parameters["parameters"][7] += 1e-9
         parameters.to_zarr(store, group="network", mode="w", zarr_format=2, consolidated=False)
         with pytest.raises(ValueError, match=r"but model was '[0-9a-f]+' and is '[0-9a-f]+' now"):
@@ -88,7 +89,7 @@ class TestRefusals:
 
     def test_changed_numbers(self, begun, tmp_path) -> None:
         store = shutil.copytree(begun, tmp_path / "store")
-        exact = checkpoints.read(store, "exact")
+        exact = results_store.read(store, "exact")
         exact["information"][3] *= 1 + 1e-15
         exact.to_zarr(store, group="exact", mode="w", zarr_format=2, consolidated=False)
         with pytest.raises(ValueError, match=r"in which exact is damaged \(it is not what was written\); restore"):

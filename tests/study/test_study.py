@@ -12,8 +12,9 @@ import pytest
 import xarray as xr
 
 import fisherstats as fs
-from fisherstats import study, summary
-from fisherstats.experiment import load, prepare, read_settings
+from fisherstats import study
+from fisherstats.study import layer_table
+from fisherstats.study.setup import load, prepare, read_settings
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr"):
     pytest.importorskip(needed)
@@ -122,14 +123,14 @@ class TestNumbers:
     def test_expected_ratio_is_the_chi_interval(self):
         rng = np.random.default_rng(3)
         observed = np.sqrt((rng.standard_normal((20000, 50)) ** 2).mean(axis=1))
-        low, high = summary.expected_ratio(50)
+        low, high = layer_table.expected_ratio(50)
         inside = ((observed > low) & (observed < high)).mean()
         assert abs(inside - 0.95) < 4.5 * np.sqrt(0.95 * 0.05 / 20000)
 
     def test_no_information_needs_no_number(self):
-        error = summary.relative_error(np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 2.0]))
+        error = layer_table.relative_error(np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 2.0]))
         np.testing.assert_array_equal(error, [np.nan, np.nan, 0.0])
-        np.testing.assert_array_equal(summary.draws_needed(error, 0.1), [np.nan, np.nan, 1.0])
+        np.testing.assert_array_equal(layer_table.draws_needed(error, 0.1), [np.nan, np.nan, 1.0])
 
 
 class TestRepeatability:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from fisherstats import checkpoints, cli, folders, report, study
+from fisherstats import cli, study
+from fisherstats.core import atomic_directory
+from fisherstats.study import report, results_store
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr"):
     pytest.importorskip(needed)
@@ -40,7 +42,7 @@ def no_work(monkeypatch) -> None:
     def trained(*arguments: object) -> None:
         raise AssertionError("trained before it was refused")
 
-    monkeypatch.setattr("fisherstats.experiment._train", trained)
+    monkeypatch.setattr("fisherstats.study.setup._train", trained)
 
 
 @pytest.fixture
@@ -211,7 +213,7 @@ class TestPlaces:
         assert (tmp_path / ".out.unfinished.lock").is_symlink()
 
     def test_the_place_of_the_lock(self, tmp_path) -> None:
-        with checkpoints.exclusive(tmp_path / "store"):
+        with results_store.exclusive(tmp_path / "store"):
             (lock,) = tmp_path.iterdir()
         assert not lock.exists()
         lock.write_text("mine")
@@ -278,7 +280,7 @@ class TestMatplotlib:
 def test_marks_are_not_believed_blindly(made, tmp_path) -> None:
     """A copy of our mark beside files of the user protects them all the same."""
     (tmp_path / "out").mkdir()
-    shutil.copy(made / folders.MARK, tmp_path / "out")
+    shutil.copy(made / atomic_directory.MARK, tmp_path / "out")
     (tmp_path / "out" / "study.nc").write_text("mine")
     with pytest.raises(ValueError, match=r"with 'study\.nc' in it"):
         study.run(QUICK, out=tmp_path / "out")

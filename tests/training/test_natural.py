@@ -10,7 +10,7 @@ import pytest
 
 import fisherstats as fs
 from fisherstats import training
-from fisherstats.errors import AssumptionError, SizeError
+from fisherstats.core.errors import AssumptionError, SizeError
 from fisherstats.training.likelihood import Labelled
 from fisherstats.training.network import Trainee
 from tests import naive

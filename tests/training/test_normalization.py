@@ -10,7 +10,7 @@ import pytest
 
 import fisherstats as fs
 from fisherstats import training
-from fisherstats.errors import AssumptionError, TrainingDiverged
+from fisherstats.core.errors import AssumptionError, TrainingDiverged
 from fisherstats.training.likelihood import Labelled
 from fisherstats.training.normalization import NormalizedTrainee
 from tests import naive

@@ -9,7 +9,7 @@ import pytest
 
 import fisherstats as fs
 from fisherstats import training
-from fisherstats.errors import SizeError
+from fisherstats.core.errors import SizeError
 from tests.training.test_natural import batch_of, step
 
 F = fs.families
@@ -119,7 +119,7 @@ def test_many_outputs_and_inputs_are_taken_in_pieces(monkeypatch):
 
 
 def test_inverses_that_do_not_fit_are_refused(monkeypatch):
-    monkeypatch.setattr("fisherstats.checks.capacity.available_bytes", lambda needed=0: 1000)
+    monkeypatch.setattr("fisherstats.core.validation.capacity.available_bytes", lambda needed=0: 1000)
     model = fs.MLP.random([3, 4, 1], activation="tanh", family=F.Bernoulli(), rng=1)
     with pytest.raises(SizeError, match=r"`RelativeNaturalGradient` needs .* use batches smaller than the layers"):
         step(training.RelativeNaturalGradient(0.3), model, RNG.integers(0, 2, 6), np.ones(model.n_params), x=X)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import fisherstats as fs
-from fisherstats import margins
-from fisherstats.closed_form import inequalities
-from fisherstats.model.families import spectra
+from fisherstats.core import margins
+from fisherstats.models.families import spectra
+from fisherstats.theory import variance_inequalities
 from validation.adversarial_bounds import run
 
 KINDS = [*run.KINDS, "product"]
@@ -39,14 +39,16 @@ def test_no_bound_is_on_the_wrong_side(kind):
 
 def test_a_bound_too_low_by_a_trillionth_is_found(monkeypatch):
     """Equalities shift by 1e-12; the forms are compared with 80 digits, so that is seen."""
-    plain = inequalities.Bounds.widened
+    plain = variance_inequalities.Bounds.widened
 
     def shifted(self, *args, **kwargs):
         wide = plain(self, *args, **kwargs)
-        return inequalities.Bounds(wide.exact, wide.lower, {form: one * (1 - 1e-12) for form, one in wide.upper.items()})
+        return variance_inequalities.Bounds(wide.exact, wide.lower, {form: one * (1 - 1e-12) for form, one in wide.upper.items()})
 
-    monkeypatch.setattr(inequalities.Bounds, "widened", shifted)
-    monkeypatch.setattr(inequalities.Bounds, "failed", lambda self: {f: self.exact < 0 for f in (*self.lower, *self.upper)})
+    monkeypatch.setattr(variance_inequalities.Bounds, "widened", shifted)
+    monkeypatch.setattr(
+        variance_inequalities.Bounds, "failed", lambda self: {f: self.exact < 0 for f in (*self.lower, *self.upper)}
+    )
     weights = (np.array([[0.5, -0.25], [0.75, 0.5]]), np.array([[1.0, 0.5, 0.0], [-0.5, 0.25, 0.125]]))
     heads, x = (run.Head("gaussian", 2),), np.array([[0.5], [0.25]])
     assert run.check(run.Case("planted", weights, "tanh", fs.families.Gaussian(2), heads, x)).violations
@@ -61,7 +63,9 @@ def test_eigenvalues_without_their_margins_are_found(monkeypatch):
         return values, values
 
     monkeypatch.setattr(spectra, "spectrum", bare)
-    monkeypatch.setattr(inequalities.Bounds, "failed", lambda self: {f: self.exact < 0 for f in (*self.lower, *self.upper)})
+    monkeypatch.setattr(
+        variance_inequalities.Bounds, "failed", lambda self: {f: self.exact < 0 for f in (*self.lower, *self.upper)}
+    )
     weights = (np.array([[1.0, 0.0]]), np.array([[1e4, 1e4], [1.0, 0.0]]))
     heads = (run.Head("gaussian_mean_variance", 2),)
     wrong = []

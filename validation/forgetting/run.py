@@ -15,7 +15,7 @@ import xarray as xr
 
 import fisherstats as fs
 from fisherstats import applications, training
-from fisherstats.errors import TrainingDiverged
+from fisherstats.core.errors import TrainingDiverged
 from validation.mnist_sigmoid import data
 
 __all__ = ["BENCHMARKS", "Benchmark", "Learner", "accuracies", "chosen", "main", "penalties", "permuted_digits", "split_digits"]

@@ -17,7 +17,7 @@ import xarray as xr
 
 import fisherstats as fs
 from fisherstats import training
-from fisherstats.errors import TrainingDiverged
+from fisherstats.core.errors import TrainingDiverged
 from validation.mnist_relative import claims, figures
 from validation.mnist_sigmoid import data
 

@@ -15,7 +15,7 @@ from scipy.integrate import quad
 
 import fisherstats as fs
 from fisherstats import training
-from fisherstats.errors import TrainingDiverged
+from fisherstats.core.errors import TrainingDiverged
 
 __all__ = ["Descent", "LinearNaturalGradient", "descend", "main", "quadrature_sum", "stated_sum"]
 

@@ -1,0 +1,84 @@
+"""Outward margins: what rounding may have moved a number by that enters a certified bound.
+
+Bounds are computed in float64 whatever the precision of the call, and rounded outwards to it at the end. A number that comes
+from sums of products of one sign is within a few eps of itself; an eigenvalue is within a few eps of the *largest* one, so
+that a small one may be nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.core.arrays import like, on_device
+
+__all__ = ["ROUNDING", "above", "below", "eigenvalues", "nearest", "outwards", "power_of_two", "spectrum"]
+
+Array = NDArray[np.floating]
+
+EPS = float(np.finfo(np.float64).eps)
+
+ROUNDING = 64
+"""Units of rounding that a number may have gathered on its way, beside those of the sums it is named with."""
+
+
+def above(values: Array, terms: int = 0) -> Array:
+    """Return upper ends of non-negative numbers that gathered the rounding of so many terms; 0 stays 0."""
+    end: Array = values * (1 + (ROUNDING + terms) * EPS)
+    return end
+
+
+def below(values: Array, terms: int = 0) -> Array:
+    """Return lower ends of non-negative numbers that gathered the rounding of so many terms."""
+    end: Array = values * (1 - (ROUNDING + terms) * EPS)
+    return end
+
+
+def eigenvalues(matrices: Array) -> Array:
+    """Return the ascending eigenvalues of symmetric matrices (n, k, k), (n, k); inf where an entry is not finite."""
+    finite = np.all(np.isfinite(matrices), axis=(1, 2))
+    values: Array = np.linalg.eigvalsh(np.where(finite[:, None, None], matrices, 0))
+    return np.where(finite[:, None], values, np.inf)
+
+
+def spectrum(matrices: Array) -> tuple[Array, Array]:
+    """Return lower and upper ends of the ascending eigenvalues of positive semi-definite matrices (n, k, k), (n, k) each.
+
+    An eigenvalue by LAPACK, of a matrix whose entries are rounded, is off by a few eps of the largest one.
+    """
+    trace = np.trace(matrices, axis1=1, axis2=2)
+    # Relative to a number near the trace, so that tiny matrices do not underflow.
+    size = power_of_two(trace)[:, None]
+    values = eigenvalues(matrices / size[..., None])
+    margin = (16 + matrices.shape[1]) * EPS * np.maximum(values[:, -1:], 0)
+    with np.errstate(invalid="ignore"):  # inf less inf, where the matrix was not finite
+        lower = np.where(np.isinf(values), 0, np.maximum(values - margin, 0))
+    return lower * size, np.maximum(values + margin, 0) * size
+
+
+def power_of_two(values: Array) -> Array:
+    """Return a power of two near each positive number, 1 where it is 0 or not finite: dividing by it rounds nothing."""
+    usable = np.isfinite(values) & (values > 0)
+    safe = np.where(usable, values, 1)
+    if on_device(safe):
+        scale: Array = np.power(2.0, np.floor(np.log(safe) / np.log(2.0)))
+        return scale
+    exact: Array = np.ldexp(np.ones_like(safe), np.maximum(np.frexp(safe)[1] - 1, -1021))
+    return exact
+
+
+def nearest(values: Array, dtype: np.dtype[np.floating]) -> Array:
+    """Return numbers in the precision of the call, inf where they are past its range."""
+    with np.errstate(over="ignore"):
+        rounded: Array = values.astype(dtype, copy=False)
+    return rounded
+
+
+def outwards(values: Array, dtype: np.dtype[np.floating], side: str) -> Array:
+    """Return bounds in the precision of the call: the next number on their own side where they had to be rounded."""
+    if values.dtype == dtype:
+        return values
+    rounded = nearest(values, dtype)
+    towards = like(np.array(np.inf if side == "upper" else -np.inf, dtype=dtype), rounded)
+    inside = rounded < values if side == "upper" else rounded > values
+    return np.where(inside, np.nextafter(rounded, towards), rounded)

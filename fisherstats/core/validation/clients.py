@@ -1,0 +1,73 @@
+"""Checks of clients, and what is said when a piece of work fails."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from fisherstats.core.errors import WorkerLost
+from fisherstats.core.validation.arguments import reworded, shown
+
+__all__ = ["client", "cluster_gone", "failed", "lost", "named", "no_warm_start", "unreachable"]
+
+
+def client(value: Any) -> None:
+    """Require None, a client of a cluster or an executor that takes work."""
+    if value is None:
+        return
+    if not callable(getattr(value, "submit", None)):
+        hint = ""
+        if isinstance(value, str):
+            hint = f"; pass distributed.Client({value!r})"
+        elif hasattr(value, "get_client"):
+            hint = "; pass its client, cluster.get_client()"
+        raise TypeError(
+            "`client` must be None, a distributed.Client or an executor with a method `submit`, such as those of "
+            f"concurrent.futures, got {shown(value)}{hint}."
+        )
+    if getattr(value, "asynchronous", False):
+        raise TypeError("`client` must be a blocking client, got an asynchronous one; make it without asynchronous=True.")
+    if getattr(value, "status", "running") == "closed":
+        raise ValueError("`client` must be connected to its scheduler, got one that is closed.")
+
+
+def no_warm_start(client: Any, warm_start: bool) -> None:
+    """Refuse to spread trainings of which each starts where the one before ends."""
+    if client is not None and warm_start:
+        raise ValueError(
+            "`client` must be None with warm_start=True: each training starts from the network of the one before, so they "
+            "cannot run at the same time; leave out one of the two."
+        )
+
+
+def failed(piece: str, error: Exception) -> NoReturn:
+    """Raise an error again, with the name of the piece of work in which it was raised."""
+    raise named(piece, error) from error
+
+
+def named(piece: str, error: Exception) -> Exception:
+    """Return an error of the same type whose message begins with the piece of work in which it was raised."""
+    again = reworded(error, f"{piece}: {error}")
+    # What an error carries, such as the network of a training that diverged, goes along.
+    again.__dict__.update(error.__dict__)
+    return again
+
+
+def lost(piece: str, error: Exception | None = None) -> NoReturn:
+    """Say that workers died over a piece of work."""
+    raise WorkerLost(
+        f"{piece}: given up, as the workers that computed it died one after another; a lack of memory is the usual reason: use "
+        "fewer workers or ones with more memory."
+    ) from error
+
+
+def cluster_gone(piece: str, error: BaseException) -> NoReturn:
+    """Say that an executor or a cluster takes no more work."""
+    raise WorkerLost(
+        f"{piece}: not computed, as `client` has stopped or lost its workers ({type(error).__name__}: {error}); make a new "
+        "one and call again."
+    ) from error
+
+
+def unreachable(option: str, address: str, error: BaseException) -> NoReturn:
+    """Say that no scheduler answers."""
+    raise ValueError(f"`{option}` must be the address of a running dask scheduler, got {address!r} ({error}).") from error

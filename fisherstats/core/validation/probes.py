@@ -1,0 +1,36 @@
+"""Checks of random probes and of the envelopes of the categorical information."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fisherstats.core.validation.arguments import positive_integer
+
+__all__ = ["diagonal_only", "envelope_rank", "one_label_of_several"]
+
+
+def diagonal_only(probes: Sequence[str], view: str) -> None:
+    """Require the diagonal view for estimators by random probes."""
+    if probes and view != "diagonal":
+        raise ValueError(
+            f"`view` must be 'diagonal' with estimator={probes[0]!r}, which estimates the diagonal, got {view!r}; the exact "
+            "matrix is `fisher_information(model, x, view=...)`."
+        )
+
+
+def envelope_rank(rank: Any, n_outputs: int) -> int:
+    """Return the number of eigenpairs of the lower envelope, at most one per output."""
+    number = positive_integer("rank", rank)
+    if number > n_outputs:
+        raise ValueError(f"`rank` must be at most {n_outputs}, the number of outputs, got {number}.")
+    return number
+
+
+def one_label_of_several(is_categorical: bool, family: str) -> None:
+    """Require a categorical law, whose information is diag(p) - p p'."""
+    if not is_categorical:
+        raise ValueError(
+            f"`model` must have the categorical family, whose information is diag(p) - p p', got {family}; "
+            "`variance_bounds` bounds the information of every family."
+        )

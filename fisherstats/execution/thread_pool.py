@@ -1,0 +1,208 @@
+"""The threads of the process that work beside whoever calls."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from fisherstats.core import forks
+from fisherstats.core.validation import arguments, capacity
+
+__all__ = ["run_together", "share", "thread_count"]
+
+_NOT_TO_GO_ON = 70
+"""Exit code of a child that was forked by a helper and came back from the work."""
+
+_MOST_HELPERS = 256
+"""Threads are made when they are first needed, so this costs nothing."""
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+
+def thread_count(num_threads: int | None) -> int:
+    """Return the threads to use: the argument, else FISHERSTATS_NUM_THREADS, else the cores of this process, and never more."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    name, asked = "num_threads", num_threads
+    if num_threads is None:
+        name, setting = "FISHERSTATS_NUM_THREADS", os.environ.get("FISHERSTATS_NUM_THREADS")
+        try:
+            asked = int(setting) if setting else cores
+        except ValueError:  # no number, which is refused by the name of the variable
+            asked = cast(Any, setting)
+    return min(arguments.positive_integer(name, asked), cores)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class _Errand:
+    """One run of some work by a helper, unless it is called off before it has begun."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        # numpy's error state lives in the context.
+        self._context = contextvars.copy_context()
+        # Whose it is, the helper's or the caller's: `setdefault` decides in one step, and says the same when asked again.
+        self._owner: dict[str, str] = {}
+        self._ended = threading.Lock()
+        self._ended.acquire()
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Do the work, unless it was called off."""
+        if self._owner.setdefault("owner", "helper") == "caller":
+            return
+        try:
+            self._context.run(self._work)
+        except BaseException as failure:
+            self._failure = failure
+        finally:
+            self._work = _nothing
+            with contextlib.suppress(RuntimeError):  # it was abandoned
+                self._ended.release()
+
+    def called_off(self) -> bool:
+        """Return whether it has not begun, and never will."""
+        off = self._owner.setdefault("owner", "caller") == "caller"
+        if off:
+            # It stays in the queue for a while; what it would have worked on is not to stay with it.
+            self._work = _nothing
+        return off
+
+    def abandon(self) -> None:
+        """End it in a child, which has no helper that would."""
+        self._failure = self._failure or capacity.forked_within_a_call()
+        with contextlib.suppress(RuntimeError):  # it had ended
+            self._ended.release()
+
+    def wait(self) -> BaseException | None:
+        """Wait for its end; return what it raised, once: an error that whoever raises it keeps would stay with x in memory."""
+        with self._ended:
+            failure, self._failure = self._failure, None
+            return failure
+
+
+class _Helpers:
+    """Threads that live as long as the process and work beside whoever calls; made on first use, and anew after a fork.
+
+    An executor takes longer to hand work over: a tenth of the steps of a training with small minibatches.
+    """
+
+    def __init__(self) -> None:
+        self._lock = forks.lock()
+        self._under_way: set[_Errand] = set()
+        self._begin()
+        forks.anew_in_child(self._begin)
+
+    def _begin(self) -> None:
+        # A call in whose midst the process was forked gets no further in the child.
+        for errand in self._under_way:
+            errand.abandon()
+        self._under_way.clear()
+        self._errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
+        self._threads = 0
+
+    def start(self, errands: list[_Errand]) -> None:
+        """Hand errands to further threads; as many are there for every call that runs at the same time."""
+        with self._lock:
+            self._under_way.update(errands)
+            while self._threads < min(len(self._under_way), _MOST_HELPERS):
+                try:
+                    threading.Thread(target=self._serve, args=(self._errands,), name="fisherstats", daemon=True).start()
+                except RuntimeError:  # the system has no more; whoever calls does the work alone
+                    break
+                self._threads += 1
+        for errand in errands:
+            self._errands.put(errand)
+
+    def end(self, errands: list[_Errand]) -> None:
+        """Call off what has not begun, wait for the rest, and raise the first of their errors; may be done again."""
+        try:
+            begun = [one for one in errands if not one.called_off()]
+            failures = [failure for one in begun if (failure := one.wait()) is not None]
+        finally:
+            with self._lock:
+                self._under_way.difference_update(errands)
+        if failures:
+            first = failures[0]
+            failures.clear()
+            try:
+                raise first
+            finally:
+                del first
+
+    @staticmethod
+    def _serve(errands: queue.SimpleQueue[_Errand]) -> None:
+        process = os.getpid()
+        while True:
+            errands.get().run()
+            if os.getpid() != process:  # forked in the midst of the errand: nobody is there for whom to go on
+                os._exit(_NOT_TO_GO_ON)
+
+
+_helpers = _Helpers()
+
+
+def run_together(work: Callable[[], None], threads: int) -> None:
+    """Run `work` in this thread and beside it in others, `threads` in all; return when all of them have returned."""
+    errands = [_Errand(work) for _ in range(threads - 1)]
+    try:
+        if errands:
+            _helpers.start(errands)
+        work()
+    finally:
+        # All have ended before any of their errors is raised, so that none works on after the call.
+        try:
+            _helpers.end(errands)
+        except BaseException:  # an interrupt often comes on the way in there, when a long piece of work has ended
+            _helpers.end(errands)
+            raise
+
+
+def share(function: Callable[[Piece], Result], pieces: Sequence[Piece], threads: int) -> list[Result]:
+    """Return what `function` returns for each piece; whoever of the threads is free takes the next one.
+
+    Of several pieces that fail the first in order is raised.
+    """
+    if threads == 1 or len(pieces) < 2:
+        return [function(piece) for piece in pieces]
+    results: dict[int, Result] = {}
+    failures: dict[int, Exception] = {}
+    left, caller = deque(enumerate(pieces)), threading.get_ident()
+
+    def work() -> None:
+        # The caller begins in front and helpers at the end, so that each meets again what it has in its cache.
+        take = left.popleft if threading.get_ident() == caller else left.pop
+        while left:
+            try:
+                number, piece = take()
+            except IndexError:
+                return
+            if number > min(failures, default=number):
+                continue
+            try:
+                results[number] = function(piece)
+            except Exception as failure:
+                failures[number] = failure
+            except BaseException:  # an interrupt, which is for the caller alone
+                left.clear()
+                raise
+
+    run_together(work, min(threads, len(pieces)))
+    if failures:
+        first = failures[min(failures)]
+        # The error knows this frame: what it knows is not to know the error, or the pieces would stay in memory.
+        failures.clear()
+        try:
+            raise first
+        finally:
+            del first
+    return [results[number] for number in range(len(pieces))]

@@ -1,0 +1,352 @@
+"""The exponential-family multilayer perceptron."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fisherstats.core.arrays import common_dtype, like, read_only
+from fisherstats.core.forks import cached_property
+from fisherstats.core.validation import arguments, capacity, inputs, networks
+from fisherstats.models import activations
+from fisherstats.models.activations import Activation
+from fisherstats.models.columns import columns_in_order
+from fisherstats.models.families import Family
+
+__all__ = ["MLP"]
+
+
+class MLP:
+    r"""Exponential-family network :math:`p(y|x,\theta)=\pi(y)\exp\{t(y)^\top h_L(x)-F(h_L(x))\}`.
+
+    Layers are :math:`a_{l+1}=W_l\bar h_l`, :math:`\bar h_l=(h_l^\top,1)^\top`, :math:`h_{l+1}=\sigma_l(a_{l+1})` for
+    :math:`l<L-1` and :math:`h_L=a_L`, the natural parameters of the family.
+
+    Parameters
+    ----------
+    weights : sequence of array_like, shape (n_out, n_in + 1)
+        One matrix per layer; the last column is the bias. Copied, and read-only afterwards. float32 is kept only if every
+        matrix is float32; integers become float64.
+    activation : str, Activation or sequence of them
+        The activation of all hidden layers, or one per hidden layer.
+    family : Family
+        Law of the response; it takes as many natural parameters as the last layer has rows.
+    feature_names, output_names : sequence of str, optional
+        Names of the inputs and of the outputs. Columns of a labelled x, or y, are then put into this order or refused, and
+        results carry the names beside the numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes do not chain, a weight is not finite, a word is unknown, or the last layer does not fit the family.
+
+    Notes
+    -----
+    The parameter vector is the concatenation of `W_l.ravel()` in row-major order, bias last in each row.
+
+    Examples
+    --------
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[0.5, -0.5, 0.1]]], activation="tanh", family=fs.families.Bernoulli())
+    >>> model.n_params
+    3
+    >>> model.natural_parameters([[1.0, 2.0]])
+    array([[-0.4]])
+    """
+
+    weights: tuple[NDArray[np.floating], ...]
+    activations: tuple[Activation, ...]
+    family: Family
+    feature_names: tuple[str, ...] | None = None
+    output_names: tuple[str, ...] | None = None
+
+    def __init__(
+        self,
+        weights: Sequence[ArrayLike],
+        *,
+        activation: str | Activation | Sequence[str | Activation],
+        family: Family,
+        feature_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+    ) -> None:
+        matrices = networks.weight_matrices(weights)
+        dtype = common_dtype(*matrices)
+        n_hidden = len(matrices) - 1
+        if isinstance(activation, Sequence) and not isinstance(activation, str):
+            chosen = [activations.get(one) for one in activation]
+            networks.activation_count(chosen, n_hidden)
+        else:
+            chosen = [activations.get(activation)] * n_hidden
+        networks.family_object(family, Family, matrices[-1].shape[0])
+        self.__dict__["weights"] = tuple(read_only(matrix.astype(dtype)) for matrix in matrices)
+        self.__dict__["activations"] = tuple(chosen)
+        self.__dict__["family"] = family
+        self.__dict__["feature_names"] = networks.names("feature_names", feature_names, matrices[0].shape[1] - 1)
+        self.__dict__["output_names"] = networks.names("output_names", output_names, matrices[-1].shape[0])
+
+    @classmethod
+    def from_arrays(
+        cls,
+        kernels: Sequence[ArrayLike],
+        biases: Sequence[ArrayLike],
+        *,
+        activation: str | Activation | Sequence[str | Activation],
+        family: Family,
+        feature_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+    ) -> Self:
+        """Build the network from kernels of shape (n_out, n_in) and biases of shape (n_out,).
+
+        Parameters
+        ----------
+        kernels, biases : sequence of array_like
+            One kernel and one bias vector per layer.
+        activation, family, feature_names, output_names
+            As for `MLP`.
+
+        Returns
+        -------
+        MLP
+            The network with weights ``[kernel | bias]``.
+
+        Examples
+        --------
+        >>> import fisherstats as fs
+        >>> model = fs.MLP.from_arrays([[[0.5, -0.5]]], [[0.1]], activation=[], family=fs.families.Bernoulli())
+        >>> model.weights[0].tolist()
+        [[0.5, -0.5, 0.1]]
+        """
+        return cls(
+            networks.biases_fit(kernels, biases),
+            activation=activation,
+            family=family,
+            feature_names=feature_names,
+            output_names=output_names,
+        )
+
+    @classmethod
+    @arguments.answered()
+    def random(
+        cls,
+        widths: Sequence[int],
+        *,
+        activation: str | Activation | Sequence[str | Activation],
+        family: Family,
+        rng: int | np.random.SeedSequence | np.random.Generator,
+    ) -> Self:
+        r"""Draw a network with independent weights :math:`N(0, 1/(n_{in}+1))`, biases included.
+
+        Parameters
+        ----------
+        widths : sequence of int
+            Inputs, hidden units ..., outputs.
+        activation, family
+            As for `MLP`.
+        rng : int, SeedSequence or Generator
+            Source of randomness; the same int gives the same network.
+
+        Returns
+        -------
+        MLP
+            A float64 network.
+
+        Examples
+        --------
+        >>> import fisherstats as fs
+        >>> fs.MLP.random([3, 4, 2], activation="tanh", family=fs.families.Categorical(2), rng=0).n_params
+        26
+        """
+        sizes = networks.widths(widths)
+        numbers = sum(n_out * (n_in + 1) for n_in, n_out in itertools.pairwise(sizes))
+        capacity.fits("`widths`", 8 * numbers, 8 * numbers, "use narrower layers.")
+        generator = np.random.default_rng(arguments.seed_sequence(rng))
+        weights = [generator.standard_normal((n_out, n_in + 1)) / np.sqrt(n_in + 1) for n_in, n_out in itertools.pairwise(sizes)]
+        return cls(weights, activation=activation, family=family)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Inputs, hidden units ..., outputs."""
+        return (self.weights[0].shape[1] - 1, *(matrix.shape[0] for matrix in self.weights))
+
+    @property
+    def n_layers(self) -> int:
+        """Number of weight matrices, L."""
+        return len(self.weights)
+
+    @cached_property
+    def n_params(self) -> int:
+        """Length of the parameter vector, P."""
+        return sum(matrix.size for matrix in self.weights)
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """Precision of the weights."""
+        return self.weights[0].dtype
+
+    @cached_property
+    def kernels(self) -> tuple[NDArray[np.floating], ...]:
+        """Weight matrices without the bias column, each in one piece of memory."""
+        return tuple(read_only(matrix[:, :-1]) for matrix in self.weights)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of weights, activations, family and names, for provenance."""
+        digest = hashlib.sha256()
+        for matrix in self.weights:
+            digest.update(repr((matrix.shape, matrix.dtype.str)).encode())
+            digest.update(matrix.tobytes())
+        digest.update(repr([(one.name, dict(one.parameters)) for one in self.activations]).encode())
+        digest.update(repr(self.family.parameters()).encode())
+        if self.feature_names or self.output_names:
+            digest.update(repr((self.feature_names, self.output_names)).encode())
+        return digest.hexdigest()
+
+    def layer_slices(self) -> list[slice]:
+        """Return the slice of the parameter vector that each weight matrix occupies."""
+        ends = itertools.accumulate(matrix.size for matrix in self.weights)
+        return [slice(end - matrix.size, end) for end, matrix in zip(ends, self.weights, strict=True)]
+
+    def as_dtype(self, dtype: np.dtype[np.floating]) -> MLP:
+        """Return the network in another precision, float32 or float64 (itself where nothing changes)."""
+        dtype = networks.precision(dtype)
+        if dtype == self.dtype:
+            return self
+        return self.with_weights([matrix.astype(dtype) for matrix in self.weights])
+
+    def with_weights(self, weights: Sequence[ArrayLike]) -> MLP:
+        """Return a network with other weights, and the same activations, family and names.
+
+        Parameters
+        ----------
+        weights : sequence of array_like
+            As for `MLP`.
+
+        Returns
+        -------
+        MLP
+            The network.
+
+        Examples
+        --------
+        >>> import fisherstats as fs
+        >>> model = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Poisson(), feature_names=["age"])
+        >>> model.with_weights([[[2.0, 0.0]]]).feature_names
+        ('age',)
+        """
+        return MLP(
+            weights,
+            activation=self.activations,
+            family=self.family,
+            feature_names=self.feature_names,
+            output_names=self.output_names,
+        )
+
+    def named(self, feature_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None) -> MLP:
+        """Return the network with names of its inputs and of its outputs; None keeps those that it has.
+
+        Parameters
+        ----------
+        feature_names, output_names : sequence of str, optional
+            As for `MLP`.
+
+        Returns
+        -------
+        MLP
+            The network.
+
+        Examples
+        --------
+        >>> import fisherstats as fs
+        >>> model = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Poisson())
+        >>> model.named(["age"]).feature_names
+        ('age',)
+        """
+        return MLP(
+            self.weights,
+            activation=self.activations,
+            family=self.family,
+            feature_names=self.feature_names if feature_names is None else feature_names,
+            output_names=self.output_names if output_names is None else output_names,
+        )
+
+    def in_double(self) -> MLP:
+        """Return the network in float64, with the fingerprint of the network as it is."""
+        wide = self.as_dtype(np.dtype(np.float64))
+        wide.__dict__["fingerprint"] = self.fingerprint
+        return wide
+
+    def beside(self, other: Any) -> MLP:
+        """Return the network with its weights where an array of a device lives; itself for None."""
+        if other is None:
+            return self
+        moved = object.__new__(MLP)
+        # With the fingerprint, which is that of the weights on the host.
+        moved.__dict__.update(
+            self.__dict__,
+            fingerprint=self.fingerprint,
+            weights=tuple(like(one, other) for one in self.weights),
+            kernels=tuple(like(one, other) for one in self.kernels),
+        )
+        return moved
+
+    def natural_parameters(self, x: Any) -> NDArray[np.floating]:
+        """Return h_L(x), shape (n, T), for a matrix of inputs.
+
+        Parameters
+        ----------
+        x : array_like or DataArray (dims ``input``, ``feature``), shape (n, n_features)
+            Inputs, at least one row, finite and real.
+
+        Returns
+        -------
+        ndarray, shape (n, T)
+            Natural parameters of the response at each input.
+        """
+        x = columns_in_order(x, self)
+        if hasattr(x, "dims") and hasattr(x, "transpose"):  # an HDF5 dataset has scales of that name
+            inputs.labelled_input(x.dims)
+            x = x.transpose("input", "feature")
+        h = arguments.real_array("x", x)
+        inputs.input_matrix(h.shape, h.dtype, self.widths[0])
+        pre_activations = []
+        # What overflows is infinite or nan at the end, and refused.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for weight, activation in zip(self.weights[:-1], self.activations, strict=True):
+                pre_activations.append(h @ weight[:, :-1].T + weight[:, -1])
+                h = activation.value(pre_activations[-1])
+            output: NDArray[np.floating] = h @ self.weights[-1][:, :-1].T + self.weights[-1][:, -1]
+            natural = output if self.family.link is None else self.family.link.evaluate(output, 0)[0]
+        inputs.finite_pass(pre_activations, natural, 0)
+        return natural
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        networks.frozen(name)
+
+    def __delattr__(self, name: str) -> None:
+        networks.frozen(name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.weights, self.activations, self.family, self.feature_names, self.output_names)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MLP):
+            return NotImplemented
+        return self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        names = list(dict.fromkeys(one.name for one in self.activations))
+        shape = "-".join(str(width) for width in self.widths)
+        return f"MLP({shape}, activation={', '.join(names) or 'none'}, family={self.family!r}, {self.n_params} parameters)"
+
+
+def _rebuild(weights: Any, chosen: Any, family: Family, features: Any = None, outputs: Any = None) -> MLP:
+    """Unpickle through the constructor, so that the arrays are read-only again."""
+    return MLP(weights, activation=chosen, family=family, feature_names=features, output_names=outputs)

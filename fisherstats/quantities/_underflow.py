@@ -1,0 +1,161 @@
+"""Variances whose terms are below the range of floating-point numbers, computed again in units of their own.
+
+The variance of an estimated entry is of fourth order in inputs and derivatives, so that it underflows where the entry and its
+standard error do not. With inputs, derivatives and second derivatives in powers of two near the largest of each column and
+unit none of its terms does. It takes two more passes, made only where an entry has a variance of 0 that nothing explains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.core.validation import inputs
+from fisherstats.execution import Batches
+from fisherstats.quantities import _views
+from fisherstats.quantities._run import Call
+from fisherstats.theory import estimator_moments, probes
+
+__all__ = ["label_deviations", "mended_error", "mended_variances"]
+
+Array = NDArray[np.floating]
+Roots = tuple[Array, Array]
+"""Mantissas and exponents of 2."""
+
+
+def _larger(total: list[Array], part: list[Array]) -> None:
+    for into, one in zip(total, part, strict=True):
+        np.maximum(into, one, out=into)
+
+
+def _largest(values: Array) -> Array:
+    found: Array = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
+    return found
+
+
+def _may_pass_again(call: Call) -> bool:
+    """Whether further passes can be made, which the first ones did not announce."""
+    partial = call.rows.passes is not None or call.rows.n_present != call.rows.n_inputs
+    return call.rows.device is None and (isinstance(call.rows.source, Batches) or not partial)
+
+
+def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> list[Roots]:
+    """Return, per estimator, the root of the variance of one label, of the mean over inputs or of each: (..., P) and (P,)."""
+    n_layers, with_hessian = call.model.n_layers, "hessian" in kinds
+    order = 2 if with_hessian else 1
+
+    def largest(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input, order)
+        found = [*passed.inputs, *call.root_rows(passed, law)]
+        if with_hessian:
+            _, S = call.jacobians_and_curvatures(passed)
+            found += [np.zeros_like(G_l[:1]) if S_l is None else S_l for G_l, S_l in zip(found[n_layers:], S, strict=True)]
+        return [_largest(one) for one in found]
+
+    sizes = call.mean(largest, call.block_rows(second_order=with_hessian), combine=_larger)
+    exponents = [np.frexp(one)[1] for one in sizes]
+    of_inputs, of_units, of_bends = (exponents[start : start + n_layers] for start in range(0, 3 * n_layers, n_layers))
+
+    def scaled(arrays: Sequence[Any], units: Sequence[Array]) -> list[Any]:
+        return [None if one is None else np.ldexp(one, -unit) for one, unit in zip(arrays, units, strict=True)]
+
+    def block(x: Array, first_input: int) -> list[Any]:
+        passed, law = call.pass_through(x, first_input, order)
+        G, S = call.jacobians_and_curvatures(passed) if with_hessian else (call.jacobians(passed), [])
+        G, S = scaled(G, of_units), scaled(S, of_bends) if with_hessian else []
+        factors: list[Any] = []
+        for one in kinds:
+            if one == "score":
+                factors.append([law.square_variance(G_l) for G_l in G])
+            elif one == "hessian":
+                factors.append(estimator_moments.hessian_variance_factors(law, S))
+            else:
+                factors.append(probes.variance_factors(law, G, one == "hutchinson_gaussian"))
+        return [*((one, 4) for one in factors), scaled(passed.inputs, of_inputs)]
+
+    found = _views.compute(call, "diagonal", per_input, block, lambda x, first: [], with_hessian)
+    roots = []
+    for one, variance in zip(kinds, found, strict=True):
+        units = of_bends if one == "hessian" else [2 * unit for unit in of_units]
+        exponent = [(unit[:, None] + 2 * column).ravel() for unit, column in zip(units, of_inputs, strict=True)]
+        roots.append((np.sqrt(variance[0, 0].astype(np.float64)), np.concatenate(exponent)))
+    return roots
+
+
+def mended_error(
+    call: Call, kinds: Sequence[str], per_input: bool, estimates: Sequence[Array], variances: Sequence[Array], shares: int
+) -> list[Array]:
+    """Return the standard errors for given inputs, from variances of one label over `shares` labels.
+
+    An entry that is not 0 and has a variance below the range of normal numbers is looked at again.
+    """
+    errors = [np.sqrt(one / shares) for one in variances]
+    kind = np.finfo(call.rows.dtype)
+    lost = [(one < kind.tiny) & (estimate != 0) for one, estimate in zip(variances, estimates, strict=True)]
+    asked = [place for place, (one, word) in enumerate(zip(lost, kinds, strict=True)) if (one & _varies(call, word)).any()]
+    if not asked or not _may_pass_again(call):
+        return errors
+    for place, (root, exponent) in zip(asked, label_deviations(call, [kinds[one] for one in asked], per_input), strict=True):
+        right = np.ldexp(root / np.sqrt(shares), exponent)
+        # What is below the smallest number still is an error; what is rounding in these units is none.
+        right = np.maximum(right.astype(kind.dtype), kind.smallest_subnormal)
+        right = np.where(root > 64 * kind.eps, right, errors[place])
+        errors[place] = np.where(lost[place], right, errors[place]).astype(errors[place].dtype)
+    return errors
+
+
+def mended_variances(
+    call: Call,
+    kinds: Sequence[str],
+    per_input: bool,
+    variances: Sequence[Array],
+    shares: float,
+    seen: NDArray[np.bool_] | None = None,
+) -> list[Array]:
+    """Return the variances with what has underflowed on the way in its place; refuse those that float64 cannot hold.
+
+    `seen` are the entries that may have a variance, where the caller knows.
+    """
+    zeros = [(one == 0) & _varies(call, kind) for one, kind in zip(variances, kinds, strict=True)]
+    if not any(one.any() for one in zeros) or not _may_pass_again(call):
+        return [*variances]
+    seen = np.asarray(_seen(call) if seen is None else seen, bool)
+    asked = [place for place, one in enumerate(zeros) if (one & seen).any()]
+    if not asked:
+        return [*variances]
+    found = [*variances]
+    for place, (root, exponent) in zip(asked, label_deviations(call, [kinds[one] for one in asked], per_input), strict=True):
+        # Less is the rounding of what cancels.
+        lost = zeros[place] & seen & (root > 64 * np.finfo(call.rows.dtype).eps)
+        right = np.ldexp(np.square(root) / shares, 2 * exponent)
+        if call.rows.dtype == np.float64:  # in float32 units that saturate have such variances every day
+            inputs.variances_within_range(kinds[place], lost & (right < np.finfo(np.float64).tiny), "float64")
+        found[place] = np.where(lost, right, found[place]).astype(found[place].dtype)
+    return found
+
+
+def _varies(call: Call, kind: str) -> NDArray[np.bool_]:
+    """Return for which parameters the variance is not 0 by theory: that of the Hessian is, if all above is piecewise linear."""
+    model = call.model
+    linear = [one.piecewise_linear for one in model.activations]
+    curved = [kind != "hessian" or model.family.link is not None or not all(linear[layer:]) for layer in range(model.n_layers)]
+    return np.repeat(np.array(curved), call.sizes)
+
+
+def _seen(call: Call) -> NDArray[np.bool_]:
+    """Return the parameters whose layer input is not 0 throughout, and whose unit is not either."""
+
+    def largest(x: Array, first_input: int) -> list[Array]:
+        return [_largest(one) for one in call.pass_through(x, first_input)[0].inputs]
+
+    alive = [one > 0 for one in call.mean(largest, call.block_rows(), combine=_larger)]
+    masks = []
+    for layer, columns in enumerate(alive):
+        n_units = call.model.widths[layer + 1]
+        dead = layer + 1 < len(alive) and call.model.activations[layer].piecewise_linear
+        units = alive[layer + 1][:n_units] if dead else np.ones(n_units, bool)
+        masks.append((units[:, None] & columns).ravel())
+    return np.concatenate(masks)

@@ -1,0 +1,1 @@
+"""Certified bounds, with the exact values alongside."""

@@ -1,0 +1,491 @@
+"""Certified bounds of the covariance tensors: their norms, the traces of their diagonals, and single entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from fisherstats import execution
+from fisherstats.core import margins
+from fisherstats.core.arrays import double
+from fisherstats.core.schema import ESTIMATORS
+from fisherstats.core.validation import arguments, inputs
+from fisherstats.core.validation import bounds as checks
+from fisherstats.models import derivatives
+from fisherstats.models.derivatives import Forward, HessianBlocks
+from fisherstats.models.families import Law
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels, _run
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._run import Call
+from fisherstats.quantities.uncertainty.covariances import covariance_norms
+from fisherstats.theory import entry_derivatives, estimator_moments, fisher, tensor_bounds
+from fisherstats.theory.cancellation import fourth_rounding, uncancelled_variance
+from fisherstats.theory.forward_rounding import SENSITIVITY, forward_rounding
+from fisherstats.theory.tensor_bounds import COVARIANCE_FORMS, NORMS, PAIR_FORMS, TRACE_FORMS
+from fisherstats.theory.variance_inequalities import Bounds
+
+__all__ = ["covariance_bounds", "off_diagonal_bounds", "trace_bounds"]
+
+Array = NDArray[np.floating]
+
+_BLOCK_ROWS = 16
+
+
+@in_pieces()
+def covariance_bounds(
+    model: MLP,
+    x: Any,
+    *,
+    n_draws: int = 1,
+    per_input: bool = False,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Certified bounds of the norms of both covariance tensors, beside the exact norms (2021, Theorems 7 and 8).
+
+    :math:`\|\mathrm{Cov}(\hat I_1)\|_F\le\|J\|_F^4\|M\|_F/N` and :math:`\|\mathrm{Cov}(\hat I_2)\|_F\le\|H\|_F^2\|I(h)\|_F/N`,
+    sharper forms of both, and bounds of the spectral norm and the trace. The tightest form is taken input by input; several
+    inputs enter by the triangle inequality, :math:`\frac1{n^2}\sum_i`.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    n_draws : int, default 1
+        Labels per input, N.
+    per_input : bool, default False
+        Give each input's own norms and bounds instead of those of the mean over inputs.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``exact, upper, ratio ([input,] estimator, norm)`` of the matricised covariance, norm = frobenius, spectral, trace (the
+        sum of the variances of all entries); ``upper_by_form ([input,] bound, estimator, norm)``, inf where a form says
+        nothing. ratio is upper / exact, 1 where both are 0, inf where only exact is. Units of 1, source keys
+        ``covariance-norms``, ``covariance-bounds``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused.
+    AssumptionError
+        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    SizeError
+        If what the exact norms are made of does not fit in memory.
+
+    Notes
+    -----
+    Forms: ``theorem`` (as numbered), ``gram`` (:math:`\|JJ^\top\|_F^2\|M\|_F`, :math:`\|Q\|_F\|I\|_F` with
+    :math:`Q_{ab}=\langle H^a,H^b\rangle`), ``derivative`` (:math:`s_{max}(J)^4` or :math:`s_{max}(\mathrm{mat}_1H)^2` times the
+    same norm of M or I) and ``response`` (:math:`\lambda_{max}` of M or I times the norm of :math:`JJ^\top\otimes JJ^\top` on
+    symmetric matrices, or of Q). Nothing of size P^2 is built. Cost of the bounds: that of the Hessian blocks per input; of the
+    exact values: that of `covariance_norms`, or without any pairs of inputs if `per_input`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0], [0.5, 0.0, 0.0]]], activation=[], family=fs.families.Gaussian(2))
+    >>> bounds = fs.covariance_bounds(model, np.array([[1.0, 1.0]])).sel(estimator="score", norm="trace")
+    >>> round(bounds.exact.item(), 6), round(bounds.upper.item(), 6)
+    (54.0, 54.0)
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    arguments.boolean("per_input", per_input)
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    widths, outputs = call.model.widths[1:], call.model.widths[-1]
+    rank = outputs + 1 if call.model.family.labels_are_classes else outputs * (outputs + 1) // 2
+    pairs = sum(left * right for at, left in enumerate(widths) for right in widths[at:])
+    call.fits("`covariance_bounds`", _BLOCK_ROWS * (outputs * pairs + (rank + 1) * outputs**2), 3, "use fewer outputs.")
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law, G, hessian = _with_hessians(call, x, first_input, on_kink)
+        K, size = tensor_bounds.own_jacobian_products(G, passed.inputs)
+        Q = tensor_bounds.own_inner_products(hessian, passed.inputs)
+        forms = np.stack([tensor_bounds.score_norm_bounds(law, K, size), tensor_bounds.hessian_norm_bounds(law, Q)], axis=2)
+        forms = forms * (1 + SENSITIVITY * forward_rounding(call.model, passed))[:, None, None, None]
+        if not per_input:
+            return [array.sum(axis=0) for array in (forms, forms.min(axis=1))]
+        exact = np.stack([tensor_bounds.score_norms(law, K, size), tensor_bounds.hessian_norms(law, Q)], axis=1)
+        failed = ~(forms >= exact[:, None])
+        return [forms, np.where(failed, np.inf, forms).min(axis=1), exact, failed.astype(np.float64)]
+
+    results = _over_inputs(call, block, _BLOCK_ROWS, per_input, n_draws)
+    if per_input:
+        forms, upper, exact, failed = results
+        failed = np.rint(failed * n_draws)
+    else:
+        forms, upper = (margins.above(one, call.terms(per_input)) for one in results)
+        settings: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
+        norms = covariance_norms(model.in_double(), x, n_draws=n_draws, on_kink=on_kink, **settings)
+        exact = norms.exact.to_numpy().astype(np.float64)
+        failed = (~(forms >= exact)).astype(np.float64)
+        upper = np.where(failed.any(axis=0), np.where(failed == 0, forms, np.inf).min(axis=0), upper)
+    checks.forms_hold("covariance_bounds", COVARIANCE_FORMS, failed.swapaxes(-2, -3))
+    return _labelled(
+        call,
+        {"exact": exact, "upper": upper, "upper_by_form": forms, "failed": failed},
+        "norm_bound",
+        ["estimator", "norm"],
+        per_input,
+        _labels.coordinates(estimator=list(ESTIMATORS), norm=list(NORMS), bound=list(COVARIANCE_FORMS)),
+        call.provenance(n_draws=n_draws, on_kink=on_kink),
+    )
+
+
+@in_pieces()
+def trace_bounds(
+    model: MLP,
+    x: Any,
+    *,
+    n_draws: int = 1,
+    per_input: bool = False,
+    form: str = "corrected",
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Certified bounds of the trace of the information and of the summed variances, exact values beside (2024, Corollary 4.6).
+
+    :math:`\mathrm{tr}I\le\min\{s_{max}^2(J)\mathrm{tr}I(h),\|J\|_F^2\lambda_{max}(I)\}`;
+    :math:`\sum_iV_1(\theta_i)\le\frac1N\min\{ s_{max}^2(\mathrm{vJac})\mathrm{tr}M,\sum_i\|\partial_ih\|^4\lambda_{max}(M)\}`;
+    :math:`\sum_iV_2(\theta_i)\le\frac1N\min\{ s_{max}^2(\mathrm{dHes})\mathrm{tr}I(h),\|\mathrm{dHes}\|_F^2\lambda_{max}(I)\}`;
+    and the full spectrum of Theorem D.1. The variances are those of the diagonal entries only.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    n_draws : int, default 1
+        Labels per input, N.
+    per_input : bool, default False
+        Give each input's own traces and bounds instead of those of the mean over inputs.
+    form : {"corrected", "printed"}, default "corrected"
+        "printed" gives Corollary 4.6 and Theorem D.1 as they stand in print. They are false: ratios below 1 occur.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``exact, lower, upper, ratio ([input,] estimator)`` of the summed variances with ``lower_by_form, upper_by_form
+        ([input,] bound, estimator)``, and the same names with ``information_`` before them for the trace of the information,
+        without ``estimator``. A form that says nothing is 0 below and inf above. Units of 1, source keys ``trace-bounds`` or
+        ``trace-bounds-printed``, whose ``erratum`` attribute says what is wrong in print.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused.
+    AssumptionError
+        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    SizeError
+        If M on symmetric matrices, T (T + 1) / 2 squared numbers per input, does not fit in memory.
+
+    Notes
+    -----
+    Forms: ``derivative`` and ``response`` are the two terms of the minima (below, smallest for largest eigenvalues),
+    ``spectrum`` is Theorem D.1, and ``svec`` its statement (23) without the zero eigenvalues on antisymmetric matrices, which
+    spoil the lower bound: for a Gaussian with equal variances both sides are equalities. vJac has one row vec(dh dh') per
+    parameter; only its Gram matrix is built. Cost: that of `estimator_variance` and one eigenvalue problem of size T (T + 1) /
+    2 per input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[0.5, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> x = np.array([[3.0]])
+    >>> bounds = fs.trace_bounds(model, x)
+    >>> bounds.information_exact.item(), round(bounds.information_upper.item(), 9)
+    (10.0, 10.0)
+    >>> round(fs.trace_bounds(model, x, form="printed").information_upper.item(), 6)
+    3.162278
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    arguments.boolean("per_input", per_input)
+    arguments.choice("form", form, ("corrected", "printed"))
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    outputs = call.model.widths[-1]
+    size = outputs * (outputs + 1) // 2
+    call.fits("`trace_bounds`", execution.STREAM_ROWS * size**2, 4, "use fewer outputs.")
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input, order=2)
+        call.refuse_kinks(passed, on_kink, first_input)
+        G = derivatives.jacobians(call.model, passed)
+        S = derivatives.curvatures(call.model, passed, G)
+        exact = [
+            _summed(fisher.unit_factors(law, passed, G), passed.inputs, 2),
+            _summed(estimator_moments.score_variance_factors(law, passed, G), passed.inputs, 4),
+            _summed(estimator_moments.hessian_variance_factors(law, S), passed.inputs, 4),
+        ]
+        K, square = tensor_bounds.own_jacobian_products(G, passed.inputs)
+        K = K * square[:, None, None]
+        vectors = tensor_bounds.score_gram_svec(G, passed.inputs)
+        curved = tensor_bounds.curvature_gram(S, passed.inputs, outputs)
+        if form == "printed":
+            bounds = tensor_bounds.printed_trace_bounds(law, exact, K, vectors, curved)
+        else:
+            rounding = _rounding(law, G, S, passed.inputs, exact, forward_rounding(call.model, passed))
+            bounds = [
+                tensor_bounds.information_trace_bounds(law, exact[0], K, rounding[0]),
+                tensor_bounds.score_trace_bounds(law, exact[1], vectors, rounding[1]),
+                tensor_bounds.information_trace_bounds(law, exact[2], curved, rounding[2]),
+            ]
+        arrays = _sides(bounds, TRACE_FORMS)
+        return arrays if per_input else [array.sum(axis=0) for array in arrays]
+
+    rows = min(call.block_rows(second_order=True), execution.block_rows(size**2))
+    # The trace of the information is a mean over inputs; the variances of that mean are divided by n and N once more.
+    divisors = np.array([1.0, *[n_draws * (1 if per_input else call.n_inputs)] * 2])
+    *results, failed = call.over_inputs(block, rows, per_input, infinite=True)
+    failed = np.rint(failed * (1 if per_input else call.n_inputs))
+    values = dict(zip(("exact", "lower", "upper", "lower_by_form", "upper_by_form"), results, strict=True))
+    values = {name: _outwards(call, name, array / divisors, per_input) for name, array in values.items()}
+    inputs.finite_results([values["exact"], values["upper"]], call.dtype)
+    values["ratio"] = margins.nearest(tensor_bounds.tightness(values["exact"], values["upper"]), call.dtype)
+    if form == "corrected":
+        checks.forms_hold("trace_bounds", TRACE_FORMS, failed)
+        values["failed"] = failed.astype(np.int64)
+    first = ["input"] if per_input else []
+    found: list[_labels.Entry] = []
+    for name, array in values.items():
+        dims = [*first, "bound"] if name.endswith("form") or name == "failed" else first
+        found.append((f"trace_{form}_{name}", [*dims, "estimator"], array[..., 1:]))
+        found.append((f"information_{form}_{name}", dims, array[..., 0]))
+    coords = _labels.coordinates(estimator=list(ESTIMATORS), bound=list(TRACE_FORMS))
+    if per_input:
+        coords |= call.input_coordinate()
+    return _labels.dataset(found, coords, call.provenance(n_draws=n_draws, on_kink=on_kink, form=form))
+
+
+@in_pieces()
+def off_diagonal_bounds(
+    model: MLP,
+    x: Any,
+    *,
+    pairs: ArrayLike,
+    n_draws: int = 1,
+    per_input: bool = False,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Certified bounds of the variances of chosen entries (i, j) of both estimators, beside the exact ones (2024, Theorem C.1).
+
+    :math:`\mathrm{Var}(\hat I_{1,ij})=M(\partial_ih,\partial_jh,\partial_ih,\partial_jh)/N\le\|\partial_ih\|^2\|\partial_jh\|^2
+    \tilde\gamma_{max}(M)/N` and :math:`\mathrm{Var}(\hat I_{2,ij})=\partial^2_{ij}h^\top I(h)\,\partial^2_{ij}h/N\le
+    \|\partial^2_{ij}h\|^2s_{max}(I)/N`, with the certified largest eigenvalue of M on symmetric matrices for
+    :math:`\tilde\gamma_{max}=\sup M(u,v,u,v)` over unit vectors.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    pairs : array_like of int, shape (k, 2)
+        Rows and columns of the entries, as indices in the flat parameter vector; an entry may be on the diagonal.
+    n_draws : int, default 1
+        Labels per input, N.
+    per_input : bool, default False
+        Give each input's own variances and bounds instead of those of the mean over inputs.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``exact, upper, ratio ([input,] estimator, pair)`` and ``upper_by_form ([input,] bound, estimator, pair)``, inf where a
+        form says nothing; the coordinates ``param`` and ``param2`` of ``pair`` (with their layers and units) say which entry it
+        is. Lower bounds are trivial. Units of 1, source keys ``estimator-variance``, ``off-diagonal-bounds``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused.
+    AssumptionError
+        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    SizeError
+        If the result would not fit in memory.
+
+    Notes
+    -----
+    Forms: ``theorem``; ``symmetric``, :math:`(\|u\|^2\|v\|^2+(u^\top v)^2)/2` in place of :math:`\|u\|^2\|v\|^2`, as only the
+    symmetric part of :math:`uv^\top` enters; ``moments``, Cauchy-Schwarz on the fourth moments of :math:`\partial_ih^\top r`
+    and :math:`\partial_jh^\top r`. Cost: the Hessian blocks per input, and T^2 per pair.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> bounds = fs.off_diagonal_bounds(model, np.array([[2.0, 3.0]]), pairs=[(0, 1)])
+    >>> bounds.exact.sel(estimator="score").values, bounds.upper.sel(estimator="score").values.round(9)
+    (array([72.]), array([72.]))
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
+    chosen = checks.parameter_pairs(pairs, model.n_params)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+    arguments.boolean("per_input", per_input)
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    numbers = len(chosen) * (call.n_present * 10 * per_input + _BLOCK_ROWS * call.model.widths[-1] * 3)
+    call.fits("`pairs`", numbers, 1, "use fewer pairs.")
+    shapes = [(matrix.shape[0], matrix.shape[1]) for matrix in call.model.weights]
+    rows, columns = (entry_derivatives.Places.of(chosen[:, side], shapes) for side in (0, 1))
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law, G, hessian = _with_hessians(call, x, first_input, on_kink)
+        u, v = (entry_derivatives.jacobian_columns(G, passed.inputs, places) for places in (rows, columns))
+        s = entry_derivatives.hessian_entries(hessian, passed.inputs, rows, columns)
+        rounding = forward_rounding(call.model, passed)
+        bounds = [tensor_bounds.score_entry_bounds(law, u, v, rounding), tensor_bounds.hessian_entry_bounds(law, s, rounding)]
+        # (n, pair, estimator) and (n, bound, pair, estimator) as they come; estimators go before pairs.
+        exact, _, upper, _, forms, failed = (array.swapaxes(-1, -2) for array in _sides(bounds, PAIR_FORMS))
+        arrays = [exact, upper, forms, failed]
+        return arrays if per_input else [array.sum(axis=0, dtype=np.float64) for array in arrays]
+
+    exact, upper, forms, failed = _over_inputs(call, block, _BLOCK_ROWS, per_input, n_draws)
+    upper, forms = (margins.above(one, call.terms(per_input)) for one in (upper, forms))
+    failed = np.rint(failed * n_draws * (1 if per_input else call.n_inputs**2))
+    checks.forms_hold("off_diagonal_bounds", PAIR_FORMS, failed.swapaxes(-2, -3))
+    coords = _labels.coordinates(estimator=list(ESTIMATORS), bound=list(PAIR_FORMS), pair=len(chosen))
+    for dim, side in (("param", 0), ("param2", 1)):
+        for name, (_, values, attrs) in _labels.param_coordinates(model, dim).items():
+            coords[name] = ("pair", values[chosen[:, side]], attrs)
+    return _labelled(
+        call,
+        {"exact": exact, "upper": upper, "upper_by_form": forms, "failed": failed},
+        "entry",
+        ["estimator", "pair"],
+        per_input,
+        coords,
+        call.provenance(n_draws=n_draws, on_kink=on_kink),
+    )
+
+
+def _with_hessians(call: Call, x: Array, first_input: int, on_kink: str) -> tuple[Forward, Law, list[Array], HessianBlocks]:
+    """Pass a block through and make the Jacobian and the Hessian blocks of every output."""
+    passed, law = call.pass_through(x, first_input, order=2)
+    call.refuse_kinks(passed, on_kink, first_input)
+    G = derivatives.jacobians(call.model, passed)
+    return passed, law, G, derivatives.hessian_blocks(call.model, passed, G)
+
+
+def _over_inputs(call: Call, block: execution.BlockFunction, rows: int, per_input: bool, n_draws: int) -> list[Array]:
+    """Return single-label numbers under the design: per input divided by N, else (1/n^2) times their sum over inputs."""
+    if per_input:
+        return [array / n_draws for array in call.stack(block, rows, infinite=True)]
+    return [array / (n_draws * call.n_inputs) for array in call.mean(block, rows, infinite=True)]
+
+
+def _summed(factors: Sequence[Array | None], inputs: Sequence[Array], exponent: int) -> Array:
+    """Return the sum over parameters of f_l[o] hbar_l[d]^exponent, (n,)."""
+    total = np.zeros_like(inputs[0], dtype=np.float64, shape=len(inputs[0]))
+    for factor, h_bar in zip(factors, inputs, strict=True):
+        if factor is not None:
+            total += factor.sum(axis=1, dtype=np.float64) * (double(h_bar) ** exponent).sum(axis=1)
+    return total
+
+
+def _rounding(
+    law: Law,
+    G: Sequence[Array],
+    S: Sequence[Array | None],
+    inputs: Sequence[Array],
+    exact: Sequence[Array],
+    of_outputs: Array,
+) -> list[Array]:
+    """Return the rounding of the traces of information, score and Hessian variances relative to them, (n,) each.
+
+    A standard deviation is off by a few eps of what it would be if nothing cancelled in it.
+    """
+    few = (16 * margins.EPS + of_outputs)[:, None]
+
+    def of_variance(u: Array) -> Array:
+        off = few * np.sqrt(uncancelled_variance(law, u))
+        moved: Array = off * (2 * np.sqrt(law.diagonal(u)) + off)
+        return moved
+
+    def of_square(u: Array) -> Array:
+        off = fourth_rounding(law, few, u, u)
+        moved: Array = off * (2 * np.sqrt(law.square_variance(u)) + off)
+        return moved
+
+    room = [
+        _summed([of_variance(G_l) for G_l in G], inputs, 2),
+        _summed([of_square(G_l) for G_l in G], inputs, 4),
+        _summed([None if S_l is None else of_variance(S_l) for S_l in S], inputs, 4),
+    ]
+    found = [one / np.where(whole > 0, whole, 1) + SENSITIVITY * of_outputs for one, whole in zip(room, exact, strict=True)]
+    return [np.minimum(one, 1) for one in found]
+
+
+def _outwards(call: Call, name: str, values: Array, per_input: bool) -> Array:
+    """Return numbers in the precision of the call: exact ones as near as may be, bounds outwards of their sums over inputs."""
+    side = name.partition("_")[0]
+    if side not in ("lower", "upper"):
+        return margins.nearest(values, call.dtype)
+    end = margins.above if side == "upper" else margins.below
+    return margins.outwards(end(values, call.terms(per_input)), call.dtype, side)
+
+
+def _sides(bounds: Sequence[Bounds], forms: Sequence[str]) -> list[Array]:
+    """Return exact, lower, upper, both by form, and which forms have failed, of several quantities on a last axis."""
+    columns = []
+    for one in bounds:
+        nothing = np.full_like(one.exact, np.inf)
+        lower = np.stack([one.lower.get(form, np.zeros_like(one.exact)) for form in forms], axis=1)
+        upper = np.stack([one.upper.get(form, nothing) for form in forms], axis=1)
+        # No number says nothing.
+        lower, upper = np.where(np.isnan(lower), 0, lower), np.where(np.isnan(upper), np.inf, upper)
+        never, found = np.zeros_like(one.exact, dtype=bool), one.failed()
+        failed = np.stack([found.get(form, never) for form in forms], axis=1).astype(np.float64)
+        columns.append([one.exact, *one.tightest(), lower, upper, failed])
+    return [np.stack(column, axis=-1) for column in zip(*columns, strict=True)]
+
+
+def _labelled(
+    call: Call,
+    values: dict[str, Array],
+    key: str,
+    dims: list[str],
+    per_input: bool,
+    coords: dict[str, Any],
+    provenance: dict[str, Any],
+) -> xr.Dataset:
+    """Return a Dataset of one bounded quantity."""
+    first = ["input"] if per_input else []
+    rounded = {name: _outwards(call, name, array, True) for name, array in values.items() if name != "failed"}
+    inputs.finite_results([rounded["exact"], rounded["upper"]], call.dtype)
+    rounded["ratio"] = margins.nearest(tensor_bounds.tightness(rounded["exact"], rounded["upper"]), call.dtype)
+    rounded["failed"] = values["failed"].astype(np.int64)
+    found: list[_labels.Entry] = []
+    for name, array in rounded.items():
+        form = ["bound"] if name.endswith("form") or name == "failed" else []
+        found.append((f"{key}_{name}", [*first, *form, *dims], array))
+    return _labels.dataset(found, coords | (call.input_coordinate() if per_input else {}), provenance)

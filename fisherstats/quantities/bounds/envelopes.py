@@ -1,0 +1,120 @@
+"""Deterministic envelopes of the information of a classifier."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats.core import margins
+from fisherstats.core.validation import probes as checks
+from fisherstats.models.families import Categorical
+from fisherstats.models.families.categorical import CategoricalLaw
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels, _run, _views
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.theory import probes
+from fisherstats.theory.forward_rounding import forward_rounding
+
+__all__ = ["information_envelopes"]
+
+Array = NDArray[np.floating]
+
+
+@in_pieces()
+def information_envelopes(
+    model: MLP,
+    x: Any,
+    *,
+    rank: int = 1,
+    per_input: bool = False,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Deterministic envelopes of the diagonal information of a classifier: :math:`J^\top\mathrm{diag}(p)J` and rank k.
+
+    :math:`\sum_{k\le r}\lambda_kv_kv_k^\top\preceq I(h)=\mathrm{diag}(p)-pp^\top\preceq\mathrm{diag}(p)` with the r largest
+    eigenpairs of I(h) at each input (Sun 2026); the same order holds for :math:`J^\top\cdot J` and its diagonal.
+
+    Parameters
+    ----------
+    model : MLP
+        The network, with the Categorical family; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    rank : int, default 1
+        Eigenpairs of the lower envelope; with as many as outputs it is exact, in the overcomplete form with one less.
+    per_input : bool, default False
+        Give each input's own envelopes instead of the mean over inputs.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    Dataset, dims ([input,] param)
+        ``information_lower``, ``information_exact``, ``information_upper``, and ``lower_ratio`` and ``upper_ratio``, over the
+        exact value (1 where both are 0, inf where only the exact value is 0). Units of 1, source keys ``class-envelopes``,
+        ``information``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused, such as a model of another family.
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Cost: that of the exact diagonal, and per input r roots of an equation of T terms, or, where r is above T / 16, one
+    eigendecomposition of a T x T matrix. With the logits of all classes as
+    outputs the upper envelope of the last layer is larger than the information by the factor 1 / (1 - p).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[0.0, 0.0], [0.0, 0.0]]], activation=[], family=fs.families.Categorical(2))
+    >>> envelopes = fs.information_envelopes(model, np.array([[1.0]]))
+    >>> envelopes.information_exact.values, envelopes.information_upper.values.round(9)
+    (array([0.25, 0.25, 0.25, 0.25]), array([0.5, 0.5, 0.5, 0.5]))
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
+    checks.one_label_of_several(isinstance(model.family, Categorical), model.family.name)
+    rank = checks.envelope_rank(rank, model.widths[-1])
+    _views.check(call, "diagonal", per_input, 5)
+
+    def diagonal(x: Array, first_input: int) -> list[Any]:
+        passed, law = call.pass_through(x, first_input)
+        G = call.unit_jacobians(passed, differences=False)
+        envelopes = probes.class_envelopes(cast(CategoricalLaw, law), G, rank, forward_rounding(call.model, passed))
+        return [*((factors, 2) for factors in envelopes), passed.inputs]
+
+    lower, exact, upper = (one[0, 0] for one in _views.compute(call, "diagonal", per_input, diagonal, lambda x, first: []))
+    terms = call.terms(per_input)
+    lower = margins.outwards(margins.below(lower, terms), call.dtype, "lower")
+    upper = margins.outwards(margins.above(upper, terms), call.dtype, "upper")
+    exact = margins.nearest(exact, call.dtype)
+    dims = [*(["input"] if per_input else []), "param"]
+    entries: list[_labels.Entry] = [
+        ("envelope_lower", dims, lower),
+        ("information_exact", dims, exact),
+        ("envelope_upper", dims, upper),
+        ("envelope_lower_ratio", dims, _ratio(lower, exact)),
+        ("envelope_upper_ratio", dims, _ratio(upper, exact)),
+    ]
+    coords = _labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})
+    return _labels.dataset(entries, coords, call.provenance(rank=rank))
+
+
+def _ratio(bound: Array, exact: Array) -> Array:
+    nothing = exact == 0
+    with np.errstate(over="ignore"):  # inf where the ratio is past the largest number
+        ratio: Array = np.where(nothing, np.where(bound == 0, 1.0, np.inf), bound / np.where(nothing, 1, exact))
+    return ratio.astype(exact.dtype, copy=False)

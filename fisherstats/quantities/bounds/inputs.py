@@ -1,0 +1,185 @@
+"""Bounds of what is known before any derivative: the extremes of a family at each input, and the variance over inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats.core import margins
+from fisherstats.core.arrays import double
+from fisherstats.core.validation import bounds as checks
+from fisherstats.core.validation import inputs as finite
+from fisherstats.models import derivatives
+from fisherstats.models.families.extremes import information_extremes
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels, _run, _views
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.theory import assembly, fisher, law_extremes
+from fisherstats.theory.forward_rounding import SENSITIVITY, forward_rounding
+from fisherstats.theory.law_extremes import STATEMENTS, TENSORS
+from fisherstats.theory.tensor_bounds import tightness
+from fisherstats.theory.variance_inequalities import attained_extremes
+
+__all__ = ["family_extremes", "input_variance_bounds"]
+
+Array = NDArray[np.floating]
+
+
+@in_pieces(per_input=True)
+def family_extremes(
+    model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
+) -> xr.Dataset:
+    r"""Extremes over unit vectors of I(h), the fourth moment K and M = Cov(rr', rr') at each input (2024, Proposition 4.3).
+
+    Certified ends beside what the statements say: :math:`\tilde\lambda_{max}(K)\le B\lambda_{max}(I)\le B^2` where
+    :math:`\|r\|^2\le B` (Proposition 4.3), B = 2 for classes (Corollary R.1); :math:`\lambda_{max}(I)\le m` and
+    :math:`\tilde\lambda_{max}(M)\le2m` for classes with :math:`m=\min(\max_kp_k,1-\|p\|^2)` (Theorem 5.2); 1 and 2 for a
+    Gaussian of unit variance (Proposition 5.1).
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``certified (input, tensor, side)``, tensor = information, fourth_moment, square_covariance (exact for the information
+        up to rounding outwards); ``attained (input, side)``, extremes of M that an iteration attained; ``by_statement (input,
+        bound, tensor, side)``, 0 below and inf above where a statement does not apply or says nothing; ``ratio (input, bound,
+        tensor)``, its upper end over the certified one; ``squared_radius (input)``, the largest :math:`\|r\|^2`, inf where t is
+        unbounded. Units of 1, source key ``family-extremes``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused.
+
+    Notes
+    -----
+    Assumptions: those of each statement; the values are with respect to natural parameters. What Proposition 4.3 says of M is by
+    Corollary 4.2, :math:`B\lambda_{max}(I)-\lambda_{min}(I)^2`; the certified end is the smallest of that, of what the other
+    statements say, and of the largest eigenvalue of M on symmetric matrices, as none is always the tightest. Certified ends
+    carry an outward margin for their rounding. Only certified numbers enter a bound anywhere in the package;
+    attained ones are shown. Cost: eigenvalue problems of the size of the outputs (C x C for classes; T (T + 1) / 2 for families
+    without a closed form), 60 iterations for what is attained.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]], activation=[], family=fs.families.Categorical(3))
+    >>> found = fs.family_extremes(model, np.array([[1.0]])).sel(input=0, side="upper")
+    >>> found.attained.round(6).item(), found.certified.sel(tensor="square_covariance").round(6).item()
+    (0.055556, 0.111111)
+    >>> found.by_statement.sel(bound="theorem_5_2", tensor="square_covariance").round(6).item()
+    0.666667
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        certified, said = law_extremes.certified_extremes(law), law_extremes.statements(law)
+        attained = attained_extremes(law, certified[:, 2, 1])
+        room = SENSITIVITY * forward_rounding(call.model, passed)[:, None]
+        certified = np.stack([certified[..., 0] * (1 - room), certified[..., 1] * (1 + room)], axis=2)
+        return [certified, np.stack(attained, axis=1), said, margins.above(law_extremes.squared_radius(law))]
+
+    certified, attained, said, radius = call.stack(block, call.block_rows(), infinite=True)
+    ratio = tightness(np.broadcast_to(certified[:, None, :, 1], said.shape[:3]), said[..., 1])
+    certified, said = (
+        np.stack([margins.outwards(one[..., side], call.dtype, word) for side, word in enumerate(("lower", "upper"))], axis=-1)
+        for one in (certified, said)
+    )
+    attained, ratio = (margins.nearest(one, call.dtype) for one in (attained, ratio))
+    radius = margins.outwards(radius, call.dtype, "upper")
+    entries: list[_labels.Entry] = [
+        ("extremes_certified", ["input", "tensor", "side"], certified),
+        ("extremes_attained", ["input", "side"], attained),
+        ("extremes_by_statement", ["input", "bound", "tensor", "side"], said),
+        ("extremes_ratio", ["input", "bound", "tensor"], ratio),
+        ("squared_radius", ["input"], radius),
+    ]
+    coords = _labels.coordinates(tensor=list(TENSORS), side=["lower", "upper"], bound=list(STATEMENTS)) | call.input_coordinate()
+    return _labels.dataset(entries, coords, call.provenance())
+
+
+@in_pieces()
+def input_variance_bounds(
+    model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
+) -> xr.Dataset:
+    r"""Certified bound of the variance over inputs of the diagonal information, beside the exact one (2024, Lemma 4.8).
+
+    :math:`\mathrm{Var}_x(I(\theta_i|x))\le E_x[I(\theta_i|x)^2]\le E_x[\|\partial_ih\|^4\lambda_{max}^2(I(h|x))]`.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least two rows, finite and real; from a dask array the result is lazy.
+    engine, num_threads, progress : optional
+        As for `fisher_information`.
+
+    Returns
+    -------
+    Dataset
+        ``exact, upper, ratio (moment, param)``: for moment = "population" the variance under the law that is uniform on the
+        given inputs and the lemma for that law, for "sample" the variance with divisor n - 1 and the bound times n / (n - 1);
+        ``second_moment (param)``, the mean square in between. Units of 1, source key ``input-variance-bound``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused, or x has a single row.
+
+    Notes
+    -----
+    Assumptions: none on the activations. It is the part of the variance under random inputs that no number of labels removes
+    (`estimator_variance` with ``design="random"``). Cost: that of `fisher_information`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Gaussian())
+    >>> bounds = fs.input_variance_bounds(model, np.array([[1.0], [3.0]]))
+    >>> bounds.exact.sel(moment="population").values, bounds.upper.sel(moment="population").values.round(9)
+    (array([16.,  0.]), array([41.,  1.]))
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
+    checks.several_inputs("a variance over inputs", call.n_inputs)
+    _views.check(call, "diagonal", False, 8)
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        G = derivatives.jacobians(call.model, passed)
+        information = fisher.unit_factors(law, passed, G)
+        largest = (information_extremes(law)[1] * (1 + SENSITIVITY * forward_rounding(call.model, passed)))[:, None]
+        norms = [np.einsum("nto,nto->no", G_l, G_l) * largest for G_l in G]
+        squares = [[np.square(double(one)) for one in factors] for factors in (information, norms)]
+        sums = [assembly.diagonal(one, passed.inputs, 4, call.sizes, False) for one in squares]
+        return [*assembly.moments_over_inputs(information, passed.inputs, 2), *sums]
+
+    _, _, deviations, square_sum, bound_sum = call.mean(block, call.block_rows(), combine=assembly.merge_moments)
+    n, dtype = call.n_inputs, call.dtype
+    exact: Array
+    upper: Array
+    exact, upper = (np.stack([one / (n - 1), one / n]) for one in (deviations, bound_sum))
+    exact, upper = margins.nearest(exact, dtype), margins.outwards(margins.above(upper, call.terms(False) + 64), dtype, "upper")
+    finite.finite_results([exact, upper], dtype)
+    entries: list[_labels.Entry] = [
+        ("input_variance_exact", ["moment", "param"], exact),
+        ("input_variance_upper", ["moment", "param"], upper),
+        ("input_variance_ratio", ["moment", "param"], margins.nearest(tightness(exact, upper), dtype)),
+        ("input_second_moment", ["param"], margins.nearest(square_sum / n, dtype)),
+    ]
+    coords = _labels.param_coordinates(model) | _labels.coordinates(moment=["sample", "population"])
+    return _labels.dataset(entries, coords, call.provenance())

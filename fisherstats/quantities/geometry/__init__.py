@@ -1,0 +1,1 @@
+"""The relative information of subsystems, and statistical curvature."""

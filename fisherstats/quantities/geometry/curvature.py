@@ -1,0 +1,187 @@
+"""Curvature of the model along directions: Efron's statistical curvature and the Amari-Chentsov tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from fisherstats import execution
+from fisherstats.core.validation import arguments
+from fisherstats.models import derivatives
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels, _run
+from fisherstats.quantities._alignment import direction_rows
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.theory import curvature
+from fisherstats.theory.curvature import CurveMoments
+
+__all__ = ["amari_chentsov", "efron_curvature"]
+
+Array = NDArray[np.floating]
+
+
+@in_pieces()
+def efron_curvature(
+    model: MLP,
+    x: Any,
+    directions: ArrayLike,
+    *,
+    per_input: bool = False,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Efron's curvature :math:`\gamma^2=(\nu_{20}\nu_{02}-\nu_{11}^2)/\nu_{20}^3` along directions of the parameter space.
+
+    With :math:`h'=Jv` and :math:`h''=H[v,v]`: :math:`\nu_{20}=h'^\top I(h)h'`, :math:`\nu_{11}=h'^\top I(h)h''`,
+    :math:`\nu_{02}=h''^\top I(h)h''` (Efron 1975). It is 0 where the model is locally a full exponential family along v, as in
+    the last layer of a network without a link; there :math:`\nu_{02}`, the variance of the Hessian estimate of
+    :math:`v^\top I(\theta|x)v` from one label, is 0 too.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    directions : array_like, shape (k, P) or (P,)
+        Vectors over the parameters, in the order of the coordinate ``param``.
+    per_input : bool, default False
+        Give each input's own curvature instead of that of the joint law of one label at every input.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    Dataset, dims ([input,] direction)
+        ``nu_20``, ``nu_11``, ``nu_02`` and ``curvature_squared``. Without `per_input` the nu are *sums* over the inputs, those of
+        the joint law, for which N labels per input have the curvature squared over N. Where a direction moves no natural
+        parameter the curvature is 0, or inf if it bends them. Units of 1, source key ``efron-curvature``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
+
+    Notes
+    -----
+    Cost: two tangent passes per direction. The numerator is the squared norm of what h'' leaves beside h' in the metric I(h), so
+    it is never negative and does not cancel; with one output it is exactly 0 at each input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> fs.efron_curvature(model, x, [1.0, 0.0, 0.0]).curvature_squared.values
+    array([0.])
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    rows = direction_rows(directions, model).astype(call.rows.dtype, copy=False)
+    arguments.boolean("per_input", per_input)
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    call.fits("`directions`", 8 * call.n_inputs * len(rows), 1, "use fewer directions or inputs at a time.")
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input, order=2)
+        call.refuse_kinks(passed, on_kink, first_input)
+        one = curvature.curve_moments(call.model, passed, law, rows)
+        return [one.speed, one.acceleration, one.projection, one.residual]
+
+    rows_per_block = execution.block_rows(len(rows) * model.widths[-1])
+    moments = CurveMoments(*call.stack(block, rows_per_block))
+    if not per_input:
+        moments = curvature.curve_sums(CurveMoments(*(one.astype(np.float64) for one in vars(moments).values())))
+    dims = [*(["input"] if per_input else []), "direction"]
+    coords = _labels.coordinates(direction=len(rows)) | (call.input_coordinate() if per_input else {})
+    values = {
+        "nu_20": moments.speed,
+        "nu_11": moments.mixed,
+        "nu_02": moments.acceleration,
+        "curvature_squared": moments.curvature_squared(),
+    }
+    entries = [(key, dims, value.astype(call.rows.dtype, copy=False)) for key, value in values.items()]
+    return _labels.dataset(entries, coords, call.provenance(on_kink=on_kink))
+
+
+@in_pieces()
+def amari_chentsov(
+    model: MLP,
+    x: Any,
+    directions: ArrayLike,
+    *,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.DataArray:
+    r"""Return the Amari-Chentsov tensor of directions, :math:`T(u,v,w)=\frac1n\sum_i\kappa_3(J_iu,J_iv,J_iw)`.
+
+    It is :math:`E[(u\cdot\partial\ell)(v\cdot\partial\ell)(w\cdot\partial\ell)]`, the third moment of the score (Amari and
+    Nagaoka 2000), for all triples of the given directions.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    directions : array_like, shape (k, P) or (P,)
+        Vectors over the parameters, in the order of the coordinate ``param``.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    DataArray, dims (direction, direction2, direction3)
+        Exactly symmetric, mean over inputs; exactly 0 for Gaussian outputs. Units of 1, source key ``amari-chentsov``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If the result would not fit in memory.
+
+    Notes
+    -----
+    Cost: a tangent pass per direction and a form of T^2 numbers per triple.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, 0.0]]], activation=[], family=fs.families.Poisson())
+    >>> fs.amari_chentsov(model, np.array([[0.0]]), [0.0, 2.0]).values  # rate 1, third cumulant 1
+    array([[[8.]]])
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    rows = direction_rows(directions, model).astype(call.rows.dtype, copy=False)
+    count = len(rows)
+    call.fits("`directions`", count**3, 16, "use fewer directions at a time.")
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        tangents = np.stack([derivatives.push_forward(call.model, passed, one) for one in rows], axis=2)
+        return [curvature.third_cumulants(law, tangents).sum(axis=0, dtype=np.float64)]
+
+    (tensor,) = call.mean(block, execution.block_rows(count**2 * max(count, model.widths[-1] ** 2)))
+    dims = ["direction", "direction2", "direction3"]
+    coords = _labels.coordinates(direction=count, direction2=count, direction3=count)
+    return _labels.array("amari_chentsov", dims, tensor.astype(call.rows.dtype, copy=False), coords, call.provenance())

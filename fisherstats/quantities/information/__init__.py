@@ -1,0 +1,1 @@
+"""The information itself: exact, estimated, empirical, observed, as an operator."""

@@ -1,0 +1,402 @@
+"""Exact Fisher information: of the natural parameters, of hidden layers, and of the network's parameters."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats.core.validation import arguments, capacity, networks
+from fisherstats.models import derivatives
+from fisherstats.models.families import SecondMoment
+from fisherstats.models.families.base import RowProducts
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels, _run, _tiles, _views
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._run import Call
+from fisherstats.theory import fisher, kronecker, sampling
+
+__all__ = [
+    "fisher_information",
+    "hidden_information",
+    "hidden_information_variance",
+    "output_information",
+]
+
+Array = NDArray[np.floating]
+
+
+@in_pieces(per_input=True)
+def output_information(
+    model: MLP,
+    x: Any,
+    *,
+    coordinates: str = "output",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.DataArray:
+    r"""Fisher information of the network's output at each input, :math:`I(h)=\mathrm{Cov}(t(y))` (2021, Lemma 2).
+
+    Where the family links the output z to natural parameters h = g(z), it is :math:`g'(z)\,\mathrm{Cov}(t)\,g'(z)` in the
+    coordinates of the output and Cov(t) in natural ones.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    coordinates : {"output", "natural"}, default "output"
+        Coordinates of the information; they differ only for families with a link.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    DataArray, dims (input, output, output2)
+        I(h) in units of 1, source key ``output-information``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Cost: one forward pass and n T^2 numbers. Assumes an exponential family in canonical coordinates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> fs.output_information(model, x).values.ravel()
+    array([0.25, 0.25])
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    arguments.choice("coordinates", coordinates, ("output", "natural"))
+    n_outputs = model.widths[-1]
+    call.fits("`output_information`", call.n_present * n_outputs**2, 1, "use fewer inputs at a time.")
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        if coordinates == "natural" or passed.link_slope is None:
+            return [law.information()]
+        return [passed.link_slope[:, :, None] * law.information() * passed.link_slope[:, None, :]]
+
+    (values,) = call.stack(block, call.block_rows())
+    coords = call.input_coordinate() | _labels.output_coordinates(call.model, "output", "output2")
+    return _labels.array(
+        "output_information", ["input", "output", "output2"], values, coords, call.provenance(coordinates=coordinates)
+    )
+
+
+@in_pieces(per_input=True)
+def hidden_information(
+    model: MLP,
+    x: Any,
+    *,
+    layer: int,
+    estimator: str | None = None,
+    n_draws: int | None = None,
+    rng: int | np.random.SeedSequence | np.random.Generator | None = None,
+    y: Any = None,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.DataArray:
+    r"""Fisher information of a layer's outputs at each input, :math:`I(h_l)=B_l^\top I(h_L)B_l`.
+
+    With ``estimator="score"`` I(h_L) is replaced by the mean of r r' over `n_draws` labels from the model (2021, after the
+    derivative lemma), with ``estimator="empirical"`` by r r' at the data label; r = t(y) - E[t].
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    layer : int
+        0 (the input) to L (the natural parameters).
+    estimator : {None, "score", "empirical"}, optional
+        None is exact.
+    n_draws : int, optional
+        Labels per input, for the score estimate.
+    rng : int, SeedSequence or Generator, optional
+        Source of the labels, for the score estimate; the same int gives the same labels in every call and view.
+    y : array_like, optional
+        One data label per input, for the empirical information.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    DataArray, dims (input, unit, unit2)
+        Units of 1, source key ``hidden-information``. A score estimate carries its closed-form ``standard_error`` as a
+        coordinate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    See Also
+    --------
+    hidden_information_variance : The variance of the score estimate, without drawing labels.
+
+    Notes
+    -----
+    Cost: one forward and one backward pass for T outputs, and n n_l^2 numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> fs.hidden_information(model, x, layer=0).sel(input=0).values
+    array([[ 0.25, -0.25],
+           [-0.25,  0.25]])
+    """
+    call, layer = _layer_call(model, x, layer, engine, num_threads, progress)
+    arguments.choice("estimator", estimator, (None, "score", "empirical"))
+    arguments.only_with("n_draws", n_draws, "estimator", estimator, "score")
+    arguments.only_with("rng", rng, "estimator", estimator, "score")
+    arguments.only_with("y", y, "estimator", estimator, "empirical")
+    if estimator == "score":
+        return _estimated_hidden(call, layer, arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng))
+    data_labels = None if y is None else call.data_labels(y)
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        B = _reach(call, passed, layer)
+        if data_labels is None:
+            return [fisher.hidden_information(law, B)]
+        return [fisher.hidden_information(fisher.at_labels(law, data_labels[first_input : first_input + len(x)]), B)]
+
+    (values,) = call.stack(block, call.block_rows())
+    key = "hidden_information" if data_labels is None else "hidden_information_empirical"
+    return _unit_array(call, key, values, call.provenance(layer=layer))
+
+
+def _estimated_hidden(call: Call, layer: int, n_draws: int, seed: np.random.SeedSequence) -> xr.DataArray:
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        B = _reach(call, passed, layer)
+        draw = sampling.draw(call.model.family, law, seed, first_input, n_draws, second_moment=True)
+        variance = fisher.hidden_information_variance(law, B) / n_draws
+        return [fisher.hidden_information(cast(SecondMoment, draw.second), B), np.sqrt(variance)]
+
+    values, error = call.stack(block, call.block_rows())
+    provenance = call.provenance(layer=layer, n_draws=n_draws, seed=sampling.seed_record(seed), estimator="score")
+    return _unit_array(call, "hidden_information_estimate", values, provenance, error)
+
+
+@in_pieces(per_input=True)
+def hidden_information_variance(
+    model: MLP,
+    x: Any,
+    *,
+    layer: int,
+    n_draws: int = 1,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.DataArray:
+    r"""Variance of the score estimate of :math:`I(h_l)`: :math:`M(B_u,B_v,B_u,B_v)/N` per entry (2021, Theorem 4).
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    layer : int
+        0 (the input) to L (the natural parameters).
+    n_draws : int, default 1
+        Labels per input, N.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    DataArray, dims (input, unit, unit2)
+        Variance in units of 1, source key ``hidden-information-variance``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Cost: n T n_l^2 operations (n T^2 n_l^2 for independent heads), n T^2 at the outputs; no tensor over four outputs is built.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> float(fs.hidden_information_variance(model, x, layer=0).max())
+    0.0
+    """
+    call, layer = _layer_call(model, x, layer, engine, num_threads, progress)
+    n_draws = arguments.positive_integer("n_draws", n_draws)
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input)
+        at_outputs = layer == call.model.n_layers and passed.link_slope is None
+        return [fisher.hidden_information_variance(law, None if at_outputs else _reach(call, passed, layer)) / n_draws]
+
+    (values,) = call.stack(block, call.block_rows())
+    return _unit_array(call, "hidden_information_variance", values, call.provenance(layer=layer, n_draws=n_draws))
+
+
+def _layer_call(model: MLP, x: Any, layer: Any, engine: str | None, num_threads: int | None, progress: bool) -> tuple[Call, int]:
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    layer = networks.layer_index(layer, model.n_layers)
+    call.fits("`hidden_information`", call.n_present * model.widths[layer] ** 2, 1, "use fewer inputs at a time.")
+    return call, layer
+
+
+def _reach(call: Call, passed: derivatives.Forward, layer: int) -> Array:
+    """Return B_l, the derivative of the natural parameters by h_l."""
+    G = derivatives.jacobians(call.model, passed)
+    return G[-1] if layer == call.model.n_layers else derivatives.pull_back(call.model, G[layer], layer)
+
+
+def _unit_array(call: Call, key: str, values: Array, provenance: dict[str, Any], error: Array | None = None) -> xr.DataArray:
+    dims = ["input", "unit", "unit2"]
+    coords = call.input_coordinate() | _labels.coordinates(unit=values.shape[1], unit2=values.shape[2])
+    return _labels.array(key, dims, values, coords, provenance, [] if error is None else [("standard_error", dims, error)])
+
+
+@in_pieces()
+def fisher_information(
+    model: MLP,
+    x: Any,
+    *,
+    view: str = "diagonal",
+    per_input: bool = False,
+    store: str | os.PathLike[str] | None = None,
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.DataArray | xr.DataTree:
+    r"""Exact Fisher information of the parameters, :math:`I(\theta)=\frac1n\sum_iJ_i^\top I(h_i)J_i` (2021, eq 6).
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    view : {"diagonal", "block", "full", "kfac"}, default "diagonal"
+        The diagonal, the diagonal block of each layer, the whole matrix, or the Kronecker factors of each layer's block.
+    per_input : bool, default False
+        Give each input's own conditional information instead of the mean over inputs.
+    store : path, optional
+        With ``block`` or ``full``: a zarr store to make, for a matrix that does not fit in memory. It is computed a few tiles at
+        a time, within 1 GB of memory, and appears at its path when it is whole.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    DataArray or DataTree
+        ``diagonal``: dims ([input,] param). ``full``: dims ([input,] param, param2), exactly symmetric. ``block``: DataTree with
+        children ``layer_0``, ``layer_1``, ... of ``information ([input,] param, param2)``, `param` being the index in the whole
+        parameter vector. ``kfac``: DataTree with children of ``A ([input,] feature, feature2)``, the mean of
+        :math:`\bar h_l\bar h_l^\top` with the bias last (`feature` -1), and ``G ([input,] unit, unit2)``, the mean of
+        :math:`G_l^\top I(h)G_l`; the block is about the Kronecker product of G and A (Martens & Grosse 2015, Section 3), exactly
+        so for one input; `kfac_error` says how far it is. Units of 1, source keys ``information`` and ``kronecker-factors``.
+        With a `store` it is lazy, backed by dask arrays over the store.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    SizeError
+        If the result would not fit in memory or on the disk of the store; the message names the bytes and what would do.
+    OSError
+        If the store cannot be written; nothing is left of it.
+
+    Notes
+    -----
+    Cost of the diagonal: one forward pass, one backward pass for T outputs and one matrix product per layer; nothing of size
+    inputs x outputs x parameters exists. Dense views: one product of Khatri-Rao factors per pair of layers, without a factor T.
+    Kronecker factors: one backward pass for the rows of a root of I(h) and two symmetric products per layer, of the last layer's
+    outputs with one row per input (softmax) or none (independent outputs). With a store, the inputs are passed through anew for
+    every 64 MiB of the upper triangle.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> model = fs.MLP([[[1.0, -1.0, 0.0]]], activation=[], family=fs.families.Bernoulli())
+    >>> x = np.array([[1.0, 1.0], [2.0, 2.0]])
+    >>> fs.fisher_information(model, x).values
+    array([0.625, 0.625, 0.25 ])
+    >>> fs.fisher_information(model, x, view="full").sel(param=0).values
+    array([0.625, 0.625, 0.375])
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=store is None)
+    if store is None:
+        _views.check(call, view, per_input, allowed=(*_views.VIEWS, "kfac"), may_be_stored=True, by_rows=True)
+    else:
+        arguments.choice("view", view, (*_views.VIEWS, "kfac"))
+        capacity.stored_view(view, per_input)
+
+    def diagonal(x: Array, first_input: int) -> list[Any]:
+        passed, law = call.pass_through(x, first_input)
+        return [(call.root_unit_factors(passed, law), 2), passed.inputs]
+
+    def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
+        passed, law = call.pass_through(x, first_input)
+        if view == "kfac":
+            return kronecker.factors(call.root_products(passed, law), passed.inputs)
+        return [fisher.matrix_blocks(law, call.jacobians(passed), passed.inputs, view == "full", per_input)]
+
+    def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
+        passed, law = call.pass_through(x, first_input)
+        return [call.root_rows(passed, law)], passed.inputs
+
+    def products_of(x: Array, first_input: int) -> tuple[list[RowProducts], list[Array]]:
+        passed, law = call.pass_through(x, first_input)
+        return call.root_products(passed, law), passed.inputs
+
+    if store is not None:
+        return _tiles.information(call, view, rows_of, store, call.provenance(view=view))
+    of_root = products_of if view == "kfac" else rows_of
+    keys = list(_views.KRONECKER) if view == "kfac" else ["information"]
+    entries = list(zip(keys, _views.compute(call, view, per_input, diagonal, matrix, rows_of=of_root), strict=True))
+    result: xr.DataArray | xr.DataTree = _views.labelled(call, view, per_input, entries, call.provenance(view=view))
+    return result

@@ -1,0 +1,143 @@
+"""Observed information: minus the Hessian of the log-likelihood at the data labels, beside the expected information."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats.core.arrays import like
+from fisherstats.core.validation import arguments
+from fisherstats.models import derivatives
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _run, _views
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.theory import estimator_moments, fisher, observed
+
+__all__ = ["observed_information"]
+
+Array = NDArray[np.floating]
+
+
+@in_pieces()
+def observed_information(
+    model: MLP,
+    x: Any,
+    y: Any,
+    *,
+    view: str = "diagonal",
+    per_input: bool = False,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset | xr.DataTree:
+    r"""Observed information :math:`-\partial^2\ell=J^\top I(h)J-\sum_ar_aH^a` at the data labels, and how far it is from I.
+
+    It is the Hessian estimate (2024, eq 3) with the data labels in place of draws, r = t(y) - E[t]. Under the model its mean is
+    the expected information and its variance that of the Hessian estimator with one draw (Lemma 3.1), which gives the z-score.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    y : array_like, shape (n,) or (n, T)
+        Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
+    view : {"diagonal", "block", "full"}, default "diagonal"
+        The diagonal, the diagonal block of each layer, or the whole matrix.
+    per_input : bool, default False
+        Give each input's own matrices instead of the mean over inputs.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    Dataset or DataTree
+        ``observed`` and ``expected``, dims ([input,] param [, param2]), and for the diagonal ``z_score ([input,] param)``; for
+        "block" a DataTree of such Datasets. Units of 1, source keys ``observed-information``, ``information``, ``observed-z``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Observed and expected are at the same inputs, so the z-score is of the labels, and its formula does not depend on how the
+    inputs came about: given any inputs, ``observed - expected`` has mean 0 under the model, so that by the law of total variance
+    nothing is added to E_x[V]/n for independent inputs or a subsample of a population. It is no error of ``observed`` or
+    ``expected`` as estimates of the information over other inputs, which is that of `estimate_fisher` with its `design`.
+
+    Cost: that of one Hessian estimate and of its variance. The z-score is 0 where the Hessian does not depend on the label (last
+    layer without a link, piecewise linear networks) and infinite where a label is impossible under the model. z-scores of
+    different parameters depend on each other; the standard normal law is an approximation for many inputs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> layers = [[[1.0, 0.5]], [[2.0, 0.0]]]
+    >>> model = fs.MLP(layers, activation="tanh", family=fs.families.Gaussian())
+    >>> found = fs.observed_information(model, np.array([[0.0], [0.5]]), [3.0, 0.0])
+    >>> found.z_score.values.round(2)
+    array([-1.52,  0.55,  0.  ,  0.  ])
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    _views.check(call, view, per_input, 5)
+    data_labels = call.data_labels(y)
+
+    def at_labels(x: Array, first_input: int) -> tuple[Any, ...]:
+        passed, law = call.pass_through(x, first_input, order=2)
+        call.refuse_kinks(passed, on_kink, first_input)
+        residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
+        return passed, law, derivatives.jacobians(call.model, passed), residual
+
+    def diagonal(x: Array, first_input: int) -> list[Any]:
+        passed, law, G, residual = at_labels(x, first_input)
+        S = derivatives.curvatures(call.model, passed, G)
+        deviation, rounding = observed.deviation_factors(S, residual)
+        return [
+            (fisher.unit_factors(law, passed, G), 2),
+            (deviation, 2),
+            (rounding, 2),
+            (estimator_moments.hessian_variance_factors(law, S), 4),
+            passed.inputs,
+        ]
+
+    def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
+        passed, law, G, residual = at_labels(x, first_input)
+        full = view == "full"
+        hessian = derivatives.hessian_blocks(call.model, passed, G, residual[:, None, :], full)
+        return [
+            fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, per_input),
+            fisher.matrix_blocks(law, G, passed.inputs, full, per_input),
+        ]
+
+    quantities = _views.compute(call, view, per_input, diagonal, matrix, second_order=True)
+    entries: list[tuple[str, Any]]
+    if view == "diagonal":
+        expected, deviation, rounding, variance = (one[0, 0] for one in quantities)
+        shares = 1 if per_input else call.n_inputs
+        z = observed.z_scores(deviation, rounding, variance / shares)
+        entries = [("observed", expected + deviation), ("expected", expected), ("observed_z", z)]
+        entries = [(key, {(0, 0): values}) for key, values in entries]
+    else:
+        entries = [("observed", quantities[0]), ("expected", quantities[1])]
+    provenance = call.provenance(view=view, on_kink=on_kink)
+    result: xr.Dataset | xr.DataTree = _views.labelled(call, view, per_input, entries, provenance, compare=True)
+    return result

@@ -1,0 +1,1 @@
+"""How well an estimate is known: variances, covariances, intervals, sample sizes, propagated errors."""

@@ -1,0 +1,228 @@
+"""How many draws an estimate of the Fisher information needs, which estimator to use, and how to split a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fisherstats.core.arrays import double
+from fisherstats.core.schema import ESTIMATORS
+from fisherstats.core.validation import arguments, inputs
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels, _run, _views
+from fisherstats.quantities._designs import Design
+from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._run import Call
+from fisherstats.theory import assembly, estimator_moments, fisher
+from fisherstats.theory import sample_size as closed
+
+__all__ = ["plan_draws"]
+
+Array = NDArray[np.floating]
+
+
+@in_pieces()
+def plan_draws(
+    model: MLP,
+    x: Any,
+    *,
+    target_cv: float,
+    level: str = "parameter",
+    design: str = "fixed",
+    population: int | None = None,
+    n_inputs: int | None = None,
+    cost_input: float | None = None,
+    cost_draw: float | None = None,
+    estimators: Sequence[str] = ESTIMATORS,
+    on_kink: str = "raise",
+    engine: str | None = None,
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    r"""Draws per input that bring the relative standard error of an estimate to a target (2024, Lemma 3.1 and Theorem 4.7).
+
+    Fixed design: the smallest N with :math:`V^{(1)}/N\le\text{target}^2I^2`, where :math:`V^{(1)}` is the variance of the mean
+    over the given inputs with one draw each. Random design: :math:`(s_x^2+\bar V/N)/N_x\le\text{target}^2I^2`, which no N reaches
+    where the floor :math:`s_x^2/N_x` alone is larger. Of a finite population the part :math:`1-N_x/n_{all}` of the floor is left.
+
+    Parameters
+    ----------
+    model : MLP
+        The network; its weights are taken as given.
+    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
+        Inputs, at least one row (two for the random design), finite and real; from a dask array the result is lazy.
+    target_cv : float
+        Wanted standard error over the exact value.
+    level : {"parameter", "layer", "trace"}, default "parameter"
+        Of what: each diagonal entry, the mean entry of each layer, or the trace.
+    design : {"fixed", "random", "subsample"}, default "fixed"
+        Whether the given inputs are all there is, or a sample that tells the variance over inputs: of independent inputs, or of
+        a finite population.
+    population : int, optional
+        Size of the finite population, for ``design="subsample"``.
+    n_inputs : int, optional
+        Inputs of the planned sample, N_x; the number of given inputs by default.
+    cost_input, cost_draw : float, optional
+        Cost of one more input and of one more draw, in one unit; both, and for sampled inputs only.
+    estimators : sequence of {"score", "hessian"}, default both
+        Which estimators; with the score alone kinks do not matter, and nothing of the Hessian is computed.
+    on_kink : {"raise", "ignore"}, default "raise"
+        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+
+    Returns
+    -------
+    Dataset
+        ``draws (estimator[, param | layer])``, whole numbers as floats, inf where no number of draws is enough; ``best ([param |
+        layer])``, the estimator of the smaller variance ("either" where they are equal); for parameters ``median_draws
+        (estimator, layer)`` over those with information. Sampled inputs: ``floor_cv``, the relative error that is left with
+        exact conditional information; with costs ``optimal_draws``, N* = sqrt(cost_input V / (cost_draw s_x^2)), below 1 to be
+        read as 1, and ``optimal_inputs``, the inputs that then reach the target. Source keys ``draws-needed``,
+        ``draws-needed-random``, ``optimal-split``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is refused; the message names it, what is required and what arrived.
+    AssumptionError
+        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
+    SizeError
+        If the result would not fit in memory; the message names the bytes and the view that would do.
+
+    Notes
+    -----
+    Cost: that of `estimator_variance`. An entry that is known without a draw (no variance) takes one draw; one without
+    information has no relative error, and takes inf unless it has no variance either. The random design takes the variance over
+    inputs as estimated from the given inputs, without an allowance for its own error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> layers = [[[1.0, 0.5]], [[2.0, 0.0]]]
+    >>> model = fs.MLP(layers, activation="tanh", family=fs.families.Gaussian())
+    >>> plan = fs.plan_draws(model, np.array([[1.0]]), target_cv=0.1, level="layer")
+    >>> plan.draws.values
+    array([[2.000e+02, 2.000e+02],
+           [2.509e+03, 1.000e+00]])
+    >>> plan.best.values.tolist()
+    ['score', 'hessian']
+    """
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    target = arguments.positive_number("target_cv", target_cv)
+    arguments.choice("level", level, ("parameter", "layer", "trace"))
+    arguments.choice("on_kink", on_kink, ("raise", "ignore"))
+    sampled = Design.of(call, design, population)
+    costs = inputs.costs(cost_input, cost_draw, design)
+    planned = call.n_inputs
+    if not sampled.fixed:
+        planned = call.n_inputs if n_inputs is None else arguments.positive_integer("n_inputs", n_inputs)
+        inputs.planned_inputs(planned, sampled.population)
+    elif n_inputs is not None:
+        inputs.fixed_inputs(n_inputs)
+    chosen = arguments.words("estimators", estimators, ESTIMATORS)
+    _views.check(call, "diagonal", False, 8)
+    information, spread, variance = _moments(call, level, chosen, on_kink, not sampled.fixed)
+    dims, coords = {
+        "parameter": (["param"], _labels.param_coordinates(model)),
+        "layer": (["layer"], _labels.layer_coordinates(model.n_layers)),
+        "trace": ([], {}),
+    }[level]
+    shape = information.shape if dims else ()
+    finite = np.zeros_like(spread) if sampled.population is None else spread / sampled.population
+    floor = np.zeros_like(spread) if sampled.fixed else spread / planned - finite
+    with np.errstate(over="ignore", under="ignore"):  # any error is allowed, or none
+        allowed = (target * information) ** 2
+        inputs.reachable_target(target, allowed, information, variance)
+        draws = closed.draws_needed(variance / planned, floor, allowed)
+    random = "" if sampled.fixed else "_random"
+    entries: list[_labels.Entry] = [
+        (f"plan_draws{random}", ["estimator", *dims], draws.reshape(-1, *shape)),
+        ("plan_best", dims, _best(variance, chosen).reshape(shape)),
+    ]
+    if level == "parameter":
+        layers = _labels.layer_coordinates(model.n_layers)
+        entries.append(("plan_median", ["estimator", "layer"], _median_per_layer(call, draws, information)))
+        coords = coords | layers
+    if random:
+        entries.append(("plan_floor", dims, closed.relative_error(floor, information).reshape(shape)))
+    if costs is not None:
+        optimal = closed.optimal_draws(variance, spread, *costs)
+        needed = closed.inputs_needed(variance, spread, np.maximum(optimal, 1), allowed + finite)
+        if sampled.population is not None:
+            needed = np.where(needed > sampled.population, np.inf, needed)
+        entries.append(("plan_optimal_draws", ["estimator", *dims], optimal.reshape(-1, *shape)))
+        entries.append(("plan_optimal_inputs", ["estimator", *dims], needed.reshape(-1, *shape)))
+    provenance = call.provenance(
+        target_cv=target,
+        level=level,
+        **sampled.record,
+        planned_inputs=planned,
+        cost_input=None if costs is None else costs[0],
+        cost_draw=None if costs is None else costs[1],
+        on_kink=on_kink,
+    )
+    return _labels.dataset(entries, coords | _labels.coordinates(estimator=list(chosen)), provenance)
+
+
+def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_spread: bool) -> tuple[Array, Array, Array]:
+    """Return the mean information (k,), its variance over inputs (k,), 0 if not asked for, and the mean variances (e, k)."""
+    with_hessian = "hessian" in chosen
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
+        S: Sequence[Array | None] = [None] * call.model.n_layers
+        if with_hessian:
+            call.refuse_kinks(passed, on_kink, first_input)
+            G, S = call.unit_jacobians_and_curvatures(passed)
+        else:
+            G = call.unit_jacobians(passed)
+        if level == "parameter":
+            factors: dict[str, Sequence[Array | None]] = {"hessian": estimator_moments.hessian_variance_factors(law, S)}
+            if "score" in chosen:
+                factors["score"] = estimator_moments.score_variance_factors(law, passed, G)
+            sums = [assembly.diagonal(factors[one], passed.inputs, 4, call.sizes, False) for one in chosen]
+            units = fisher.unit_factors(law, passed, G)
+            if with_spread:
+                return [*assembly.moments_over_inputs(units, passed.inputs, 2), *sums]
+            return [assembly.diagonal(units, passed.inputs, 2, call.sizes, False), *sums]
+        groups = estimator_moments.layer_groups(G, S, passed.inputs, call.sizes, level == "trace")
+        information, *moments = estimator_moments.group_moments(law, groups)
+        sums = [double(moments[ESTIMATORS.index(one)]).sum(axis=0) for one in chosen]
+        if with_spread:
+            return [*assembly.moments_of_values(information), *sums]
+        return [double(information).sum(axis=0), *sums]
+
+    rows = call.block_rows(second_order=with_hessian)
+    if not with_spread:
+        information, *means = call.mean(block, rows)
+        return information, np.zeros_like(information), np.stack(means)
+    _, information, deviations, *sums = call.mean(block, rows, combine=assembly.merge_moments)
+    return information, deviations / max(call.n_inputs - 1, 1), np.stack(sums) / call.n_inputs
+
+
+def _best(variance: Array, chosen: Sequence[str]) -> NDArray[np.str_]:
+    """Return the estimator of the smallest variance, "either" where there are two."""
+    smallest = variance.min(axis=0)
+    names = np.array(chosen)[np.argmin(variance, axis=0)]
+    return np.where((variance == smallest).all(axis=0) & (len(chosen) > 1), "either", names)
+
+
+def _median_per_layer(call: Call, draws: Array, information: Array) -> Array:
+    """Return the median draws over the parameters of each layer that have information; inf where there are none."""
+    medians = np.full((len(draws), call.model.n_layers), np.inf)
+    for layer, part in enumerate(call.model.layer_slices()):
+        informed = draws[:, part][:, information[part] > 0]
+        if informed.size:
+            # The lower of two middle values: an average with inf would be inf.
+            medians[:, layer] = np.quantile(informed, 0.5, axis=1, method="inverted_cdf")
+    return medians

@@ -1,0 +1,7 @@
+"""The study of a network: from data to a report that says how well its Fisher information is known."""
+
+from __future__ import annotations
+
+from fisherstats.study.runner import discard, finished, run
+
+__all__ = ["discard", "finished", "run"]

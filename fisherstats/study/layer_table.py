@@ -1,0 +1,132 @@
+"""What a study says about each layer: how large its information is and how many draws its estimates need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from fisherstats.quantities import _labels
+
+__all__ = ["draws_needed", "layers", "relative_error"]
+
+Array = NDArray[np.floating]
+
+
+def relative_error(variance: Array, information: Array) -> NDArray[np.float64]:
+    r"""Return :math:`\sqrt V/I`, NaN where the information is zero: nothing can be relative to it."""
+    ratio = np.full(variance.shape, np.nan)
+    informed = np.broadcast_to(information > 0, variance.shape)
+    np.divide(np.sqrt(variance), information, out=ratio, where=informed)
+    return ratio
+
+
+def draws_needed(error: Array, target: float) -> NDArray[np.float64]:
+    r"""Return :math:`N=\lceil V/(\tau^2I^2)\rceil`, at least 1, from the relative error :math:`\sqrt V/I` at one draw.
+
+    A standard error falls as :math:`1/\sqrt N`, so N draws bring it to the target :math:`\tau` (2024, Lemma 3.1).
+    """
+    whole: NDArray[np.float64] = np.ceil((error / target) ** 2)
+    return np.maximum(whole, 1.0)
+
+
+def expected_ratio(replicates: int) -> NDArray[np.float64]:
+    r"""Return the 95 % range of observed over closed-form standard error, :math:`\sqrt{\chi^2_R/R}`.
+
+    For normal estimates. The observed one has all R degrees of freedom because deviations are taken from the exact
+    information, which is known.
+    """
+    return np.sqrt(stats.chi2.ppf([0.025, 0.975], replicates) / replicates)
+
+
+def _medians(values: Array, layer: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the median over each layer's finite entries, (estimator, layer); NaN where there is none."""
+    medians = np.full((len(values), layer.max() + 1), np.nan)
+    for estimator, row in enumerate(values):
+        for one in range(layer.max() + 1):
+            finite = row[(layer == one) & np.isfinite(row)]
+            if finite.size:
+                medians[estimator, one] = np.median(finite)
+    return medians
+
+
+def layers(
+    *,
+    information: xr.DataArray,
+    variance: xr.Dataset,
+    layer_variance: xr.Dataset,
+    bounds: xr.Dataset,
+    observed: Array,
+    n_draws: tuple[int, ...],
+    replicates: int,
+    target: float,
+    provenance: dict[str, Any],
+) -> xr.Dataset:
+    """Return the table behind the report: every quantity that has one number per layer.
+
+    Parameters
+    ----------
+    information : DataArray, dims (param,)
+        Exact diagonal information.
+    variance, layer_variance : Dataset
+        Variances at one draw per input, of each parameter and of each layer's mean entry.
+    bounds : Dataset
+        Certified bounds of the variance of each parameter.
+    observed : ndarray, shape (estimator, n_draws, layer)
+        Observed standard errors of the layers' mean entries.
+    n_draws : tuple of int
+        Draws per input.
+    replicates : int
+        Number of replicates behind the observed standard errors.
+    target : float
+        Relative standard error that is wanted.
+    provenance : dict
+        Goes on every variable.
+
+    Returns
+    -------
+    Dataset
+        Dims (estimator, n_draws, layer).
+    """
+    layer = information["param_layer"].values
+    size = np.bincount(layer)
+    exact = information.values
+    mean = np.bincount(layer, weights=exact) / size
+    group = layer_variance["variance"].transpose("estimator", "layer").values
+    mean_error = relative_error(group, mean)
+    median_error = _medians(relative_error(variance["variance"].transpose("estimator", "param").values, exact), layer)
+    by_side = {side: bounds[side].transpose("estimator", "param").values for side in ("lower", "exact", "upper")}
+    positive = by_side["exact"] > 0
+    tightness = {
+        side: np.divide(by_side[side], by_side["exact"], out=np.full(positive.shape, np.nan), where=positive)
+        for side in ("lower", "upper")
+    }
+    pair = ["estimator", "layer"]
+    entries: list[_labels.Entry] = [
+        ("information_group", ["layer"], mean),
+        ("layer_size", ["layer"], size),
+        ("layer_informed", ["layer"], np.bincount(layer, weights=exact > 0).astype(np.int64)),
+        ("variance_group", pair, group),
+        ("layer_mean_error", pair, mean_error),
+        ("layer_median_error", pair, median_error),
+        ("draws_for_mean", pair, draws_needed(mean_error, target)),
+        ("draws_for_median", pair, draws_needed(median_error, target)),
+        ("lower_tightness", pair, _medians(tightness["lower"], layer)),
+        ("upper_tightness", pair, _medians(tightness["upper"], layer)),
+        (
+            "layer_standard_error",
+            ["estimator", "n_draws", "layer"],
+            np.sqrt(group[:, None, :] / np.array(n_draws, float)[:, None]),
+        ),
+        ("layer_observed_error", ["estimator", "n_draws", "layer"], observed),
+        ("expected_ratio", ["side"], expected_ratio(replicates)),
+    ]
+    coords = _labels.layer_coordinates(len(size)) | _labels.coordinates(
+        estimator=list(variance["estimator"].values), n_draws=np.array(n_draws), side=["lower", "upper"]
+    )
+    table = _labels.dataset(entries, coords, provenance)
+    table.attrs |= {"target_standard_error": target, "replicates": replicates}
+    return table

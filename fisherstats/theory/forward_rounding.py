@@ -1,0 +1,35 @@
+"""How far the forward pass may be off: what the law at the outputs is known to, before any bound is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.core.margins import EPS
+from fisherstats.models.derivatives import Forward
+from fisherstats.models.network import MLP
+
+__all__ = ["SENSITIVITY", "forward_rounding"]
+
+Array = NDArray[np.floating]
+
+SENSITIVITY = 8
+"""Moments of order four change by at most about this many times a change of an output, in parts of themselves."""
+
+
+def forward_rounding(model: MLP, passed: Forward) -> Array:
+    r"""Return a running estimate of the rounding of the network's outputs, the largest of each input, (n,).
+
+    A pre-activation is off by a few eps of :math:`|W_l||\bar h_l|`, and by :math:`|W_l|` times what the units below are off by,
+    each its slope times its own pre-activation's.
+    """
+    error, worst = np.zeros_like(passed.inputs[0]), np.zeros_like(passed.natural[:, 0])
+    for layer, (weight, h_bar) in enumerate(zip(model.weights, passed.inputs, strict=True)):
+        size = np.abs(weight).T
+        own = EPS * (4 + float(np.sqrt(size.shape[0])))
+        before = np.matmul(error + own * np.abs(h_bar), size)
+        worst = np.maximum(worst, before.max(axis=1))
+        if layer < len(passed.slopes):
+            after = np.abs(passed.slopes[layer]) * before + EPS * np.abs(passed.inputs[layer + 1][:, :-1])
+            error = np.concatenate([after, np.zeros_like(after[:, :1])], axis=1)
+    return worst

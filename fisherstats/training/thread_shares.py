@@ -1,0 +1,86 @@
+"""What the threads of a training share of a step.
+
+Work is cut by its size alone and sums are added in order, so the number of threads changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats import execution
+
+__all__ = ["ALONE", "Workers"]
+
+Array = NDArray[np.floating]
+
+_SHARED_PRODUCT = 3 * 10**6
+"""Multiplications from which on a product is shared; fewer take less time than to wake a thread for half of them."""
+
+_SHARED_VECTOR = 2**15
+_PIECES = 2
+_GATHERED_ROWS = 64
+_ENTRIES = 2**16
+"""Rows, and entries of vectors, that stay in the cache of a core while they are worked on."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The threads of one training.
+
+    Parameters
+    ----------
+    threads : int
+        How many there are.
+    sharing : bool, default True
+        Whether they share single products and updates: not while each has a block to itself, nor on a device.
+    """
+
+    threads: int
+    sharing: bool = True
+
+    def slices(self, size: int, multiplications: int) -> list[slice]:
+        """Return the slices of an axis of a product that are shared."""
+        shared = self.sharing and multiplications >= _SHARED_PRODUCT
+        return _cut(size, -(-size // _PIECES) if shared else size)
+
+    def product(self, left: Array, right: Array, out: Array) -> Array:
+        """Return the product of two matrices; a large one is shared by columns."""
+
+        def piece(columns: slice) -> None:
+            np.matmul(left, right[:, columns], out=out[:, columns])
+
+        self.each(piece, self.slices(right.shape[1], left.size * right.shape[1]))
+        return out
+
+    def gathered(self, x: Any, rows: NDArray[np.int64], dtype: np.dtype[np.floating]) -> Array:
+        """Return rows of the inputs in a precision, with the constant one appended."""
+        x_bar = np.empty((len(rows), x.shape[1] + 1), dtype)
+        x_bar[:, -1] = 1
+
+        def piece(part: slice) -> None:
+            x_bar[part, :-1] = execution.rows_by_number(x, rows[part])
+
+        self.each(piece, _cut(len(rows), min(_GATHERED_ROWS, -(-len(rows) // _PIECES))))
+        return x_bar
+
+    def entrywise(self, update: Callable[[slice], Any], size: int) -> list[Any]:
+        """Return what an update of the entries of vectors of a size gives, slice by slice where it is shared."""
+        shared = self.sharing and size >= _SHARED_VECTOR
+        return self.each(update, _cut(size, min(_ENTRIES, -(-size // _PIECES)) if shared else size))
+
+    def each(self, function: Callable[[Any], Any], pieces: Sequence[Any]) -> list[Any]:
+        """Return what a function gives for each piece."""
+        return execution.share(function, pieces, self.threads)
+
+
+ALONE = Workers(1, sharing=False)
+"""A thread that has a block to itself, or that hands work to a device."""
+
+
+def _cut(size: int, piece: int) -> list[slice]:
+    return [slice(start, min(start + piece, size)) for start in range(0, size, piece)]
