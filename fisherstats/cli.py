@@ -61,6 +61,7 @@ def _study(parsed: argparse.Namespace, kept: Path) -> str:
     """Make a study and return what there is to say of it."""
     from fisherstats import study
     from fisherstats.core.validation import stores
+    from fisherstats.study.runner import discard
 
     page = Path(parsed.out) / "report.html"
     if not parsed.resume:
@@ -71,7 +72,7 @@ def _study(parsed: argparse.Namespace, kept: Path) -> str:
         tree = study.run(parsed.config, out=parsed.out, seed=parsed.seed, progress=parsed.progress, store=kept, client=client)
     said = f"The report is {page}"
     try:
-        left = study.discard(kept, tree)
+        left = discard(kept, tree)
     except (OSError, ValueError) as error:
         return f"{said}\n{kept} could not be removed: {error}"
     return f"{said}\n{kept} is no longer needed, but holds {left[0]}, which is of no study and stays there" if left else said

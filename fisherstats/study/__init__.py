@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fisherstats.study.runner import discard, finished, run
+from fisherstats.study.runner import finished, run
 
-__all__ = ["discard", "finished", "run"]
+__all__ = ["finished", "run"]

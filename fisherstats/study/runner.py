@@ -28,7 +28,7 @@ from fisherstats.study.plan import Measured, Step
 from fisherstats.study.results_store import Child, Memory, Slot, Store
 from fisherstats.study.setup import Data, Experiment, Settings, read_settings
 
-__all__ = ["discard", "finished", "run"]
+__all__ = ["finished", "run"]
 
 #: recorded of a study before anything is computed; a store goes on only with the same
 _DECIDED = ("package", "settings", "data", "data_sha256", "versions")

@@ -99,7 +99,7 @@ class TestKilled:
 
     PROGRAM = """
 import os, pathlib, signal, sys
-from fisherstats import folders
+from fisherstats.core import atomic_directory
 place, moves = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 rename = pathlib.Path.rename
 def counted(self, to):
@@ -110,11 +110,11 @@ def counted(self, to):
     return rename(self, to)
 pathlib.Path.rename = counted
 if moves == 2:
-    folders.remove_files = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
-with folders.whole(place, replacing=True) as new:
+    atomic_directory.remove_files = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+with atomic_directory.whole(place, replacing=True) as new:
     new.mkdir()
     (new / "file").write_text("killed")
-    folders.sign(new)
+    atomic_directory.sign(new)
 """
 
     @pytest.mark.parametrize(("moves", "left"), [(0, "earlier"), (1, None), (2, "killed")])

@@ -25,8 +25,9 @@ PIECES = 4 + 5 + 6  # exact, variances, those of layers, bounds; scales; groups 
 #: the study in a process of its own, which kills itself some seconds after it begins to write for the nth time (0: to run)
 PROGRAM = """
 import json, os, signal, sys, threading
-from fisherstats import checkpoints, measurements, study
-measurements._MOST_REPLICATES = 2
+from fisherstats import study
+from fisherstats.study import plan, results_store
+plan._MOST_REPLICATES = 2
 config, place, store, writes, delay = (json.loads(one) for one in sys.argv[1:])
 
 def count():
@@ -35,8 +36,8 @@ def count():
         threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
     writes -= 1
 
-write = checkpoints.Store.write
-checkpoints.Store.write = lambda *arguments: (count(), write(*arguments))
+write = results_store.Store.write
+results_store.Store.write = lambda *arguments: (count(), write(*arguments))
 count()
 study.run(config, out=place, store=store)
 os._exit(0)

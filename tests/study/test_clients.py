@@ -109,7 +109,7 @@ class TestCommandLine:
     def start(self, tmp_path, config) -> tuple[subprocess.Popen[bytes], list[Any]]:
         """Start the command with two workers, in a process group of its own; return it and them when something is kept."""
         (tmp_path / "program.py").write_text(
-            "import signal, sys\nfrom fisherstats import cli, measurements\nmeasurements._MOST_REPLICATES = 2\n"
+            "import signal, sys\nfrom fisherstats import cli\nfrom fisherstats.study import plan\nplan._MOST_REPLICATES = 2\n"
             "if __name__ == '__main__':\n    signal.signal(signal.SIGINT, signal.default_int_handler)\n    sys.exit(cli.main())"
         )
         process = subprocess.Popen(

@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 
 from fisherstats import plotting, study
-from fisherstats.study import report
+from fisherstats.study import report, runner
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr"):
     pytest.importorskip(needed)
@@ -34,7 +34,7 @@ def tree() -> xr.DataTree:
 
 @pytest.fixture(scope="module")
 def page(tree) -> str:
-    return report.render(tree, study._figures(tree))
+    return report.render(tree, runner._figures(tree))
 
 
 class Page(HTMLParser):
@@ -98,7 +98,7 @@ class TestStandsAlone:
         assert len(page) < 600_000
 
     def test_equal_trees_give_equal_pages(self, tree, page):
-        assert report.render(tree, study._figures(tree)) == page
+        assert report.render(tree, runner._figures(tree)) == page
 
 
 class TestAccessible:
@@ -167,7 +167,7 @@ class TestContent:
         attrs = json.loads(tree.attrs["provenance"]) | {"data": "<script>alert(1)</script>"}
         renamed = tree.copy()
         renamed.attrs = {"provenance": json.dumps(attrs)}
-        assert "<script>" not in report.render(renamed, study._figures(tree))
+        assert "<script>" not in report.render(renamed, runner._figures(tree))
 
     def test_a_missing_figure_is_named(self, tree):
         with pytest.raises(ValueError, match="`figures` must hold the figure 'standard_error' of the report"):
@@ -183,9 +183,9 @@ class TestContent:
         for name in ("draws_for_mean", "draws_for_median", "mean_relative_error", "median_relative_error"):
             silent["layers"][name].values[...] = np.nan
         silent["variance/relative_error"].values[...] = np.nan
-        Page(report.render(silent, study._figures(silent)))
+        Page(report.render(silent, runner._figures(silent)))
         exact = study.run({**CONFIG, "model": {"hidden": [4], "epochs": 2, "activation": "relu"}}, out=None)
-        text = " ".join(Page(report.render(exact, study._figures(exact))).text.split())
+        text = " ".join(Page(report.render(exact, runner._figures(exact))).text.split())
         assert "Hessian in layers 0 and 1" in text
 
 

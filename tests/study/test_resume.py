@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fisherstats import study
-from fisherstats.study import plan, results_store
+from fisherstats.study import plan, results_store, runner
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr", "dask"):
     pytest.importorskip(needed)
@@ -113,8 +112,8 @@ class TestResume:
 
         for name in ("measure", "_replicates"):
             monkeypatch.setattr(plan, name, refused)
-        monkeypatch.setattr(study, "_write", refused)
-        monkeypatch.setattr(study, "_figures", refused)
+        monkeypatch.setattr(runner, "_write", refused)
+        monkeypatch.setattr(runner, "_figures", refused)
         assert run(store, out=place).identical(tree)
         assert files(place) == before
 
@@ -161,8 +160,8 @@ class TestKilled:
             done = subprocess.run(command(store), capture_output=True, text=True, timeout=120)
             assert done.returncode == 1
             assert f"`store` must not be in use, got '{store}', which another run is writing; wait until it ends." in done.stderr
-        waiting = "import sys, time\nfrom pathlib import Path\nfrom fisherstats import checkpoints\n" + (
-            "with checkpoints.exclusive(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(100)"
+        waiting = "import sys, time\nfrom pathlib import Path\nfrom fisherstats.study import results_store\n" + (
+            "with results_store.exclusive(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(100)"
         )
         holder = subprocess.Popen([sys.executable, "-c", waiting, str(store)], stdout=subprocess.PIPE)
         assert holder.stdout is not None

@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 from fisherstats import cli, study
-from fisherstats.study import results_store
+from fisherstats.study import results_store, runner
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr", "dask"):
     pytest.importorskip(needed)
@@ -83,7 +83,7 @@ class TestRefusals:
 
     def test_other_libraries(self, begun, monkeypatch) -> None:
         version = study.metadata.version
-        monkeypatch.setattr(study.metadata, "version", lambda name: "0.1" if name == "scipy" else version(name))
+        monkeypatch.setattr(runner.metadata, "version", lambda name: "0.1" if name == "scipy" else version(name))
         with pytest.raises(ValueError, match=r"but versions\.scipy was '[\d.]+' and is '0\.1' now"):
             run(begun)
 

@@ -13,7 +13,7 @@ import xarray as xr
 
 from fisherstats import cli, study
 from fisherstats.core import atomic_directory
-from fisherstats.study import report, results_store
+from fisherstats.study import report, results_store, runner
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr"):
     pytest.importorskip(needed)
@@ -122,13 +122,13 @@ class TestBefore:
 class TestWhileItRuns:
     def run(self, config: str, out: Path, monkeypatch: pytest.MonkeyPatch, then: object) -> int:
         """Make a study; when its figures are drawn something happens."""
-        figures = study._figures
+        figures = runner._figures
 
         def drawn(tree: xr.DataTree) -> dict[str, str]:
             then()  # type: ignore[operator]
             return figures(tree)
 
-        monkeypatch.setattr(study, "_figures", drawn)
+        monkeypatch.setattr(runner, "_figures", drawn)
         return cli.main(["study", config, "--out", str(out), "--no-progress"])
 
     def test_a_file_comes_to_the_earlier_study(self, tmp_path, config, made, monkeypatch, capsys) -> None:
