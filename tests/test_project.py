@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -174,6 +175,15 @@ def import_contracts(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_imports_keep_to_the_floors() -> None:
     report = import_contracts(ROOT)
     assert report.returncode == 0, report.stdout
+
+
+def test_the_table_of_floors_is_that_of_the_contract() -> None:
+    specification = importlib.util.spec_from_file_location("make_floors", ROOT / "docs" / "make_floors.py")
+    assert specification is not None
+    assert specification.loader is not None
+    make_floors = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(make_floors)
+    assert make_floors.page() == make_floors.PAGE.read_text(encoding="utf-8"), "python docs/make_floors.py"
 
 
 PACKAGES = sorted(path.parent.name for path in (ROOT / "fisherstats").glob("*/__init__.py"))

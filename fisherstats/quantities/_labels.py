@@ -189,7 +189,7 @@ _unchecked: contextvars.ContextVar[bool] = contextvars.ContextVar("unchecked", d
 
 @contextlib.contextmanager
 def unchecked() -> Iterator[None]:
-    """Make results whose numbers mean nothing: what a call gives for made-up rows."""
+    """Make results whose numbers mean nothing: what a call gives for placeholder rows."""
     token = _unchecked.set(True)
     try:
         yield

@@ -1,6 +1,6 @@
 """Calls carried out in pieces: lazily over the chunks of a dask array, or over batches that pass by once.
 
-Nothing here knows what is computed. A call is made three times over: once with two made-up rows, for the dims, attributes and
+Nothing here knows what is computed. A call is made three times over: once with two placeholder rows, for the dims, attributes and
 block sizes of its result; once per leaf of inputs, where it gets as far as its pass over them; and once with what all leaves
 gave, which makes the result. Leaves are added in their order, so a result has the same bits as that of the same x in memory.
 """

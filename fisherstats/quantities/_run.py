@@ -101,7 +101,7 @@ class Call:
         combine: Callable[[list[Array], list[Array]], None] | None = None,
         infinite: bool = False,
     ) -> list[Array]:
-        """Return the mean over inputs of what `block` sums (see `streaming.mean`); `infinite` says if inf may be a result."""
+        """Return the mean over inputs of what `block` sums (see `execution.mean`); `infinite` says if inf may be a result."""
         with _overflowing():
             results = execution.mean(
                 block, self.rows, rows, num_threads=self.num_threads, progress=self.progress, combine=combine
@@ -155,7 +155,7 @@ class Call:
             execution.reduce(block, self.rows, rows, total, num_threads=self.num_threads, progress=self.progress, **cut)
 
     def pair_mean(self, block: BlockFunction, cross_layers: bool, n_quantities: int = 1) -> list[dict[tuple[int, int], Array]]:
-        """Return the mean over inputs of matrices given by rows of unit factors, see `pairs.PairSum`."""
+        """Return the mean over inputs of matrices given by rows of unit factors, see `dense_blocks.PairSum`."""
         tiles = {} if self.rows.device is None else {"tile_pairs": dense_blocks.DEVICE_PAIRS}
         total = dense_blocks.PairSum(self._shapes(), n_quantities, cross_layers, self.rows.dtype, **tiles)
         self._dense(block, total)

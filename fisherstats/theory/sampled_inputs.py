@@ -3,7 +3,7 @@ r"""What the variance of a mean over inputs is known from, when the inputs are a
 Law of total variance (Theorem 4.7 of 2024): with n of n_all inputs drawn without replacement and N labels each,
 :math:`\mathrm{Var}=\kappa S_x^2/n+E_xV/(Nn)` with :math:`\kappa=1-n/n_{all}`, or 1 for independent inputs. It is estimated by the
 mean over inputs of :math:`u_i=\kappa(I_i-\bar I)^2+V_i/N`, over n (up to the divisor n - 1 of the first part): from sampled
-inputs, however exact the I_i and V_i are. `covariance.under_design` has the variance; here is how well it is known.
+inputs, however exact the I_i and V_i are. `estimator_moments.under_design` has the variance; here is how well it is known.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Bounds:
 class LawBounds:
     """Bounds of the moments of one block's law; what depends on h alone is computed once.
 
-    `rounding` (n,) is that of the network's outputs (`rounding.forward_rounding`).
+    `rounding` (n,) is that of the network's outputs (`forward_rounding.forward_rounding`).
     """
 
     def __init__(self, law: Law, rounding: Array) -> None:

@@ -1,4 +1,4 @@
-"""Which functions of `closed_form` are called with arrays of a device."""
+"""Which functions of `theory` are called with arrays of a device."""
 
 from __future__ import annotations
 

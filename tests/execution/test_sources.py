@@ -93,7 +93,7 @@ def test_long_chunks_of_a_file_are_read_in_parts(model, x, monkeypatch, tmp_path
             return x[rows]
 
     expected = fs.fisher_information(model, x)
-    monkeypatch.setattr(fs.streaming.rows, "_READ_BYTES", 1300 * 6 * 8)
+    monkeypatch.setattr(fs.execution.row_source, "_READ_BYTES", 1300 * 6 * 8)
     xr.testing.assert_identical(fs.fisher_information(model, Columns()), expected)
     assert read == [1280, 1280, 1280, 1160]
 

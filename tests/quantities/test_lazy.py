@@ -35,7 +35,7 @@ def x() -> np.ndarray:
 @pytest.fixture(autouse=True)
 def small_leaves(monkeypatch):
     """Let a few hundred inputs be several leaves; the result in memory is summed in the same ones."""
-    monkeypatch.setattr(fs.streaming.Reduction, "leaf_blocks", 2)
+    monkeypatch.setattr(fs.execution.Reduction, "leaf_blocks", 2)
 
 
 Y = np.random.default_rng(1).integers(0, 3, N_INPUTS)
@@ -293,7 +293,7 @@ def test_an_error_of_any_kind_keeps_its_words(model, x, monkeypatch):
         raise Twice("out", "of luck")
 
     result = fs.fisher_information(model, chunked(x, 100))
-    monkeypatch.setattr(fs.calls.derivatives, "forward", fail)
+    monkeypatch.setattr(fs.quantities._run.derivatives, "forward", fail)
     with pytest.raises(RuntimeError, match=r"In block \d, inputs \d+ to \d+: .*of luck"):
         result.compute(scheduler="sync")
 
@@ -360,16 +360,18 @@ def test_a_poisoned_block_on_a_cluster_is_named(model, many, client, real_leaves
 
 def test_tasks_take_one_thread_of_blas_and_of_the_package(model, many, real_leaves, monkeypatch):
     asked, blas = [], []
-    look = fs.calls.inputs.finite_results
+    look = fs.quantities._run.inputs.finite_results
 
     def note(*given):  # called after a pass, when the pass itself no longer holds BLAS
         blas.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
         look(*given)
 
-    original = fs.streaming.threads.run_together
-    monkeypatch.setattr(fs.streaming.threads, "run_together", lambda work, count: (asked.append(count), original(work, count)))
+    original = fs.execution.thread_pool.run_together
+    monkeypatch.setattr(
+        fs.execution.thread_pool, "run_together", lambda work, count: (asked.append(count), original(work, count))
+    )
     result = CALLS["estimate"](model, chunked(many, 7001))
-    monkeypatch.setattr(fs.calls.inputs, "finite_results", note)
+    monkeypatch.setattr(fs.quantities._run.inputs, "finite_results", note)
     with threadpool_limits(2, user_api="blas"):
         result.compute(scheduler="sync")
     assert set(asked) == {1}
