@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import execution
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments
 from fisherstats.models.families.categorical import CategoricalLaw
@@ -27,6 +28,7 @@ Seed = int | np.random.SeedSequence | np.random.Generator
 SCORES = ("squared_norm", "norm")
 
 
+@documented
 @in_pieces(per_input=True)
 def expected_gradient_length(
     model: MLP,
@@ -57,8 +59,9 @@ def expected_gradient_length(
         other family with one parameter per output, where it is exact: mean absolute deviations have a closed form.
     rng : int, SeedSequence or Generator, optional
         Source of these labels; goes with `n_draws`.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -143,6 +146,7 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
 _PARTS = {"squared_norm": ("squared_norm", "squared_norm_deviation"), "norm": ("norm", "norm_standard_error")}
 
 
+@documented
 @arguments.answered()
 def select_batch(
     model: MLP,
@@ -172,8 +176,9 @@ def select_batch(
         Labels per input for an estimated norm.
     rng : int, SeedSequence or Generator, optional
         Source of these labels, or of chance.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -183,8 +188,7 @@ def select_batch(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
 
     Notes
     -----

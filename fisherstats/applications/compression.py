@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fisherstats._version import __version__
 from fisherstats.applications.consolidation import Seed, importance
 from fisherstats.core.arrays import overflow_is_inf
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks, uncertainty
 from fisherstats.models.network import MLP
@@ -27,6 +28,7 @@ __all__ = ["Merged", "merge_networks", "pruning_scores"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def pruning_scores(
     model: MLP,
@@ -51,14 +53,14 @@ def pruning_scores(
     ----------
     model : MLP
         The trained network.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(x)s
     y : array_like, shape (n,) or (n, T), optional
         Data labels, for the empirical information.
     information, n_draws, rng, design, population, on_kink : optional
         As for `importance`.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -70,8 +72,7 @@ def pruning_scores(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     AssumptionError
         If a pre-activation is exactly on a kink and `on_kink` is "raise", for the Hessian estimate.
 
@@ -127,6 +128,7 @@ class Merged:
     parameters: xr.Dataset
 
 
+@documented
 @overflow_is_inf
 def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink: bool = False) -> Merged:
     r"""Merge networks parameter by parameter, :math:`\bar\theta_i=\sum_kF_{k,i}\theta_{k,i}/\sum_kF_{k,i}`.

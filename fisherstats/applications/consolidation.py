@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats.core.arrays import like, number, overflow_is_inf
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks, remedies
 from fisherstats.models import derivatives
@@ -32,6 +33,7 @@ Seed = int | np.random.SeedSequence | np.random.Generator
 INFORMATION = ("exact", "score", "hessian", "empirical")
 
 
+@documented
 @in_pieces()
 def importance(
     model: MLP,
@@ -67,12 +69,12 @@ def importance(
     design : {"fixed", "random", "subsample"}, default "fixed"
         What the standard error is of, as for `estimate_fisher`. Closed forms and data labels have none at given inputs; where the
         inputs are a sample, all four do.
-    population : int, optional
-        Size of the finite population, for ``design="subsample"``.
+    %(population)s
     on_kink : {"raise", "ignore"}, default "raise"
         What the Hessian estimate does where it does not exist.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -82,8 +84,7 @@ def importance(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     AssumptionError
         If a pre-activation is exactly on a kink and `on_kink` is "raise", for the Hessian estimate.
 
@@ -310,6 +311,7 @@ def _per_layer(vector: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
     return [part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]), shapes, strict=True)]
 
 
+@documented
 @arguments.answered()
 @remedies.advising
 @overflow_is_inf
@@ -359,12 +361,12 @@ def consolidation_penalty(
     design : {"fixed", "random", "subsample"}, default "fixed"
         What varies: the drawn labels at the given inputs, or the inputs as well, as for `estimate_fisher`. The empirical
         information draws no labels, so it has no standard error at given inputs.
-    population : int, optional
-        Size of the finite population, for ``design="subsample"``.
+    %(population)s
     on_kink : {"raise", "ignore"}, default "raise"
         What the Hessian estimate does where it does not exist.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -374,8 +376,7 @@ def consolidation_penalty(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     AssumptionError
         If a pre-activation is exactly on a kink and `on_kink` is "raise", for the Hessian estimate.
 

@@ -11,6 +11,7 @@ from scipy.sparse.linalg import eigsh
 
 from fisherstats.applications.asymptotics import double_call, triangle_rows
 from fisherstats.core.arrays import on_host, overflow_is_inf, power_of_two
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, functionals, networks
 from fisherstats.execution import one_blas_thread
@@ -29,6 +30,7 @@ __all__ = ["fisher_rao_norm", "information_volume", "leading_eigenpairs", "lengt
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def length_element(
     model: MLP,
@@ -47,16 +49,15 @@ def length_element(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     delta : array_like, shape (P,)
         The step.
     n_draws : int, default 1
         Labels per input of a score estimate, for the standard error.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -67,8 +68,7 @@ def length_element(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
 
     Notes
     -----
@@ -115,6 +115,7 @@ def _moved(model: MLP, step: Array) -> MLP:
     return model.with_weights(weights)
 
 
+@documented
 @in_pieces()
 def output_divergence(
     model: MLP,
@@ -135,12 +136,12 @@ def output_divergence(
     ----------
     model, other : MLP
         Two networks of the same family; their hidden layers may differ.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(x)s
     per_input : bool, default False
         Give each input's own divergences instead of the mean over inputs.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -150,8 +151,7 @@ def output_divergence(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
 
     Notes
     -----
@@ -192,6 +192,7 @@ def output_divergence(
     return _labels.dataset(entries, coords, call.provenance(other=other.fingerprint))
 
 
+@documented
 @in_pieces()
 def fisher_rao_norm(
     model: MLP,
@@ -206,14 +207,13 @@ def fisher_rao_norm(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     n_draws : int, default 1
         Labels per input of a score estimate, for the standard error.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -223,8 +223,7 @@ def fisher_rao_norm(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
 
     Notes
     -----
@@ -262,6 +261,7 @@ def _quadratic_forms(call: Call, vectors: Array) -> list[Array]:
     return [value, variance / call.n_inputs]
 
 
+@documented
 @in_pieces()
 def information_volume(
     model: MLP,
@@ -276,14 +276,13 @@ def information_volume(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     tau : float
         Scale that eigenvalues are compared with, above 0.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -296,8 +295,7 @@ def information_volume(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     SizeError
         If matrices over the parameters would not fit in memory.
 
@@ -341,6 +339,7 @@ def information_volume(
 _DENSE_PARAMETERS = 200
 
 
+@documented
 @overflow_is_inf
 @one_blas_thread
 def leading_eigenpairs(
@@ -357,16 +356,16 @@ def leading_eigenpairs(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
+    %(model)s
     x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
         Inputs, at least one row, finite and real.
     k : int
         Eigenpairs, at most one per parameter.
     n_draws : int, default 1
         Labels per input of a score estimate, for the standard error.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -378,8 +377,7 @@ def leading_eigenpairs(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
 
     See Also
     --------

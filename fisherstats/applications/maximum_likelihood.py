@@ -11,6 +11,7 @@ from scipy import stats
 
 from fisherstats.applications.asymptotics import Asymptotics, double_call, inverse_information
 from fisherstats.core.arrays import overflow_is_inf, power_of_two
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks, remedies
 from fisherstats.execution import one_blas_thread
@@ -28,6 +29,7 @@ __all__ = ["asymptotic_covariance", "cramer_rao_bound", "parameter_intervals", "
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def asymptotic_covariance(
     model: MLP,
@@ -65,8 +67,9 @@ def asymptotic_covariance(
         Factor phi of the covariance; "pearson" is :math:`\sum_ir_i^\top I(h_i)^+r_i` over its degrees of freedom: the ranks of
         all I(h_i), less that of the derivative of what can vary. By default, as for generalised linear models, that for a
         Gaussian with labels and 1 otherwise. The sandwich needs none.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -78,8 +81,7 @@ def asymptotic_covariance(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     AssumptionError
         If the observed information has a negative eigenvalue, or rounding leaves open whether it has; or nothing is left to
         estimate a dispersion from.
@@ -133,6 +135,7 @@ def _covariance(found: Asymptotics) -> Array:
     return covariance
 
 
+@documented
 @in_pieces()
 def cramer_rao_bound(
     model: MLP,
@@ -156,8 +159,9 @@ def cramer_rao_bound(
         Gradients v of what is estimated; by default each parameter.
     dispersion : float, default 1.0
         Factor of the variance.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -167,8 +171,7 @@ def cramer_rao_bound(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     SizeError
         If matrices over the parameters would not fit in memory.
 
@@ -203,6 +206,7 @@ def _squares(estimable: NDArray[np.bool_], error: Array) -> Array:
     return bound
 
 
+@documented
 @in_pieces()
 def parameter_intervals(
     model: MLP,
@@ -234,8 +238,9 @@ def parameter_intervals(
         Law of the quantile; t with the degrees of freedom of the residuals is exact for a linear Gaussian model.
     hessian, robust, dispersion : optional
         As for `asymptotic_covariance`.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -245,8 +250,7 @@ def parameter_intervals(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     AssumptionError
         As for `asymptotic_covariance`.
     SizeError
@@ -293,6 +297,7 @@ def _quantile(level: float, reference: str, degrees: int) -> float:
     return float(stats.norm.ppf((1 + level) / 2))
 
 
+@documented
 @remedies.advising
 @overflow_is_inf
 @one_blas_thread
@@ -333,8 +338,9 @@ def prediction_intervals(
         Law of the quantile.
     hessian, robust, dispersion : optional
         As for `asymptotic_covariance`.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -346,8 +352,7 @@ def prediction_intervals(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     AssumptionError
         As for `asymptotic_covariance`.
     SizeError

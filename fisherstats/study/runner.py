@@ -17,6 +17,7 @@ import xarray as xr
 from fisherstats import plotting
 from fisherstats._version import __version__
 from fisherstats.core import atomic_directory
+from fisherstats.core.docstrings import documented
 from fisherstats.core.progress import Bar, progress_bar
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, clients, remedies, stores
@@ -34,6 +35,7 @@ __all__ = ["finished", "run"]
 _DECIDED = ("package", "settings", "data", "data_sha256", "versions")
 
 
+@documented
 @remedies.advising
 def run(
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fisherstats import execution
 from fisherstats.core.arrays import holds, like, noted_checks, numbers_and_checks, on_device, vector
+from fisherstats.core.docstrings import documented
 from fisherstats.core.progress import Bar, progress_bar
 from fisherstats.core.validation import arguments, inputs, training
 from fisherstats.models.columns import column_names
@@ -49,6 +50,7 @@ class Fitted(NamedTuple):
     history: xr.Dataset
 
 
+@documented
 @arguments.answered()
 def fit(
     model: MLP,
@@ -115,8 +117,7 @@ def fit(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     TrainingDiverged
         If loss, gradient or weights are no longer finite, or the outputs leave the family's domain.
 

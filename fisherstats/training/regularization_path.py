@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.core import margins
+from fisherstats.core.docstrings import documented
 from fisherstats.core.progress import progress_bar
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, clients, remedies, training
@@ -43,6 +44,7 @@ _NORMS = {"path_frobenius": ["layer"], "path_spectral": ["layer"]}
 _FIT = {"path_log_likelihood": "path_accuracy", "path_validation_log_likelihood": "path_validation_accuracy"}
 
 
+@documented
 @in_pieces()
 def layer_errors(
     model: MLP,
@@ -63,20 +65,18 @@ def layer_errors(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
+    %(model)s
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs, at least one row, finite and real; a fixed design; from a dask array the result is lazy.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(n_draws)s
     target_cv : float, default 0.1
         Wanted relative error, for the draws.
     estimators : sequence of {"score", "hessian"}, default both
         Which estimators; with the score alone kinks do not matter, and nothing of the Hessian is computed.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -88,10 +88,8 @@ def layer_errors(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    AssumptionError
-        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
 
     See Also
     --------
@@ -141,6 +139,7 @@ def _errors(call: Call, n_draws: int, target: float, chosen: Sequence[str], on_k
     return {key: rounded.get(key, margins.nearest(values, call.dtype)) for key, values in found.items()}
 
 
+@documented
 @arguments.answered()
 @remedies.advising
 def regularization_path(
@@ -207,8 +206,7 @@ def regularization_path(
         Labels per input, N, of the variances, bounds and relative errors.
     target_cv : float, default 0.1
         Wanted relative error, for the draws.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink.
+    %(on_kink)s
     engine, num_threads : optional
         As for `fisher_information` and `training.fit`.
     progress : bool, default False
@@ -228,12 +226,10 @@ def regularization_path(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     TrainingDiverged
         If the training with a strength diverges; the strength, and the message of `training.fit`.
-    AssumptionError
-        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    %(kink)s
     WorkerLost
         If the workers of `client` die. The message of every error begins with the strength in which it was raised.
 

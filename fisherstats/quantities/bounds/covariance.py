@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fisherstats import execution
 from fisherstats.core import margins
 from fisherstats.core.arrays import double
+from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.core.validation import bounds as checks
@@ -36,6 +37,7 @@ Array = NDArray[np.floating]
 _BLOCK_ROWS = 16
 
 
+@documented
 @in_pieces()
 def covariance_bounds(
     model: MLP,
@@ -56,18 +58,15 @@ def covariance_bounds(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(model)s
+    %(x)s
+    %(n_draws)s
     per_input : bool, default False
         Give each input's own norms and bounds instead of those of the mean over inputs.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -79,10 +78,8 @@ def covariance_bounds(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused.
-    AssumptionError
-        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
     SizeError
         If what the exact norms are made of does not fit in memory.
 
@@ -147,6 +144,7 @@ def covariance_bounds(
     )
 
 
+@documented
 @in_pieces()
 def trace_bounds(
     model: MLP,
@@ -169,20 +167,17 @@ def trace_bounds(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(model)s
+    %(x)s
+    %(n_draws)s
     per_input : bool, default False
         Give each input's own traces and bounds instead of those of the mean over inputs.
     form : {"corrected", "printed"}, default "corrected"
         "printed" gives Corollary 4.6 and Theorem D.1 as they stand in print. They are false: ratios below 1 occur.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -194,10 +189,8 @@ def trace_bounds(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused.
-    AssumptionError
-        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
     SizeError
         If M on symmetric matrices, T (T + 1) / 2 squared numbers per input, does not fit in memory.
 
@@ -280,6 +273,7 @@ def trace_bounds(
     return _labels.dataset(found, coords, call.provenance(n_draws=n_draws, on_kink=on_kink, form=form))
 
 
+@documented
 @in_pieces()
 def off_diagonal_bounds(
     model: MLP,
@@ -302,20 +296,17 @@ def off_diagonal_bounds(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     pairs : array_like of int, shape (k, 2)
         Rows and columns of the entries, as indices in the flat parameter vector; an entry may be on the diagonal.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(n_draws)s
     per_input : bool, default False
         Give each input's own variances and bounds instead of those of the mean over inputs.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -326,10 +317,8 @@ def off_diagonal_bounds(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused.
-    AssumptionError
-        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
     SizeError
         If the result would not fit in memory.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fisherstats._version import __version__
 from fisherstats.core import margins
 from fisherstats.core.arrays import overflow_is_inf
+from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, networks
 from fisherstats.execution import one_blas_thread
@@ -36,6 +37,7 @@ _BLOCK_NUMBERS = 2**24
 """A block's second derivatives stay below this many numbers, or it is a single input."""
 
 
+@documented
 @overflow_is_inf
 @one_blas_thread
 def weight_norms(model: MLP) -> xr.Dataset:
@@ -43,8 +45,7 @@ def weight_norms(model: MLP) -> xr.Dataset:
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
+    %(model)s
 
     Returns
     -------
@@ -110,6 +111,7 @@ def weight_norms(model: MLP) -> xr.Dataset:
     return _labels.dataset(entries, coords, provenance)
 
 
+@documented
 @in_pieces()
 def derivative_bounds(
     model: MLP,
@@ -135,12 +137,9 @@ def derivative_bounds(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(model)s
+    %(x)s
+    %(n_draws)s
     per_input : bool, default False
         Give each input's own norms and bounds instead of their means over inputs.
     form : {"corrected", "printed"}, default "corrected"
@@ -149,10 +148,10 @@ def derivative_bounds(
         occur.
     covariance : bool, default True
         Give also the norms of the covariances and the bounds of them.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -169,8 +168,7 @@ def derivative_bounds(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused.
+    %(refused)s
     AssumptionError
         If a pre-activation is exactly on a kink and `on_kink` is "raise" (form="corrected").
     SizeError

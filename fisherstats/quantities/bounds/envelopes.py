@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.core import margins
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import probes as checks
 from fisherstats.models.families import Categorical
 from fisherstats.models.families.categorical import CategoricalLaw
@@ -23,6 +24,7 @@ __all__ = ["information_envelopes"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def information_envelopes(
     model: MLP,
@@ -43,18 +45,14 @@ def information_envelopes(
     ----------
     model : MLP
         The network, with the Categorical family; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(x)s
     rank : int, default 1
         Eigenpairs of the lower envelope; with as many as outputs it is exact, in the overcomplete form with one less.
     per_input : bool, default False
         Give each input's own envelopes instead of the mean over inputs.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -67,8 +65,7 @@ def information_envelopes(
     ------
     TypeError, ValueError
         If an argument is refused, such as a model of another family.
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(size)s
 
     Notes
     -----

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fisherstats.core import margins
 from fisherstats.core.arrays import double
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import bounds as checks
 from fisherstats.core.validation import inputs as finite
 from fisherstats.models import derivatives
@@ -28,6 +29,7 @@ __all__ = ["family_extremes", "input_variance_bounds"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces(per_input=True)
 def family_extremes(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
@@ -41,12 +43,11 @@ def family_extremes(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(model)s
+    %(x)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -59,8 +60,7 @@ def family_extremes(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused.
+    %(refused)s
 
     Notes
     -----
@@ -111,6 +111,7 @@ def family_extremes(
     return _labels.dataset(entries, coords, call.provenance())
 
 
+@documented
 @in_pieces()
 def input_variance_bounds(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
@@ -121,12 +122,12 @@ def input_variance_bounds(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
+    %(model)s
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs, at least two rows, finite and real; from a dask array the result is lazy.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.core.arrays import overflow_is_inf
+from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, clients, remedies
 from fisherstats.core.validation import weight_factors as checks
@@ -35,6 +36,7 @@ _DIFFERENCE = ((1, 2 / 3), (2, -1 / 12))
 """Weights of the central differences over one and two steps, exact to the fourth power of the step."""
 
 
+@documented
 @remedies.advising
 @overflow_is_inf
 def norm_sweep(
@@ -73,10 +75,8 @@ def norm_sweep(
     mode : {"rescale", "project"}, default "rescale"
         "rescale": the kernel times s. "project": the nearest kernel whose norm is at most s times its norm; the Frobenius norm
         shrinks all singular values alike, the spectral norm cuts off those above.
-    n_draws : int, default 1
-        Labels per input, N.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink.
+    %(n_draws)s
+    %(on_kink)s
     engine, num_threads : optional
         As for `fisher_information`.
     progress : bool, default False
@@ -96,10 +96,8 @@ def norm_sweep(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused.
-    AssumptionError
-        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
     SizeError
         If the bounds of the variances do not fit in memory.
     WorkerLost

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fisherstats.core import margins
 from fisherstats.core.arrays import double
+from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.core.validation import bounds as checks
@@ -28,6 +29,7 @@ __all__ = ["layer_bounds", "variance_bounds"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def variance_bounds(
     model: MLP,
@@ -49,24 +51,17 @@ def variance_bounds(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(model)s
+    %(x)s
+    %(n_draws)s
     per_input : bool, default False
         Give each input's own bounds instead of those of the mean over inputs.
     estimators : sequence of {"score", "hessian"}, default both
         Which variances; with the score alone kinks do not matter, and nothing of the Hessian is computed.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -81,12 +76,9 @@ def variance_bounds(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    AssumptionError
-        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(kink)s
+    %(size)s
 
     Notes
     -----

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import execution
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
 from fisherstats.models import derivatives
 from fisherstats.models.network import MLP
@@ -23,6 +24,7 @@ __all__ = ["amari_chentsov", "efron_curvature"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def efron_curvature(
     model: MLP,
@@ -44,22 +46,16 @@ def efron_curvature(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     directions : array_like, shape (k, P) or (P,)
         Vectors over the parameters, in the order of the coordinate ``param``.
     per_input : bool, default False
         Give each input's own curvature instead of that of the joint law of one label at every input.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -70,10 +66,8 @@ def efron_curvature(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    AssumptionError
-        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
 
     Notes
     -----
@@ -117,6 +111,7 @@ def efron_curvature(
     return _labels.dataset(entries, coords, call.provenance(on_kink=on_kink))
 
 
+@documented
 @in_pieces()
 def amari_chentsov(
     model: MLP,
@@ -134,18 +129,13 @@ def amari_chentsov(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     directions : array_like, shape (k, P) or (P,)
         Vectors over the parameters, in the order of the coordinate ``param``.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -154,8 +144,7 @@ def amari_chentsov(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     SizeError
         If the result would not fit in memory.
 

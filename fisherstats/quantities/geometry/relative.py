@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fisherstats import execution
 from fisherstats.core.arrays import common_dtype, overflow_is_inf
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments, networks, subsystems
 from fisherstats.models.activations import Activation
 from fisherstats.models.families import Categorical, Gaussian
@@ -30,6 +31,7 @@ SUBSYSTEMS = ("neuron", "layer", "two_layers", "system")
 RESPONSES = ("paper", "gaussian")
 
 
+@documented
 @in_pieces()
 def relative_fisher(
     model: MLP,
@@ -50,10 +52,8 @@ def relative_fisher(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     subsystem : {"neuron", "layer", "two_layers", "system"}, default "neuron"
         Where the response is observed: at each neuron, at the whole layer, one layer above it, or at the network's output; the
         units between are deterministic. A subsystem that would reach beyond the output ends there.
@@ -64,12 +64,9 @@ def relative_fisher(
         Variance of the Gaussian responses of hidden units.
     per_input : bool, default False
         Give each input's own metric instead of the mean over inputs.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -81,8 +78,7 @@ def relative_fisher(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     SizeError
         If the result, of units x features^2 numbers per layer or the square of that of the layer's parameters, would not fit in
         memory; the message names the bytes.
@@ -177,6 +173,7 @@ def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict
     return _labels.tree(children, provenance)
 
 
+@documented
 @in_pieces()
 def subsystem_metric(
     weights: Sequence[ArrayLike],
@@ -211,10 +208,8 @@ def subsystem_metric(
         Variance of a Gaussian response.
     per_input : bool, default False
         Give each input's own metric instead of the mean over inputs.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -281,6 +276,7 @@ def subsystem_metric(
     return _labels.array("relative_layer", dims, assembly.symmetric(metric), coords, provenance)
 
 
+@documented
 @in_pieces(per_input=True)
 def learning_zone(
     model: MLP,
@@ -299,20 +295,15 @@ def learning_zone(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     response : {"paper", "gaussian"}, default "paper"
         How hidden units respond, as for `relative_fisher`.
     variance : float, default 1
         Variance of the Gaussian responses of hidden units.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -323,8 +314,7 @@ def learning_zone(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     SizeError
         If two numbers per input and unit do not fit in memory; the message names the bytes.
 
@@ -363,6 +353,7 @@ def learning_zone(
     return _labels.dataset(entries, coords, call.provenance(response=response, variance=responses.variance))
 
 
+@documented
 @overflow_is_inf
 def pullback(metric: ArrayLike, jacobian: ArrayLike) -> NDArray[np.floating]:
     r"""Metric in other coordinates, :math:`g_\Theta=J^\top g_\Lambda J` with :math:`J=\partial\Lambda/\partial\Theta` (2017).

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.core.arrays import like
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments, distributions
 from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
@@ -23,6 +24,7 @@ __all__ = ["bias_signature", "empirical_variance"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def empirical_variance(
     model: MLP,
@@ -46,32 +48,25 @@ def empirical_variance(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     probabilities : array_like, shape (n, n_classes), or (n,) for Bernoulli, optional
         The distribution q of the label at each input: the probabilities of the classes, or that of a 1. For a Categorical
         family or one Bernoulli output; either this or `truth`.
     truth : MLP, optional
         A network of the same family whose law at each input is q, for every family. It takes the same inputs; its hidden layers
         may be others. Computed in the precision of the model and x.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(n_draws)s
     design : {"fixed", "random", "subsample"}, default "fixed"
         ``fixed``: the inputs are all there is (Corollary G.1), :math:`\frac1{n^2}\sum_iV(x_i)/N`. ``random``: independent draws
         (Corollary G.2), :math:`\frac1n[s_x^2(I_q(\theta|x))+\frac1n\sum_iV(x_i)/N]`. ``subsample``: drawn without
         replacement from `population` inputs, of whose :math:`s_x^2/n` the part :math:`1-n/n_{all}` is left.
-    population : int, optional
-        Size of the finite population, for ``design="subsample"``.
+    %(population)s
     per_input : bool, default False
         Give the quantities of each input (fixed design only).
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -82,12 +77,10 @@ def empirical_variance(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     AssumptionError
         If `probabilities` are given and the family is neither Categorical nor one Bernoulli output.
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(size)s
 
     Notes
     -----
@@ -160,6 +153,7 @@ def _law_of_labels(call: _run.Call, probabilities: Any, truth: MLP | None) -> Ca
     return lambda x, first_input: q[first_input : first_input + len(x)].astype(call.rows.dtype, copy=False)
 
 
+@documented
 @in_pieces(per_input=True)
 def bias_signature(
     model: MLP,
@@ -177,18 +171,13 @@ def bias_signature(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     y : array_like, shape (n,) or (n, T)
         Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -198,8 +187,7 @@ def bias_signature(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     SizeError
         If the eigenvalue problem would not fit in memory.
 

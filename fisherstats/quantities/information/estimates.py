@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import DIAGONAL_ESTIMATORS, ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.core.validation import probes as probe_checks
@@ -28,6 +29,7 @@ Array = NDArray[np.floating]
 Seed = int | np.random.SeedSequence | np.random.Generator
 
 
+@documented
 @in_pieces()
 def estimate_fisher(
     model: MLP,
@@ -56,10 +58,8 @@ def estimate_fisher(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     estimator : {"score", "hessian", "hutchinson_gaussian", "hutchinson_rademacher"} or a sequence of them
         A sequence adds the dim ``estimator``; score and hessian use the same labels.
     n_draws : int
@@ -77,16 +77,11 @@ def estimate_fisher(
         What the standard error is of, as for `estimator_variance`: the labels at the given inputs, which are all there is;
         independent inputs and their labels; or inputs drawn without replacement from `population` and their labels. It changes
         no bit of the estimate.
-    population : int, optional
-        Size of the finite population, for ``design="subsample"``.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(population)s
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -102,12 +97,9 @@ def estimate_fisher(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    AssumptionError
-        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(kink)s
+    %(size)s
 
     Notes
     -----
@@ -291,6 +283,7 @@ def estimate_fisher(
     return result
 
 
+@documented
 @in_pieces()
 def empirical_fisher(
     model: MLP,
@@ -310,22 +303,17 @@ def empirical_fisher(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     y : array_like, shape (n,) or (n, T)
         Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
     view : {"diagonal", "block", "full"}, default "diagonal"
         The diagonal, the diagonal block of each layer, or the whole matrix.
     per_input : bool, default False
         Give each input's own matrices instead of the mean over inputs.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -335,10 +323,8 @@ def empirical_fisher(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(size)s
 
     Notes
     -----

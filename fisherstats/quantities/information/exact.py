@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments, capacity, networks
 from fisherstats.models import derivatives
 from fisherstats.models.families import SecondMoment
@@ -29,6 +30,7 @@ __all__ = [
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces(per_input=True)
 def output_information(
     model: MLP,
@@ -46,18 +48,13 @@ def output_information(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     coordinates : {"output", "natural"}, default "output"
         Coordinates of the information; they differ only for families with a link.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -66,10 +63,8 @@ def output_information(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(size)s
 
     Notes
     -----
@@ -102,6 +97,7 @@ def output_information(
     )
 
 
+@documented
 @in_pieces(per_input=True)
 def hidden_information(
     model: MLP,
@@ -123,10 +119,8 @@ def hidden_information(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     layer : int
         0 (the input) to L (the natural parameters).
     estimator : {None, "score", "empirical"}, optional
@@ -137,12 +131,9 @@ def hidden_information(
         Source of the labels, for the score estimate; the same int gives the same labels in every call and view.
     y : array_like, optional
         One data label per input, for the empirical information.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -152,10 +143,8 @@ def hidden_information(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(size)s
 
     See Also
     --------
@@ -209,6 +198,7 @@ def _estimated_hidden(call: Call, layer: int, n_draws: int, seed: np.random.Seed
     return _unit_array(call, "hidden_information_estimate", values, provenance, error)
 
 
+@documented
 @in_pieces(per_input=True)
 def hidden_information_variance(
     model: MLP,
@@ -224,20 +214,14 @@ def hidden_information_variance(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     layer : int
         0 (the input) to L (the natural parameters).
-    n_draws : int, default 1
-        Labels per input, N.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(n_draws)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -246,10 +230,8 @@ def hidden_information_variance(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(size)s
 
     Notes
     -----
@@ -295,6 +277,7 @@ def _unit_array(call: Call, key: str, values: Array, provenance: dict[str, Any],
     return _labels.array(key, dims, values, coords, provenance, [] if error is None else [("standard_error", dims, error)])
 
 
+@documented
 @in_pieces()
 def fisher_information(
     model: MLP,
@@ -311,10 +294,8 @@ def fisher_information(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     view : {"diagonal", "block", "full", "kfac"}, default "diagonal"
         The diagonal, the diagonal block of each layer, the whole matrix, or the Kronecker factors of each layer's block.
     per_input : bool, default False
@@ -322,12 +303,9 @@ def fisher_information(
     store : path, optional
         With ``block`` or ``full``: a zarr store to make, for a matrix that does not fit in memory. It is computed a few tiles at
         a time, within 1 GB of memory, and appears at its path when it is whole.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -342,8 +320,7 @@ def fisher_information(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     SizeError
         If the result would not fit in memory or on the disk of the store; the message names the bytes and what would do.
     OSError

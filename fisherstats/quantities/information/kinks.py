@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
@@ -17,6 +18,7 @@ __all__ = ["kink_report"]
 Array = NDArray[np.floating]
 
 
+@documented
 def kink_report(
     model: MLP,
     x: Any,
@@ -31,16 +33,13 @@ def kink_report(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
+    %(model)s
     x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
         Inputs, at least one row, finite and real.
     tolerance : float, default 0
         Largest distance from a kink that is reported; 0 reports what the Hessian estimator refuses.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -51,8 +50,7 @@ def kink_report(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
 
     Notes
     -----

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fisherstats.core.docstrings import documented
 from fisherstats.execution import Rows
 from fisherstats.models.families.base import RowProducts
 from fisherstats.models.network import MLP
@@ -22,6 +23,7 @@ __all__ = ["kfac_error"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def kfac_error(
     model: MLP,
@@ -38,16 +40,11 @@ def kfac_error(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(model)s
+    %(x)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -57,8 +54,7 @@ def kfac_error(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     SizeError
         If the layer inputs and derivatives of all inputs do not fit in memory; the message names the bytes.
 

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.core.arrays import like
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
 from fisherstats.models import derivatives
 from fisherstats.models.network import MLP
@@ -21,6 +22,7 @@ __all__ = ["observed_information"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def observed_information(
     model: MLP,
@@ -41,24 +43,18 @@ def observed_information(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     y : array_like, shape (n,) or (n, T)
         Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
     view : {"diagonal", "block", "full"}, default "diagonal"
         The diagonal, the diagonal block of each layer, or the whole matrix.
     per_input : bool, default False
         Give each input's own matrices instead of the mean over inputs.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -68,12 +64,9 @@ def observed_information(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    AssumptionError
-        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(kink)s
+    %(size)s
 
     Notes
     -----

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
 from fisherstats.models import derivatives
 from fisherstats.models.families import Law
@@ -91,6 +92,7 @@ class _InformationOperator(LinearOperator):
         return self
 
 
+@documented
 def fisher_operator(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
 ) -> LinearOperator:
@@ -98,16 +100,12 @@ def fisher_operator(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
+    %(model)s
     x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
         Inputs, at least one row, finite and real.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -116,8 +114,7 @@ def fisher_operator(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
 
     Notes
     -----

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
 from fisherstats.models import derivatives
 from fisherstats.models.families import SecondMoment
@@ -23,6 +24,7 @@ __all__ = ["combine_estimators"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def combine_estimators(
     model: MLP,
@@ -46,10 +48,8 @@ def combine_estimators(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     n_draws : int
         Labels per input, N.
     rng : int, SeedSequence or Generator
@@ -58,16 +58,11 @@ def combine_estimators(
         Combine the estimates of each input, with weights of its own (fixed design only).
     design : {"fixed", "random", "subsample"}, default "fixed"
         What the variance is of, as for `estimator_variance`: the labels at the given inputs, or sampled inputs as well.
-    population : int, optional
-        Size of the finite population, for ``design="subsample"``.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(population)s
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -78,12 +73,9 @@ def combine_estimators(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    AssumptionError
-        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(kink)s
+    %(size)s
 
     Notes
     -----

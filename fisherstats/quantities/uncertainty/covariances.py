@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from fisherstats.core.arrays import double
+from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, capacity
 from fisherstats.models import derivatives
@@ -31,6 +32,7 @@ Array = NDArray[np.floating]
 NORMS = ("frobenius", "spectral", "trace")
 
 
+@documented
 @in_pieces()
 def estimator_covariance(
     model: MLP,
@@ -52,20 +54,18 @@ def estimator_covariance(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     estimator : {"score", "hessian", "cross"}
         Whose covariance; for "cross" the first pair of dims belongs to the score estimator.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(n_draws)s
     max_bytes : int, default 2**31
         Largest tensor that is built.
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink ("score" does not look).
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -74,10 +74,8 @@ def estimator_covariance(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused.
-    AssumptionError
-        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
     SizeError
         If 8 P^4 bytes exceed `max_bytes`.
 
@@ -118,6 +116,7 @@ def estimator_covariance(
     return _labels.array(f"covariance_{estimator}", dims, values, coords, provenance)
 
 
+@documented
 @in_pieces()
 def covariance_norms(
     model: MLP,
@@ -139,18 +138,15 @@ def covariance_norms(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(model)s
+    %(x)s
+    %(n_draws)s
     per_input : bool, default False
         Give the norms of each input's own covariance (without the tensor spectral norm) instead of those of the mean.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -161,10 +157,8 @@ def covariance_norms(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused.
-    AssumptionError
-        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
     SizeError
         If the Gram matrices or what they are made of do not fit in memory.
 
@@ -204,6 +198,7 @@ def covariance_norms(
     return _labels.dataset(entries, coords, provenance)
 
 
+@documented
 @in_pieces()
 def covariance_product(
     model: MLP,
@@ -225,20 +220,18 @@ def covariance_product(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     matrix : array_like, shape (P, P)
         Symmetric X.
     estimator : {"score", "hessian"}
         Whose covariance.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(n_draws)s
     on_kink : {"raise", "ignore"}, default "raise"
         What to do when a pre-activation is exactly on a kink ("score" does not look).
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -247,10 +240,8 @@ def covariance_product(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused.
-    AssumptionError
-        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
     SizeError
         If a (P, P) matrix would not fit in memory.
 
@@ -299,6 +290,7 @@ def covariance_product(
     return _labels.array(f"covariance_{estimator}", ["param", "param2"], values, coords, provenance)
 
 
+@documented
 @in_pieces()
 def functional_variance(
     model: MLP,
@@ -321,22 +313,19 @@ def functional_variance(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     vector : array_like, shape (P,), optional
         Direction v.
     matrix : array_like, shape (P, P), optional
         Symmetric X; exactly one of the two is given.
-    n_draws : int, default 1
-        Labels per input, N.
+    %(n_draws)s
     per_input : bool, default False
         Give each input's own variance instead of that of the mean.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink.
-    engine, num_threads, progress : optional
-        As for `fisher_information`.
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -346,10 +335,8 @@ def functional_variance(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused.
-    AssumptionError
-        If a pre-activation is exactly on a kink and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
 
     Notes
     -----

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.core.arrays import identity
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments, clients, remedies
 from fisherstats.execution import STREAM_ROWS, one_blas_thread, tasks
 from fisherstats.models import derivatives
@@ -28,6 +29,7 @@ _GROUP = 10
 """Replicates that are computed together."""
 
 
+@documented
 @arguments.answered()
 @remedies.advising
 @one_blas_thread
@@ -65,12 +67,9 @@ def definiteness(
         Simulated estimates.
     delta : float, default 0.05
         Probability of failure that the sufficient number of draws allows.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
     progress : bool, default False
         Show a progress bar over groups of replicates (needs tqdm, extra ``study``).
     client : distributed.Client or executor, optional
@@ -85,10 +84,8 @@ def definiteness(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    AssumptionError
-        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
+    %(refused)s
+    %(kink)s
     SizeError
         If the full matrix would not fit in memory.
     WorkerLost

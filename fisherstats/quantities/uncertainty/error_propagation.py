@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats import execution
+from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, functionals, networks
 from fisherstats.models import derivatives
@@ -39,6 +40,7 @@ Array = NDArray[np.floating]
 _MOST_PARAMETERS = 1000
 
 
+@documented
 @in_pieces()
 def propagate(
     functional: Functional,
@@ -67,8 +69,7 @@ def propagate(
         What is computed from the information matrix.
     model : MLP
         The network; its weights are taken as given. At most 1,000 parameters.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(x)s
     estimator : {"score", "hessian"} or a sequence of both
         How the information would be estimated. A sequence adds the dim ``estimator``.
     n_draws : int
@@ -76,16 +77,11 @@ def propagate(
     design : {"fixed", "random", "subsample"}, default "fixed"
         What error and bias are of, as for `estimator_variance`: the labels at the given inputs, which are all there is;
         independent inputs and their labels; or inputs drawn without replacement from `population` and their labels.
-    population : int, optional
-        Size of the finite population, for ``design="subsample"``.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(population)s
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -96,8 +92,7 @@ def propagate(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+    %(refused)s
     AssumptionError
         If a pre-activation is exactly on a kink and `on_kink` is "raise", or a leading eigenvalue is not simple.
     SizeError

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtri, stdtrit
 
+from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments
 from fisherstats.models.network import MLP
@@ -20,6 +21,7 @@ from fisherstats.theory import sampled_inputs, sampling
 __all__ = ["confidence_intervals"]
 
 
+@documented
 @in_pieces()
 def confidence_intervals(
     model: MLP,
@@ -48,8 +50,7 @@ def confidence_intervals(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
+    %(model)s
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs, at least one row (two where they are a sample), finite and real; from a dask array the result is lazy.
     estimator : {"score", "hessian"} or a sequence of both
@@ -68,16 +69,11 @@ def confidence_intervals(
         What the interval is for, as for `estimator_variance`: the value at the given inputs, the mean over the law that the
         inputs are independent draws of, or the mean over all `population` inputs of which those given are drawn without
         replacement.
-    population : int, optional
-        Size of the finite population, for ``design="subsample"``.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(population)s
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -89,12 +85,9 @@ def confidence_intervals(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    AssumptionError
-        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(kink)s
+    %(size)s
 
     Notes
     -----

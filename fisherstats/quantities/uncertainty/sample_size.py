@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.core.arrays import double
+from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.models.network import MLP
@@ -25,6 +26,7 @@ __all__ = ["plan_draws"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def plan_draws(
     model: MLP,
@@ -51,8 +53,7 @@ def plan_draws(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
+    %(model)s
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs, at least one row (two for the random design), finite and real; from a dask array the result is lazy.
     target_cv : float
@@ -62,22 +63,17 @@ def plan_draws(
     design : {"fixed", "random", "subsample"}, default "fixed"
         Whether the given inputs are all there is, or a sample that tells the variance over inputs: of independent inputs, or of
         a finite population.
-    population : int, optional
-        Size of the finite population, for ``design="subsample"``.
+    %(population)s
     n_inputs : int, optional
         Inputs of the planned sample, N_x; the number of given inputs by default.
     cost_input, cost_draw : float, optional
         Cost of one more input and of one more draw, in one unit; both, and for sampled inputs only.
     estimators : sequence of {"score", "hessian"}, default both
         Which estimators; with the score alone kinks do not matter, and nothing of the Hessian is computed.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -91,12 +87,9 @@ def plan_draws(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    AssumptionError
-        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(kink)s
+    %(size)s
 
     Notes
     -----

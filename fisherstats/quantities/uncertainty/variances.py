@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.core.arrays import double
+from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import DIAGONAL_ESTIMATORS, ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.execution import BlockFunction
@@ -29,6 +30,7 @@ __all__ = ["estimator_variance"]
 Array = NDArray[np.floating]
 
 
+@documented
 @in_pieces()
 def estimator_variance(
     model: MLP,
@@ -54,10 +56,8 @@ def estimator_variance(
 
     Parameters
     ----------
-    model : MLP
-        The network; its weights are taken as given.
-    x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
-        Inputs, at least one row, finite and real; from a dask array the result is lazy.
+    %(model)s
+    %(x)s
     n_draws : int, default 1
         Labels or probes per input, N.
     design : {"fixed", "random", "subsample", "exact_labels"}, default "fixed"
@@ -65,22 +65,17 @@ def estimator_variance(
         draws, :math:`\frac1n[s_x^2(I(\theta|x))+\frac1n\sum_iV(x_i)/N]` (Theorem 4.7). ``subsample``: drawn without
         replacement from `population` inputs, :math:`(1-m/n_{all})s_x^2/m+\bar V/(Nm)`. ``exact_labels``: random inputs
         whose information is known in closed form, :math:`s_x^2/n`, the limit of many labels; `n_draws` has no effect.
-    population : int, optional
-        Size of the finite population, for ``design="subsample"``.
+    %(population)s
     per_input : bool, default False
         Give V(x_i)/N of each input (fixed design only).
     group_by : {None, "layer", "unit", "model"}, optional
         The exact variance of the *mean* entry of a group, which is not the mean of the variances.
     estimators : sequence of {"score", "hessian", "hutchinson_gaussian", "hutchinson_rademacher"}, default the first two
         Which variances; the covariance is given with score and hessian.
-    on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink, where the Hessian does not exist; "ignore" takes left derivatives.
-    engine : {None, "numpy", "numba", "cupy"}, optional
-        Who carries out the contractions; None lets the package choose. What ran is in the provenance.
-    num_threads : int, optional
-        Threads over blocks of inputs: by default, and at most, the cores of the process. Never changes a bit of the result.
-    progress : bool, default False
-        Show a progress bar over the blocks (needs tqdm, extra ``study``).
+    %(on_kink)s
+    %(engine)s
+    %(num_threads)s
+    %(progress)s
 
     Returns
     -------
@@ -93,12 +88,9 @@ def estimator_variance(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
-    AssumptionError
-        If a pre-activation is exactly on a kink (input, layer and unit are named) and `on_kink` is "raise".
-    SizeError
-        If the result would not fit in memory; the message names the bytes and the view that would do.
+    %(refused)s
+    %(kink)s
+    %(size)s
 
     Notes
     -----
