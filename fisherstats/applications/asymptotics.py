@@ -173,8 +173,7 @@ def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Array:
         return maximum_likelihood.triangle_of(scores @ like(inverse.root, scores))
 
     R, unit = call.mean(block, triangle_rows(call), combine=maximum_likelihood.merge_triangles)
-    root: Array = inverse.root @ (R * unit).T
-    return root
+    return inverse.root @ (R * unit).T
 
 
 def _observed_inverse(call: Call, data_labels: Any, expected: Inverse, unit: Array) -> Inverse:

@@ -134,8 +134,7 @@ def _importance(
         found = fisher_information(model, x, **common) if exact else empirical_fisher(model, x, y, **common).empirical
     else:
         found = _of_a_sample(_run.prepare(model, x, **common), y, design, population)
-    result: xr.DataArray = found
-    return result
+    return found
 
 
 def _of_a_sample(call: _run.Call, y: Any, design: str, population: int | None) -> xr.DataArray:

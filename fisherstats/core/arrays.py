@@ -60,8 +60,7 @@ def common_dtype(*arrays: Any) -> np.dtype[np.floating]:
 
 def joined(arrays: Sequence[Any]) -> Array:
     """Return arrays one below the other; a single one as it is."""
-    whole: Array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    return whole
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def read_only(array: NDArray[np.floating]) -> NDArray[np.floating]:

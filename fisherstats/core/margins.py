@@ -24,14 +24,12 @@ ROUNDING = 64
 
 def above(values: Array, terms: int = 0) -> Array:
     """Return upper ends of non-negative numbers that gathered the rounding of so many terms; 0 stays 0."""
-    end: Array = values * (1 + (ROUNDING + terms) * EPS)
-    return end
+    return values * (1 + (ROUNDING + terms) * EPS)
 
 
 def below(values: Array, terms: int = 0) -> Array:
     """Return lower ends of non-negative numbers that gathered the rounding of so many terms."""
-    end: Array = values * (1 - (ROUNDING + terms) * EPS)
-    return end
+    return values * (1 - (ROUNDING + terms) * EPS)
 
 
 def eigenvalues(matrices: Array) -> Array:
@@ -61,10 +59,8 @@ def power_of_two(values: Array) -> Array:
     usable = np.isfinite(values) & (values > 0)
     safe = np.where(usable, values, 1)
     if on_device(safe):
-        scale: Array = np.power(2.0, np.floor(np.log(safe) / np.log(2.0)))
-        return scale
-    exact: Array = np.ldexp(np.ones_like(safe), np.maximum(np.frexp(safe)[1] - 1, -1021))
-    return exact
+        return np.power(2.0, np.floor(np.log(safe) / np.log(2.0)))
+    return np.ldexp(np.ones_like(safe), np.maximum(np.frexp(safe)[1] - 1, -1021))
 
 
 def nearest(values: Array, dtype: np.dtype[np.floating]) -> Array:

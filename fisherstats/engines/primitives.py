@@ -55,8 +55,7 @@ def every_class(p: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 def weighted_mean(w: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Return sum_k w_k q_k, shape (n, k)."""
-    mean: np.ndarray = np.matmul(w[:, None, :], q)[:, 0, :]
-    return mean
+    return np.matmul(w[:, None, :], q)[:, 0, :]
 
 
 def centred(p: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -151,8 +150,7 @@ def pair_sum(z: np.ndarray) -> np.ndarray:
 
 def pair_total(z: np.ndarray) -> np.ndarray:
     """Return sum_{a<b} z_a z_b of a non-negative z (n, T), shape (n,), in a few steps for any T."""
-    total: np.ndarray = (z[:, 1:] * np.cumsum(z[:, :-1], axis=1)).sum(axis=1)
-    return total
+    return (z[:, 1:] * np.cumsum(z[:, :-1], axis=1)).sum(axis=1)
 
 
 def class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -175,8 +173,7 @@ def class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
 def _from_the_top_class(w: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Return u_k less that of the class with the largest weight, shape (n, C, k)."""
     u = every_class(w, u)
-    differences: np.ndarray = u - np.take_along_axis(u, np.argmax(w, axis=1)[:, None, None], axis=1)
-    return differences
+    return u - np.take_along_axis(u, np.argmax(w, axis=1)[:, None, None], axis=1)
 
 
 def label_rows(p: np.ndarray, classes: np.ndarray, roots: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -205,8 +202,7 @@ def class_forms(p: np.ndarray, u: np.ndarray, weights: np.ndarray) -> np.ndarray
     """Return sum_j w_j (u_kj - sum_l p_l u_lj)^2 of every class k for weights (n, k), shape (n, C)."""
     q = centred(p, u)
     q *= q
-    values: np.ndarray = np.matmul(q, weights[:, :, None])[:, :, 0]
-    return values
+    return np.matmul(q, weights[:, :, None])[:, :, 0]
 
 
 def class_third_moment(p: np.ndarray, u: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -311,8 +307,7 @@ def squared_products(
 
 def sum_of_squares(rows: np.ndarray) -> np.ndarray:
     """Return the sums over rows of their squares, (n, k), for rows (n, R, k)."""
-    squares: np.ndarray = np.einsum("nrk,nrk->nk", rows, rows)
-    return squares
+    return np.einsum("nrk,nrk->nk", rows, rows)
 
 
 def squared_chain(

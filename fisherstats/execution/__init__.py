@@ -223,6 +223,5 @@ class _Joined(Reduction):
     def arrays(self) -> list[Array]:
         """The joined arrays."""
         if len(self.totals) == 1:
-            found: list[Array] = self.totals[0]
-            return found
+            return self.totals[0]
         return [np.concatenate(column) for column in zip(*self.totals, strict=True)]

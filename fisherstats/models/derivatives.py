@@ -338,8 +338,7 @@ def _chained_curvatures(model: MLP, passed: Forward, bent: list[Array | None], c
 
 def contracted(r: Array, G_l: Array) -> Array:
     """Return r . G_l for one residual per input, (n, 1, units); rows of differences need the first T - 1 of a sum of zero."""
-    product: Array = np.matmul(r[:, None, : G_l.shape[1]], G_l)
-    return product
+    return np.matmul(r[:, None, : G_l.shape[1]], G_l)
 
 
 def _plus(total: Array | None, term: Array) -> Array:
@@ -365,8 +364,7 @@ def _next_link(model: MLP, passed: Forward, k: int, chain: Array | None) -> Arra
     kernel, slope = model.weights[k][:, :-1], passed.slopes[k - 1]
     if chain is None:
         return kernel * slope[:, None, :]
-    link: Array = np.matmul(kernel, slope[:, :, None] * chain)
-    return link
+    return np.matmul(kernel, slope[:, :, None] * chain)
 
 
 @dataclass(frozen=True)

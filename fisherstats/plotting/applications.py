@@ -186,8 +186,7 @@ def _standard_error(values: xr.DataArray) -> xr.DataArray:
     n_replicates = values.sizes["replicate"]
     if n_replicates == 1:
         return xr.full_like(values.isel(replicate=0), np.nan)
-    error: xr.DataArray = values.std("replicate", ddof=1) / np.sqrt(n_replicates)
-    return error
+    return values.std("replicate", ddof=1) / np.sqrt(n_replicates)
 
 
 def _look(position: int) -> dict[str, Any]:

@@ -147,8 +147,7 @@ def _lines(panel: Axes, places: NDArray[Any], quantities: dict[str, xr.DataArray
 def _positive(quantity: xr.DataArray, layer: int) -> NDArray[Any]:
     """Return the values of a layer that have a place on a log axis, NaN elsewhere."""
     values = quantity.sel(layer=layer).values
-    shown: NDArray[Any] = np.where(np.isfinite(values) & (values > 0), values, np.nan)
-    return shown
+    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
 def _title(panel: Axes, name: str, errors: xr.Dataset) -> None:
@@ -160,5 +159,4 @@ def _title(panel: Axes, name: str, errors: xr.Dataset) -> None:
 
 def _whole_numbers(epochs: NDArray[Any]) -> NDArray[Any]:
     """Return at most a dozen epochs to be named."""
-    whole: NDArray[Any] = epochs[:: -(-len(epochs) // 12)]
-    return whole
+    return epochs[:: -(-len(epochs) // 12)]

@@ -76,8 +76,7 @@ class Design:
 
     def error(self, variance: Array, spread: Array | None) -> Array:
         """Return the standard error of a mean over inputs, from the mean variance of one label and the variance over inputs."""
-        found: Array = np.sqrt(self.variance(variance, spread))
-        return found
+        return np.sqrt(self.variance(variance, spread))
 
     def variance(self, variance: Array, spread: Array | None) -> Array:
         """Return its square, or whatever else is in proportion to second moments of a mean over inputs."""
@@ -137,8 +136,7 @@ class Design:
             return factors, [[None] * len(factors)], passed.inputs
 
         ((error, _, _),) = self.diagonal(exact, exact, [np.zeros(self.call.model.n_params)])
-        found: Array = np.square(error)
-        return found
+        return np.square(error)
 
     def entries(
         self, view: str, matrix: MatrixBlock, variance: dict[tuple[int, int], Array]

@@ -232,8 +232,7 @@ def attributes(key: str, provenance: str) -> dict[str, str]:
 
 def error_design(given: xr.DataArray) -> str | None:
     """Return what a standard error is of, by its provenance: a design, or None where that is not said."""
-    found: str | None = json.loads(given.coords[ERROR].attrs.get("provenance", "{}")).get("design")
-    return found
+    return json.loads(given.coords[ERROR].attrs.get("provenance", "{}")).get("design")
 
 
 def error_is_own(given: xr.DataArray) -> bool:

@@ -62,8 +62,7 @@ def opened(place: Path, view: str) -> xr.DataArray | xr.DataTree:
     """Return what a store holds, lazily."""
     if view == "block":
         return xr.open_datatree(place, engine="zarr", chunks={})
-    found: xr.DataArray = xr.open_zarr(place, chunks={})["information"]
-    return found
+    return xr.open_zarr(place, chunks={})["information"]
 
 
 def _chunk_units(n_in: int) -> int:

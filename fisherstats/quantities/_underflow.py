@@ -32,8 +32,7 @@ def _larger(total: list[Array], part: list[Array]) -> None:
 
 
 def _largest(values: Array) -> Array:
-    found: Array = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
-    return found
+    return np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
 
 
 def _may_pass_again(call: Call) -> bool:

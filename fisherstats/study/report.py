@@ -82,7 +82,7 @@ def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
     provenance = json.loads(tree.attrs["provenance"])
     layers = tree["layers"].to_dataset()
     rows = [_layer(layers, layer, provenance["widths"]) for layer in range(layers.sizes["layer"])]
-    page: str = environment.from_string(template).render(
+    return environment.from_string(template).render(
         target=_percent(float(layers.attrs["target_standard_error"])),
         target_number=f"{float(layers.attrs['target_standard_error']):g}",
         n_parameters=_count(float(layers["n_parameters"].sum())),
@@ -96,7 +96,6 @@ def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
         network=_network(provenance),
         configuration=_toml(provenance["settings"]),
     )
-    return page
 
 
 def _percent(ratio: float) -> str:

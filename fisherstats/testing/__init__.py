@@ -290,8 +290,7 @@ class _Tests:
         excess = np.abs((along**2).mean(axis=0) - variance)
         # Where (u.delta)^2 is constant there is nothing to estimate but rounding.
         spread = np.where(excess <= 1e-12 * variance, 0.0, excess / np.sqrt(np.maximum(of_square, 1e-24 * variance**2)) * root)
-        scores: np.ndarray = np.maximum(mean, spread)
-        return scores
+        return np.maximum(mean, spread)
 
     def draws(self, row: int) -> None:
         """Test the draws of the two estimators: their means, second moments, and that both come from the same labels."""
@@ -321,5 +320,4 @@ def _z_score(sample: np.ndarray, expected: float) -> float:
 def _difference(function: Any) -> np.ndarray:
     """Return the derivative at 0 of an array-valued function of a step, by central differences."""
     total = sum(weight * (function(k * STEP) - function(-k * STEP)) for k, weight in enumerate(DIFFERENCE, start=1))
-    derivative: np.ndarray = np.asarray(total) / STEP
-    return derivative
+    return np.asarray(total) / STEP

@@ -98,8 +98,7 @@ class DiagonalSum(Reduction):
         ]
 
     def _empty(self, quantities: list[Quantity], inputs: list[Array]) -> Array:
-        sums: Array = np.empty_like(inputs[0], dtype=np.float64, shape=(len(quantities), self._ends[-1]))
-        return sums
+        return np.empty_like(inputs[0], dtype=np.float64, shape=(len(quantities), self._ends[-1]))
 
     def _own(self, layer: int) -> slice:
         n_out, n_in = self._shapes[layer]
@@ -153,8 +152,7 @@ def diagonal(
 
 def outer_sum(factor: Array, power: Array) -> Array:
     """Return sum over inputs of f[o] p[d], flattened row-major over [o, d], in float64."""
-    summed: Array = (double(factor).T @ double(power)).ravel()
-    return summed
+    return (double(factor).T @ double(power)).ravel()
 
 
 def moments_over_inputs(factors: Sequence[Array], inputs: Sequence[Array], exponent: int) -> list[Array]:

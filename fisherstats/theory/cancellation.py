@@ -28,8 +28,7 @@ def uncancelled_variance(law: Law, u: Array | None) -> Array:
     if u is None:
         return law.own_diagonal()
     deviations = np.sqrt(law.own_diagonal())
-    spread: Array = np.square(np.matmul(deviations[:, None, :], np.abs(u))[:, 0])
-    return spread
+    return np.square(np.matmul(deviations[:, None, :], np.abs(u))[:, 0])
 
 
 @uncancelled_variance.register
@@ -46,8 +45,7 @@ def _(law: GaussianLaw, u: Array | None) -> Array:
     factor = np.abs(np.linalg.inv(law.root).T)
     of_inverse = primitives.sum_of_squares(np.matmul(factor, np.abs(law.product(u))))
     of_root = primitives.sum_of_squares(np.matmul(np.abs(law.root), np.abs(u)))
-    spread: Array = np.maximum(of_root, ratio(of_inverse, law.diagonal(u)) * of_inverse)
-    return spread
+    return np.maximum(of_root, ratio(of_inverse, law.diagonal(u)) * of_inverse)
 
 
 @uncancelled_variance.register
@@ -55,8 +53,7 @@ def _(law: ProductLaw, u: Array | None) -> Array:
     if u is None:
         return np.concatenate([uncancelled_variance(part, None) for part in law.parts], axis=1)
     every = [uncancelled_variance(part, u[:, piece]) for part, piece in zip(law.parts, law.slices, strict=True)]
-    total: Array = np.stack(every).sum(axis=0)
-    return total
+    return np.stack(every).sum(axis=0)
 
 
 @singledispatch
@@ -65,8 +62,7 @@ def uncancelled_fourth(law: Law, u: Array | None) -> Array:
     own = _own_fourth_root(law)
     if u is None:
         return own
-    spread: Array = np.matmul(own[:, None, :], np.abs(u))[:, 0]
-    return spread
+    return np.matmul(own[:, None, :], np.abs(u))[:, 0]
 
 
 @uncancelled_fourth.register
@@ -76,8 +72,7 @@ def _(law: IndependentLaw, u: Array | None) -> Array:
 
 @uncancelled_fourth.register
 def _(law: GaussianLaw, u: Array | None) -> Array:
-    root: Array = np.sqrt(np.sqrt(3.0) * uncancelled_variance(law, u))
-    return root
+    return np.sqrt(np.sqrt(3.0) * uncancelled_variance(law, u))
 
 
 @uncancelled_fourth.register
@@ -85,20 +80,17 @@ def _(law: ProductLaw, u: Array | None) -> Array:
     if u is None:
         return np.concatenate([uncancelled_fourth(part, None) for part in law.parts], axis=1)
     every = [uncancelled_fourth(part, u[:, piece]) for part, piece in zip(law.parts, law.slices, strict=True)]
-    total: Array = np.stack(every).sum(axis=0)
-    return total
+    return np.stack(every).sum(axis=0)
 
 
 def _own_fourth_root(law: Law) -> Array:
     """Return E[r_a^4]^(1/4), (n, T)."""
-    root: Array = np.sqrt(np.sqrt(law.own_square_variance() + np.square(law.own_diagonal())))
-    return root
+    return np.sqrt(np.sqrt(law.own_square_variance() + np.square(law.own_diagonal())))
 
 
 def _fourth_root(law: Law, u: Array | None) -> Array:
     """Return E[(u.r)^4]^(1/4), (n, k)."""
-    root: Array = _own_fourth_root(law) if u is None else np.sqrt(np.sqrt(law.fourth_moment(u)))
-    return root
+    return _own_fourth_root(law) if u is None else np.sqrt(np.sqrt(law.fourth_moment(u)))
 
 
 def fourth_rounding(law: Law, few: Array, u: Array | None, v: Array | None) -> Array:
@@ -107,8 +99,7 @@ def fourth_rounding(law: Law, few: Array, u: Array | None, v: Array | None) -> A
     By Hoelder it is at most |u.r| |dv.r| + |du.r| |v.r| + |du.r| |dv.r|, in fourth moments.
     """
     (first, first_off), (second, second_off) = ((_fourth_root(law, one), few * uncancelled_fourth(law, one)) for one in (u, v))
-    rounding: Array = first * second_off + first_off * second + first_off * second_off
-    return rounding
+    return first * second_off + first_off * second + first_off * second_off
 
 
 @singledispatch
@@ -121,8 +112,7 @@ def differentiation_room(law: Law, u: Array | None, order: int) -> Array | float
 def _(law: LogPartitionLaw, u: Array | None, order: int) -> Array | float:
     accuracy = law.accuracy[2] if order == 2 else law.accuracy[4] + 8 * law.accuracy[2]
     u = law._outputs if u is None else u
-    room: Array = accuracy * np.einsum("nt,ntk->nk", np.sqrt(law.own_diagonal()), np.abs(u)) ** order
-    return room
+    return accuracy * np.einsum("nt,ntk->nk", np.sqrt(law.own_diagonal()), np.abs(u)) ** order
 
 
 def ratio(numerator: Array, denominator: Array) -> Array:

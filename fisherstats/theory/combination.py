@@ -97,8 +97,7 @@ def merge_regressions(total: list[Array], part: list[Array]) -> None:
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
     possible = denominator > 0
-    ratio: Array = np.where(possible, numerator / np.where(possible, denominator, 1), 0)
-    return ratio
+    return np.where(possible, numerator / np.where(possible, denominator, 1), 0)
 
 
 def combination(regression: Regression, dtype: np.dtype[np.floating]) -> tuple[Array, Array]:

@@ -59,8 +59,7 @@ def dense_hessians(hessian: HessianBlocks, inputs: Sequence[Array], slices: Sequ
 def information_root(law: Law) -> Array:
     """Return root rows of I(h), (n, r, T), with root' root = I."""
     n, outputs = law.h.shape
-    root: Array = law.rows(np.broadcast_to(identity(outputs, law.h), (n, outputs, outputs)))
-    return root
+    return law.rows(np.broadcast_to(identity(outputs, law.h), (n, outputs, outputs)))
 
 
 def covariance_sum(law: Law, jacobian: Array, hessians: Array | None, estimator: str) -> Array:
@@ -68,17 +67,14 @@ def covariance_sum(law: Law, jacobian: Array, hessians: Array | None, estimator:
     n, _, n_params = jacobian.shape
     if estimator == "hessian" and hessians is not None:
         rows = np.matmul(information_root(law), hessians.reshape(n, hessians.shape[1], -1)).reshape(-1, n_params**2)
-        hessian: Array = rows.T @ rows
-        return hessian
+        return rows.T @ rows
     if estimator == "cross" and hessians is not None:
         third = law.cumulant(3)
         left = np.einsum("nabc,nai,nbj->ncij", third, jacobian, jacobian, optimize=True).reshape(-1, n_params**2)
-        cross: Array = 0.0 - left.T @ hessians.reshape(-1, n_params**2)
-        return cross
+        return 0.0 - left.T @ hessians.reshape(-1, n_params**2)
     root = quartic_root(law)
     rows = np.einsum("nrab,nai,nbj->nrij", root, jacobian, jacobian, optimize=True).reshape(-1, n_params**2)
-    score: Array = rows.T @ rows
-    return score
+    return rows.T @ rows
 
 
 def projected_matrix(G: Sequence[Array], inputs: Sequence[Array], matrix: Array, slices: Sequence[slice]) -> Array:
@@ -116,5 +112,4 @@ def middle_product(law: Law, form: Array) -> Array:
     r"""Return :math:`\mathrm{Cov}(rr^\top, r^\top Yr)=M:Y` for symmetric Y (n, T, T), (n, T, T)."""
     root = quartic_root(law)
     weights = np.einsum("nrab,nab->nr", root, form)
-    product: Array = np.einsum("nr,nrab->nab", weights, root)
-    return product
+    return np.einsum("nr,nrab->nab", weights, root)

@@ -47,8 +47,7 @@ class CurveMoments:
         r"""Return :math:`\gamma^2=\|e\|^2/\nu_{20}^2` (Efron 1975), 0 without acceleration and inf without velocity."""
         still = self.speed == 0
         root = np.sqrt(self.residual) / np.where(still, 1, self.speed)
-        curvature: Array = np.where(still & (self.residual > 0), np.inf, np.square(root))
-        return curvature
+        return np.where(still & (self.residual > 0), np.inf, np.square(root))
 
 
 def curve_moments(model: MLP, passed: Forward, law: Law, directions: Array) -> CurveMoments:
@@ -95,5 +94,4 @@ def third_cumulants(law: Law, tangents: Array) -> Array:
 
 
 def _quotient(numerator: Array, denominator: Array) -> Array:
-    quotient: Array = np.where(denominator == 0, 0, numerator / np.where(denominator == 0, 1, denominator))
-    return quotient
+    return np.where(denominator == 0, 0, numerator / np.where(denominator == 0, 1, denominator))

@@ -290,8 +290,7 @@ def _unit_pairs(rows: list[tuple[Array, Array]], tile: Tile) -> Array:
 def _upper(chosen: slice, others: slice) -> NDArray[np.bool_]:
     """Return which of the pairs (chosen unit o, other unit p) have o <= p."""
     o, p = np.arange(chosen.start, chosen.stop), np.arange(others.start, others.stop)
-    upper: NDArray[np.bool_] = p >= o[:, None]
-    return upper
+    return p >= o[:, None]
 
 
 def _products(factor: Array, inputs: list[tuple[Array, Array]], same: bool) -> Array:

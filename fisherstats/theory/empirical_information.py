@@ -31,8 +31,7 @@ def _residuals_along(law: Law, u: Array) -> Array:
     if isinstance(law, CategoricalLaw):
         return law.centred(u)
     labels = [np.full_like(law.h, label, shape=(len(law.h), 1)) for label in (0, 1)]
-    along: Array = np.stack([law.residual(y) for y in labels], axis=1) * u
-    return along
+    return np.stack([law.residual(y) for y in labels], axis=1) * u
 
 
 def empirical_factors(law: Law, q: Array | Law, passed: Forward, G: Sequence[Array | None]) -> list[Array]:
@@ -95,8 +94,7 @@ def _shares(q: Array) -> tuple[Array, Array]:
 
 def bias_eigenvalues(law: Law, residual: Array) -> Array:
     r"""Return the eigenvalues of :math:`rr^\top-I(h)` (Lemma 6.1 of 2024 for a single label), ascending, (n, T)."""
-    values: Array = np.linalg.eigvalsh(residual[:, :, None] * residual[:, None, :] - law.information())
-    return values
+    return np.linalg.eigvalsh(residual[:, :, None] * residual[:, None, :] - law.information())
 
 
 def signs(eigenvalues: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

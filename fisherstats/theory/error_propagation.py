@@ -72,8 +72,7 @@ class Spectrum:
 
     def along(self, jacobian: Array) -> Array:
         """Return J Q; the response does not change in a direction without information, where its rounding would be left."""
-        moved: Array = np.matmul(jacobian, self.vectors) * (self.values > 0)
-        return moved
+        return np.matmul(jacobian, self.vectors) * (self.values > 0)
 
 
 _MOST_APART = 2.0**16
@@ -138,8 +137,7 @@ class ScoreFluctuation(Fluctuation):
         return quartic_root(self.law)
 
     def _form(self, weights: Array) -> Array:
-        form: Array = np.matmul(self.jacobian * weights, self.jacobian.swapaxes(1, 2))
-        return form
+        return np.matmul(self.jacobian * weights, self.jacobian.swapaxes(1, 2))
 
     def linear(self, weights: Array) -> Array:
         """Return Var(r' J diag(w) J' r)."""
@@ -148,8 +146,7 @@ class ScoreFluctuation(Fluctuation):
     def square(self, left: Array, right: Array) -> Array:
         """Return the sum over r of |K' R_r L|^2, with K K' = J diag(a) J' and L L' = J diag(b) J'."""
         K, L = (self._half(weights)[:, None] for weights in (left, right))
-        mean: Array = np.square(np.matmul(np.matmul(K, self._root), L.swapaxes(-1, -2))).sum(axis=(1, 2, 3))
-        return mean
+        return np.square(np.matmul(np.matmul(K, self._root), L.swapaxes(-1, -2))).sum(axis=(1, 2, 3))
 
     def _half(self, weights: Array) -> Array:
         """Return the transpose of a root of J diag(w) J', at most T rows."""
@@ -164,8 +161,7 @@ class ScoreFluctuation(Fluctuation):
         """Return the sum over r of J' R_r J diag(w) J' R_r J v."""
         moved = np.matmul(self._root, np.matmul(self.jacobian, vector)[:, None, :, None])
         pulled = np.matmul(self._root, np.matmul(self._form(weights)[:, None], moved)).sum(axis=1)
-        second: Array = np.matmul(self.jacobian.swapaxes(1, 2), pulled)[:, :, 0]
-        return second
+        return np.matmul(self.jacobian.swapaxes(1, 2), pulled)[:, :, 0]
 
     def columns(self, count: int) -> Array:
         """Return M(J_m, J_j, J_m, J_j)."""
@@ -180,30 +176,25 @@ class HessianFluctuation(Fluctuation):
 
     def linear(self, weights: Array) -> Array:
         """Return the sum over r of tr(diag(w) N_r)^2."""
-        variance: Array = np.square(np.diagonal(self.roots, axis1=2, axis2=3) @ weights).sum(axis=1)
-        return variance
+        return np.square(np.diagonal(self.roots, axis1=2, axis2=3) @ weights).sum(axis=1)
 
     def square(self, left: Array, right: Array) -> Array:
         """Return the sum over r and entries of a_m N_r[m,p]^2 b_p."""
         squares = np.square(self.roots).sum(axis=1)
-        mean: Array = np.matmul(squares, right) @ left
-        return mean
+        return np.matmul(squares, right) @ left
 
     def times(self, matrix: Array, vector: Array) -> Array:
         """Return the sum over r of (X N_r v)^2."""
-        variances: Array = np.square(np.matmul(self.roots, vector) @ matrix.T).sum(axis=1)
-        return variances
+        return np.square(np.matmul(self.roots, vector) @ matrix.T).sum(axis=1)
 
     def twice(self, weights: Array, vector: Array) -> Array:
         """Return the sum over r of N_r diag(w) N_r v."""
         moved = weights * np.matmul(self.roots, vector)
-        second: Array = np.matmul(self.roots, moved[..., None])[..., 0].sum(axis=1)
-        return second
+        return np.matmul(self.roots, moved[..., None])[..., 0].sum(axis=1)
 
     def columns(self, count: int) -> Array:
         """Return the sum over r of N_r[m,j]^2."""
-        variances: Array = np.square(self.roots[..., :count]).sum(axis=1)
-        return variances
+        return np.square(self.roots[..., :count]).sum(axis=1)
 
 
 class InputFluctuation(HessianFluctuation):
@@ -295,8 +286,7 @@ class SolveWith(Functional):
 
     def value(self, spectrum: Spectrum) -> Array:
         """Return w."""
-        solution: Array = spectrum.vectors @ self._solved(spectrum)[1]
-        return solution
+        return spectrum.vectors @ self._solved(spectrum)[1]
 
     def moments(self, spectrum: Spectrum, error: Fluctuation) -> list[Array]:
         """Return the sums of Var(A E w) and of A E[E A E] w."""
@@ -338,8 +328,7 @@ class LogDet(Functional):
 
     def value(self, spectrum: Spectrum) -> Array:
         """Return the sum of log(lambda + tau)."""
-        value: Array = np.log(spectrum.values + self.tau).sum(keepdims=True)
-        return value
+        return np.log(spectrum.values + self.tau).sum(keepdims=True)
 
     def moments(self, spectrum: Spectrum, error: Fluctuation) -> list[Array]:
         """Return the sums of Var(tr AE) and of -E[tr AEAE] / 2."""
@@ -380,8 +369,7 @@ class EffectiveDimension(Functional):
 
     def value(self, spectrum: Spectrum) -> Array:
         """Return the sum of lambda / (lambda + tau)."""
-        value: Array = (spectrum.values / (spectrum.values + self.tau)).sum(keepdims=True)
-        return value
+        return (spectrum.values / (spectrum.values + self.tau)).sum(keepdims=True)
 
     def moments(self, spectrum: Spectrum, error: Fluctuation) -> list[Array]:
         """Return the sums of Var(tau tr A^2 E) and of -tau E[tr A^2 E A E]."""

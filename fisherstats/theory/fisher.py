@@ -133,15 +133,13 @@ def _pairs(n_layers: int, cross_layers: bool) -> list[tuple[int, int]]:
 
 
 def _unit_pairs(rows: Sequence[Array], left: int, right: int) -> Array:
-    pairs: Array = np.matmul(rows[left].transpose(0, 2, 1), rows[right])
-    return pairs
+    return np.matmul(rows[left].transpose(0, 2, 1), rows[right])
 
 
 def hidden_information(second: SecondMoment, B: Array) -> Array:
     r"""Return :math:`I(h_l)=B_l^\top S\,B_l`, (n, units, units), exactly symmetric (2021, after the derivative lemma)."""
     rows = second.compact_rows(B)
-    information: Array = np.matmul(rows.transpose(0, 2, 1), rows)
-    return information
+    return np.matmul(rows.transpose(0, 2, 1), rows)
 
 
 def hidden_information_variance(law: Law, B: Array | None) -> Array:

@@ -50,8 +50,7 @@ def mean_square_length(law: Law, G: Sequence[Array | None], inputs: Sequence[Arr
         (law.own_diagonal() if G_l is None else law.diagonal(G_l)).sum(axis=1) * _square(h_bar)
         for G_l, h_bar in zip(G, inputs, strict=True)
     ]
-    total: Array = np.stack(parts).sum(axis=0)
-    return total
+    return np.stack(parts).sum(axis=0)
 
 
 def square_length_deviation(law: Law, G: Sequence[Array | None], inputs: Sequence[Array]) -> Array:
@@ -65,8 +64,7 @@ def square_length_deviation(law: Law, G: Sequence[Array | None], inputs: Sequenc
     ]
     unit = power_of_two(np.stack(largest).max(axis=0))
     squares = [((norm / unit)[:, None], G_l) for norm, G_l in zip(norms, G, strict=True)]
-    deviation: Array = np.sqrt(form_moments(law, squares, None)[1]) * unit
-    return deviation
+    return np.sqrt(form_moments(law, squares, None)[1]) * unit
 
 
 def gradient_lengths(residuals: Array, G: Sequence[Array | None], inputs: Sequence[Array]) -> Array:
@@ -76,23 +74,19 @@ def gradient_lengths(residuals: Array, G: Sequence[Array | None], inputs: Sequen
     for G_l, h_bar in zip(G, inputs, strict=True):
         along = residuals if G_l is None else np.matmul(residuals, G_l)
         squares += np.square(along).sum(axis=2) * _square(h_bar / unit[:, None])[:, None]
-    length: Array = np.sqrt(squares) * unit[:, None]
-    return length
+    return np.sqrt(squares) * unit[:, None]
 
 
 def mean_class_length(law: CategoricalLaw, G: Sequence[Array | None], inputs: Sequence[Array]) -> Array:
     r"""Return :math:`\mathrm E\|\partial\ell\|` over the classes, (n,), without a residual of every class."""
     unit = _unit(inputs)
     squares = [(_square(h_bar / unit[:, None])[:, None], G_l) for G_l, h_bar in zip(G, inputs, strict=True)]
-    mean: Array = (law.p * np.sqrt(class_squares(law, squares))).sum(axis=1) * unit
-    return mean
+    return (law.p * np.sqrt(class_squares(law, squares))).sum(axis=1) * unit
 
 
 def _unit(inputs: Sequence[Array]) -> Array:
-    unit: Array = power_of_two(np.stack([np.abs(h_bar).max(axis=1) for h_bar in inputs]).max(axis=0))
-    return unit
+    return power_of_two(np.stack([np.abs(h_bar).max(axis=1) for h_bar in inputs]).max(axis=0))
 
 
 def _square(h_bar: Array) -> Array:
-    norm: Array = np.einsum("nd,nd->n", h_bar, h_bar)
-    return norm
+    return np.einsum("nd,nd->n", h_bar, h_bar)

@@ -85,8 +85,7 @@ def squared_radius(law: Law) -> Array:
 
 @squared_radius.register
 def _(law: BinomialLaw) -> Array:
-    square: Array = np.square(law.n_trials * expit(np.abs(law.h))).sum(axis=1)
-    return square
+    return np.square(law.n_trials * expit(np.abs(law.h))).sum(axis=1)
 
 
 @squared_radius.register
@@ -103,5 +102,4 @@ def _(law: CategoricalLaw) -> Array:
 
 @squared_radius.register
 def _(law: ProductLaw) -> Array:
-    square: Array = np.stack([squared_radius(part) for part in law.parts]).sum(axis=0)
-    return square
+    return np.stack([squared_radius(part) for part in law.parts]).sum(axis=0)

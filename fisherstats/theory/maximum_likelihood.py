@@ -80,14 +80,12 @@ class Inverse:
             return np.ones_like(directions, dtype=bool, shape=directions.shape[:-1])
         outside = np.linalg.norm(directions @ like(self.null, directions), axis=-1)
         length = np.linalg.norm(directions / like(self.scale, directions), axis=-1)
-        inside: NDArray[np.bool_] = outside <= np.sqrt(np.finfo(self.root.dtype).eps) * length
-        return inside
+        return outside <= np.sqrt(np.finfo(self.root.dtype).eps) * length
 
     def standard_errors(self, directions: Array) -> Array:
         """Return |W'v| for each row v (..., P), infinite where it is not estimable."""
         error = _norm(directions @ like(self.root, directions))
-        found: Array = np.where(self.estimable(directions), error, np.inf)
-        return found
+        return np.where(self.estimable(directions), error, np.inf)
 
     def own_errors(self) -> tuple[NDArray[np.bool_], Array]:
         """Return which parameters are estimable, and their standard errors, (P,) each."""
@@ -101,8 +99,7 @@ def _norm(rows: Array) -> Array:
     if not rows.shape[-1]:
         return np.zeros_like(rows, shape=rows.shape[:-1])
     unit = power_of_two(np.abs(rows).max(axis=-1))
-    length: Array = np.linalg.norm(rows / unit[..., None], axis=-1) * unit
-    return length
+    return np.linalg.norm(rows / unit[..., None], axis=-1) * unit
 
 
 def inverse_of_triangle(R: Array, unit: Array) -> Inverse:
@@ -132,8 +129,7 @@ def moore_penrose_root(inverse: Inverse) -> Array:
     null[pivots] = np.diag(1 / inverse.scale[pivots])
     null[others] = G.T / inverse.scale[others, None]
     null /= power_of_two(np.abs(null).max(axis=0))
-    root: Array = inverse.root - null @ linalg.solve(null.T @ null, null.T @ inverse.root, assume_a="pos")
-    return root
+    return inverse.root - null @ linalg.solve(null.T @ null, null.T @ inverse.root, assume_a="pos")
 
 
 def _dependence(inverse: Inverse) -> tuple[NDArray[np.integer], NDArray[np.integer], Array]:

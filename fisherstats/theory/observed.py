@@ -64,5 +64,4 @@ def z_scores(deviation: Array, rounding: Array, variance: Array) -> Array:
     """Return deviation / sqrt(variance); where it does not vary, 0 up to rounding and infinite beyond."""
     varies = variance > 0
     certain = np.where(np.abs(deviation) <= rounding, 0.0, np.copysign(np.inf, deviation)).astype(deviation.dtype)
-    z: Array = np.where(varies, deviation / np.sqrt(np.where(varies, variance, 1)), certain)
-    return z
+    return np.where(varies, deviation / np.sqrt(np.where(varies, variance, 1)), certain)

@@ -44,5 +44,4 @@ def merged(theta: Array, weights: Array, slopes: Array, error: Array) -> tuple[A
 def _norm(values: Array) -> Array:
     """Return the root of the sum of squares over the first axis."""
     unit = power_of_two(np.abs(values).max(axis=0))
-    norm: Array = np.sqrt(np.square(values / unit).sum(axis=0)) * unit
-    return norm
+    return np.sqrt(np.square(values / unit).sum(axis=0)) * unit

@@ -48,8 +48,7 @@ class Responses:
         """
         if self.binary and is_binary(activation):
             return slope
-        squared: Array = np.square(slope) / self.variance
-        return squared
+        return np.square(slope) / self.variance
 
     def largest(self, activation: Activation) -> float:
         """Return the supremum of the coefficient over all pre-activations."""
@@ -107,8 +106,7 @@ def _diagonal(values: Array) -> Array:
 def neuron_metrics(coefficient: Array, h_bar: Array) -> Array:
     r"""Return :math:`\nu_f(w_o,h)\,\bar h\bar h^\top` of every neuron and input, (n, units, features, features)."""
     products = h_bar[:, :, None] * h_bar[:, None, :]
-    metrics: Array = coefficient[:, :, None, None] * products[:, None]
-    return metrics
+    return coefficient[:, :, None, None] * products[:, None]
 
 
 class NeuronSum(Reduction):
@@ -160,5 +158,4 @@ def _add_tile(total: Array, coefficient: Array, h_bar: Array, start: int, stop: 
 def pulled_back(metric: Array, jacobian: Array) -> Array:
     r"""Return :math:`J^\top gJ`, the metric in other coordinates, exactly symmetric."""
     product = np.matmul(np.swapaxes(jacobian, -1, -2), np.matmul(metric, jacobian))
-    mean: Array = (product + np.swapaxes(product, -1, -2)) / 2
-    return mean
+    return (product + np.swapaxes(product, -1, -2)) / 2

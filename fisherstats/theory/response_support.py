@@ -86,11 +86,9 @@ def _of_counts(family: Family, law: PoissonLaw | BinomialLaw | NegativeBinomialL
     # Far above 2^53 the next float is no nearer to the mean, of which the product is an extremum.
     above = np.floor(family.at(h).mean) + 1
     log_mass = family.log_prob(h, above)[:, None]
-    deviation: Array = 2 * factor * np.exp(np.log(above) + log_mass)
-    return deviation
+    return 2 * factor * np.exp(np.log(above) + log_mass)
 
 
 def entropy(log_prob: Array) -> Array:
     """Return - sum p log p over labels, (n, K) to (n,)."""
-    total: Array = -np.sum(np.exp(log_prob) * np.where(log_prob == -np.inf, 0, log_prob), axis=1)
-    return total
+    return -np.sum(np.exp(log_prob) * np.where(log_prob == -np.inf, 0, log_prob), axis=1)

@@ -23,8 +23,7 @@ def relative_error(variance: Array, information: Array) -> Array:
     error = np.sqrt(variance)
     empty = np.where(error > 0, np.inf, 0.0)
     informed = information > 0
-    relative: Array = np.where(informed, error / np.where(informed, information, 1), empty)
-    return relative
+    return np.where(informed, error / np.where(informed, information, 1), empty)
 
 
 def optimal_draws(variance: Array, spread: Array, cost_input: float, cost_draw: float) -> Array:
@@ -34,8 +33,7 @@ def optimal_draws(variance: Array, spread: Array, cost_input: float, cost_draw: 
     """
     empty = np.where(variance > 0, np.inf, np.zeros_like(variance))
     ratio = np.where(spread > 0, variance / np.where(spread > 0, spread, 1), empty)
-    optimal: Array = np.sqrt(cost_input / cost_draw) * np.sqrt(ratio)
-    return optimal
+    return np.sqrt(cost_input / cost_draw) * np.sqrt(ratio)
 
 
 def inputs_needed(variance: Array, spread: Array, draws: Array, allowed: Array) -> Array:
@@ -47,5 +45,4 @@ def inputs_needed(variance: Array, spread: Array, draws: Array, allowed: Array) 
 
 def _whole(number: Array) -> Array:
     """Return the next whole number, at least 1; what rounding put above one is that number."""
-    whole: Array = np.maximum(np.ceil(number * (1 - 1e-12)), 1)
-    return whole
+    return np.maximum(np.ceil(number * (1 - 1e-12)), 1)

@@ -120,8 +120,7 @@ def residuals(family: Family, law: Law, seed: np.random.SeedSequence, first_inpu
         repeated = np.repeat(h, n_draws, axis=0)
         y = family.check_labels(y.reshape(len(repeated), *y.shape[2:]), len(repeated))
         drawn.append(family.at(repeated).residual(y).reshape(len(h), n_draws, -1))
-    labels: Array = like(np.concatenate(drawn)[: len(law.h)], law.h)
-    return labels
+    return like(np.concatenate(drawn)[: len(law.h)], law.h)
 
 
 def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, estimator: str) -> SecondMoment:
@@ -147,8 +146,7 @@ def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draw
 
 
 def _products(root: Array, probes: Array) -> Array:
-    products: Array = np.matmul(probes, root)
-    return products
+    return np.matmul(probes, root)
 
 
 def _probed(

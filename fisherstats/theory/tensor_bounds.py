@@ -110,8 +110,7 @@ def own_inner_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> Array
 
 def summed_pairs(pairs: Mapping[tuple[int, int], Array]) -> Array:
     """Return Q from its blocks l <= m, (n, T, T): those off the diagonal count twice."""
-    total: Array = np.stack([block if left == right else 2 * block for (left, right), block in pairs.items()]).sum(axis=0)
-    return total
+    return np.stack([block if left == right else 2 * block for (left, right), block in pairs.items()]).sum(axis=0)
 
 
 def score_norms(law: Law, K: Array, size: Array) -> Array:
@@ -338,8 +337,7 @@ def _trace_forms(s: Pair, values: Pair) -> tuple[dict[str, Array], dict[str, Arr
 
 def _descending(ends: Pair) -> Array:
     """Return a spectrum in descending order, half-way between its ends."""
-    middle: Array = (ends[0] + ends[1])[:, ::-1] / 2
-    return middle
+    return (ends[0] + ends[1])[:, ::-1] / 2
 
 
 def _svec_basis(outputs: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
@@ -348,8 +346,7 @@ def _svec_basis(outputs: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Arr
 
 
 def _fourth_powers(h_bar: Array) -> Array:
-    powers: Array = np.square(np.square(double(h_bar))).sum(axis=1)
-    return powers
+    return np.square(np.square(double(h_bar))).sum(axis=1)
 
 
 # --- single entries ----------------------------------------------------------------------------------------------------
@@ -406,8 +403,7 @@ def _at_size_one(u: Array) -> tuple[Array, Array]:
 
 def _columns(u: Array, v: Array) -> Array:
     """Return u . v column by column, (n, k)."""
-    product: Array = np.einsum("ntk,ntk->nk", u, v)
-    return product
+    return np.einsum("ntk,ntk->nk", u, v)
 
 
 def _product_variance(law: Law, u: Array, v: Array, tile: int = 2**22, columns: int = 4) -> Array:

@@ -148,8 +148,7 @@ def own_pair_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> dict[t
 
 
 def _squares(rows: Array) -> Array:
-    squares: Array = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
-    return squares
+    return np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
 
 
 def _crossed(units: Array, score: Array, reach: Array, h_right: Array) -> Array:

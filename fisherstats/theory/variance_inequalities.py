@@ -256,8 +256,7 @@ class _BinomialBounds(_IndependentBounds):
         """Return a lower bound of |u.r| over the support."""
         total = farthest.sum(axis=1, keepdims=True)
         others = margins.above(total) - farthest if nearest is self.surely else total - farthest
-        bound: Array = np.maximum(np.abs(u) * nearest - others, 0).max(axis=1)
-        return bound
+        return np.maximum(np.abs(u) * nearest - others, 0).max(axis=1)
 
 
 def _standardised_quartic(law: IndependentLaw) -> tuple[Array, Array]:
@@ -394,8 +393,7 @@ def attained_extremes(law: Law, largest: Array, iterations: int = 60) -> tuple[A
 def _spread_directions(outputs: int) -> Array:
     """Return a few fixed unit vectors in general position."""
     directions = np.random.Generator(np.random.Philox(key=outputs)).standard_normal((outputs, 6))
-    unit: Array = directions / np.linalg.norm(directions, axis=0)
-    return unit
+    return directions / np.linalg.norm(directions, axis=0)
 
 
 def _at_size_one(u: Array) -> tuple[Array, Array]:
@@ -405,5 +403,4 @@ def _at_size_one(u: Array) -> tuple[Array, Array]:
 
 
 def _norm(u: Array) -> Array:
-    squared: Array = np.einsum("ntk,ntk->nk", u, u)
-    return squared
+    return np.einsum("ntk,ntk->nk", u, u)

@@ -207,8 +207,7 @@ def kernel_norms(kernels: Sequence[Array]) -> Array:
 
 
 def _slopes(suprema: Suprema, start: int, stop: int) -> Array:
-    product: Array = np.prod(suprema.slopes[:, start:stop], axis=1)
-    return product
+    return np.prod(suprema.slopes[:, start:stop], axis=1)
 
 
 def _powers(n_layers: int, *ranges: tuple[int, int]) -> Powers:

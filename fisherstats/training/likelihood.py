@@ -217,5 +217,4 @@ def sums(family: Family, law: Law, y: NDArray[Any]) -> NDArray[np.float64]:
         right = np.count_nonzero(law.top == y)
     elif isinstance(family, Bernoulli):
         right = np.count_nonzero((law.h > 0) == (y > 0)) / family.n_outputs
-    found: NDArray[np.float64] = vector([-family.log_prob_at(law, y).sum(dtype=np.float64), right], law.h)
-    return found
+    return vector([-family.log_prob_at(law, y).sum(dtype=np.float64), right], law.h)

@@ -125,8 +125,7 @@ class NaturalGradient(Preconditioner):
         size = np.sqrt(np.abs(information.diagonal()).astype(np.float64))
         if not size.all() or size.max() <= _MOST_APART * size.min():
             return None
-        unit: Array = power_of_two(size)
-        return unit
+        return power_of_two(size)
 
     def _dense(self, information: BatchInformation, batch: Batch, place: Place) -> Solve:
         own = parametrization_of(batch.model)

@@ -204,8 +204,7 @@ def _through_normalization(back: Array, normal: Array, factor: Array) -> Array:
     :math:`\frac s\sigma\big(g-\bar g-\hat z\,\overline{g\hat z}\big)`, with means over the minibatch.
     """
     along = (back * normal).mean(axis=0)
-    found: Array = factor.astype(back.dtype, copy=False) * (back - back.mean(axis=0) - normal * along)
-    return found
+    return factor.astype(back.dtype, copy=False) * (back - back.mean(axis=0) - normal * along)
 
 
 def folded(

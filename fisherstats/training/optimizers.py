@@ -248,8 +248,7 @@ class _AdamSteps(_EntrywiseSteps):
     def second_moment(self, taken: int) -> Array:
         """Return the estimate of the mean squared gradient after some steps, corrected for the bias of its start."""
         beta = self.settings.betas[1]
-        moment: Array = self.second * ((1 - beta) / (1 - beta**taken))
-        return moment
+        return self.second * ((1 - beta) / (1 - beta**taken))
 
     def turn(self, change: Array, part: slice, taken: int) -> None:
         (beta_1, beta_2), m, v = self.settings.betas, self.first[part], self.second[part]
@@ -263,5 +262,4 @@ class _AdamSteps(_EntrywiseSteps):
 
 def _zeros(model: MLP) -> Array:
     """Return a parameter vector of zeros where the weights are."""
-    zeros: Array = np.zeros_like(model.weights[0], shape=(model.n_params,))
-    return zeros
+    return np.zeros_like(model.weights[0], shape=(model.n_params,))

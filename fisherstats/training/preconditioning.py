@@ -52,5 +52,4 @@ class _PreconditionedSteps(Steps):
         if self.solve is None or batch.number % self.settings.update_every == 0:
             self.solve = self.settings.inverse(batch)
         direction = self.solve(gradient.astype(np.float64))
-        change: Array = (-self.settings.learning_rate * direction).astype(gradient.dtype)
-        return change
+        return (-self.settings.learning_rate * direction).astype(gradient.dtype)

@@ -50,8 +50,7 @@ def cholesky_solver(matrix: Array, damping: float, place: Place, precision: floa
         training.indefinite(*place, float(np.linalg.eigvalsh(matrix)[0]))
 
     def solve(b: Array) -> Array:
-        solution: Array = cholesky_solve(factor, b)
-        return solution
+        return cholesky_solve(factor, b)
 
     return solve
 
@@ -101,8 +100,7 @@ def inverses(matrices: Array, damping: float, place: Place, precision: float) ->
     if not definite:
         training.indefinite(*place, float(np.linalg.eigvalsh(matrices)[..., 0].min()))
     roots = np.linalg.inv(factors)
-    found: NDArray[np.float64] = np.matmul(np.swapaxes(roots, -1, -2), roots)
-    return found
+    return np.matmul(np.swapaxes(roots, -1, -2), roots)
 
 
 def above_rounding(damping: float, matrices: Array, size: int, place: Place) -> None:

@@ -103,8 +103,7 @@ class MatrixRoot(RootRows):
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return root @ u, shape (n, R, k); rows that sum to zero serve directions given as differences (T - 1 rows) as well."""
-        rows: np.ndarray = np.matmul(self.root[:, :, : u.shape[1]], u)
-        return rows
+        return np.matmul(self.root[:, :, : u.shape[1]], u)
 
     def own_rows(self) -> np.ndarray:
         """Return the root, shape (n, R, T)."""

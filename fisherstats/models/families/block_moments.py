@@ -40,8 +40,7 @@ class BlockMoments(ABC):
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return Var(u.e) = sum_b z_b, shape (n, k)."""
-        total: np.ndarray = self._variances(u).sum(axis=1)
-        return total
+        return self._variances(u).sum(axis=1)
 
     def _variances(self, u: np.ndarray) -> np.ndarray:
         return self.each(lambda block, u_b: block.diagonal(u_b), u)
@@ -49,19 +48,16 @@ class BlockMoments(ABC):
     def fourth_moment(self, u: np.ndarray) -> np.ndarray:
         """Return E[(u.e)^4] = sum_b E[(u_b.e_b)^4] + 6 sum_{b<c} z_b z_c, shape (n, k)."""
         own = self.each(lambda block, u_b: block.fourth_moment(u_b), u)
-        total: np.ndarray = own.sum(axis=1) + 6 * pair_sum(self._variances(u))
-        return total
+        return own.sum(axis=1) + 6 * pair_sum(self._variances(u))
 
     def square_variance(self, u: np.ndarray) -> np.ndarray:
         """Return Var((u.e)^2) = sum_b Var((u_b.e_b)^2) + 4 sum_{b<c} z_b z_c, shape (n, k)."""
         own = self.each(lambda block, u_b: block.square_variance(u_b), u)
-        total: np.ndarray = own.sum(axis=1) + 4 * pair_sum(self._variances(u))
-        return total
+        return own.sum(axis=1) + 4 * pair_sum(self._variances(u))
 
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.e)^2 (s.e)], the sum over blocks, shape (n, k)."""
-        total: np.ndarray = self.each(lambda block, u_b, s_b: block.third_moment(u_b, s_b), u, s).sum(axis=1)
-        return total
+        return self.each(lambda block, u_b, s_b: block.third_moment(u_b, s_b), u, s).sum(axis=1)
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return Var((u.e)(v.e)) for all pairs of columns, shape (n, k, m).
@@ -85,8 +81,7 @@ class BlockMoments(ABC):
 
     def quadratic_mean(self, a: np.ndarray) -> np.ndarray:
         """Return E[e' a e], the sum over diagonal blocks of a, shape (n,) or (n, g)."""
-        total: np.ndarray = self.each_form(lambda block, a_b: block.quadratic_mean(a_b), a).sum(axis=1)
-        return total
+        return self.each_form(lambda block, a_b: block.quadratic_mean(a_b), a).sum(axis=1)
 
     def quadratic_variance(self, a: np.ndarray) -> np.ndarray:
         """Return Var(e' a e) = sum_b Var(e_b' a_bb e_b) + 2 sum_{b != c} |R_b a_bc R_c'|^2, shape (n,) or (n, g)."""
@@ -98,13 +93,11 @@ class BlockMoments(ABC):
         white = self.rows(turned).reshape(n, half.shape[1], g, half.shape[1])
         apart = like((blocks[:, None] != blocks).astype(a.dtype), a)
         pairs = np.einsum("nrgs,rs->ng", white * white, apart)
-        total: np.ndarray = own + 2 * (pairs[:, 0] if a.ndim == 3 else pairs)
-        return total
+        return own + 2 * (pairs[:, 0] if a.ndim == 3 else pairs)
 
     def quadratic_third_moment(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(e' a e)(s.e)], the sum over diagonal blocks of a, shape (n,) or (n, g)."""
-        total: np.ndarray = self.each_form(lambda block, a_b, s_b: block.quadratic_third_moment(a_b, s_b), a, s).sum(axis=1)
-        return total
+        return self.each_form(lambda block, a_b, s_b: block.quadratic_third_moment(a_b, s_b), a, s).sum(axis=1)
 
 
 class ListedBlocks(BlockMoments):

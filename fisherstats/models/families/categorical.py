@@ -37,32 +37,27 @@ class CategoricalLaw(Law):
     @cached_property
     def top(self) -> np.ndarray:
         """The most probable class, shape (n,)."""
-        top: np.ndarray = np.argmax(self.logits, axis=1)
-        return top
+        return np.argmax(self.logits, axis=1)
 
     @cached_property
     def shifted(self) -> np.ndarray:
         """Logits less the largest, shape (n, C)."""
-        shifted: np.ndarray = self.logits - self.logits.max(axis=1, keepdims=True)
-        return shifted
+        return self.logits - self.logits.max(axis=1, keepdims=True)
 
     @cached_property
     def odds(self) -> np.ndarray:
         """Probabilities relative to the largest, shape (n, C): the difference of logits keeps the accuracy of small ones."""
-        odds: np.ndarray = np.exp(self.shifted)
-        return odds
+        return np.exp(self.shifted)
 
     @cached_property
     def log_p(self) -> np.ndarray:
         """Logarithms of the class probabilities, shape (n, C)."""
         others = np.where(self._are(self.top), 0, self.odds)
-        log_p: np.ndarray = self.shifted - np.log1p(others.sum(axis=1, keepdims=True))
-        return log_p
+        return self.shifted - np.log1p(others.sum(axis=1, keepdims=True))
 
     @cached_property
     def _probabilities(self) -> tuple[np.ndarray, np.ndarray]:
-        found: tuple[np.ndarray, np.ndarray] = self.contractions.class_probabilities(self.logits)
-        return found
+        return self.contractions.class_probabilities(self.logits)
 
     @property
     def p(self) -> np.ndarray:
@@ -119,23 +114,19 @@ class CategoricalLaw(Law):
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return sqrt(p_k) q_k, shape (n, C, k)."""
-        rows: np.ndarray = np.sqrt(self.p)[:, :, None] * self.centred(u)
-        return rows
+        return np.sqrt(self.p)[:, :, None] * self.centred(u)
 
     def compact_rows(self, u: np.ndarray) -> np.ndarray:
         """Return, for all classes but the last, multiples of u_k less its mean over the classes after k, shape (n, C - 1, k)."""
-        rows: np.ndarray = self.contractions.class_rows(self.p, u, self._no_shift)
-        return rows
+        return self.contractions.class_rows(self.p, u, self._no_shift)
 
     def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `compact_rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
-        found: tuple[np.ndarray, np.ndarray] = self.contractions.scaled_class_rows(self.p, u, self._no_shift, scale)
-        return found
+        return self.contractions.scaled_class_rows(self.p, u, self._no_shift, scale)
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return Var(u.t) = sum_k p_k q_k^2, shape (n, k)."""
-        squares: np.ndarray = self.contractions.class_squares(self.p, u, self._no_shift)
-        return squares
+        return self.contractions.class_squares(self.p, u, self._no_shift)
 
     def own_diagonal(self) -> np.ndarray:
         """Return p_a (1 - p_a), shape (n, T)."""
@@ -188,18 +179,15 @@ class CategoricalLaw(Law):
 
     def square_variance(self, u: np.ndarray) -> np.ndarray:
         """Return M(u,u,u,u) = sum_k p_k (q_k^2 - Var(u.t))^2, shape (n, k)."""
-        variance: np.ndarray = self.contractions.class_square_variance(self.p, u)
-        return variance
+        return self.contractions.class_square_variance(self.p, u)
 
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^2 (s.delta)] = sum_k p_k q_k(u)^2 q_k(s), shape (n, k)."""
-        moment: np.ndarray = self.contractions.class_third_moment(self.p, u, s) + 0.0
-        return moment
+        return self.contractions.class_third_moment(self.p, u, s) + 0.0
 
     def joint_moments(self, u: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return `square_variance` of u, `diagonal` of s and `third_moment` of both, in one pass over the classes."""
-        moments: tuple[np.ndarray, np.ndarray, np.ndarray] = self.contractions.class_moments(self.p, u, s)
-        return moments
+        return self.contractions.class_moments(self.p, u, s)
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return M(u,v,u,v) = sum_k p_k (q_k(u) q_k(v) - Cov(u.t, v.t))^2 for all pairs, shape (n, k, m)."""
@@ -217,8 +205,7 @@ class CategoricalLaw(Law):
         p = self.p[:, None, :, None]
         product = np.matmul(form, p)
         own = np.diagonal(form, axis1=-2, axis2=-1)
-        values: np.ndarray = own - 2 * product[..., 0] + (product * p).sum(axis=2)
-        return values
+        return own - 2 * product[..., 0] + (product * p).sum(axis=2)
 
     def quadratic_mean(self, a: np.ndarray) -> np.ndarray:
         """Return tr(a I) = sum_k p_k f_k, with f_k = (e_k - p)' a (e_k - p), shape (n,) or (n, g)."""
@@ -254,8 +241,7 @@ class CategoricalLaw(Law):
             return self.mean if order == 1 else self.information()
         d = self._one_hot_residuals
         if order == 3:
-            third: np.ndarray = np.einsum("nk,nka,nkb,nkc->nabc", self.p, d, d, d, optimize=True)
-            return third
+            return np.einsum("nk,nka,nkb,nkc->nabc", self.p, d, d, d, optimize=True)
         information = self.information()
         fourth: np.ndarray = np.einsum("nk,nka,nkb,nkc,nkd->nabcd", self.p, d, d, d, d, optimize=True)
         for pairing in ("nab,ncd->nabcd", "nac,nbd->nabcd", "nad,nbc->nabcd"):
@@ -270,8 +256,7 @@ class CategoricalLaw(Law):
 
     def _are(self, y: np.ndarray) -> np.ndarray:
         """Return whether each class is the given one of its input, shape (n, C)."""
-        are: np.ndarray = np.arange(self.logits.shape[1], like=self.h) == y[:, None]
-        return are
+        return np.arange(self.logits.shape[1], like=self.h) == y[:, None]
 
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
         """Return the means over n_draws labels per input, from frequencies of the classes, see `draws.class_weights`."""
@@ -331,18 +316,15 @@ class WeightedClasses(RootRows):
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return sum_k w_k q_k^2, shape (n, k)."""
-        squares: np.ndarray = self.law.contractions.class_squares(self.weights, u, self.shift)
-        return squares
+        return self.law.contractions.class_squares(self.weights, u, self.shift)
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return rows of the covariance under the weights, and one for their mean about that of the law, (n, C, k)."""
-        rows: np.ndarray = self.law.contractions.class_rows(self.weights, u, self.shift)
-        return rows
+        return self.law.contractions.class_rows(self.weights, u, self.shift)
 
     def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `rows` times diagonals (n, k), and the sums over rows of their squares, (n, k)."""
-        found: tuple[np.ndarray, np.ndarray] = self.law.contractions.scaled_class_rows(self.weights, u, self.shift, scale)
-        return found
+        return self.law.contractions.scaled_class_rows(self.weights, u, self.shift, scale)
 
     def own_rows(self) -> np.ndarray:
         """Return the rows themselves, shape (n, C, T)."""
@@ -386,8 +368,7 @@ class DrawnClasses(RootRows):
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return sqrt(w_r) q_{c_r}, shape (n, R, k)."""
-        rows: np.ndarray = self.law.contractions.label_rows(self.law.p, self.classes, self.roots, u)
-        return rows
+        return self.law.contractions.label_rows(self.law.p, self.classes, self.roots, u)
 
     def own_rows(self) -> np.ndarray:
         """Return sqrt(w_r) (e_{c_r} - p), shape (n, R, T)."""
@@ -466,8 +447,7 @@ class Categorical(Family):
     def log_prob_at(self, law: Law, y: np.ndarray) -> np.ndarray:
         """Return the same at a law, from what it has computed before."""
         assert isinstance(law, CategoricalLaw)
-        log_prob: np.ndarray = np.take_along_axis(law.exact.log_p, y[:, None], axis=1)[:, 0]
-        return log_prob
+        return np.take_along_axis(law.exact.log_p, y[:, None], axis=1)[:, 0]
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return class numbers, shape (n_draws, n), by inversion of the cumulative probabilities."""

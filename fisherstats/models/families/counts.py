@@ -42,32 +42,27 @@ class NegativeBinomialLaw(SummedLaw):
     @cached_property
     def failure(self) -> np.ndarray:
         """Failure probability q, shape (n, T)."""
-        failure: np.ndarray = np.exp(self.h)
-        return failure
+        return np.exp(self.h)
 
     @cached_property
     def success(self) -> np.ndarray:
         """Success probability 1 - q, shape (n, T)."""
-        success: np.ndarray = -np.expm1(self.h)
-        return success
+        return -np.expm1(self.h)
 
     @cached_property
     def mean(self) -> np.ndarray:
         """Mean r q / (1 - q), shape (n, T)."""
-        mean: np.ndarray = self.n_successes * self.failure / self.success
-        return mean
+        return self.n_successes * self.failure / self.success
 
     @cached_property
     def variance(self) -> np.ndarray:
         """Variance r q / (1 - q)^2."""
-        variance: np.ndarray = self.mean / self.success
-        return variance
+        return self.mean / self.success
 
     @cached_property
     def third_cumulant(self) -> np.ndarray:
         """Third cumulant r q (1 + q) / (1 - q)^3."""
-        cumulant: np.ndarray = self.variance * (1 + self.failure) / self.success
-        return cumulant
+        return self.variance * (1 + self.failure) / self.success
 
     @cached_property
     def fourth_cumulant(self) -> np.ndarray:
@@ -87,13 +82,11 @@ class NegativeBinomialLaw(SummedLaw):
     def _fourth(self, squares: int) -> np.ndarray:
         """Return the fourth cumulant plus so many squared variances."""
         q = self.failure
-        moment: np.ndarray = self.variance * (1 + (4 + squares * self.n_successes) * q + q * q) / self.success**2
-        return moment
+        return self.variance * (1 + (4 + squares * self.n_successes) * q + q * q) / self.success**2
 
     def residual(self, y: np.ndarray) -> np.ndarray:
         """Return y - r q / (1 - q)."""
-        delta: np.ndarray = (y - self.mean).astype(self.h.dtype)
-        return delta
+        return (y - self.mean).astype(self.h.dtype)
 
     def counts(
         self, rng: np.random.Generator, row: int, shape: tuple[int, ...], n_labels: int, first_input: int = 0
@@ -108,21 +101,18 @@ class NegativeBinomialLaw(SummedLaw):
     def sum_residual(self, rng: np.random.Generator, n_draws: int, first_input: int) -> np.ndarray:
         """Return (1/N) sum_k delta_k: the sum is negative binomial with N r successes."""
         sums = np.stack([self.counts(rng, row, (), n_draws, first_input) for row in range(len(self.h))])
-        residual: np.ndarray = sums / n_draws - self.mean
-        return residual
+        return sums / n_draws - self.mean
 
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
         """Return delta of `count` labels of one input, shape (count, T)."""
-        delta: np.ndarray = self.counts(rng, row, (count,), 1) - self.mean[row]
-        return delta
+        return self.counts(rng, row, (count,), 1) - self.mean[row]
 
 
 def _plain_log_mass(h: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
     # log Gamma(y + r) - log Gamma(r) - log y! = -log y - log B(y, r), without a difference of large numbers.
     positive = np.where(y > 0, y, 1.0)
     choose = np.where(y > 0, -np.log(positive) - betaln(positive, r), 0.0)
-    log_mass: np.ndarray = choose + r * log_success(h) + y * h
-    return log_mass
+    return choose + r * log_success(h) + y * h
 
 
 class _FailureFamily(HeadsFamily):
@@ -155,8 +145,7 @@ class _FailureFamily(HeadsFamily):
             terms = where_moderate(
                 labels + r <= MODERATE, lambda: _plain_log_mass(h, labels, r), lambda: failure_log_mass(h, labels, r)
             )
-        log_prob: np.ndarray = terms.sum(axis=1)
-        return log_prob
+        return terms.sum(axis=1)
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return counts, shape (n_draws, n, T)."""

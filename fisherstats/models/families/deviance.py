@@ -60,8 +60,7 @@ def exp_excess(s: Array) -> Array:
     series = np.ones_like(small)
     for k in range(11, 2, -1):
         series = 1 + small / k * series
-    excess: Array = np.where(near, small * small / 2 * series, np.expm1(s) - s)
-    return excess
+    return np.where(near, small * small / 2 * series, np.expm1(s) - s)
 
 
 def log_excess(x: Array) -> Array:
@@ -75,8 +74,7 @@ def log_excess(x: Array) -> Array:
         series = (series + 1 / k) * square
     # log(1 + x) = 2 atanh(v), and x - 2v = x v
     far = np.where(near, 0.5, x)
-    excess: Array = np.where(near, v * (small - 2 * series), far - np.log1p(far))
-    return excess
+    return np.where(near, v * (small - 2 * series), far - np.log1p(far))
 
 
 def log_deviance(scale: Array, apart: Array, log_ratio: Array) -> Array:
@@ -84,23 +82,20 @@ def log_deviance(scale: Array, apart: Array, log_ratio: Array) -> Array:
     with np.errstate(over="ignore"):
         x = apart / scale
     near = np.abs(x - 0.5) < 1
-    deviance: Array = np.where(near, scale * log_excess(np.where(near, x, 0.0)), apart - scale * log_ratio)
-    return deviance
+    return np.where(near, scale * log_excess(np.where(near, x, 0.0)), apart - scale * log_ratio)
 
 
 def relative_excess(count: Array, expected: Array, s: Array) -> Array:
     """Return count (e^s - 1 - s) for expected = count e^s; that is `expected` where the count is 0."""
     near, step = _near_step(count, s)
     linear = np.where(count > 0, count * np.where(count > 0, s, 0.0), 0.0)
-    excess: Array = np.where(near, count * exp_excess(step), expected - count - linear)
-    return excess
+    return np.where(near, count * exp_excess(step), expected - count - linear)
 
 
 def _difference(count: Array, expected: Array, s: Array) -> Array:
     """Return count (e^s - 1) for expected = count e^s."""
     near, step = _near_step(count, s)
-    difference: Array = np.where(near, count * np.expm1(step), expected - count)
-    return difference
+    return np.where(near, count * np.expm1(step), expected - count)
 
 
 def _near_step(count: Array, s: Array) -> tuple[Array, Array]:
@@ -115,8 +110,7 @@ def class_deviance(count: Array, expected: Array, s: Array, total: float | Array
     changes nothing: the last term takes out its effect.
     """
     apart = _difference(count, expected, s).sum(axis=-1) / total
-    deviance: Array = relative_excess(count, expected, s).sum(axis=-1) - total * log_excess(apart)
-    return deviance
+    return relative_excess(count, expected, s).sum(axis=-1) - total * log_excess(apart)
 
 
 def failure_deviance(count: Array, successes: float, s: Array, log_ratio: Array, expected: Array) -> Array:
@@ -125,8 +119,7 @@ def failure_deviance(count: Array, successes: float, s: Array, log_ratio: Array,
     `log_ratio` is the logarithm of the ratio of their success probabilities, `expected` is count e^s.
     """
     apart = -_difference(count, expected, s)
-    deviance: Array = log_deviance(np.zeros_like(apart) + successes, apart, log_ratio) + relative_excess(count, expected, s)
-    return deviance
+    return log_deviance(np.zeros_like(apart) + successes, apart, log_ratio) + relative_excess(count, expected, s)
 
 
 def log_gamma_remainder(x: Array) -> Array:
@@ -139,15 +132,13 @@ def log_gamma_remainder(x: Array) -> Array:
     for k in range(len(BERNOULLI), 0, -1):
         series = series * square + BERNOULLI[k - 1] / (2 * k * (2 * k - 1))
     large = np.log(2 * np.pi * inverse) / 2 + series * inverse
-    remainder: Array = np.where(small, gammaln(low) - xlogy(low, low) + low, large)
-    return remainder
+    return np.where(small, gammaln(low) - xlogy(low, low) + low, large)
 
 
 def factorial_remainder(k: Array) -> Array:
     """Return log k! - k log k + k for k >= 0."""
     positive = np.where(k > 0, k, 1.0)
-    remainder: Array = np.where(k > 0, log_gamma_remainder(positive) + np.log(positive), 0.0)
-    return remainder
+    return np.where(k > 0, log_gamma_remainder(positive) + np.log(positive), 0.0)
 
 
 def gamma_excess(shape: Array, other: Array, step: Array) -> Array:
@@ -160,30 +151,26 @@ def gamma_excess(shape: Array, other: Array, step: Array) -> Array:
     points = shape[..., None] + width[..., None] * like((1 + _NODES) / 2, shape)
     integral = width * width * (polygamma_remainder(1, points) @ like(_WEIGHTS * (1 - _NODES) / 4, shape))
     far = log_gamma_remainder(other) - log_gamma_remainder(shape) + step * log_less_psi(shape)
-    excess: Array = np.where(near, integral, far)
-    return excess
+    return np.where(near, integral, far)
 
 
 def log_success(h: Array) -> Array:
     """Return log(1 - e^h), h < 0."""
     near = h > -0.5
-    log_one: Array = np.where(near, np.log(-np.expm1(np.where(near, h, -0.5))), np.log1p(-np.exp(np.where(near, -0.5, h))))
-    return log_one
+    return np.where(near, np.log(-np.expm1(np.where(near, h, -0.5))), np.log1p(-np.exp(np.where(near, -0.5, h))))
 
 
 def poisson_log_mass(h: Array, y: Array) -> Array:
     """Return the log mass of counts y at log rates h, entry by entry."""
     high, low = log_pair(np.where(y > 0, y, 1.0))
-    log_mass: Array = -relative_excess(y, np.exp(h), (h - high) - low) - factorial_remainder(y)
-    return log_mass
+    return -relative_excess(y, np.exp(h), (h - high) - low) - factorial_remainder(y)
 
 
 def binomial_log_mass(h: Array, y: Array, n_trials: int) -> Array:
     """Return the log mass of y successes at logits h, entry by entry."""
     if n_trials <= MODERATE:
         log_choose = -np.log1p(n_trials) - betaln(n_trials - y + 1, y + 1) if n_trials > 1 else 0.0
-        plain: Array = log_choose + y * log_expit(h) + (n_trials - y) * log_expit(-h)
-        return plain
+        return log_choose + y * log_expit(h) + (n_trials - y) * log_expit(-h)
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         return _many_trials(h, y, n_trials)
 
@@ -196,8 +183,7 @@ def _many_trials(h: Array, y: Array, n_trials: int) -> Array:
     counts, steps = np.stack([y, failures], axis=-1), np.stack(_steps(h, constant, y, failures, rest), axis=-1)
     expected = n * np.stack([expit(h), expit(-h)], axis=-1)
     remainders = factorial_remainder(np.zeros_like(y) + n) - factorial_remainder(y) - factorial_remainder(failures)
-    log_mass: Array = remainders - class_deviance(counts, expected, steps, n)
-    return log_mass
+    return remainders - class_deviance(counts, expected, steps, n)
 
 
 def _steps(h: Array, constant: Array, y: Array, failures: Array, rest: Array) -> list[Array]:
@@ -211,8 +197,7 @@ def _log_step(h: Array, constant: Array, count: Array) -> Array:
     """Return h - constant - log count to the accuracy of a float, 0 in place of the logarithm of 0."""
     high, low = log_pair(np.where(count > 0, count, 1.0))
     shifted, error = two_sum(h, -constant)
-    step: Array = (shifted - high) + (error - low)
-    return step
+    return (shifted - high) + (error - low)
 
 
 def multinomial_log_mass(logits: Array, log_p: Array, y: Array, n_trials: int) -> Array:
@@ -222,8 +207,7 @@ def multinomial_log_mass(logits: Array, log_p: Array, y: Array, n_trials: int) -
     constant = np.take_along_axis(logits - log_p, top, axis=1) - np.log(n)
     steps = _log_step(logits, np.zeros_like(logits) + constant, y)
     remainders = factorial_remainder(np.zeros_like(y[:, 0]) + n) - factorial_remainder(y).sum(axis=1)
-    log_mass: Array = remainders - class_deviance(y, n * np.exp(log_p), steps, n)
-    return log_mass
+    return remainders - class_deviance(y, n * np.exp(log_p), steps, n)
 
 
 def failure_log_mass(h: Array, y: Array, successes: float) -> Array:
@@ -235,8 +219,7 @@ def failure_log_mass(h: Array, y: Array, successes: float) -> Array:
     step = (h + gap) + (error + (low - other_low) + rest / trials)
     log_ratio = log_success(h) + np.log1p(y / successes)
     remainders = log_gamma_remainder(trials) - log_gamma_remainder(np.zeros_like(y) + successes) - factorial_remainder(y)
-    log_mass: Array = remainders - failure_deviance(y, successes, step, log_ratio, np.exp(h) * trials)
-    return log_mass
+    return remainders - failure_deviance(y, successes, step, log_ratio, np.exp(h) * trials)
 
 
 def gamma_log_density(shape: Array | float, rate: Array, label: Array) -> Array:
@@ -244,5 +227,4 @@ def gamma_log_density(shape: Array | float, rate: Array, label: Array) -> Array:
     shape = np.zeros_like(label) + shape
     apart = exact_difference(rate, label, shape, np.ones_like(shape))
     log_ratio = np.log(rate) + np.log(label) - np.log(shape)
-    log_density: Array = -log_deviance(shape, apart, log_ratio) - log_gamma_remainder(shape)
-    return log_density
+    return -log_deviance(shape, apart, log_ratio) - log_gamma_remainder(shape)

@@ -95,8 +95,7 @@ class DirichletLaw(MomentLaw):
     def _others(self) -> np.ndarray:
         """Sum of the other concentrations, shape (n, C)."""
         classes = self.alpha.shape[1]
-        others: np.ndarray = self.alpha @ (1 - identity(classes, self.alpha))
-        return others
+        return self.alpha @ (1 - identity(classes, self.alpha))
 
     def _own_cumulant(self, order: int) -> np.ndarray:
         """Return psi_(m-1)(alpha_a) - psi_(m-1)(alpha_0), shape (n, C)."""
@@ -135,8 +134,7 @@ class DirichletLaw(MomentLaw):
         if total[0] >= samplers.LARGE_CONCENTRATION:
             ratios = samplers.log_gamma_ratios(rng, alpha)
             of_total = np.log1p(np.expm1(ratios) @ self.alpha[row] / total)
-            delta: np.ndarray = ratios - of_total[:, None] + (log_less_psi(self.alpha[row]) - log_less_psi(total))
-            return delta
+            return ratios - of_total[:, None] + (log_less_psi(self.alpha[row]) - log_less_psi(total))
         logs = samplers.log_gamma_labels(rng, alpha)
         return np.asarray(logs - logsumexp(logs, axis=1, keepdims=True) - self._own_mean[row])
 
@@ -159,8 +157,7 @@ def _log_density_of_logs(alpha: np.ndarray, total: np.ndarray, y: np.ndarray) ->
     ratio = np.log(y) + np.log(whole) - np.log(alpha)
     high, low = exact_sum(y)
     deviance = log_deviance(alpha, apart, ratio).sum(axis=1) - total * ((high - 1) + low)
-    log_density: np.ndarray = log_gamma_remainder(total) - log_gamma_remainder(alpha).sum(axis=1) - deviance
-    return log_density
+    return log_gamma_remainder(total) - log_gamma_remainder(alpha).sum(axis=1) - deviance
 
 
 @dataclass(frozen=True)
@@ -245,8 +242,7 @@ class Dirichlet(Family):
 
     def statistic(self, y: np.ndarray) -> np.ndarray:
         """Return t(y) = log y, shape (..., C)."""
-        logs: np.ndarray = np.log(y)
-        return logs
+        return np.log(y)
 
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
         """Return the key in `draws.DRAW_SCHEMES` of what is drawn."""

@@ -62,8 +62,7 @@ def _integral(family: Family, h: Array, other: Array, tolerance: float = 1e-13) 
         points = (h[rows, None] + t[:, :, None] * step[rows, None]).reshape(-1, h.shape[1])
         along = np.repeat(step[rows], len(_NODES), axis=0)[:, :, None]
         squares = family.at(points).diagonal(along)[:, 0].reshape(t.shape)
-        value: Array = width / 2 * (((1 - t) * squares) @ _WEIGHTS)
-        return value
+        return width / 2 * (((1 - t) * squares) @ _WEIGHTS)
 
     rows, left, width = np.arange(n), np.zeros(n), np.ones(n)
     value, total = panels(rows, left, width), np.zeros(n)
@@ -90,8 +89,7 @@ def _log_ratio(new: Array, old: Array, step: Array) -> Array:
 
 @divergence.register
 def _(law: PoissonLaw, family: Family, other: Array) -> Array:
-    total: Array = relative_excess(law.mean, np.exp(other), other - law.h).sum(axis=1)
-    return total
+    return relative_excess(law.mean, np.exp(other), other - law.h).sum(axis=1)
 
 
 @divergence.register
@@ -101,38 +99,33 @@ def _(law: BinomialLaw, family: Family, other: Array) -> Array:
     close = np.log1p(p[..., 0] * np.expm1(np.where(near, step, 0.0)))
     constant = np.where(near, close, log_expit(-h) - log_expit(-other))
     steps = np.stack([step - constant, -constant], axis=-1)
-    total: Array = law.n_trials * class_deviance(p, np.stack([expit(other), expit(-other)], axis=-1), steps, 1.0).sum(axis=1)
-    return total
+    return law.n_trials * class_deviance(p, np.stack([expit(other), expit(-other)], axis=-1), steps, 1.0).sum(axis=1)
 
 
 @divergence.register
 def _(law: NegativeBinomialLaw, family: Family, other: Array) -> Array:
     log_ratio = log_success(other) - log_success(law.h)
     expected = law.n_successes * np.exp(other) / law.success
-    total: Array = failure_deviance(law.mean, law.n_successes, other - law.h, log_ratio, expected).sum(axis=1)
-    return total
+    return failure_deviance(law.mean, law.n_successes, other - law.h, log_ratio, expected).sum(axis=1)
 
 
 @divergence.register
 def _(law: GammaLaw, family: Family, other: Array) -> Array:
     step = other - law.h
     log_ratio = _log_ratio(-other, -law.h, -step)
-    total: Array = log_deviance(np.full_like(step, law.shape), law.shape * (step / law.h), log_ratio).sum(axis=1)
-    return total
+    return log_deviance(np.full_like(step, law.shape), law.shape * (step / law.h), log_ratio).sum(axis=1)
 
 
 @divergence.register
 def _(law: InverseGaussianLaw, family: Family, other: Array) -> Array:
     # lambda / (2 mu) (1 - mu / mu')^2 with mu / mu' = sqrt(h' / h)
     apart = (other - law.h) / law.h / (1 + np.sqrt(other / law.h))
-    total: Array = (law.shape / (2 * law.mean) * np.square(apart)).sum(axis=1)
-    return total
+    return (law.shape / (2 * law.mean) * np.square(apart)).sum(axis=1)
 
 
 @divergence.register
 def _(law: GaussianLaw, family: Family, other: Array) -> Array:
-    half: Array = law.diagonal((other - law.h)[:, :, None])[:, 0] / 2
-    return half
+    return law.diagonal((other - law.h)[:, :, None])[:, 0] / 2
 
 
 @divergence.register
@@ -142,8 +135,7 @@ def _(law: GaussianMeanVarianceLaw, family: Family, other: Array) -> Array:
     apart = exact_difference(slope, minus_other, slope_other, minus) / (2 * minus)
     step = minus_other - minus
     of_variance = log_deviance(np.ones_like(step), step / minus, _log_ratio(-minus_other, -minus, -step)) / 2
-    total: Array = of_variance - apart * (apart / minus_other)
-    return total
+    return of_variance - apart * (apart / minus_other)
 
 
 @divergence.register
@@ -153,8 +145,7 @@ def _(law: GammaShapeRateLaw, family: Family, other: Array) -> Array:
     # k' (x - log(1 + x)) with 1 + x the ratio of the means, and what the shapes alone give
     apart = exact_difference(shape, minus_other, shape_other, minus_rate) / minus_rate
     log_ratio = _log_ratio(-minus_other, -minus_rate, rate_step) - _log_ratio(shape_other, shape, step)
-    total: Array = log_deviance(shape_other, apart, log_ratio) + gamma_excess(shape, shape_other, step)
-    return total
+    return log_deviance(shape_other, apart, log_ratio) + gamma_excess(shape, shape_other, step)
 
 
 @divergence.register
@@ -167,14 +158,12 @@ def _(law: CategoricalLaw, family: Family, other: Array) -> Array:
     logs = law.log_p + step
     largest = logs.max(axis=1, keepdims=True)
     far = largest + np.log(np.exp(logs - largest).sum(axis=1, keepdims=True))
-    total: Array = class_deviance(law.p, away.p, step - np.where(near, close, far), 1.0)
-    return total
+    return class_deviance(law.p, away.p, step - np.where(near, close, far), 1.0)
 
 
 @divergence.register
 def _(law: MultinomialLaw, family: Family, other: Array) -> Array:
-    total: Array = law.n_trials * divergence(law.one, family, other)
-    return total
+    return law.n_trials * divergence(law.one, family, other)
 
 
 @divergence.register
@@ -196,8 +185,7 @@ def _(law: DirichletLaw, family: Family, other: Array) -> Array:
 @divergence.register
 def _(law: ProductLaw, family: Any, other: Array) -> Array:
     parts = zip(law.parts, family.families, law.slices, strict=True)
-    total: Array = np.stack([divergence(part, one, other[:, piece]) for part, one, piece in parts]).sum(axis=0)
-    return total
+    return np.stack([divergence(part, one, other[:, piece]) for part, one, piece in parts]).sum(axis=0)
 
 
 @divergence.register

@@ -49,8 +49,7 @@ def exact_difference(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray)
     """Return a b - c d, to the accuracy of a float even where the products are nearly equal."""
     (first, low), (second, other_low) = two_product(a, b), two_product(c, d)
     total, error = two_sum(first, -second)
-    difference: np.ndarray = total + (error + (low - other_low))
-    return difference
+    return total + (error + (low - other_low))
 
 
 def exact_sum(values: np.ndarray) -> Pair:

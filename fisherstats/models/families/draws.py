@@ -114,8 +114,7 @@ class CountHeads:
         else:
             draw = _binomial_by_input if rates.ndim == 3 else samplers.binomial
             counts = draw(rng, self.n_trials, rates)
-        delta: np.ndarray = sign * (counts - expected)
-        return delta
+        return sign * (counts - expected)
 
     def windows(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the first count and the number of counts of a window with all but 2 e^-50 of the mass, (n, T) each."""
@@ -383,8 +382,7 @@ def _triangular_root(matrices: np.ndarray) -> np.ndarray:
     except np.linalg.LinAlgError:
         # One by one, as an input must not depend on the others.
         return _root(matrices) if len(matrices) == 1 else np.concatenate([_triangular_root(one[None]) for one in matrices])
-    root: np.ndarray = lower.swapaxes(1, 2) * scale[:, None, :]
-    return root
+    return lower.swapaxes(1, 2) * scale[:, None, :]
 
 
 def _root(matrices: np.ndarray, rounding: float = 0.0) -> np.ndarray:
@@ -396,5 +394,4 @@ def _root(matrices: np.ndarray, rounding: float = 0.0) -> np.ndarray:
     scaled, scale = _with_unit_diagonal(matrices)
     values, vectors = np.linalg.eigh(scaled)
     # Rounding may leave an eigenvalue of a singular matrix below 0.
-    root: np.ndarray = np.sqrt(np.where(values > rounding, values, 0))[:, :, None] * vectors.swapaxes(1, 2) * scale[:, None, :]
-    return root
+    return np.sqrt(np.where(values > rounding, values, 0))[:, :, None] * vectors.swapaxes(1, 2) * scale[:, None, :]

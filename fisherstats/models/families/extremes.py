@@ -92,8 +92,7 @@ def secular_bracket(p: np.ndarray, missing: np.ndarray, position: int) -> Pair:
     def lies_above(middle: np.ndarray) -> np.ndarray:
         gap = p - middle
         value = (p / np.where(gap == 0, -np.finfo(p.dtype).tiny, gap)).sum(axis=1) - missing / middle[:, 0]
-        above: np.ndarray = value < 0
-        return above
+        return value < 0
 
     return _bisected(low, high, lies_above)
 
@@ -115,16 +114,14 @@ def largest_eigenpairs(p: np.ndarray, missing: np.ndarray, rank: int) -> Pair:
         """Return the increasing function of `secular_bracket` at anchors moved by a distance, (n, r)."""
         apart = weights - anchor[:, None] - distance[:, None]
         value = (weights / np.where(apart == 0, -np.finfo(p.dtype).tiny, apart)).sum(axis=1)
-        moved: np.ndarray = value - missing[:, None] / np.where(anchor + distance > 0, anchor + distance, 1)
-        return moved
+        return value - missing[:, None] / np.where(anchor + distance > 0, anchor + distance, 1)
 
     with np.errstate(all="ignore"):  # as in `_bisected`
         upper_half = excess(low, gap / 2) < 0
     anchor, sign = np.where(upper_half, high, low), np.where(upper_half, -1.0, 1.0)
 
     def lies_above(middle: np.ndarray) -> np.ndarray:
-        above: np.ndarray = sign * excess(anchor, sign * middle[:, 0]) < 0
-        return above
+        return sign * excess(anchor, sign * middle[:, 0]) < 0
 
     distance = sign * _bisected(np.zeros_like(gap), gap / 2, lies_above)[1]
     values = anchor + distance
@@ -231,8 +228,7 @@ def unfolded_largest(law: CategoricalLaw, minimal: bool) -> np.ndarray:
     classes, eps = p.shape[1], np.finfo(p.dtype).eps
     if classes == 2:
         difference = np.tanh((law.logits[:, 0] - law.logits[:, 1]) / 2)
-        of_two: np.ndarray = (p * complement)[:, 0] * np.square(difference) * (1 if minimal else 4) * (1 + 16 * eps)
-        return of_two
+        return (p * complement)[:, 0] * np.square(difference) * (1 if minimal else 4) * (1 + 16 * eps)
     kept = np.ones_like(p, shape=classes)
     if minimal:
         kept[-1] = 0
@@ -254,34 +250,29 @@ def unfolded_largest(law: CategoricalLaw, minimal: bool) -> np.ndarray:
         along = (p / gap).sum(axis=1, keepdims=True)
         across = w - (root * w / gap).sum(axis=1, keepdims=True) / along * root
         negative = (gap < 0).sum(axis=1) + (along[:, 0] > 0) + ((np.square(across) / gap).sum(axis=1) > 1 / 2)
-        above: np.ndarray = negative > 1
-        return above
+        return negative > 1
 
     highest = np.maximum(ordered[:, -1], 0) + 2 * np.square(w).sum(axis=1)
     largest = _bisected(np.maximum(ordered[:, -2], 0), highest, lies_above)[1]
     # Rounding moves it by less than 4 C eps of the largest variance of a class, as 80 digits show where classes tie or vanish.
-    found: np.ndarray = largest + 8 * classes * eps * (largest + (p * complement).max(axis=1))
-    return found
+    return largest + 8 * classes * eps * (largest + (p * complement).max(axis=1))
 
 
 @singledispatch
 def quartic_gradient(law: Law, u: np.ndarray) -> np.ndarray:
     """Return E[(u.delta)^3 delta] - Var(u.t) I u, a quarter of the gradient of M(u,u,u,u), shape (n, T, k)."""
     third: np.ndarray = np.einsum("nabcd,nbk,nck,ndk->nak", law.cumulant(4), u, u, u)
-    moved: np.ndarray = third + 2 * law.diagonal(u)[:, None, :] * law.product(u)
-    return moved
+    return third + 2 * law.diagonal(u)[:, None, :] * law.product(u)
 
 
 @quartic_gradient.register
 def _(law: IndependentLaw, u: np.ndarray) -> np.ndarray:
-    moved: np.ndarray = law.fourth_cumulant[:, :, None] * u**3 + 2 * law.diagonal(u)[:, None, :] * law.product(u)
-    return moved
+    return law.fourth_cumulant[:, :, None] * u**3 + 2 * law.diagonal(u)[:, None, :] * law.product(u)
 
 
 @quartic_gradient.register
 def _(law: GaussianLaw, u: np.ndarray) -> np.ndarray:
-    moved: np.ndarray = 2 * law.diagonal(u)[:, None, :] * law.product(u)
-    return moved
+    return 2 * law.diagonal(u)[:, None, :] * law.product(u)
 
 
 @quartic_gradient.register
@@ -354,8 +345,7 @@ def _(law: MomentLaw) -> np.ndarray:
     if law.coordinates is None or not isinstance(law.moments, CumulantMoments):
         return root_of_matrix(law)
     W = law.coordinates[:, None]
-    root: np.ndarray = np.matmul(np.matmul(W.swapaxes(2, 3), law.moments.quartic_forms), W)
-    return root
+    return np.matmul(np.matmul(W.swapaxes(2, 3), law.moments.quartic_forms), W)
 
 
 @quartic_root.register
@@ -377,7 +367,4 @@ def _(law: CategoricalLaw) -> np.ndarray:
     n = len(law.p)
     every = np.broadcast_to(identity(law.h.shape[1], law.h), (n, law.h.shape[1], law.h.shape[1]))
     delta = law.centred(every)
-    root: np.ndarray = np.sqrt(law.p)[:, :, None, None] * (
-        delta[:, :, :, None] * delta[:, :, None, :] - law.information()[:, None]
-    )
-    return root
+    return np.sqrt(law.p)[:, :, None, None] * (delta[:, :, :, None] * delta[:, :, None, :] - law.information()[:, None])

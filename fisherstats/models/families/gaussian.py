@@ -46,19 +46,16 @@ class GaussianLaw(Law):
     def product(self, z: np.ndarray) -> np.ndarray:
         """Return S^-1 z = R' R z, shape (n, T, k)."""
         white = self.rows(z)
-        product: np.ndarray = self.root[:, None] * white if self.root.ndim == 1 else np.matmul(self.root.T, white)
-        return product
+        return self.root[:, None] * white if self.root.ndim == 1 else np.matmul(self.root.T, white)
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return Var(u.t) = |R u|^2, shape (n, k)."""
         white = self.rows(u)
-        variance: np.ndarray = np.einsum("nrk,nrk->nk", white, white)
-        return variance
+        return np.einsum("nrk,nrk->nk", white, white)
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return R u, shape (n, T, k)."""
-        rows: np.ndarray = self.root[:, None] * u if self.root.ndim == 1 else np.matmul(self.root, u)
-        return rows
+        return self.root[:, None] * u if self.root.ndim == 1 else np.matmul(self.root, u)
 
     def own_diagonal(self) -> np.ndarray:
         """Return the diagonal of S^-1 for every input, shape (n, T)."""
@@ -67,8 +64,7 @@ class GaussianLaw(Law):
 
     def own_square_variance(self) -> np.ndarray:
         """Return 2 Var(t_a)^2, shape (n, T)."""
-        variance: np.ndarray = 2 * np.square(self.own_diagonal())
-        return variance
+        return 2 * np.square(self.own_diagonal())
 
     def own_products(self) -> RowProducts:
         """Return the diagonal beside no rows if S is diagonal, else R."""
@@ -78,13 +74,11 @@ class GaussianLaw(Law):
 
     def fourth_moment(self, u: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^4] = 3 Var(u.t)^2, shape (n, k)."""
-        moment: np.ndarray = 3 * self.diagonal(u) ** 2
-        return moment
+        return 3 * self.diagonal(u) ** 2
 
     def square_variance(self, u: np.ndarray) -> np.ndarray:
         """Return M(u,u,u,u) = 2 Var(u.t)^2, shape (n, k)."""
-        variance: np.ndarray = 2 * self.diagonal(u) ** 2
-        return variance
+        return 2 * self.diagonal(u) ** 2
 
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^2 (s.delta)] = 0, shape (n, k)."""
@@ -93,8 +87,7 @@ class GaussianLaw(Law):
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return M(u,v,u,v) = (u'Iu)(v'Iv) + (u'Iv)^2, shape (n, k, m)."""
         covariance = np.matmul(self.rows(u).transpose(0, 2, 1), self.rows(v))
-        variance: np.ndarray = self.diagonal(u)[:, :, None] * self.diagonal(v)[:, None, :] + covariance**2
-        return variance
+        return self.diagonal(u)[:, :, None] * self.diagonal(v)[:, None, :] + covariance**2
 
     def _white_form(self, a: np.ndarray) -> np.ndarray:
         if self.root.ndim == 1:
@@ -105,13 +98,11 @@ class GaussianLaw(Law):
 
     def quadratic_mean(self, a: np.ndarray) -> np.ndarray:
         """Return tr(R a R'), shape (n,) or (n, g)."""
-        mean: np.ndarray = np.trace(self._white_form(a), axis1=-2, axis2=-1)
-        return mean
+        return np.trace(self._white_form(a), axis1=-2, axis2=-1)
 
     def quadratic_variance(self, a: np.ndarray) -> np.ndarray:
         """Return Var(delta' a delta) = 2 |R a R'|_F^2, shape (n,) or (n, g)."""
-        variance: np.ndarray = 2 * (self._white_form(a) ** 2).sum(axis=(-2, -1))
-        return variance
+        return 2 * (self._white_form(a) ** 2).sum(axis=(-2, -1))
 
     def quadratic_third_moment(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(delta' a delta)(s.delta)] = 0, shape (n,) or (n, g)."""
@@ -191,16 +182,14 @@ class Gaussian(Family):
         """L with S = L L': (T,) standard deviations, or a lower triangular (T, T) matrix."""
         if isinstance(self.covariance, np.ndarray) and self.covariance.ndim == 2:
             return np.linalg.cholesky(self.covariance)
-        deviations: np.ndarray = np.sqrt(np.broadcast_to(self.covariance, self.n_outputs))
-        return deviations
+        return np.sqrt(np.broadcast_to(self.covariance, self.n_outputs))
 
     @cached_property
     def _root(self) -> np.ndarray:
         """R = L^-1."""
         if self._cholesky.ndim == 1:
             return 1 / self._cholesky
-        inverse: np.ndarray = solve_triangular(self._cholesky, np.eye(self.n_outputs), lower=True)
-        return inverse
+        return solve_triangular(self._cholesky, np.eye(self.n_outputs), lower=True)
 
     def at(self, h: np.ndarray) -> GaussianLaw:
         """Return the law of t at means h (n, T)."""
@@ -213,8 +202,7 @@ class Gaussian(Family):
         deviation = self.check_labels(y, len(law.h)) - law.h
         squares = law.diagonal(deviation[:, :, None])[:, 0]
         log_volume = np.log(np.diagonal(self._cholesky) if self._cholesky.ndim == 2 else self._cholesky).sum()
-        log_prob: np.ndarray = -(squares + self.n_outputs * math.log(2 * math.pi)) / 2 - log_volume
-        return log_prob
+        return -(squares + self.n_outputs * math.log(2 * math.pi)) / 2 - log_volume
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels mu + L z, shape (n_draws, n, T)."""
@@ -230,8 +218,7 @@ class Gaussian(Family):
     def statistic(self, y: np.ndarray) -> np.ndarray:
         """Return t(y) = S^-1 y, shape (..., T)."""
         white = y * self._root if self._root.ndim == 1 else y @ self._root.T
-        statistic: np.ndarray = white * self._root if self._root.ndim == 1 else white @ self._root
-        return statistic
+        return white * self._root if self._root.ndim == 1 else white @ self._root
 
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
         """Return the key in `draws.DRAW_SCHEMES` of what is drawn."""

@@ -83,8 +83,7 @@ class IndependentLaw(Law):
 
     def product(self, z: np.ndarray) -> np.ndarray:
         """Return I(h) z, shape (n, T, k)."""
-        product: np.ndarray = self.variance[:, :, None] * z
-        return product
+        return self.variance[:, :, None] * z
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return Var(u.t) = sum_a u_a^2 I_a, shape (n, k)."""
@@ -92,27 +91,23 @@ class IndependentLaw(Law):
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return I^(1/2) u, shape (n, T, k)."""
-        rows: np.ndarray = np.sqrt(self.variance)[:, :, None] * u
-        return rows
+        return np.sqrt(self.variance)[:, :, None] * u
 
     def fourth_moment(self, u: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^4] = sum_a u_a^4 K_a + 6 sum_{a<b} z_a z_b, with z_a = u_a^2 I_a."""
         square = u * u
         pairs = pair_sum(self.variance[:, :, None] * square)
-        moment: np.ndarray = weighted_mean(self.fourth_central, square * square) + 6 * pairs
-        return moment
+        return weighted_mean(self.fourth_central, square * square) + 6 * pairs
 
     def square_variance(self, u: np.ndarray) -> np.ndarray:
         """Return M(u,u,u,u) = sum_a u_a^4 M_a + 4 sum_{a<b} z_a z_b, with z_a = u_a^2 I_a."""
         square = u * u
         pairs = pair_sum(self.variance[:, :, None] * square)
-        variance: np.ndarray = weighted_mean(self.variance_of_square, square * square) + 4 * pairs
-        return variance
+        return weighted_mean(self.variance_of_square, square * square) + 4 * pairs
 
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^2 (s.delta)] = sum_a u_a^2 s_a kappa3_a, shape (n, k)."""
-        moment: np.ndarray = weighted_mean(self.third_cumulant, u * u * s) + 0.0  # + 0.0 turns -0.0 into 0.0
-        return moment
+        return weighted_mean(self.third_cumulant, u * u * s) + 0.0  # + 0.0 turns -0.0 into 0.0
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return M(u,v,u,v) = sum_a u_a^2 v_a^2 M_a + sum_{a<b} (u_a v_b + u_b v_a)^2 I_a I_b, shape (n, k, m).
@@ -133,8 +128,7 @@ class IndependentLaw(Law):
     def quadratic_mean(self, a: np.ndarray) -> np.ndarray:
         """Return tr(a I) = sum_a a_aa I_a, shape (n,) or (n, g)."""
         diagonal = np.diagonal(a, axis1=-2, axis2=-1)
-        mean: np.ndarray = (diagonal * _per_group(self.variance, a)).sum(axis=-1)
-        return mean
+        return (diagonal * _per_group(self.variance, a)).sum(axis=-1)
 
     def quadratic_variance(self, a: np.ndarray) -> np.ndarray:
         """Return Var(delta' a delta) = sum_a a_aa^2 M_a + 2 sum_{a != b} a_ab^2 I_a I_b, shape (n,) or (n, g)."""
@@ -145,14 +139,12 @@ class IndependentLaw(Law):
         outputs = np.arange(a.shape[-1])
         squares[..., outputs, outputs] = 0
         pairs = (np.matmul(squares, variance[..., None])[..., 0] * variance).sum(axis=-1)
-        total: np.ndarray = one_output + 2 * pairs
-        return total
+        return one_output + 2 * pairs
 
     def quadratic_third_moment(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(delta' a delta)(s.delta)] = sum_a a_aa s_a kappa3_a, shape (n,) or (n, g)."""
         diagonal = np.diagonal(a, axis1=-2, axis2=-1)
-        moment: np.ndarray = (diagonal * s * _per_group(self.third_cumulant, a)).sum(axis=-1) + 0.0
-        return moment
+        return (diagonal * s * _per_group(self.third_cumulant, a)).sum(axis=-1) + 0.0
 
     def cumulant(self, order: int) -> np.ndarray:
         """Return the cumulant tensor of t, non-zero only on its diagonal, shape (n, T, ..., T)."""
@@ -178,19 +170,16 @@ class BinomialLaw(IndependentLaw):
 
     @cached_property
     def _bernoulli_variance(self) -> np.ndarray:
-        variance: np.ndarray = expit(self.h) * expit(-self.h)
-        return variance
+        return expit(self.h) * expit(-self.h)
 
     @cached_property
     def _tanh_square(self) -> np.ndarray:
-        square: np.ndarray = np.tanh(self.h / 2) ** 2
-        return square
+        return np.tanh(self.h / 2) ** 2
 
     @cached_property
     def mean(self) -> np.ndarray:
         """Mean n p, shape (n, T)."""
-        mean: np.ndarray = self.n_trials * expit(self.h)
-        return mean
+        return self.n_trials * expit(self.h)
 
     @cached_property
     def variance(self) -> np.ndarray:
@@ -200,8 +189,7 @@ class BinomialLaw(IndependentLaw):
     @cached_property
     def third_cumulant(self) -> np.ndarray:
         """Third cumulant n v (1 - 2p) = -n v tanh(h/2)."""
-        cumulant: np.ndarray = self.variance * np.tanh(-self.h / 2) + 0.0
-        return cumulant
+        return self.variance * np.tanh(-self.h / 2) + 0.0
 
     @cached_property
     def fourth_cumulant(self) -> np.ndarray:
@@ -213,20 +201,17 @@ class BinomialLaw(IndependentLaw):
             low = np.float32(ZERO_OF_FOURTH_CUMULANT[0] - float(high))
         factor = 4 * np.sinh(((near - high) - low) / 2) * np.sinh((near + high) / 2)
         v = self._bernoulli_variance
-        cumulant: np.ndarray = self.variance * np.where(near == size, factor * v, 1 - 6 * v)
-        return cumulant
+        return self.variance * np.where(near == size, factor * v, 1 - 6 * v)
 
     @cached_property
     def fourth_central(self) -> np.ndarray:
         """K = n v (tanh^2(h/2) + (3n - 2) v)."""
-        moment: np.ndarray = self.variance * (self._tanh_square + (3 * self.n_trials - 2) * self._bernoulli_variance)
-        return moment
+        return self.variance * (self._tanh_square + (3 * self.n_trials - 2) * self._bernoulli_variance)
 
     @cached_property
     def variance_of_square(self) -> np.ndarray:
         """M = n v (tanh^2(h/2) + 2 (n - 1) v); 0 for a Bernoulli output at h = 0."""
-        variance: np.ndarray = self.variance * (self._tanh_square + 2 * (self.n_trials - 1) * self._bernoulli_variance)
-        return variance
+        return self.variance * (self._tanh_square + 2 * (self.n_trials - 1) * self._bernoulli_variance)
 
     def residual(self, y: np.ndarray) -> np.ndarray:
         """Return y - n p, taken as n (1 - p) - (n - y) where p > 1/2."""
@@ -246,8 +231,7 @@ class PoissonLaw(IndependentLaw):
     @cached_property
     def mean(self) -> np.ndarray:
         """Rate e^h, shape (n, T)."""
-        rate: np.ndarray = np.exp(self.h)
-        return rate
+        return np.exp(self.h)
 
     @cached_property
     def variance(self) -> np.ndarray:
@@ -267,19 +251,16 @@ class PoissonLaw(IndependentLaw):
     @cached_property
     def fourth_central(self) -> np.ndarray:
         """K = rate + 3 rate^2."""
-        moment: np.ndarray = self.mean * (1 + 3 * self.mean)
-        return moment
+        return self.mean * (1 + 3 * self.mean)
 
     @cached_property
     def variance_of_square(self) -> np.ndarray:
         """M = rate + 2 rate^2."""
-        variance: np.ndarray = self.mean * (1 + 2 * self.mean)
-        return variance
+        return self.mean * (1 + 2 * self.mean)
 
     def residual(self, y: np.ndarray) -> np.ndarray:
         """Return y - rate."""
-        delta: np.ndarray = (y - self.mean).astype(self.h.dtype)
-        return delta
+        return (y - self.mean).astype(self.h.dtype)
 
     def _heads(self) -> CountHeads:
         rate = np.exp(self.h.astype(np.float64))
@@ -463,8 +444,7 @@ class Poisson(_IndependentFamily):
             lambda: labels * h - np.exp(h) - gammaln(labels + 1),
             lambda: poisson_log_mass(h, labels),
         )
-        log_prob: np.ndarray = terms.sum(axis=1)
-        return log_prob
+        return terms.sum(axis=1)
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return counts, shape (n_draws, n, T)."""
@@ -475,8 +455,7 @@ class Poisson(_IndependentFamily):
 
 def _binomial_log_prob(h: np.ndarray, y: np.ndarray, n_trials: int) -> np.ndarray:
     """Return log C(n, y) + y log p + (n - y) log(1 - p), summed over outputs."""
-    log_prob: np.ndarray = binomial_log_mass(double(h), y, n_trials).sum(axis=1)
-    return log_prob
+    return binomial_log_mass(double(h), y, n_trials).sum(axis=1)
 
 
 def _diagonal_tensor(values: np.ndarray, order: int) -> np.ndarray:

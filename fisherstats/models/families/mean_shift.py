@@ -51,8 +51,7 @@ def _(law: CategoricalLaw, truth: CategoricalLaw, u: Array) -> Array:
 
 @mean_shift.register
 def _(law: MultinomialLaw, truth: MultinomialLaw, u: Array) -> Array:
-    shift: Array = law.n_trials * mean_shift(law.one, truth.one, u)
-    return shift
+    return law.n_trials * mean_shift(law.one, truth.one, u)
 
 
 @mean_shift.register
@@ -92,12 +91,10 @@ def _scaled_shift(mean: Array, true_mean: Array, relative: Array, u: Array) -> A
 def _(law: GaussianMeanVarianceLaw, truth: GaussianMeanVarianceLaw, u: Array) -> Array:
     apart = (truth.location - law.location)[:, None]
     spread = (truth.variance - law.variance)[:, None]
-    shift: Array = (u[:, 0] + 2 * law.location[:, None] * u[:, 1]) * apart + u[:, 1] * (apart**2 + spread)
-    return shift
+    return (u[:, 0] + 2 * law.location[:, None] * u[:, 1]) * apart + u[:, 1] * (apart**2 + spread)
 
 
 @mean_shift.register
 def _(law: ProductLaw, truth: ProductLaw, u: Array) -> Array:
     parts = zip(law.parts, truth.parts, law.slices, strict=True)
-    total: Array = np.stack([mean_shift(part, true_part, u[:, piece]) for part, true_part, piece in parts]).sum(axis=0)
-    return total
+    return np.stack([mean_shift(part, true_part, u[:, piece]) for part, true_part, piece in parts]).sum(axis=0)

@@ -104,35 +104,29 @@ class CumulantMoments:
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return Var(u.e), shape (n, k)."""
         rows = self.rows(u)
-        variance: np.ndarray = np.einsum("nrk,nrk->nk", rows, rows)
-        return variance
+        return np.einsum("nrk,nrk->nk", rows, rows)
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return R u, shape (n, R, k)."""
-        rows: np.ndarray = np.matmul(self._root, u)
-        return rows
+        return np.matmul(self._root, u)
 
     def product(self, z: np.ndarray) -> np.ndarray:
         """Return Cov(e) z, shape (n, R, k)."""
-        product: np.ndarray = np.matmul(self.second, z)
-        return product
+        return np.matmul(self.second, z)
 
     def fourth_moment(self, u: np.ndarray) -> np.ndarray:
         """Return E[(u.e)^4] = Var((u.e)^2) + Var(u.e)^2, shape (n, k)."""
-        moment: np.ndarray = self.square_variance(u) + self.diagonal(u) ** 2
-        return moment
+        return self.square_variance(u) + self.diagonal(u) ** 2
 
     def square_variance(self, u: np.ndarray) -> np.ndarray:
         """Return Var((u.e)^2) = sum_r (u' B_r u)^2, shape (n, k)."""
         forms = np.einsum("nrak,nak->nrk", np.matmul(self.quartic_forms, u[:, None]), u)
-        variance: np.ndarray = np.einsum("nrk,nrk->nk", forms, forms)
-        return variance
+        return np.einsum("nrk,nrk->nk", forms, forms)
 
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.e)^2 (s.e)] = kappa3(u, u, s), shape (n, k)."""
         along = np.einsum("nabc,nck->nabk", self.third, s)
-        moment: np.ndarray = np.einsum("nabk,nak,nbk->nk", along, u, u) + 0.0  # + 0.0 turns -0.0 into 0.0
-        return moment
+        return np.einsum("nabk,nak,nbk->nk", along, u, u) + 0.0  # + 0.0 turns -0.0 into 0.0
 
     def product_variance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return Var((u.e)(v.e)) = sum_r (u' B_r v)^2, shape (n, k, m)."""
@@ -143,18 +137,15 @@ class CumulantMoments:
 
     def quadratic_mean(self, a: np.ndarray) -> np.ndarray:
         """Return tr(a Cov(e)), shape (n,) or (n, g)."""
-        mean: np.ndarray = np.einsum("n...ab,nab->n...", a, self.second)
-        return mean
+        return np.einsum("n...ab,nab->n...", a, self.second)
 
     def quadratic_variance(self, a: np.ndarray) -> np.ndarray:
         """Return Var(e' a e) = sum_r <B_r, a>^2, shape (n,) or (n, g)."""
-        variance: np.ndarray = (np.einsum("n...ab,nrab->n...r", a, self.quartic_forms) ** 2).sum(axis=-1)
-        return variance
+        return (np.einsum("n...ab,nrab->n...r", a, self.quartic_forms) ** 2).sum(axis=-1)
 
     def quadratic_third_moment(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(e' a e)(s.e)] = sum_abc kappa3_abc a_ab s_c, shape (n,) or (n, g)."""
-        moment: np.ndarray = np.einsum("n...ab,nabc,n...c->n...", a, self.third, s) + 0.0
-        return moment
+        return np.einsum("n...ab,nabc,n...c->n...", a, self.third, s) + 0.0
 
 
 class MomentLaw(Law):
@@ -174,15 +165,13 @@ class MomentLaw(Law):
         self.h, self.moments, self.coordinates = h, moments, coordinates
 
     def _along(self, u: np.ndarray) -> np.ndarray:
-        along: np.ndarray = u if self.coordinates is None else np.matmul(self.coordinates, u)
-        return along
+        return u if self.coordinates is None else np.matmul(self.coordinates, u)
 
     def _form(self, a: np.ndarray) -> np.ndarray:
         if self.coordinates is None:
             return a
         w = self.coordinates if a.ndim == 3 else self.coordinates[:, None]
-        form: np.ndarray = np.matmul(np.matmul(w, a), w.swapaxes(-1, -2))
-        return form
+        return np.matmul(np.matmul(w, a), w.swapaxes(-1, -2))
 
     def _form_direction(self, s: np.ndarray) -> np.ndarray:
         columns = self._along(s[:, :, None] if s.ndim == 2 else s.swapaxes(1, 2))
@@ -192,8 +181,7 @@ class MomentLaw(Law):
         """Return I(h) = Cov(t), shape (n, T, T)."""
         n, outputs = self.h.shape
         rows = self.rows(np.broadcast_to(identity(outputs, self.h), (n, outputs, outputs)))
-        information: np.ndarray = np.matmul(rows.swapaxes(1, 2), rows)
-        return information
+        return np.matmul(rows.swapaxes(1, 2), rows)
 
     def product(self, z: np.ndarray) -> np.ndarray:
         """Return I(h) z = W' Cov(e) W z, shape (n, T, k)."""

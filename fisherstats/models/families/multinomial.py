@@ -59,8 +59,7 @@ class MultinomialLaw(Law):
 
     def rows(self, u: np.ndarray) -> np.ndarray:
         """Return sqrt(n p_k) q_k, shape (n, C, k)."""
-        rows: np.ndarray = np.sqrt(self.h.dtype.type(self.n_trials)) * self.one.rows(u)
-        return rows
+        return np.sqrt(self.h.dtype.type(self.n_trials)) * self.one.rows(u)
 
     def own_diagonal(self) -> np.ndarray:
         """Return n p_a (1 - p_a), shape (n, T)."""
@@ -69,8 +68,7 @@ class MultinomialLaw(Law):
     def own_square_variance(self) -> np.ndarray:
         """Return n M_a + 2 n (n - 1) (p_a (1 - p_a))^2, M_a that of one trial, shape (n, T)."""
         pairs = 2 * self._pairs * np.square(self.one.own_diagonal())
-        variance: np.ndarray = self.n_trials * self.one.own_square_variance() + pairs
-        return variance
+        return self.n_trials * self.one.own_square_variance() + pairs
 
     def own_third_moment(self) -> np.ndarray:
         """Return n times that of one trial, shape (n, T)."""
@@ -80,8 +78,7 @@ class MultinomialLaw(Law):
         """Return n times that of one trial and n (n - 1) (v_a v_b + I_ab^2), v = diag(I) that of one trial, shape (n, T, T)."""
         v = self.one.own_diagonal()
         pairs = v[:, :, None] * v[:, None, :] + np.square(self.one.information())
-        variance: np.ndarray = self.n_trials * self.one.own_product_variance() + self._pairs * pairs
-        return variance
+        return self.n_trials * self.one.own_product_variance() + self._pairs * pairs
 
     def own_products(self) -> RowProducts:
         """Return sqrt(n) p, one row, beside n p_a (1 - p_a)."""
@@ -89,8 +86,7 @@ class MultinomialLaw(Law):
 
     def own_root_pairs(self) -> np.ndarray:
         """Return n^2 times that of one trial, shape (n, T)."""
-        pairs: np.ndarray = self.h.dtype.type(self.n_trials) ** 2 * self.one.own_root_pairs()
-        return pairs
+        return self.h.dtype.type(self.n_trials) ** 2 * self.one.own_root_pairs()
 
     @property
     def _pairs(self) -> int:
@@ -99,13 +95,11 @@ class MultinomialLaw(Law):
 
     def fourth_moment(self, u: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^4] = n mu4 + 3 n (n - 1) v^2, mu4 and v those of one trial, shape (n, k)."""
-        moment: np.ndarray = self.n_trials * self.one.fourth_moment(u) + 3 * self._pairs * self.one.diagonal(u) ** 2
-        return moment
+        return self.n_trials * self.one.fourth_moment(u) + 3 * self._pairs * self.one.diagonal(u) ** 2
 
     def square_variance(self, u: np.ndarray) -> np.ndarray:
         """Return M(u,u,u,u) = n Var(q^2) + 2 n (n - 1) v^2, shape (n, k)."""
-        variance: np.ndarray = self.n_trials * self.one.square_variance(u) + 2 * self._pairs * self.one.diagonal(u) ** 2
-        return variance
+        return self.n_trials * self.one.square_variance(u) + 2 * self._pairs * self.one.diagonal(u) ** 2
 
     def third_moment(self, u: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(u.delta)^2 (s.delta)], n times that of one trial, shape (n, k)."""
@@ -116,13 +110,11 @@ class MultinomialLaw(Law):
         rows_u, rows_v = self.one.rows(u), self.one.rows(v)
         covariance = np.matmul(rows_u.swapaxes(1, 2), rows_v)
         pairs = self.one.diagonal(u)[:, :, None] * self.one.diagonal(v)[:, None, :] + covariance**2
-        variance: np.ndarray = self.n_trials * self.one.product_variance(u, v) + self._pairs * pairs
-        return variance
+        return self.n_trials * self.one.product_variance(u, v) + self._pairs * pairs
 
     def quadratic_mean(self, a: np.ndarray) -> np.ndarray:
         """Return E[delta' a delta] = tr(a I), shape (n,) or (n, g)."""
-        mean: np.ndarray = self.n_trials * self.one.quadratic_mean(a)
-        return mean
+        return self.n_trials * self.one.quadratic_mean(a)
 
     def quadratic_variance(self, a: np.ndarray) -> np.ndarray:
         """Return Var(delta' a delta) = n Var(f) + 2 n (n - 1) |R a R'|^2, with f and R' R = I of one trial, (n,) or (n, g)."""
@@ -131,13 +123,11 @@ class MultinomialLaw(Law):
             return variance
         groups = a[:, None] if a.ndim == 3 else a
         norms: np.ndarray = np.stack([self._white_norm(groups[:, group]) for group in range(groups.shape[1])], axis=1)
-        total: np.ndarray = variance + 2 * self._pairs * (norms[:, 0] if a.ndim == 3 else norms)
-        return total
+        return variance + 2 * self._pairs * (norms[:, 0] if a.ndim == 3 else norms)
 
     def _white_norm(self, a: np.ndarray) -> np.ndarray:
         white = self.one.rows(self.one.rows(a).swapaxes(1, 2))
-        norm: np.ndarray = (white * white).sum(axis=(1, 2))
-        return norm
+        return (white * white).sum(axis=(1, 2))
 
     def quadratic_third_moment(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
         """Return E[(delta' a delta)(s.delta)], n times that of one trial, shape (n,) or (n, g)."""
@@ -241,8 +231,7 @@ class Multinomial(Family):
             with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
                 return multinomial_log_mass(law.one.logits, law.one.log_p, labels, self.n_trials)
         choose = gammaln(self.n_trials + 1) - gammaln(labels + 1).sum(axis=1)
-        log_prob: np.ndarray = choose + (labels * law.one.log_p).sum(axis=1)
-        return log_prob
+        return choose + (labels * law.one.log_p).sum(axis=1)
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return counts, shape (n_draws, n, C)."""
@@ -264,8 +253,7 @@ class Multinomial(Family):
 
     def statistic(self, y: np.ndarray) -> np.ndarray:
         """Return the counts of the outputs, shape (..., T)."""
-        counts: np.ndarray = np.asarray(y, dtype=np.float64)[..., : self.n_outputs]
-        return counts
+        return np.asarray(y, dtype=np.float64)[..., : self.n_outputs]
 
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
         """Return the key in `draws.DRAW_SCHEMES` of what is drawn."""

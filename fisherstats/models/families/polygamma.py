@@ -25,14 +25,12 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(10)
 
 def polygamma(order: int, x: np.ndarray) -> np.ndarray:
     """Return psi_n(x) for n = 0 to 4 and x > 0, by functions that every array library has."""
-    function: np.ndarray = psi(x) if order == 0 else (-1.0) ** (order + 1) * math.factorial(order) * zeta(order + 1, x)
-    return function
+    return psi(x) if order == 0 else (-1.0) ** (order + 1) * math.factorial(order) * zeta(order + 1, x)
 
 
 def leading_power(order: int, x: np.ndarray) -> np.ndarray:
     """Return 1/x, -1/x^2 or 2/x^3, the leading part of psi_1, psi_2 or psi_3."""
-    power: np.ndarray = (1.0, -1.0, 2.0)[order - 1] / x**order
-    return power
+    return (1.0, -1.0, 2.0)[order - 1] / x**order
 
 
 def log_less_psi(x: np.ndarray) -> np.ndarray:
@@ -43,8 +41,7 @@ def log_less_psi(x: np.ndarray) -> np.ndarray:
     series = np.zeros_like(x)
     for k in range(len(BERNOULLI), 0, -1):
         series = (series + BERNOULLI[k - 1] / (2 * k)) * square
-    difference: np.ndarray = np.where(large, inverse / 2 + series, np.log(x) - psi(x))
-    return difference
+    return np.where(large, inverse / 2 + series, np.log(x) - psi(x))
 
 
 def polygamma_remainder(order: int, x: np.ndarray) -> np.ndarray:
@@ -72,8 +69,7 @@ def polygamma_remainder(order: int, x: np.ndarray) -> np.ndarray:
         factor = (1.0, -(2 * k + 1), (2 * k + 1) * (2 * k + 2))[order - 1]
         series = (series + factor * BERNOULLI[k - 1]) * square
     first = (0.5, -1.0, 3.0)[order - 1]
-    remainder: np.ndarray = total + (first + series / inverse) * inverse ** (order + 1)
-    return remainder
+    return total + (first + series / inverse) * inverse ** (order + 1)
 
 
 def polygamma_drop(order: int, x: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -86,5 +82,4 @@ def polygamma_drop(order: int, x: np.ndarray, step: np.ndarray) -> np.ndarray:
     points = x[..., None] + width[..., None] * like(1 + NODES, x) / 2
     integral = -width / 2 * (polygamma(order + 1, points) @ like(WEIGHTS, x))
     far = polygamma(order, x) - polygamma(order, x + step)
-    drop: np.ndarray = np.where(near, integral, far)
-    return drop
+    return np.where(near, integral, far)

@@ -37,8 +37,7 @@ class GammaLaw(SummedLaw):
     @cached_property
     def scale(self) -> np.ndarray:
         """Scale b = -1 / h, shape (n, T)."""
-        scale: np.ndarray = -1 / self.h
-        return scale
+        return -1 / self.h
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -48,48 +47,40 @@ class GammaLaw(SummedLaw):
     @cached_property
     def variance(self) -> np.ndarray:
         """Variance k b^2."""
-        variance: np.ndarray = self.shape * self.scale**2
-        return variance
+        return self.shape * self.scale**2
 
     @cached_property
     def third_cumulant(self) -> np.ndarray:
         """Third cumulant 2 k b^3."""
-        cumulant: np.ndarray = 2 * self.shape * self.scale**3
-        return cumulant
+        return 2 * self.shape * self.scale**3
 
     @cached_property
     def fourth_cumulant(self) -> np.ndarray:
         """Fourth cumulant 6 k b^4."""
-        cumulant: np.ndarray = 6 * self.shape * self.scale**4
-        return cumulant
+        return 6 * self.shape * self.scale**4
 
     @cached_property
     def fourth_central(self) -> np.ndarray:
         """K = 3 k (k + 2) b^4."""
-        moment: np.ndarray = 3 * self.shape * (self.shape + 2) * self.scale**4
-        return moment
+        return 3 * self.shape * (self.shape + 2) * self.scale**4
 
     @cached_property
     def variance_of_square(self) -> np.ndarray:
         """M = 2 k (k + 3) b^4."""
-        variance: np.ndarray = 2 * self.shape * (self.shape + 3) * self.scale**4
-        return variance
+        return 2 * self.shape * (self.shape + 3) * self.scale**4
 
     def residual(self, y: np.ndarray) -> np.ndarray:
         """Return t(y) - k b for the value t(y) of the statistic."""
-        delta: np.ndarray = (y - self.mean).astype(self.h.dtype)
-        return delta
+        return (y - self.mean).astype(self.h.dtype)
 
     def sum_residual(self, rng: np.random.Generator, n_draws: int, first_input: int) -> np.ndarray:
         """Return (1/N) sum_k delta_k: the sum is Gamma(N k)."""
         total = n_draws * self.shape
-        residual: np.ndarray = samplers.centred_gamma(rng, np.full(self.h.shape, total)) / n_draws * self.scale
-        return residual
+        return samplers.centred_gamma(rng, np.full(self.h.shape, total)) / n_draws * self.scale
 
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
         """Return delta of `count` labels of one input, shape (count, T)."""
-        delta: np.ndarray = samplers.centred_gamma(rng, np.full((count, self.h.shape[1]), self.shape)) * self.scale[row]
-        return delta
+        return samplers.centred_gamma(rng, np.full((count, self.h.shape[1]), self.shape)) * self.scale[row]
 
 
 class TransformedGammaLaw(GammaLaw):
@@ -116,8 +107,7 @@ class InverseGaussianLaw(SummedLaw):
     @cached_property
     def mean(self) -> np.ndarray:
         """Mean mu, shape (n, T)."""
-        mean: np.ndarray = math.sqrt(self.shape) / np.sqrt(-2 * self.h)
-        return mean
+        return math.sqrt(self.shape) / np.sqrt(-2 * self.h)
 
     @cached_property
     def _spread(self) -> np.ndarray:
@@ -127,56 +117,47 @@ class InverseGaussianLaw(SummedLaw):
     @cached_property
     def variance(self) -> np.ndarray:
         """Variance mu^2 phi."""
-        variance: np.ndarray = self.mean**2 * self._spread
-        return variance
+        return self.mean**2 * self._spread
 
     @cached_property
     def third_cumulant(self) -> np.ndarray:
         """Third cumulant 3 mu^3 phi^2."""
-        cumulant: np.ndarray = 3 * self.mean * self._spread * self.variance
-        return cumulant
+        return 3 * self.mean * self._spread * self.variance
 
     @cached_property
     def fourth_cumulant(self) -> np.ndarray:
         """Fourth cumulant 15 mu^4 phi^3."""
-        cumulant: np.ndarray = 15 * self.variance**2 * self._spread
-        return cumulant
+        return 15 * self.variance**2 * self._spread
 
     @cached_property
     def fourth_central(self) -> np.ndarray:
         """K = mu^4 phi^2 (3 + 15 phi)."""
-        moment: np.ndarray = self.variance**2 * (3 + 15 * self._spread)
-        return moment
+        return self.variance**2 * (3 + 15 * self._spread)
 
     @cached_property
     def variance_of_square(self) -> np.ndarray:
         """M = mu^4 phi^2 (2 + 15 phi)."""
-        variance: np.ndarray = self.variance**2 * (2 + 15 * self._spread)
-        return variance
+        return self.variance**2 * (2 + 15 * self._spread)
 
     def residual(self, y: np.ndarray) -> np.ndarray:
         """Return y - mu."""
-        delta: np.ndarray = (y - self.mean).astype(self.h.dtype)
-        return delta
+        return (y - self.mean).astype(self.h.dtype)
 
     def sum_residual(self, rng: np.random.Generator, n_draws: int, first_input: int) -> np.ndarray:
         """Return (1/N) sum_k delta_k: the sum is inverse Gaussian with mean N mu and shape N^2 lambda."""
         rows = [_relative_residuals(rng, spread / n_draws) for spread in self._spread.astype(np.float64)]
-        residual: np.ndarray = self.mean * np.stack(rows)
-        return residual
+        return self.mean * np.stack(rows)
 
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
         """Return delta of `count` labels of one input, shape (count, T)."""
         spread = np.broadcast_to(self._spread[row], (count, self.h.shape[1]))
-        delta: np.ndarray = self.mean[row] * _relative_residuals(rng, spread)
-        return delta
+        return self.mean[row] * _relative_residuals(rng, spread)
 
 
 def _relative_residuals(rng: np.random.Generator, spread: np.ndarray) -> np.ndarray:
     """Return y / mu - 1 for inverse Gaussian y with squared coefficients of variation `spread`."""
     excess, below = _excesses(rng, spread)
-    residual: np.ndarray = np.where(below, -excess / (1 + excess), excess)
-    return residual
+    return np.where(below, -excess / (1 + excess), excess)
 
 
 def _excesses(rng: np.random.Generator, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -326,21 +307,18 @@ class Laplace(HeadsFamily):
 
     def statistic(self, y: np.ndarray) -> np.ndarray:
         """Return t(y) = abs(y - m)."""
-        distance: np.ndarray = np.abs(super().statistic(y) - self.location)
-        return distance
+        return np.abs(super().statistic(y) - self.location)
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return sum_a log(-h_a / 2) + h_a * abs(y_a - m), shape (n,)."""
         distance = self.statistic(self.check_labels(y, len(h)))
-        log_prob: np.ndarray = _summed_log_prob(self.natural(h), distance, 1.0) - self.n_outputs * math.log(2)
-        return log_prob
+        return _summed_log_prob(self.natural(h), distance, 1.0) - self.n_outputs * math.log(2)
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels, shape (n_draws, n, T)."""
         generator = arguments.generator(rng)
         distance = _scaled_gamma(generator, self.at(h), n_draws)
-        labels: np.ndarray = self.location + np.where(generator.random(distance.shape) < 0.5, -distance, distance)
-        return labels
+        return self.location + np.where(generator.random(distance.shape) < 0.5, -distance, distance)
 
 
 @dataclass(frozen=True)
@@ -385,15 +363,13 @@ class Weibull(HeadsFamily):
 
     def statistic(self, y: np.ndarray) -> np.ndarray:
         """Return t(y) = y^c."""
-        power: np.ndarray = super().statistic(y) ** self.shape
-        return power
+        return super().statistic(y) ** self.shape
 
     def log_prob(self, h: np.ndarray, y: Any) -> np.ndarray:
         """Return sum_a log(-h_a) + h_a y_a^c + log c + (c - 1) log y_a, shape (n,)."""
         h, labels = self.natural(h), self.check_labels(y, len(h))
         jacobian = math.log(self.shape) + (self.shape - 1) * np.log(labels)
-        log_prob: np.ndarray = _summed_log_prob(h, self.statistic(labels), 1.0) + jacobian.sum(axis=1)
-        return log_prob
+        return _summed_log_prob(h, self.statistic(labels), 1.0) + jacobian.sum(axis=1)
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels, shape (n_draws, n, T)."""
@@ -447,8 +423,7 @@ class InverseGaussian(HeadsFamily):
         """Return sum_a log(lambda / (2 pi y_a^3)) / 2 - lambda (y_a - mu_a)^2 / (2 mu_a^2 y_a), shape (n,)."""
         h, labels = double(self.at(h).h), self.check_labels(y, len(h))
         terms = math.log(self.shape / (2 * math.pi)) - 3 * np.log(labels) - self._squares(h, labels)
-        log_prob: np.ndarray = terms.sum(axis=1) / 2
-        return log_prob
+        return terms.sum(axis=1) / 2
 
     def _squares(self, h: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return lambda (y - mu)^2 / (mu^2 y)."""
@@ -461,8 +436,7 @@ class InverseGaussian(HeadsFamily):
             scaled, error = two_product(-2 * h, square)
             apart, other = two_sum(scaled, np.zeros_like(y) - self.shape)
             relative = (apart + (other + error - 2 * h * low)) / self.shape / (ratio + 1)
-            squares: np.ndarray = self.shape * relative**2 / y
-            return squares
+            return self.shape * relative**2 / y
 
         moderate = (self.shape <= MODERATE * mean) | (np.abs(ratio - 1) > 0.5)
         return where_moderate(moderate, lambda: self.shape * (ratio - 1) ** 2 / y, exact)
@@ -485,12 +459,10 @@ def _summed_log_prob(h: np.ndarray, t: np.ndarray, shape: float) -> np.ndarray:
     if shape != 1:
         moderate = (shape <= MODERATE) & (np.abs(parts[0]) + np.abs(parts[1]) + np.abs(parts[2]) <= 2 * MODERATE)
         terms = where_moderate(moderate, lambda: terms, lambda: gamma_log_density(shape, -h, t) - np.log(t))
-    log_prob: np.ndarray = terms.sum(axis=1)
-    return log_prob
+    return terms.sum(axis=1)
 
 
 def _scaled_gamma(rng: np.random.Generator, law: GammaLaw, n_draws: int) -> np.ndarray:
     """Return values of the Gamma statistic, shape (n_draws, n, T)."""
     drawn = rng.standard_gamma(law.shape, (positive_integer("n_draws", n_draws), *law.h.shape))
-    values: np.ndarray = drawn * law.scale.astype(np.float64)
-    return values
+    return drawn * law.scale.astype(np.float64)

@@ -28,8 +28,7 @@ def _slices(sizes: Sequence[int]) -> list[slice]:
 
 def label_columns(family: Family) -> int:
     """Return the number of columns of a label: one for class numbers, one per output unless the family says otherwise."""
-    columns: int = 1 if family.labels_are_classes else getattr(family, "n_label_columns", family.n_outputs)
-    return columns
+    return 1 if family.labels_are_classes else getattr(family, "n_label_columns", family.n_outputs)
 
 
 class ProductLaw(MomentLaw):
@@ -200,8 +199,7 @@ class Product(Family):
         h, labels = checks.natural_parameters(h, self.n_outputs), self.check_labels(y, len(h))
         slices = _slices([family.n_outputs for family in self.families])
         pieces = zip(self.families, slices, split_labels(self.families, labels), strict=True)
-        log_prob: np.ndarray = np.stack([family.log_prob(h[:, piece], label) for family, piece, label in pieces]).sum(axis=0)
-        return log_prob
+        return np.stack([family.log_prob(h[:, piece], label) for family, piece, label in pieces]).sum(axis=0)
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels of all parts side by side, float64, shape (n_draws, n, columns)."""

@@ -58,14 +58,12 @@ def _of_classes(law: CategoricalLaw, u: Array, s: Array) -> Array:
 def _(law: MultinomialLaw, u: Array, s: Array) -> Array:
     # Products of two different trials are uncorrelated with whatever one trial gives.
     pairs = 2 * (law.n_trials - 1) * law.one.diagonal(u) ** 2
-    total: Array = law.n_trials * (_of_classes(law.one, u, s) + pairs)
-    return total
+    return law.n_trials * (_of_classes(law.one, u, s) + pairs)
 
 
 @combined_variance.register
 def _(law: GaussianLaw, u: Array, s: Array) -> Array:
-    total: Array = law.square_variance(u) + law.diagonal(s)
-    return total
+    return law.square_variance(u) + law.diagonal(s)
 
 
 @combined_variance.register
@@ -75,8 +73,7 @@ def _(law: IndependentLaw, u: Array, s: Array) -> Array:
     square = u * u
     linear = square * slope[:, :, None] + s
     own = primitives.weighted_mean(rest, square * square) + primitives.weighted_mean(law.variance, linear * linear)
-    total: Array = own + 4 * primitives.pair_sum(law.variance[:, :, None] * square)
-    return total
+    return own + 4 * primitives.pair_sum(law.variance[:, :, None] * square)
 
 
 @singledispatch
@@ -119,15 +116,13 @@ def _(law: InverseGaussianLaw) -> tuple[Array, Array]:
 
 @combined_variance.register
 def _(law: MomentLaw, u: Array, s: Array) -> Array:
-    of_moments: Array = combined_variance(law.moments, law._along(u), law._along(s))
-    return of_moments
+    return combined_variance(law.moments, law._along(u), law._along(s))
 
 
 @combined_variance.register
 def _(moments: BlockMoments, u: Array, s: Array) -> Array:
     own = moments.each(combined_variance, u, s)
-    total: Array = own.sum(axis=1) + 4 * primitives.pair_sum(moments.each(lambda block, u_b: block.diagonal(u_b), u))
-    return total
+    return own.sum(axis=1) + 4 * primitives.pair_sum(moments.each(lambda block, u_b: block.diagonal(u_b), u))
 
 
 @combined_variance.register
@@ -143,5 +138,4 @@ def _(moments: CumulantMoments, u: Array, s: Array) -> Array:
     )
     products = u[:, rows] * u[:, columns] * like(np.where(rows == columns, 1.0, 2.0).astype(u.dtype), u)[:, None]
     along = np.matmul(matrix_root(joint), np.concatenate([products, s], axis=1))
-    variance: Array = np.einsum("nrk,nrk->nk", along, along)
-    return variance
+    return np.einsum("nrk,nrk->nk", along, along)

@@ -54,8 +54,7 @@ def dense(law: Law, squares: Squares) -> Array:
             parts.append(weights[:, :, None] * np.matmul(u, u.swapaxes(1, 2)))
         else:
             parts.append(np.matmul(u * weights[:, None, :], u.swapaxes(1, 2)))
-    total: Array = parts[0] if len(parts) == 1 else np.stack(parts).sum(axis=0)
-    return total
+    return parts[0] if len(parts) == 1 else np.stack(parts).sum(axis=0)
 
 
 def mean_form(law: Law, squares: Squares) -> Array:
@@ -126,8 +125,7 @@ def _of_classes(law: CategoricalLaw, weights: Array) -> Array:
 
 
 def _at_the_top(law: CategoricalLaw, values: Array) -> Array:
-    top: Array = np.take_along_axis(values, law.top[:, None], axis=1)
-    return top
+    return np.take_along_axis(values, law.top[:, None], axis=1)
 
 
 @form_moments.register
@@ -141,15 +139,13 @@ def _(law: MultinomialLaw, squares: Squares, s: Array | None) -> Moments:
 @singledispatch
 def white_norm(law: Any, squares: Squares) -> Array:
     r"""Return :math:`\|RAR^\top\|_F^2` with :math:`R^\top R=I(h)`, (n,): half the variance of f if delta were Gaussian."""
-    norm: Array = np.square(_white(law, squares)).sum(axis=(1, 2))
-    return norm
+    return np.square(_white(law, squares)).sum(axis=(1, 2))
 
 
 def _white(law: Law, squares: Squares) -> Array:
     """Return R A R' for the root whose rows are `Law.rows`."""
     root = law.rows(law._outputs)
-    white: Array = np.matmul(np.matmul(root, dense(law, squares)), root.swapaxes(1, 2))
-    return white
+    return np.matmul(np.matmul(root, dense(law, squares)), root.swapaxes(1, 2))
 
 
 @white_norm.register
@@ -172,8 +168,7 @@ def _(law: CategoricalLaw, squares: Squares) -> Array:
 
 @white_norm.register
 def _(law: MultinomialLaw, squares: Squares) -> Array:
-    norm: Array = law.n_trials**2 * white_norm(law.one, squares)
-    return norm
+    return law.n_trials**2 * white_norm(law.one, squares)
 
 
 def white_norm_apart(law: Law, squares: Squares) -> Array:
@@ -181,8 +176,7 @@ def white_norm_apart(law: Law, squares: Squares) -> Array:
     white = _white(law, squares)
     rows = np.arange(white.shape[1])
     white[:, rows, rows] = 0
-    norm: Array = np.square(white).sum(axis=(1, 2))
-    return norm
+    return np.square(white).sum(axis=(1, 2))
 
 
 @form_moments.register
@@ -224,8 +218,7 @@ def _piece(weights: Array, piece: slice) -> Array:
 def _cross_norm(left: Array, right: Array) -> Array:
     """Return |L R'|^2 for L (n, a, k) and R (n, b, k), with the smaller of the two products, (n,)."""
     if left.shape[1] * right.shape[1] <= left.shape[2] ** 2:
-        norm: Array = np.square(np.matmul(left, right.swapaxes(1, 2))).sum(axis=(1, 2))
-        return norm
+        return np.square(np.matmul(left, right.swapaxes(1, 2))).sum(axis=(1, 2))
     inner = [np.matmul(one.swapaxes(1, 2), one) for one in (left, right)]
     norm = np.maximum((inner[0] * inner[1]).sum(axis=(1, 2)), 0)
     return norm

@@ -38,8 +38,7 @@ def varying_numbers(law: Any) -> Array:
     """Return the rank of Cov(t) at every input, (n,): structural, whatever the range of floats leaves of it."""
     known: Law = law
     _, values, _ = _scaled_root(known)
-    count: Array = _kept(values).sum(axis=1)
-    return count
+    return _kept(values).sum(axis=1)
 
 
 @varying_numbers.register
@@ -49,8 +48,7 @@ def _(law: CategoricalLaw) -> Array:
 
 @varying_numbers.register
 def _(law: MultinomialLaw) -> Array:
-    numbers: Array = varying_numbers(law.one)
-    return numbers
+    return varying_numbers(law.one)
 
 
 @varying_numbers.register(IndependentLaw)
@@ -63,8 +61,7 @@ def _(law: Law) -> Array:
 
 @varying_numbers.register
 def _(law: ProductLaw) -> Array:
-    numbers: Array = np.stack([varying_numbers(part) for part in law.parts]).sum(axis=0)
-    return numbers
+    return np.stack([varying_numbers(part) for part in law.parts]).sum(axis=0)
 
 
 @singledispatch
@@ -78,8 +75,7 @@ def squared_residuals(law: Any, y: Array) -> Array:
     scale, values, right = _scaled_root(known)
     along = np.matmul(right, (known.residual(y) / scale)[:, :, None])[:, :, 0]
     kept = _kept(values)
-    squares: Array = np.square(np.where(kept, along / np.where(kept, values, 1), 0))
-    return squares
+    return np.square(np.where(kept, along / np.where(kept, values, 1), 0))
 
 
 def _scaled_root(law: Law) -> tuple[Array, Array, Array]:
@@ -92,14 +88,12 @@ def _scaled_root(law: Law) -> tuple[Array, Array, Array]:
 
 
 def _kept(values: Array) -> Array:
-    kept: Array = values > 16 * values.shape[1] * np.finfo(values.dtype).eps * values[:, :1]
-    return kept
+    return values > 16 * values.shape[1] * np.finfo(values.dtype).eps * values[:, :1]
 
 
 @squared_residuals.register
 def _(law: GaussianLaw, y: Array) -> Array:
-    squares: Array = np.square(law.rows((y - law.h).astype(law.h.dtype)[:, :, None])[:, :, 0])
-    return squares
+    return np.square(law.rows((y - law.h).astype(law.h.dtype)[:, :, None])[:, :, 0])
 
 
 @squared_residuals.register
@@ -182,5 +176,4 @@ def _(law: ProductLaw, y: Array) -> Array:
 def _product_less(a: Array, b: Array, c: Array) -> Array:
     """Return a b - c, right where both agree."""
     product, error = two_product(a, b)
-    exact: Array = (product - c) + error
-    return exact
+    return (product - c) + error

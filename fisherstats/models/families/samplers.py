@@ -87,8 +87,7 @@ def centred_gamma(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
 
 def log_gamma_labels(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
     """Return log G for G ~ Gamma(k): G = G' U^(1/k) with G' ~ Gamma(k + 1), since G itself may be below all floats."""
-    log_label: np.ndarray = np.log(rng.standard_gamma(shape + 1)) - rng.standard_exponential(shape.shape) / shape
-    return log_label
+    return np.log(rng.standard_gamma(shape + 1)) - rng.standard_exponential(shape.shape) / shape
 
 
 def log_gamma_ratios(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
@@ -97,8 +96,7 @@ def log_gamma_ratios(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
     large = shape >= LARGE_CONCENTRATION
     with np.errstate(divide="ignore"):  # a logarithm of 0 is not taken
         log_boosted = np.where(large, np.log1p(np.where(large, 1 + excess, 0) / shape), np.log((excess + 1 + shape) / shape))
-    ratio: np.ndarray = log_boosted - rng.standard_exponential(shape.shape) / shape
-    return ratio
+    return log_boosted - rng.standard_exponential(shape.shape) / shape
 
 
 def _large_poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarray:
@@ -128,8 +126,7 @@ def _large_poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarray:
         accepted &= np.abs(x) < 1e-4
         distance[pending[accepted]] = candidate[accepted]
         pending = pending[~accepted]
-    counts: np.ndarray = whole.astype(np.int64) + distance.astype(np.int64)
-    return counts
+    return whole.astype(np.int64) + distance.astype(np.int64)
 
 
 def _large_binomial(rng: np.random.Generator, n_trials: int, p: np.ndarray) -> np.ndarray:
@@ -157,5 +154,4 @@ def _large_binomial(rng: np.random.Generator, n_trials: int, p: np.ndarray) -> n
             accepted = inside & (np.log(v * alpha[pending] / (a_ / edge**2 + b_)) <= log_ratio)
         distance[pending[accepted]] = candidate[accepted]
         pending = pending[~accepted]
-    counts: np.ndarray = whole.astype(np.int64) + distance.astype(np.int64)
-    return counts
+    return whole.astype(np.int64) + distance.astype(np.int64)

@@ -42,8 +42,7 @@ def quartic_matrix(law: Law) -> np.ndarray:
     unfolded = fourth + 2 * np.einsum("nac,nbd->nabcd", information, information)
     unfolded = (unfolded + unfolded.swapaxes(1, 2)) / 2
     rows, columns, weight = svec_basis(law.h.shape[1])
-    matrix: np.ndarray = unfolded[:, rows, columns][:, :, rows, columns] * like(np.outer(weight, weight), unfolded)
-    return matrix
+    return unfolded[:, rows, columns][:, :, rows, columns] * like(np.outer(weight, weight), unfolded)
 
 
 @singledispatch
@@ -249,5 +248,4 @@ def _dirichlet_smallest(law: DirichletLaw) -> np.ndarray:
 def _shortfall(x: np.ndarray) -> np.ndarray:
     """Return q(x) = x - 1 / psi_1(x) = x^2 e / (1 + x e), e = psi_1(x) - 1 / x, without that subtraction."""
     scaled = x * polygamma_remainder(1, x)
-    short: np.ndarray = x * scaled / (1 + scaled)
-    return short
+    return x * scaled / (1 + scaled)

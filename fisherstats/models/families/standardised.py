@@ -39,10 +39,7 @@ class StandardisedLaw(IndependentLaw):
     @cached_property
     def third_cumulant(self) -> np.ndarray:
         """Skewness."""
-        skewness: np.ndarray = self._per_variance(self._law.third_cumulant, 1) / np.sqrt(
-            np.where(self._law.variance > 0, self._law.variance, 1)
-        )
-        return skewness
+        return self._per_variance(self._law.third_cumulant, 1) / np.sqrt(np.where(self._law.variance > 0, self._law.variance, 1))
 
     @cached_property
     def fourth_cumulant(self) -> np.ndarray:

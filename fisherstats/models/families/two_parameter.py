@@ -40,8 +40,7 @@ def two_index_tensor(values: Sequence[Any], other: np.ndarray) -> np.ndarray:
     ones = np.indices((2,) * order).sum(axis=0)
     arrays = [like(np.array([value]), other) if isinstance(value, float) else value for value in values]
     columns = np.stack(np.broadcast_arrays(*arrays), axis=-1)
-    tensor: np.ndarray = columns[:, ones].astype(other.dtype)
-    return tensor
+    return columns[:, ones].astype(other.dtype)
 
 
 class GaussianMeanVarianceLaw(MomentLaw):
@@ -83,13 +82,11 @@ class GaussianMeanVarianceLaw(MomentLaw):
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
         """Return delta of `count` labels of one input, shape (count, 2)."""
         z = rng.standard_normal(count)
-        delta: np.ndarray = np.stack([z, z * z - 1], axis=1) @ self._exact_coordinates[row]
-        return delta
+        return np.stack([z, z * z - 1], axis=1) @ self._exact_coordinates[row]
 
     @property
     def _exact_coordinates(self) -> np.ndarray:
-        coordinates: np.ndarray = np.asarray(self.coordinates, dtype=np.float64)
-        return coordinates
+        return np.asarray(self.coordinates, dtype=np.float64)
 
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
         """Return the means over n_draws labels per input: from the mean and the scatter of y, or label by label.
@@ -212,13 +209,11 @@ class GaussianMeanVariance(Family):
         def exact() -> np.ndarray:
             product, low = two_product(precision, label)
             apart, error = two_sum(slope, -product)
-            squares: np.ndarray = (apart + (error - low)) ** 2 / precision
-            return squares
+            return (apart + (error - low)) ** 2 / precision
 
         moderate = slope * slope <= MODERATE**2 * precision
         squares = where_moderate(moderate, lambda: (label - slope * variance) ** 2 / variance, exact)
-        log_prob: np.ndarray = -(squares + np.log(2 * math.pi * variance)) / 2
-        return log_prob
+        return -(squares + np.log(2 * math.pi * variance)) / 2
 
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels, shape (n_draws, n, 1)."""

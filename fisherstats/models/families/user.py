@@ -60,14 +60,12 @@ class LogPartitionLaw(MomentLaw):
 
     def residual(self, y: np.ndarray) -> np.ndarray:
         """Return t(y) - E[t], shape (n, T)."""
-        delta: np.ndarray = (self.family.statistic(y) - self._mean).astype(self.h.dtype)
-        return delta
+        return (self.family.statistic(y) - self._mean).astype(self.h.dtype)
 
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
         """Return delta of `count` labels of one input, shape (count, T)."""
         drawn = self.family.sample(self.h[row : row + 1].astype(np.float64), rng, count)[:, 0]
-        delta: np.ndarray = self.family.statistic(drawn) - self._mean[row].astype(np.float64)
-        return delta
+        return self.family.statistic(drawn) - self._mean[row].astype(np.float64)
 
     def draw(self, rng: np.random.Generator, n_draws: int, second_moment: bool, first_input: int = 0) -> Draw:
         """Return the means over n_draws labels per input, drawn label by label."""
@@ -186,8 +184,7 @@ class LogPartitionFamily(Family):
         labels = self.check_labels(y, len(h))
         h = h.astype(np.float64)
         linear = (self.statistic(labels) * h).sum(axis=1)
-        log_prob: np.ndarray = linear - np.real(self.log_partition(h)) + self.log_base(labels)
-        return log_prob
+        return linear - np.real(self.log_partition(h)) + self.log_base(labels)
 
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
         """Return the key in `draws.DRAW_SCHEMES` of what is drawn."""

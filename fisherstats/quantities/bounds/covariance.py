@@ -417,13 +417,11 @@ def _rounding(
 
     def of_variance(u: Array) -> Array:
         off = few * np.sqrt(uncancelled_variance(law, u))
-        moved: Array = off * (2 * np.sqrt(law.diagonal(u)) + off)
-        return moved
+        return off * (2 * np.sqrt(law.diagonal(u)) + off)
 
     def of_square(u: Array) -> Array:
         off = fourth_rounding(law, few, u, u)
-        moved: Array = off * (2 * np.sqrt(law.square_variance(u)) + off)
-        return moved
+        return off * (2 * np.sqrt(law.square_variance(u)) + off)
 
     room = [
         _summed([of_variance(G_l) for G_l in G], inputs, 2),

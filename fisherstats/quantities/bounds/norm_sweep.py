@@ -208,8 +208,7 @@ def _scaled(model: MLP, scale: float, layers: Sequence[int], by: str, mode: str)
 
 
 def _logarithm(values: Array) -> Array:
-    logarithm: Array = np.log(np.where(values > 0, values, np.nan))
-    return logarithm
+    return np.log(np.where(values > 0, values, np.nan))
 
 
 def _predicted(model: MLP, layers: Sequence[int], mode: str) -> Array:

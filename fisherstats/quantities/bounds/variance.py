@@ -178,8 +178,7 @@ def layer_bounds(call: Call, chosen: Sequence[str], on_kink: str) -> tuple[Array
                 else double(factor).sum(axis=1) * assembly.power_of(double(h_bar), exponent).sum(axis=1)
                 for factor, h_bar in zip(factors, found.inputs, strict=True)
             ]
-            total: Array = np.stack(sums).sum(axis=1)
-            return total
+            return np.stack(sums).sum(axis=1)
 
         variances = [_three(one, lambda factors: summed(factors, 4)) for one in found.variances.values()]
         information = summed([one.exact for one in found.information], 2)

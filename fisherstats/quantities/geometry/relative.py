@@ -128,8 +128,7 @@ def relative_fisher(
         blocks = {(layer, layer): one for layer, one in enumerate(call.over_inputs(block, rows, True))}
     else:
         (blocks,) = call.pair_mean(roots, cross_layers=False)
-    tree: xr.DataTree = _views.labelled(call, "block", per_input, [("relative_layer", blocks)], provenance)
-    return tree
+    return _views.labelled(call, "block", per_input, [("relative_layer", blocks)], provenance)
 
 
 def _responses(response: str, variance: float) -> Responses:
@@ -138,8 +137,7 @@ def _responses(response: str, variance: float) -> Responses:
 
 
 def _squared(R: Array) -> Array:
-    squares: Array = np.matmul(R.transpose(0, 2, 1), R)
-    return squares
+    return np.matmul(R.transpose(0, 2, 1), R)
 
 
 def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict[str, Any]) -> xr.DataTree:

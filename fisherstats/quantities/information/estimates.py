@@ -277,10 +277,9 @@ def estimate_fisher(
         on_kink=on_kink,
         **(sampled.record if standard_error else {}),
     )
-    result: xr.DataArray | xr.DataTree = _views.labelled(
+    return _views.labelled(
         call, view, per_input, [(key, values)], provenance, estimators=chosen if pair else None, companions=companions
     )
-    return result
 
 
 @documented
@@ -364,5 +363,4 @@ def empirical_fisher(
     bias = {pair: empirical[pair] - expected[pair] for pair in empirical}
     entries: list[tuple[str, Any]] = [("empirical", empirical), ("expected", expected), ("bias", bias)]
     provenance = call.provenance(view=view, estimator="empirical")
-    result: xr.Dataset | xr.DataTree = _views.labelled(call, view, per_input, entries, provenance, compare=True)
-    return result
+    return _views.labelled(call, view, per_input, entries, provenance, compare=True)

@@ -375,5 +375,4 @@ def fisher_information(
     of_root = products_of if view == "kfac" else rows_of
     keys = list(_views.KRONECKER) if view == "kfac" else ["information"]
     entries = list(zip(keys, _views.compute(call, view, per_input, diagonal, matrix, rows_of=of_root), strict=True))
-    result: xr.DataArray | xr.DataTree = _views.labelled(call, view, per_input, entries, call.provenance(view=view))
-    return result
+    return _views.labelled(call, view, per_input, entries, call.provenance(view=view))

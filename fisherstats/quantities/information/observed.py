@@ -132,5 +132,4 @@ def observed_information(
     else:
         entries = [("observed", quantities[0]), ("expected", quantities[1])]
     provenance = call.provenance(view=view, on_kink=on_kink)
-    result: xr.Dataset | xr.DataTree = _views.labelled(call, view, per_input, entries, provenance, compare=True)
-    return result
+    return _views.labelled(call, view, per_input, entries, provenance, compare=True)

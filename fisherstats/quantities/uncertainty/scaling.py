@@ -143,8 +143,7 @@ def _each(function: Any, *variables: Any) -> xr.Variable:
             found: Array = function(*arrays)
         return found
 
-    made: xr.Variable = xr.apply_ufunc(quietly, *variables, dask="parallelized", output_dtypes=[variables[0].dtype])
-    return made
+    return xr.apply_ufunc(quietly, *variables, dask="parallelized", output_dtypes=[variables[0].dtype])
 
 
 def _factor(factor: Any, estimate: xr.DataArray) -> tuple[xr.Variable, Any]:
