@@ -207,11 +207,9 @@ def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> tup
         passed, law = scaled.pass_through(x / like(ratio[:-1], x), first_input, order=2)
         scaled.refuse_kinks(passed, "raise", first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
-        G = derivatives.jacobians(scaled.model, passed)
-        terms = observed.deviation_blocks(
-            derivatives.hessian_blocks(scaled.model, passed, G, residual[:, None, :]), passed.inputs
-        )
-        _, rounding = observed.deviation_factors(derivatives.curvatures(scaled.model, passed, G), residual)
+        G = scaled.jacobians(passed, differences=False)
+        terms = observed.deviation_blocks(scaled.hessian_blocks(passed, G, residual[:, None, :]), passed.inputs)
+        _, rounding = observed.deviation_factors(scaled.curvatures(passed, G), residual)
         return [*terms.values(), assembly.diagonal(rounding, passed.inputs, 2, call.sizes, False)]
 
     *parts, rounding = scaled.mean(block, call.block_rows(_run.DENSE_ROWS, True))

@@ -14,7 +14,6 @@ from fisherstats.core.arrays import like, number, overflow_is_inf
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks, remedies
-from fisherstats.models import derivatives
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
 from fisherstats.quantities._alignment import over_parameters
@@ -423,8 +422,8 @@ def consolidation_penalty(
         passed, law = call.pass_through(x, first_input, order=2 if curved else 1)
         if curved:
             call.refuse_kinks(passed, on_kink, first_input)
-        G = derivatives.jacobians(call.model, passed)
-        S = derivatives.curvatures(call.model, passed, G) if curved else [None] * len(G)
+        G = call.jacobians(passed, differences=False)
+        S = call.curvatures(passed, G) if curved else [None] * len(G)
         A, s = information_contractions.weighted_diagonal(G, S, passed.inputs, delta)
         exact = law.quadratic_mean(A)
         if curved:

@@ -15,7 +15,6 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks, remedies
 from fisherstats.execution import one_blas_thread
-from fisherstats.models import derivatives
 from fisherstats.models.columns import column_names
 from fisherstats.models.families import Family
 from fisherstats.models.network import MLP
@@ -385,7 +384,7 @@ def prediction_intervals(
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        J = covariance_tensors.dense_jacobian(derivatives.jacobians(call.model, passed), passed.inputs)
+        J = covariance_tensors.dense_jacobian(call.jacobians(passed, differences=False), passed.inputs)
         z = passed.inputs[-1] @ call.model.weights[-1].T
         J_z = J if passed.link_slope is None else J / passed.link_slope[:, :, None]
         error, mean_error = found.inverse.standard_errors(J_z), found.inverse.standard_errors(law.product(J))

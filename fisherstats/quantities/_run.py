@@ -248,6 +248,20 @@ class Call:
             self.model, passed, self._directions(differences), contractions=self.engine.contractions
         )
 
+    def curvatures(self, passed: Forward, G: list[Array]) -> list[Array | None]:
+        """Return S, see `derivatives.curvatures`."""
+        return derivatives.curvatures(self.model, passed, G, self.engine.contractions)
+
+    def curvature_along(self, passed: Forward, r: Array) -> list[Array | None]:
+        """Return r . S for one vector of the outputs per input, see `derivatives.curvature_along`."""
+        return derivatives.curvature_along(self.model, passed, r, self.engine.contractions)
+
+    def hessian_blocks(
+        self, passed: Forward, G: list[Array], r: Array | None = None, cross_layers: bool = True
+    ) -> derivatives.HessianBlocks:
+        """Return the layer blocks of weighted sums of Hessians, see `derivatives.hessian_blocks`."""
+        return derivatives.hessian_blocks(self.model, passed, G, r, cross_layers)
+
     def _directions(self, differences: bool = True) -> Outputs:
         """Return the outputs, or their differences where these are all that the law sees."""
         seen = differences and self.model.family.shift_invariant

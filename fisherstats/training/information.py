@@ -94,7 +94,7 @@ class BatchInformation:
         def block(x: Array, first: int) -> tuple[list[Any], list[Array]]:
             passed, law = call.pass_through(x, first, 1 + second_order)
             if second_order:
-                S = derivatives.curvature_along(call.model, passed, self._draw(law, first).mean, law.contractions)
+                S = call.curvature_along(passed, self._draw(law, first).mean)
                 return by_part(fisher.hessian_factors(call.root_unit_factors(passed, law), S), passed.inputs)
             return by_part(call.root_unit_factors(passed, self._middle(law, first, len(x))), passed.inputs)
 
@@ -187,8 +187,8 @@ class BatchInformation:
 
         def block(x: Array, first: int) -> fisher.Blocks:
             passed, law = call.pass_through(x, first, 2)
-            G = derivatives.jacobians(call.model, passed)
-            hessian = derivatives.hessian_blocks(call.model, passed, G, self._draw(law, first).mean[:, None, :])
+            G = call.jacobians(passed, differences=False)
+            hessian = call.hessian_blocks(passed, G, self._draw(law, first).mean[:, None, :])
             return fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, True, False)
 
         return self._mean_of_blocks(block, call.block_rows(second_order=True))
@@ -199,7 +199,7 @@ class BatchInformation:
 
         def block(x: Array, first: int) -> fisher.Blocks:
             passed, law = call.pass_through(x, first)
-            G = derivatives.jacobians(call.model, passed)
+            G = call.jacobians(passed, differences=False)
             return fisher.matrix_blocks(self._middle(law, first, len(x)), G, passed.inputs, True, False)
 
         return self._mean_of_blocks(block, call.device_rows(max(call.model.widths) ** 2))

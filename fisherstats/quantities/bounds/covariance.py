@@ -16,7 +16,6 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.core.validation import bounds as checks
-from fisherstats.models import derivatives
 from fisherstats.models.derivatives import Forward, HessianBlocks
 from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
@@ -226,8 +225,8 @@ def trace_bounds(
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input, order=2)
         call.refuse_kinks(passed, on_kink, first_input)
-        G = derivatives.jacobians(call.model, passed)
-        S = derivatives.curvatures(call.model, passed, G)
+        G = call.jacobians(passed, differences=False)
+        S = call.curvatures(passed, G)
         exact = [
             _summed(fisher.unit_factors(law, passed, G), passed.inputs, 2),
             _summed(estimator_moments.score_variance_factors(law, passed, G), passed.inputs, 4),
@@ -381,8 +380,8 @@ def _with_hessians(call: Call, x: Array, first_input: int, on_kink: str) -> tupl
     """Pass a block through and make the Jacobian and the Hessian blocks of every output."""
     passed, law = call.pass_through(x, first_input, order=2)
     call.refuse_kinks(passed, on_kink, first_input)
-    G = derivatives.jacobians(call.model, passed)
-    return passed, law, G, derivatives.hessian_blocks(call.model, passed, G)
+    G = call.jacobians(passed, differences=False)
+    return passed, law, G, call.hessian_blocks(passed, G)
 
 
 def _over_inputs(call: Call, block: execution.BlockFunction, rows: int, per_input: bool, n_draws: int) -> list[Array]:

@@ -15,7 +15,6 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, networks
 from fisherstats.execution import one_blas_thread
-from fisherstats.models import derivatives
 from fisherstats.models.derivatives import Forward
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
@@ -257,9 +256,9 @@ def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input, order=2)
         call.refuse_kinks(passed, on_kink, first_input)
-        G = derivatives.jacobians(call.model, passed)
+        G = call.jacobians(passed, differences=False)
         n = len(x)
-        hessian = derivatives.hessian_blocks(call.model, passed, G)
+        hessian = call.hessian_blocks(passed, G)
         first = np.stack([closed.derivative_norms(one) for one in tensor_norms.own_layer_products(G, passed.inputs)], axis=2)
         products = tensor_norms.own_pair_products(hessian, passed.inputs)
         second = np.zeros_like(x, dtype=np.float64, shape=(n, 2, len(G), len(G)))
@@ -333,7 +332,7 @@ def _printed(call: Call, per_input: bool, provenance: dict[str, Any]) -> xr.Data
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, _ = call.pass_through(x, first_input)
-        products = tensor_norms.own_layer_products(derivatives.jacobians(call.model, passed), passed.inputs)
+        products = tensor_norms.own_layer_products(call.jacobians(passed, differences=False), passed.inputs)
         exact = np.stack([closed.derivative_norms(one) for one in products], axis=2)
         arrays = [exact, closed.printed_first_bounds(kernel_norms[:2], passed.inputs)]
         return arrays if per_input else [array.sum(axis=0) for array in arrays]

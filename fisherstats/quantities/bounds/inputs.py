@@ -13,7 +13,6 @@ from fisherstats.core.arrays import double
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import bounds as checks
 from fisherstats.core.validation import inputs as finite
-from fisherstats.models import derivatives
 from fisherstats.models.families.extremes import information_extremes
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
@@ -161,7 +160,7 @@ def input_variance_bounds(
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        G = derivatives.jacobians(call.model, passed)
+        G = call.jacobians(passed, differences=False)
         information = fisher.unit_factors(law, passed, G)
         largest = (information_extremes(law)[1] * (1 + SENSITIVITY * forward_rounding(call.model, passed)))[:, None]
         norms = [np.einsum("nto,nto->no", G_l, G_l) * largest for G_l in G]

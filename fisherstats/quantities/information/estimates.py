@@ -175,7 +175,7 @@ def estimate_fisher(
             if standard_error:
                 S = [None if S_l is None else derivatives.contracted(draw.mean, S_l) for S_l in S]
             else:
-                S = derivatives.curvature_along(call.model, passed, draw.mean, call.engine.contractions)
+                S = call.curvature_along(passed, draw.mean)
             estimates["hessian"] = fisher.hessian_factors(factors(law), S)
         for one in probing:
             estimates[one] = factors(sampling.draw_probes(law, seed, first_input, n_draws, one))
@@ -217,7 +217,7 @@ def estimate_fisher(
         if with_score:
             blocks["score"] = fisher.matrix_blocks(draw.second, G, passed.inputs, full, per_input)
         if with_hessian:
-            hessian = derivatives.hessian_blocks(call.model, passed, G, draw.mean[:, None, :], full)
+            hessian = call.hessian_blocks(passed, G, draw.mean[:, None, :], full)
             blocks["hessian"] = fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, per_input)
         found = [blocks[one] for one in chosen]
         if not standard_error:
@@ -226,7 +226,7 @@ def estimate_fisher(
         if with_score:
             variances["score"] = entry_variances.score_entry_variances(law, G, passed.inputs, pairs, per_input)
         if with_hessian:
-            hessian = derivatives.hessian_blocks(call.model, passed, G, None, full)
+            hessian = call.hessian_blocks(passed, G, None, full)
             variances["hessian"] = entry_variances.hessian_entry_variances(law, passed.inputs, hessian, pairs, per_input)
         return [*found, *[variances[one] for one in chosen]]
 

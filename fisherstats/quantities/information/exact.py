@@ -267,7 +267,7 @@ def _layer_call(model: MLP, x: Any, layer: Any, engine: str | None, num_threads:
 
 def _reach(call: Call, passed: derivatives.Forward, layer: int) -> Array:
     """Return B_l, the derivative of the natural parameters by h_l."""
-    G = derivatives.jacobians(call.model, passed)
+    G = call.jacobians(passed, differences=False)
     return G[-1] if layer == call.model.n_layers else derivatives.pull_back(call.model, G[layer], layer)
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from fisherstats.core.arrays import like
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
-from fisherstats.models import derivatives
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _run, _views
 from fisherstats.quantities._lazy import in_pieces
@@ -98,11 +97,11 @@ def observed_information(
         passed, law = call.pass_through(x, first_input, order=2)
         call.refuse_kinks(passed, on_kink, first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
-        return passed, law, derivatives.jacobians(call.model, passed), residual
+        return passed, law, call.jacobians(passed, differences=False), residual
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law, G, residual = at_labels(x, first_input)
-        S = derivatives.curvatures(call.model, passed, G)
+        S = call.curvatures(passed, G)
         deviation, rounding = observed.deviation_factors(S, residual)
         return [
             (fisher.unit_factors(law, passed, G), 2),
@@ -115,7 +114,7 @@ def observed_information(
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         passed, law, G, residual = at_labels(x, first_input)
         full = view == "full"
-        hessian = derivatives.hessian_blocks(call.model, passed, G, residual[:, None, :], full)
+        hessian = call.hessian_blocks(passed, G, residual[:, None, :], full)
         return [
             fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, per_input),
             fisher.matrix_blocks(law, G, passed.inputs, full, per_input),

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
-from fisherstats.models import derivatives
 from fisherstats.models.families import SecondMoment
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
@@ -109,7 +108,7 @@ def combine_estimators(
         G, S = call.unit_jacobians_and_curvatures(passed)
         regressions = combination.regression_factors(law, G, S)
         draw = sampling.draw(model.family, law, seed, first_input, n_draws, second_moment=True)
-        contracted = derivatives.curvature_along(call.model, passed, draw.mean)
+        contracted = call.curvature_along(passed, draw.mean)
         score, exact = (fisher.unit_factors(one, passed, G) for one in (cast(SecondMoment, draw.second), law))
         estimates = [score, fisher.hessian_factors(exact, contracted)]
         if per_input:

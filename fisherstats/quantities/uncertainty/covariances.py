@@ -280,7 +280,7 @@ def covariance_product(
             }
             return [assembly.full_matrix(blocks, slices)]
         weights = law.product(covariance_tensors.contracted_hessian(hessian, passed.inputs, X, slices)[:, :, None])[:, :, 0]
-        moved = derivatives.hessian_blocks(call.model, passed, G, weights[:, None, :])
+        moved = call.hessian_blocks(passed, G, weights[:, None, :])
         return [covariance_tensors.dense_hessians(moved, passed.inputs, slices)[:, 0].sum(axis=0, dtype=np.float64)]
 
     (mean,) = call.mean(block, 16)
@@ -402,13 +402,13 @@ def _second_order(
 ) -> tuple[Forward, Law, list[Array], HessianBlocks | None]:
     """Pass a block through and make J and, if asked for, refuse kinks and make the Hessian blocks of every output."""
     passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
-    G = derivatives.jacobians(call.model, passed)
+    G = call.jacobians(passed, differences=False)
     if not with_hessian:
         return passed, law, G, None
     call.refuse_kinks(passed, on_kink, first_input)
     if not with_blocks:
         return passed, law, G, None
-    return passed, law, G, derivatives.hessian_blocks(call.model, passed, G)
+    return passed, law, G, call.hessian_blocks(passed, G)
 
 
 def _pairs_of_layers(n_layers: int) -> list[tuple[int, int]]:

@@ -12,7 +12,6 @@ from fisherstats.core.arrays import identity
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments, clients, remedies
 from fisherstats.execution import STREAM_ROWS, one_blas_thread, tasks
-from fisherstats.models import derivatives
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
 from fisherstats.quantities._run import Call
@@ -165,7 +164,7 @@ def _total_variance(call: Call, on_kink: str) -> float:
         passed, law = call.pass_through(x, first_input, order=2)
         call.refuse_kinks(passed, on_kink, first_input)
         roots = law.rows(np.broadcast_to(identity(n_outputs, x), (len(x), n_outputs, n_outputs)))
-        hessian = derivatives.hessian_blocks(call.model, passed, derivatives.jacobians(call.model, passed), roots)
+        hessian = call.hessian_blocks(passed, call.jacobians(passed, differences=False), roots)
         return [np.einsum("iaia->", tensor_norms.hessian_inner_products(hessian, passed.inputs))[None]]
 
     (total,) = call.mean(block, STREAM_ROWS)

@@ -13,7 +13,6 @@ from fisherstats import execution
 from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, functionals, networks
-from fisherstats.models import derivatives
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
 from fisherstats.quantities._alignment import over_parameters
@@ -165,7 +164,7 @@ def _information(call: Call) -> Array:
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        blocks = fisher.matrix_blocks(law, derivatives.jacobians(call.model, passed), passed.inputs, True, False)
+        blocks = fisher.matrix_blocks(law, call.jacobians(passed, differences=False), passed.inputs, True, False)
         return [blocks[pair] for pair in pairs]
 
     return assembly.full_matrix(dict(zip(pairs, call.mean(block, call.block_rows()), strict=True)), call.model.layer_slices())
@@ -177,15 +176,15 @@ def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: 
 
     def score(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        jacobian = covariance_tensors.dense_jacobian(derivatives.jacobians(call.model, passed), passed.inputs)
+        jacobian = covariance_tensors.dense_jacobian(call.jacobians(passed, differences=False), passed.inputs)
         there = spectrum.beside(jacobian)
         return functional.moments(there, ScoreFluctuation(law, there.along(jacobian)))
 
     def hessian(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input, order=2)
         call.refuse_kinks(passed, on_kink, first_input)
-        G = derivatives.jacobians(call.model, passed)
-        blocks = derivatives.hessian_blocks(call.model, passed, G, covariance_tensors.information_root(law))
+        G = call.jacobians(passed, differences=False)
+        blocks = call.hessian_blocks(passed, G, covariance_tensors.information_root(law))
         roots = covariance_tensors.dense_hessians(blocks, passed.inputs, call.model.layer_slices())
         there = spectrum.beside(roots)
         return functional.moments(there, HessianFluctuation(np.matmul(there.vectors.T, np.matmul(roots, there.vectors))))
@@ -200,7 +199,7 @@ def _over_inputs(call: Call, functional: Functional, spectrum: Spectrum) -> list
 
     def deviations(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)
-        jacobian = covariance_tensors.dense_jacobian(derivatives.jacobians(call.model, passed), passed.inputs)
+        jacobian = covariance_tensors.dense_jacobian(call.jacobians(passed, differences=False), passed.inputs)
         there = spectrum.beside(jacobian)
         root = np.matmul(covariance_tensors.information_root(law), there.along(jacobian))
         return functional.moments(there, InputFluctuation(root, there.values))
