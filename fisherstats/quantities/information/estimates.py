@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from fisherstats.models.network import MLP
 from fisherstats.quantities import _run, _underflow, _views
 from fisherstats.quantities._designs import Design
 from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._run import Call
 from fisherstats.theory import entry_variances, estimator_moments, fisher, probes, sampling
 from fisherstats.theory.sampling import PROBES
 
@@ -135,151 +137,204 @@ def estimate_fisher(
     call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=once)
     chosen = arguments.words("estimator", estimator, DIAGONAL_ESTIMATORS)
     probing = [one for one in chosen if one in PROBES]
-    from_labels = len(probing) < len(chosen)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     standard_error = view == "diagonal" if standard_error is None else arguments.boolean("standard_error", standard_error)
-    # Where nothing is asked for but R'R of the labels, a row goes back for each of them.
-    alone = chosen == ["score"] and not standard_error
     n_quantities = len(chosen) * (1 if view == "diagonal" or not standard_error else 3 if view == "full" else 2)
-    _views.check(call, view, per_input, n_quantities, by_rows=alone)
+    _views.check(call, view, per_input, n_quantities, by_rows=chosen == ["score"] and not standard_error)
     probe_checks.diagonal_only(probing, view)
     sampled = Design.of(call, design, population, n_draws, per_input)
-    seed = arguments.seed_sequence(rng)
-    with_score, with_hessian = "score" in chosen, "hessian" in chosen
-
-    def drawn(x: Array, first_input: int) -> tuple[Any, ...]:
-        passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
-        if with_hessian:
-            call.refuse_kinks(passed, on_kink, first_input)
-        draw = sampling.draw(model.family, law, seed, first_input, n_draws, with_score) if from_labels else None
-        return passed, law, draw
-
-    def diagonal(x: Array, first_input: int) -> list[Any]:
-        passed, law, draw = drawn(x, first_input)
-        G: list[Array | None] = []
-        S: list[Any] = []
-        if with_hessian and standard_error:
-            G, S = call.unit_jacobians_and_curvatures(passed)
-        elif standard_error:
-            G = call.unit_jacobians(passed)
-
-        def factors(second: SecondMoment) -> list[Array]:
-            return fisher.unit_factors(second, passed, G) if G else call.root_unit_factors(passed, second)
-
-        estimates: dict[str, Any] = {}
-        variances = label_variances(law, passed, G, S) if standard_error else []
-        if with_score:
-            estimates["score"] = factors(draw.second)
-        if with_hessian:
-            if standard_error:
-                S = [None if S_l is None else derivatives.contracted(draw.mean, S_l) for S_l in S]
-            else:
-                S = call.curvature_along(passed, draw.mean)
-            estimates["hessian"] = fisher.hessian_factors(factors(law), S)
-        for one in probing:
-            estimates[one] = factors(sampling.draw_probes(law, seed, first_input, n_draws, one))
-        return [*((estimates[one], 2) for one in chosen), *((one, 4) for one in variances), passed.inputs]
-
-    def label_variances(law: Law, passed: Forward, G: Sequence[Any], S: Sequence[Any]) -> list[Any]:
-        found: dict[str, Any] = {}
-        if with_score:
-            found["score"] = estimator_moments.score_variance_factors(law, passed, G)
-        if with_hessian:
-            found["hessian"] = estimator_moments.hessian_variance_factors(law, S)
-        for one in probing:
-            found[one] = probes.variance_factors(law, G, one == "hutchinson_gaussian")
-        return [found[one] for one in chosen]
-
-    def exact(x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
-        passed, law = call.pass_through(x, first_input)
-        return call.root_unit_factors(passed, law), [], passed.inputs
-
-    def exact_and_variances(x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
-        passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
-        G, S = call.jacobians_and_curvatures(passed) if with_hessian else (call.jacobians(passed), [])
-        return fisher.unit_factors(law, passed, G), label_variances(law, passed, G, S), passed.inputs
-
-    def exact_blocks(x: Array, first_input: int, each: bool) -> dict[tuple[int, int], Array]:
-        passed, law = call.pass_through(x, first_input)
-        return fisher.matrix_blocks(law, call.jacobians(passed), passed.inputs, view == "full", each)
-
-    def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
-        passed, _, draw = drawn(x, first_input)
-        return [call.root_rows(passed, draw.second)], passed.inputs
-
-    def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
-        passed, law, draw = drawn(x, first_input)
-        # The dense Hessian is of each output; everything else is in moments of the law.
-        G = call.jacobians(passed, differences=not with_hessian)
-        full = view == "full"
-        blocks = {}
-        if with_score:
-            blocks["score"] = fisher.matrix_blocks(draw.second, G, passed.inputs, full, per_input)
-        if with_hessian:
-            hessian = call.hessian_blocks(passed, G, draw.mean[:, None, :], full)
-            blocks["hessian"] = fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, per_input)
-        found = [blocks[one] for one in chosen]
-        if not standard_error:
-            return found
-        pairs, variances = list(found[0]), {}
-        if with_score:
-            variances["score"] = entry_variances.score_entry_variances(law, G, passed.inputs, pairs, per_input)
-        if with_hessian:
-            hessian = call.hessian_blocks(passed, G, None, full)
-            variances["hessian"] = entry_variances.hessian_entry_variances(law, passed.inputs, hessian, pairs, per_input)
-        return [*found, *[variances[one] for one in chosen]]
-
-    n_rows = model.family.rows_drawn(n_draws) if alone and not call.engine.holds_classes else None
-    quantities = _views.compute(
-        call, view, per_input, diagonal, matrix, with_hessian, rows_of=rows_of if alone else None, n_rows=n_rows
-    )
+    drawn = _Estimate(call, tuple(chosen), n_draws, arguments.seed_sequence(rng), view, per_input, standard_error, on_kink)
+    quantities = drawn.quantities()
     pair = not isinstance(estimator, str)
     values = _views.stacked(quantities[: len(chosen)], per_input) if pair else quantities[0]
     companions: list[tuple[str, dict[tuple[int, int], Array]]] = []
     if standard_error:
-        variances = quantities[len(chosen) :]
-        if sampled.fixed:
-            scale = n_draws * (1 if per_input else call.n_inputs)
-            if view == "diagonal":
-                estimated, single = ([one[0, 0] for one in part] for part in (quantities[: len(chosen)], variances))
-                found = [[{(0, 0): one}] for one in _underflow.mended_error(call, chosen, per_input, estimated, single, scale)]
-            else:
-                found = [[{key: np.sqrt(block / scale) for key, block in one.items()}] for one in variances]
-                for kind, estimate, (error,) in zip(chosen, quantities, found, strict=False):
-                    for place, block in error.items():
-                        if kind == "score" or block.any():  # a block of Hessians may not vary at all
-                            inputs.errors_within_range(kind, estimate[place], block)
-            rows = ["standard_error_probes" if probing else "standard_error"]
-        else:
-            rows = [sampled.key, "error_freedom", "sampling_share"]
-            if view == "diagonal":
-                linear = [one == "hessian" for one in chosen]
-                singles = [one[0, 0] for one in variances]
-                known = sampled.diagonal(exact, exact_and_variances, singles, with_hessian, linear)
-                found = [[{(0, 0): part} for part in parts] for parts in known]
-            else:
-                found = [sampled.entries(view, exact_blocks, one) for one in variances]
-            for kind, estimate, (error, *_) in zip(chosen, quantities, found, strict=False):
-                for place, block in error.items():
-                    inputs.errors_within_range(kind, estimate[place], block)
-        for row, ones in zip(rows, zip(*found, strict=True), strict=True):
-            values_of = _views.stacked(ones, per_input) if pair else ones[0]
-            companions.append((row, {key: block.astype(call.rows.dtype, copy=False) for key, block in values_of.items()}))
+        rows, errors = drawn.errors(sampled, quantities[: len(chosen)], quantities[len(chosen) :])
+        for row, ones in zip(rows, zip(*errors, strict=True), strict=True):
+            blocks = _views.stacked(ones, per_input) if pair else ones[0]
+            companions.append((row, {key: block.astype(call.rows.dtype, copy=False) for key, block in blocks.items()}))
     several = "estimate_both" if set(chosen) == set(ESTIMATORS) else "estimate_several"
     key = several if len(chosen) > 1 else f"estimate_{chosen[0]}"
     provenance = call.provenance(
         view=view,
         estimator=list(chosen),
         n_draws=n_draws,
-        seed=sampling.seed_record(seed),
-        draws=model.family.draw_scheme(with_score, n_draws) if from_labels else "probes",
+        seed=sampling.seed_record(drawn.seed),
+        draws=model.family.draw_scheme(drawn.with_score, n_draws) if drawn.from_labels else "probes",
         on_kink=on_kink,
         **(sampled.record if standard_error else {}),
     )
     return _views.labelled(
         call, view, per_input, [(key, values)], provenance, estimators=chosen if pair else None, companions=companions
     )
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """Estimates from labels or probes, and the variances of one label that their standard errors come from."""
+
+    call: Call
+    chosen: tuple[str, ...]
+    n_draws: int
+    seed: np.random.SeedSequence
+    view: str
+    per_input: bool
+    with_errors: bool
+    on_kink: str
+
+    @property
+    def with_score(self) -> bool:
+        return "score" in self.chosen
+
+    @property
+    def with_hessian(self) -> bool:
+        return "hessian" in self.chosen
+
+    @property
+    def probing(self) -> list[str]:
+        return [one for one in self.chosen if one in PROBES]
+
+    @property
+    def from_labels(self) -> bool:
+        return len(self.probing) < len(self.chosen)
+
+    def quantities(self) -> list[Any]:
+        """Return the estimates in order, and with errors the variances of one label after them, by blocks of the view."""
+        call = self.call
+        # Where nothing is asked for but R'R of the labels, a row goes back for each of them.
+        alone = self.chosen == ("score",) and not self.with_errors
+        n_rows = call.model.family.rows_drawn(self.n_draws) if alone and not call.engine.holds_classes else None
+        return _views.compute(
+            call,
+            self.view,
+            self.per_input,
+            self.diagonal,
+            self.matrix,
+            self.with_hessian,
+            rows_of=self.rows_of if alone else None,
+            n_rows=n_rows,
+        )
+
+    def drawn(self, x: Array, first_input: int) -> tuple[Forward, Law, Any]:
+        """Return the forward pass, the response distribution and the drawn labels of a block."""
+        call = self.call
+        passed, law = call.pass_through(x, first_input, order=2 if self.with_hessian else 1)
+        if self.with_hessian:
+            call.refuse_kinks(passed, self.on_kink, first_input)
+        if not self.from_labels:
+            return passed, law, None
+        return passed, law, sampling.draw(call.model.family, law, self.seed, first_input, self.n_draws, self.with_score)
+
+    def diagonal(self, x: Array, first_input: int) -> list[Any]:
+        call = self.call
+        passed, law, draw = self.drawn(x, first_input)
+        G: list[Array | None] = []
+        S: list[Any] = []
+        if self.with_hessian and self.with_errors:
+            G, S = call.unit_jacobians_and_curvatures(passed)
+        elif self.with_errors:
+            G = call.unit_jacobians(passed)
+
+        def factors(second: SecondMoment) -> list[Array]:
+            return fisher.unit_factors(second, passed, G) if G else call.root_unit_factors(passed, second)
+
+        estimates: dict[str, Any] = {}
+        variances = self.label_variances(law, passed, G, S) if self.with_errors else []
+        if self.with_score:
+            estimates["score"] = factors(draw.second)
+        if self.with_hessian:
+            if self.with_errors:
+                S = [None if S_l is None else derivatives.contracted(draw.mean, S_l) for S_l in S]
+            else:
+                S = call.curvature_along(passed, draw.mean)
+            estimates["hessian"] = fisher.hessian_factors(factors(law), S)
+        for one in self.probing:
+            estimates[one] = factors(sampling.draw_probes(law, self.seed, first_input, self.n_draws, one))
+        return [*((estimates[one], 2) for one in self.chosen), *((one, 4) for one in variances), passed.inputs]
+
+    def label_variances(self, law: Law, passed: Forward, G: Sequence[Any], S: Sequence[Any]) -> list[Any]:
+        """Return the unit factors of the variance of one label or probe, per estimator."""
+        factors: dict[str, Any] = {}
+        if self.with_score:
+            factors["score"] = estimator_moments.score_variance_factors(law, passed, G)
+        if self.with_hessian:
+            factors["hessian"] = estimator_moments.hessian_variance_factors(law, S)
+        for one in self.probing:
+            factors[one] = probes.variance_factors(law, G, one == "hutchinson_gaussian")
+        return [factors[one] for one in self.chosen]
+
+    def rows_of(self, x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
+        passed, _, draw = self.drawn(x, first_input)
+        return [self.call.root_rows(passed, draw.second)], passed.inputs
+
+    def matrix(self, x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
+        call, full = self.call, self.view == "full"
+        passed, law, draw = self.drawn(x, first_input)
+        # The dense Hessian is of each output; everything else is in moments of the law.
+        G = call.jacobians(passed, differences=not self.with_hessian)
+        blocks = {}
+        if self.with_score:
+            blocks["score"] = fisher.matrix_blocks(draw.second, G, passed.inputs, full, self.per_input)
+        if self.with_hessian:
+            hessian = call.hessian_blocks(passed, G, draw.mean[:, None, :], full)
+            blocks["hessian"] = fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, self.per_input)
+        estimates = [blocks[one] for one in self.chosen]
+        if not self.with_errors:
+            return estimates
+        pairs, variances = list(estimates[0]), {}
+        if self.with_score:
+            variances["score"] = entry_variances.score_entry_variances(law, G, passed.inputs, pairs, self.per_input)
+        if self.with_hessian:
+            hessian = call.hessian_blocks(passed, G, None, full)
+            variances["hessian"] = entry_variances.hessian_entry_variances(law, passed.inputs, hessian, pairs, self.per_input)
+        return [*estimates, *[variances[one] for one in self.chosen]]
+
+    def errors(
+        self, sampled: Design, estimates: Sequence[Any], variances: Sequence[Any]
+    ) -> tuple[list[str], list[list[dict[tuple[int, int], Array]]]]:
+        """Return the schema rows that go with the estimates, and their blocks per estimator and row."""
+        if sampled.fixed:
+            return ["standard_error_probes" if self.probing else "standard_error"], self._label_errors(estimates, variances)
+        if self.view == "diagonal":
+            linear = [one == "hessian" for one in self.chosen]
+            singles = [one[0, 0] for one in variances]
+            known = sampled.diagonal(self._exact, self._exact_and_variances, singles, self.with_hessian, linear)
+            errors = [[{(0, 0): part} for part in parts] for parts in known]
+        else:
+            errors = [sampled.entries(self.view, self._exact_blocks, one) for one in variances]
+        for kind, estimate, (error, *_) in zip(self.chosen, estimates, errors, strict=True):
+            for place, block in error.items():
+                inputs.errors_within_range(kind, estimate[place], block)
+        return [sampled.key, "error_freedom", "sampling_share"], errors
+
+    def _label_errors(self, estimates: Sequence[Any], variances: Sequence[Any]) -> list[list[dict[tuple[int, int], Array]]]:
+        """Return the standard errors for given inputs."""
+        scale = self.n_draws * (1 if self.per_input else self.call.n_inputs)
+        if self.view == "diagonal":
+            means, singles = ([one[0, 0] for one in part] for part in (estimates, variances))
+            errors = _underflow.mended_error(self.call, self.chosen, self.per_input, means, singles, scale)
+            return [[{(0, 0): one}] for one in errors]
+        roots = [{key: np.sqrt(block / scale) for key, block in one.items()} for one in variances]
+        for kind, estimate, error in zip(self.chosen, estimates, roots, strict=True):
+            for place, block in error.items():
+                if kind == "score" or block.any():  # a block of Hessians may not vary at all
+                    inputs.errors_within_range(kind, estimate[place], block)
+        return [[one] for one in roots]
+
+    def _exact(self, x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
+        passed, law = self.call.pass_through(x, first_input)
+        return self.call.root_unit_factors(passed, law), [], passed.inputs
+
+    def _exact_and_variances(self, x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
+        call = self.call
+        passed, law = call.pass_through(x, first_input, order=2 if self.with_hessian else 1)
+        G, S = call.jacobians_and_curvatures(passed) if self.with_hessian else (call.jacobians(passed), [])
+        return fisher.unit_factors(law, passed, G), self.label_variances(law, passed, G, S), passed.inputs
+
+    def _exact_blocks(self, x: Array, first_input: int, each: bool) -> dict[tuple[int, int], Array]:
+        passed, law = self.call.pass_through(x, first_input)
+        return fisher.matrix_blocks(law, self.call.jacobians(passed), passed.inputs, self.view == "full", each)
 
 
 @documented
