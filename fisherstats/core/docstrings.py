@@ -63,8 +63,11 @@ def documented(function: F) -> F:
         section = "\n".join(["References", "----------", *map(_reference, keys)])
         margin = re.search(r"^( *)-{3,}$", text, flags=re.MULTILINE)
         section = textwrap.indent(section, "" if margin is None else margin[1])
-        before, heading, after = text.partition("    Examples\n")
-        text = f"{before}{section}\n\n{heading}{after}" if heading else f"{text.rstrip()}\n\n{section}\n    "
+        examples = re.search(r"^ *Examples$", text, flags=re.MULTILINE)
+        if examples is None:
+            text = f"{text.rstrip()}\n\n{section}\n"
+        else:
+            text = f"{text[: examples.start()]}{section}\n\n{text[examples.start() :]}"
     function.__doc__ = text
     return function
 
