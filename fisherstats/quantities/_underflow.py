@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.core.validation import inputs
 from fisherstats.execution import Batches
 from fisherstats.quantities import _views
 from fisherstats.quantities._run import Call
@@ -24,6 +23,10 @@ __all__ = ["label_deviations", "mended_error", "mended_variances"]
 Array = NDArray[np.floating]
 Roots = tuple[Array, Array]
 """Mantissas and exponents of 2."""
+
+
+_MOST_APART = 250
+"""Powers of two of which the fourth is within the range."""
 
 
 def _larger(total: list[Array], part: list[Array]) -> None:
@@ -48,15 +51,16 @@ def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> list[
 
     def largest(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input, order)
-        found = [*passed.inputs, *call.root_rows(passed, law)]
-        if with_hessian:
-            _, S = call.jacobians_and_curvatures(passed)
-            found += [np.zeros_like(G_l[:1]) if S_l is None else S_l for G_l, S_l in zip(found[n_layers:], S, strict=True)]
+        G, S = call.jacobians_and_curvatures(passed) if with_hessian else (call.jacobians(passed), [])
+        found = [*passed.inputs, *call.root_rows(passed, law), *G]
+        found += [np.zeros_like(G_l[:1]) if S_l is None else S_l for G_l, S_l in zip(G, S, strict=False)]
         return [_largest(one) for one in found]
 
     sizes = call.mean(largest, call.block_rows(second_order=with_hessian), combine=_larger)
     exponents = [np.frexp(one)[1] for one in sizes]
-    of_inputs, of_units, of_bends = (exponents[start : start + n_layers] for start in range(0, 3 * n_layers, n_layers))
+    of_inputs, of_roots, of_slopes, of_bends = (exponents[part * n_layers : (part + 1) * n_layers] for part in range(4))
+    # A root is far smaller than the derivative where an outcome is nearly certain; fourth powers of both have to be in range.
+    of_units = [np.maximum(root, slope - _MOST_APART) for root, slope in zip(of_roots, of_slopes, strict=True)]
 
     def scaled(arrays: Sequence[Any], units: Sequence[Array]) -> list[Any]:
         return [None if one is None else np.ldexp(one, -unit) for one, unit in zip(arrays, units, strict=True)]
@@ -114,7 +118,7 @@ def mended_variances(
     shares: float,
     seen: NDArray[np.bool_] | None = None,
 ) -> list[Array]:
-    """Return the variances with what has underflowed on the way in its place; refuse those that float64 cannot hold.
+    """Return the variances with what has underflowed on the way in its place; below the smallest number they are 0.
 
     `seen` are the entries that may have a variance, where the caller knows.
     """
@@ -130,8 +134,6 @@ def mended_variances(
         # Less is the rounding of what cancels.
         lost = zeros[place] & seen & (root > 64 * np.finfo(call.rows.dtype).eps)
         right = np.ldexp(np.square(root) / shares, 2 * exponent)
-        if call.rows.dtype == np.float64:  # in float32 units that saturate have such variances every day
-            inputs.variances_within_range(kinds[place], lost & (right < np.finfo(np.float64).tiny), "float64")
         found[place] = np.where(lost, right, found[place]).astype(found[place].dtype)
     return found
 

@@ -19,28 +19,73 @@ FILES = {str(path): path.stem for path in Path(theory.__file__).parent.glob("*.p
 ON_THE_HOST = {
     # sums are gathered in tasks of the threads, and finished matrices are written
     *("assembly._below_the_diagonal", "assembly.DiagonalSum._own", "assembly.DiagonalSum.tasks", "kronecker.FactorSum.means"),
-    *("pairs.PairSum._make_matrices", "pairs.PairSum._write", "pairs.PairSum._write_cross", "pairs.PairSum._write_own"),
-    *("pairs.PairSum.finish", "pairs.TileSum._whole", "pairs.TileSum.rectangles", "pairs.squares", "relative.NeuronSum.means"),
+    *(
+        "dense_blocks.PairSum._make_matrices",
+        "dense_blocks.PairSum._write",
+        "dense_blocks.PairSum._write_cross",
+        "dense_blocks.PairSum._write_own",
+    ),
+    *(
+        "dense_blocks.PairSum.finish",
+        "dense_blocks.TileSum._whole",
+        "dense_blocks.TileSum.rectangles",
+        "dense_blocks.squares",
+        "relative_information.NeuronSum.means",
+    ),
     # the form of the sums of pairs that fits a cache; on a device it is pairs._sums_on_device
-    *("pairs._fill", "pairs._products", "pairs._unit_pairs", "pairs._upper"),
+    *("dense_blocks._fill", "dense_blocks._products", "dense_blocks._unit_pairs", "dense_blocks._upper"),
     # labelled results
     "assembly.layer_means",
     # finished roots and spectra
-    *("likelihood.Inverse.own_errors", "likelihood.change_of_label", "likelihood.corrected", "likelihood.moore_penrose_root"),
-    *("likelihood._dependence", "likelihood.jacobi_svd", "likelihood.singular_values", "propagation.graded_eigenpairs"),
+    *(
+        "maximum_likelihood.Inverse.own_errors",
+        "maximum_likelihood.change_of_label",
+        "maximum_likelihood.corrected",
+        "maximum_likelihood.moore_penrose_root",
+    ),
+    *(
+        "maximum_likelihood._dependence",
+        "maximum_likelihood.jacobi_svd",
+        "maximum_likelihood.singular_values",
+        "error_propagation.graded_eigenpairs",
+    ),
     "volume.of_spectrum",
     # finished variances
-    *("designs.degrees_of_freedom", "designs.freedom_of_normal", "designs.interval_ends"),
+    *("sampled_inputs.degrees_of_freedom", "sampled_inputs.freedom_of_normal", "sampled_inputs.interval_ends"),
     # sizes, places and numbers
-    *("definiteness.binomial_interval", "definiteness.sufficient_draws", "entries.Places.of", "entries.Places.ordered"),
-    *("fisher._pairs", "inequalities._spread_directions", "label_support.few", "norms._directions", "pairs.PairSum._cost"),
-    *("pairs.PairSum._step", "pairs.small_tiles", "relative.Responses.largest", "relative.is_binary"),
+    *(
+        "definiteness.binomial_interval",
+        "definiteness.sufficient_draws",
+        "entry_derivatives.Places.of",
+        "entry_derivatives.Places.ordered",
+    ),
+    *(
+        "fisher._pairs",
+        "variance_inequalities._spread_directions",
+        "response_support.few",
+        "tensor_norms._directions",
+        "dense_blocks.PairSum._cost",
+    ),
+    *(
+        "dense_blocks.PairSum._step",
+        "dense_blocks.small_tiles",
+        "relative_information.Responses.largest",
+        "relative_information.is_binary",
+    ),
     *("tensor_bounds._svec_basis", "weight_norms.Suprema.of", "weight_norms._powers", "weight_norms._slopes"),
     *("weight_norms.first_bound", "weight_norms.second_bound"),
     # checks of a functional, once per call
-    *("propagation.Functional.defined_at", "propagation.Functional.fits", "propagation.LeadingEigenvalues.defined_at"),
-    *("propagation.LeadingEigenvalues.fits", "propagation.SolveWith.fits", "propagation.EffectiveDimension.defined_at"),
-    *("propagation.LogDet.defined_at", "propagation.Functional.in_order", "propagation.SolveWith.in_order"),
+    *(
+        "error_propagation.Functional.defined_at",
+        "error_propagation.Functional.fits",
+        "error_propagation.LeadingEigenvalues.defined_at",
+    ),
+    *(
+        "error_propagation.LeadingEigenvalues.fits",
+        "error_propagation.SolveWith.fits",
+        "error_propagation.EffectiveDimension.defined_at",
+    ),
+    *("error_propagation.LogDet.defined_at", "error_propagation.Functional.in_order", "error_propagation.SolveWith.in_order"),
 }
 """What takes no array of a device, and why; constructors and `parameters` apart."""
 

@@ -395,8 +395,8 @@ def test_every_lock_of_the_package_is_waited_for_or_belongs_to_one_call():
         "forks.py: made = threading.RLock()",
         "forks.py: from functools import cached_property",
         "forks.py: class cached_property(functools.cached_property):",
-        "pipeline.py: self._lock = threading.RLock()",
-        "pipeline.py: self._state = threading.Condition(self._lock)",
-        "threads.py: self._ended = threading.Lock()",
+        "scheduler.py: self._lock = threading.RLock()",
+        "scheduler.py: self._state = threading.Condition(self._lock)",
+        "thread_pool.py: self._ended = threading.Lock()",
     ]
     assert len(forks._waited_for) >= 3

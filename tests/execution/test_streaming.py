@@ -356,7 +356,7 @@ def test_a_system_without_further_threads_leaves_the_work_to_the_caller(monkeypa
     def refused(self):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(execution.threads, "_helpers", execution.threads._Helpers())
+    monkeypatch.setattr(execution.thread_pool, "_helpers", execution.thread_pool._Helpers())
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refused)
         assert execution.share(abs, [-1, -2, -3], 3) == [1, 2, 3]
@@ -366,8 +366,8 @@ def test_a_system_without_further_threads_leaves_the_work_to_the_caller(monkeypa
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_no_thread_stays_spoken_for_after_an_error(error, monkeypatch):
-    helpers = execution.threads._Helpers()
-    monkeypatch.setattr(execution.threads, "_helpers", helpers)
+    helpers = execution.thread_pool._Helpers()
+    monkeypatch.setattr(execution.thread_pool, "_helpers", helpers)
 
     def failing(_):
         raise error
@@ -442,7 +442,7 @@ INTERRUPTED = """
 import signal, time
 import numpy as np
 import fisherstats as fs
-from fisherstats.execution import threads
+from fisherstats.execution import thread_pool as threads
 model = fs.MLP.random([300, 60, 10], activation="tanh", family=fs.families.Categorical(10), rng=0)
 x, y = np.random.default_rng(0).normal(size=(2000, 300)), np.arange(2000) % 10
 def train():

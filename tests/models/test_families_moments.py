@@ -8,7 +8,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from fisherstats.models.families import Bernoulli, Binomial, Categorical, Gaussian, Poisson, categorical
+from fisherstats.models.families import Bernoulli, Binomial, Categorical, Gaussian, Poisson
 
 LOGITS = np.concatenate(
     [
@@ -339,16 +339,6 @@ def test_two_classes_are_a_bernoulli_output():
     # The reference class of the minimal form is the last, so that its only logit is that of class 0.
     for moment in ("diagonal", "fourth_moment"):
         np.testing.assert_allclose(getattr(two.at(h), moment)(u), getattr(one, moment)(u), rtol=1e-12)
-
-
-@pytest.mark.parametrize("tile", [1, 40, 100])
-def test_product_variance_does_not_depend_on_its_tiles(tile, monkeypatch):
-    rng = np.random.default_rng(2)
-    law = Categorical(5).at(rng.standard_normal((2, 5)))
-    u, v = rng.standard_normal((2, 5, 7)), rng.standard_normal((2, 5, 3))
-    whole = law.product_variance(u, v)
-    monkeypatch.setattr(categorical, "TILE", tile)
-    np.testing.assert_allclose(law.product_variance(u, v), whole, rtol=1e-13)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)

@@ -50,10 +50,7 @@ def test_errors_of_tiny_inputs_are_scaled(family, hidden, per_input):
     np.testing.assert_allclose(np.ldexp(found.standard_error.values, -units), wanted.standard_error, rtol=1e-12)
     model, tiny = network(family, hidden, -300), inputs(-300)
     for call in (
-        lambda: fs.estimator_variance(model, tiny),
-        lambda: fs.estimator_variance(model, tiny, per_input=True),
         lambda: fs.estimator_variance(model, tiny, design="random"),
-        lambda: fs.variance_bounds(model, tiny),
         lambda: fs.estimate_fisher(model, tiny, estimator="score", n_draws=2, rng=0, design="random"),
         lambda: fs.estimate_fisher(model, tiny, estimator="score", n_draws=2, rng=0, view="full", standard_error=True),
     ):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fisherstats import cli, study
+from fisherstats import cli
 from fisherstats.study import results_store, runner
 
 for needed in ("sklearn", "matplotlib", "jinja2", "tqdm", "netCDF4", "zarr", "dask"):
@@ -82,7 +82,7 @@ class TestRefusals:
             run(store)
 
     def test_other_libraries(self, begun, monkeypatch) -> None:
-        version = study.metadata.version
+        version = runner.metadata.version
         monkeypatch.setattr(runner.metadata, "version", lambda name: "0.1" if name == "scipy" else version(name))
         with pytest.raises(ValueError, match=r"but versions\.scipy was '[\d.]+' and is '0\.1' now"):
             run(begun)

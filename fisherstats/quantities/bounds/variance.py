@@ -17,7 +17,7 @@ from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.core.validation import bounds as checks
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run, _underflow, _views
+from fisherstats.quantities import _labels, _run, _views
 from fisherstats.quantities._lazy import in_pieces
 from fisherstats.quantities._run import Call
 from fisherstats.theory import assembly
@@ -279,10 +279,6 @@ def _dataset(
     high: Array
     exact, low, high = (np.stack([one[position] for one in by_estimator], axis=axis) for position in range(3))
     inputs.finite_results([exact, high, *information], call.dtype)
-    exacts = [one[0] for one in by_estimator]
-    mended = _underflow.mended_variances(call, chosen, per_input, exacts, divisor, information[0] > 0)
-    for name, one, right in zip(chosen, exacts, mended, strict=True):
-        inputs.variances_within_range(name, one != right, str(call.rows.dtype))
     exact = margins.nearest(exact, call.dtype)
     low, high = lower(low), upper(high)
     checks.forms_hold("variance_bounds", FORMS, failed)
