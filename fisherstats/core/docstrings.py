@@ -1,4 +1,4 @@
-"""Docstrings of the public functions: parameters that many share are written here once, and references come from the sources."""
+"""Docstrings of the public functions: shared parameters are defined once, and references are generated from the source keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SHARED = {
     "model": """\
 model : MLP
-    The network; its weights are taken as given.""",
+    The network, with its current weights.""",
     "x": """\
 x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
     Inputs, at least one row, finite and real; from a dask array the result is lazy.""",

@@ -1,4 +1,4 @@
-"""The numbered statements of the papers: which function computes each, which test checks it, or why there is none.
+"""The numbered statements of the papers, with the function and the test of each, or the reason why there is none.
 
 `docs/theorem_map.md` is written from this table (`python -m docs.theorem_map`).
 """

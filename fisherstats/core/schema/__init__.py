@@ -1,6 +1,6 @@
-"""Every variable and coordinate that a result may carry: its dims, units, symbol, meaning and source key.
+"""All variables and coordinates of results: dims, units, symbol, meaning and source key.
 
-Dims in brackets appear when asked for (`per_input`, a pair of estimators); `group` stands for layer, unit or nothing.
+Dims in brackets are optional (`per_input`, a pair of estimators); `group` stands for layer, unit or no dim.
 """
 
 from __future__ import annotations

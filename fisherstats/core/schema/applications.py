@@ -1,4 +1,4 @@
-"""Schema rows of what Fisher information is used for."""
+"""Schema rows of the applications of the Fisher information."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schema rows of results that put exact values, bounds and ratios side by side."""
+"""Schema rows of results with exact values, bounds and their ratios."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["BOUNDS"]
 def _bounded(
     key: str, dims: str, symbol: str, what: str, source: str, exact: str, *parts: str, prefix: str = "", kind: str = "certified"
 ) -> dict[str, Variable]:
-    """Return the rows of one bounded quantity: exact, upper and ratio, and what `parts` names besides."""
+    """Return the rows of one bounded quantity: exact, upper and ratio, and the additional `parts`."""
     by_form = dims.replace("[input]", "[input] bound", 1) if "[input]" in dims else f"bound {dims}"
     every = {
         "exact": (dims, symbol, f"exact {what}", exact),

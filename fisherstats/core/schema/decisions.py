@@ -1,4 +1,4 @@
-"""Schema rows of what decisions need: combinations, plans, intervals, observed and empirical information, definiteness, kinks."""
+"""Schema rows for decisions: combinations, plans, intervals, observed and empirical information, definiteness, kinks."""
 
 from __future__ import annotations
 

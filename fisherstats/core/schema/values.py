@@ -1,4 +1,4 @@
-"""Where inf and nan are values of a result, and what they say; anywhere else no result may hold them."""
+"""Variables that may hold inf or nan, and the meaning of these values; no other result may hold them."""
 
 from __future__ import annotations
 

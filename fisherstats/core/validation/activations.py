@@ -1,4 +1,4 @@
-"""Checks of activations: which one, at what, and whether a new one describes itself without contradiction."""
+"""Checks of activations: their names, their inputs, and the consistency of user-defined ones."""
 
 from __future__ import annotations
 

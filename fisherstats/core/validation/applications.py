@@ -1,4 +1,4 @@
-"""Checks of what the uses of the information are given."""
+"""Checks of the arguments of the applications."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def residual_degrees(degrees: int, n_labels: int, rank: int) -> None:
 
 
 def possible_labels(squares: NDArray[np.floating], natural: NDArray[np.floating], first_input: int) -> None:
-    """Require squared Pearson residuals within the range of floats: a variance that underflows leaves others impossible."""
+    """Require squared Pearson residuals within the float range: an underflowing variance makes other labels impossible."""
     finite = np.isfinite(squares)
     if not holds(finite):
         squares, natural = on_host(squares), on_host(natural)
@@ -220,7 +220,7 @@ def several_networks(models: Any, kind: type) -> None:
 
 
 def alike(descriptions: Sequence[Any]) -> None:
-    """Require networks of one make."""
+    """Require networks of the same architecture."""
     for position, one in enumerate(descriptions):
         if one != descriptions[0]:
             raise ValueError(

@@ -11,7 +11,7 @@ from fisherstats.core.validation.arguments import real_array, shown
 
 __all__ = ["label_distributions", "one_distribution", "true_network"]
 
-# What decimals or float32 leave of a sum of one.
+# Tolerance of a sum of one after rounding to decimals or float32.
 _SUM_TOLERANCE = 1e-6
 
 

@@ -323,7 +323,7 @@ def exact_cumulants_needed(n_outputs: int, most: int, family: str) -> None:
 
 
 def no_stable_difference(h: np.ndarray, row: int, family: str) -> NoReturn:
-    """Refuse natural parameters around which a log-partition has no finite differences."""
+    """Refuse natural parameters at which finite differences of the log-partition are unstable."""
     raise ValueError(
         f"`log_partition` of the {family} family must be finite around every natural parameter, got h = "
         f"{', '.join(str(value) for value in h[row])} at input {row}, where no circle or step around it gives finite values."
@@ -331,6 +331,6 @@ def no_stable_difference(h: np.ndarray, row: int, family: str) -> NoReturn:
 
 
 def tests_failed(family: str, failures: Sequence[str]) -> NoReturn:
-    """Say which tests a family failed."""
+    """Return the error that lists the tests a family failed."""
     listed = "\n".join(f"- {failure}" for failure in failures)
     raise AssertionError(f"`family` must be what it says it is; {family} failed:\n{listed}")

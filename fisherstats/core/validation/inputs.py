@@ -1,4 +1,4 @@
-"""Checks of the data matrix x and of its blocks as they are read."""
+"""Checks of the data matrix x and of its blocks while they are read."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def input_matrix(shape: tuple[int, ...], dtype: np.dtype[Any], n_features: int) 
     if len(shape) != 2:
         advice = "; use x[None, :] for a single input." if len(shape) == 1 and shape[0] > 0 else "."
         raise ValueError(f"`x` must be 2-D (input, feature), got shape {shape}{advice}")
-    if any(size != size for size in shape):  # dask writes nan for a length that it does not know
+    if any(size != size for size in shape):  # dask uses nan for an unknown length
         raise ValueError(f"`x` must have a known number of rows, got shape {shape}; call `x.compute_chunk_sizes()` first.")
     if shape[0] < 1:
         raise ValueError(f"`x` must have at least one row, got shape {shape}.")
@@ -167,7 +167,7 @@ def announced_rows(part: Any, shape: tuple[int, ...], dtype: np.dtype[Any], firs
 
 
 def rows_alone(batch: Any, number: int) -> None:
-    """Refuse a batch of something else beside the rows, such as labels."""
+    """Refuse a batch that holds more than the rows, such as labels."""
     known = batch_advice(batch)
     if known is not None:
         got, advice = known
@@ -194,7 +194,7 @@ def batch_of_rows(batch: Any, number: int, n_features: int, dtype: np.dtype[Any]
 
 
 def gives_batches(x: Any) -> bool:
-    """Return whether x is to be iterated over for batches of rows: no array and no list, but it gives one thing after another."""
+    """Return whether x is an iterable of batches of rows: neither an array nor a list, but iterable."""
     if isinstance(x, np.ndarray | list | tuple | str | bytes | Mapping | Set):
         return False
     looks_like_an_array = any(hasattr(x, name) for name in ("__array__", "__array_interface__", "shape", "dtype", "dims"))
@@ -202,7 +202,7 @@ def gives_batches(x: Any) -> bool:
 
 
 def no_batches(x: Any) -> None:
-    """Refuse batches where rows have to be read anew for what is done with them, or kept."""
+    """Refuse batches where rows must be read repeatedly or kept in memory."""
     if gives_batches(x):
         raise TypeError(
             f"`x` must be one array here, in memory, on disk or of dask, got {shown(x)}; join rows or batches with "
@@ -232,7 +232,7 @@ def read_again(caller: str) -> NoReturn:
 
 @contextlib.contextmanager
 def naming_block(block: int, first_input: int, n_inputs: int) -> Iterator[None]:
-    """Let an error say in which block of inputs it came up; its type stays."""
+    """Add the block of inputs to the message of an error; its type is kept."""
     try:
         yield
     except Exception as error:
@@ -240,12 +240,12 @@ def naming_block(block: int, first_input: int, n_inputs: int) -> Iterator[None]:
 
 
 class RowsRefused(ValueError):
-    """Rows that were read in the midst of a training are none to train on; it has not diverged."""
+    """Rows read during a training are invalid; the training has not diverged."""
 
 
 @contextlib.contextmanager
 def rows_refused() -> Iterator[None]:
-    """Tell what is wrong with rows that were read from what is wrong with the network there."""
+    """Distinguish errors of the rows that were read from errors of the network."""
     try:
         yield
     except ValueError as error:
@@ -253,7 +253,7 @@ def rows_refused() -> Iterator[None]:
 
 
 def finite_block(block: NDArray[np.floating], first_input: int | NDArray[np.int64]) -> None:
-    """Require finite numbers, and name the first that is not; rows follow each other from the first, or have their numbers."""
+    """Require finite numbers, and name the first that is not; rows are consecutive from the first, or given by their numbers."""
     if finite_sum(block):
         return
     finite = np.isfinite(block)
@@ -345,7 +345,7 @@ def errors_within_range(estimator: str, values: NDArray[np.floating], error: NDA
 
 @contextlib.contextmanager
 def overflow_named() -> Iterator[None]:
-    """Let the failure of a decomposition, which is given finite numbers otherwise, say what has happened."""
+    """Turn the failure of a decomposition into an error that names the overflow; its inputs are finite otherwise."""
     try:
         yield
     except np.linalg.LinAlgError as error:
@@ -372,7 +372,7 @@ def kink_free(
 ) -> None:
     """Require that no pre-activation sits exactly on a kink of its activation (2021, smoothness theorem).
 
-    `arguments` are those of the function that was called.
+    `arguments` are the parameter names of the public function.
     """
     for layer, (values, points, name) in enumerate(zip(pre_activations, kinks, names, strict=True)):
         if not points:
@@ -429,7 +429,7 @@ def costs(cost_input: Any, cost_draw: Any, design: str) -> tuple[float, float] |
 def reachable_target(
     target: float, allowed: NDArray[np.floating], information: NDArray[np.floating], variance: NDArray[np.floating]
 ) -> None:
-    """Require a relative error whose square times that of the information is a number, so that draws are counted with it."""
+    """Require a relative error whose square times that of the information is representable, as it determines the draws."""
     lost = (information > 0) & (allowed < np.finfo(np.float64).tiny) & (variance > 0).any(axis=0)
     if lost.any():
         raise ValueError(
@@ -439,13 +439,13 @@ def reachable_target(
 
 
 def planned_inputs(n_inputs: int, population: int | None) -> None:
-    """Require a sample that its population can give."""
+    """Require a sample no larger than its population."""
     if population is not None and n_inputs > population:
         raise ValueError(f"`n_inputs` must be at most the `population` of {population} inputs, got {n_inputs}.")
 
 
 def fixed_inputs(n_inputs: Any) -> NoReturn:
-    """Refuse a planned number of inputs where the given inputs are all there is."""
+    """Refuse a planned number of inputs where the inputs are fixed."""
     raise ValueError(
         f"`n_inputs` goes with design='random' or 'subsample' only, got {shown(n_inputs)} with design='fixed', which uses "
         "every row of `x`; leave it out."

@@ -1,4 +1,4 @@
-"""Checks of arrays that come with labels: their dims, and labels that are not those of the network or of the inputs."""
+"""Checks of labelled arrays: their dims, and whether their labels match those of the network and of the inputs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def other_names(name: str, what: str, got: Sequence[Any], wanted: Sequence[Any])
 
 
 def renumbered(name: str, got: Sequence[Any]) -> NoReturn:
-    """Refuse columns that are numbered in another order than they stand in."""
+    """Refuse columns whose numbers are not in their order of position."""
     raise ValueError(
         f"`{name}` must have its columns in the order of the network, got the numbers {shown(list(got))} for names, so that "
         "their places or these numbers may be meant; sort the columns, or pass the numbers alone, in the network's order."
@@ -57,7 +57,7 @@ def repeated_label(name: str, coordinate: str, label: Any) -> NoReturn:
 
 
 def unknown_index(name: str, label: Any) -> NoReturn:
-    """Refuse an index that says nothing of the parameters."""
+    """Refuse an index that does not identify parameters."""
     raise ValueError(
         f"`{name}` must be indexed by numbers of parameters, as in the coordinate 'param' of a result, got {shown(label)}; pass "
         f"its numbers alone, in the order of the parameters, as `{name}.to_numpy()`."

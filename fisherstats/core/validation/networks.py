@@ -123,7 +123,7 @@ def layer_index(layer: Any, n_layers: int) -> int:
 
 
 def frozen(name: str) -> NoReturn:
-    """Refuse to change a network in place."""
+    """Refuse in-place changes of a network."""
     raise AttributeError(
         f"`{name}` cannot be set: an MLP is frozen; build another with MLP(weights, activation=..., family=...)."
     )
@@ -166,7 +166,7 @@ def precision(dtype: Any) -> np.dtype[Any]:
 
 
 def runs_on_device(family: Any, activations: Sequence[Any]) -> None:
-    """Require the package's own family and activations: functions that users write are for arrays of the host."""
+    """Require the package's own family and activations: user-defined functions work on host arrays."""
     kinds = [("family", type(one).__module__, one.name) for one in (family, *getattr(family, "families", ()))]
     kinds += [("activation", one.formula.__module__, one.name) for one in activations]
     for kind, module, name in kinds:

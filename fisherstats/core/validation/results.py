@@ -1,4 +1,4 @@
-"""The check of what goes out: every number of a result is finite, or is what the schema says that it may be."""
+"""Check of returned results: every number is finite, or a value that the schema allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the store that a study keeps its results in while it is under way, and what is said of it."""
+"""Checks of the store for the intermediate results of a running study, and its errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOST_CHANGES = 4
 
 
 def store_path(store: Any, out: Path | None) -> Path | None:
-    """Return the path of the store, links followed, or None where nothing is kept; it may not be where the results go."""
+    """Return the resolved path of the store, or None without a store; it may not be the output directory."""
     if store is None:
         return None
     path = real_path("store", arguments.path("store", store, "the path of a folder, or None to keep nothing"))
@@ -48,7 +48,7 @@ def store_path(store: Any, out: Path | None) -> Path | None:
 
 
 def foreign(path: Path, reason: str) -> NoReturn:
-    """Refuse a folder that no study has made."""
+    """Refuse a folder that was not created by a study."""
     raise ValueError(
         f"`store` must be a new folder, or one that a study has made and can go on with, got {shown(path)} ({reason}); give "
         "another path."
@@ -56,7 +56,7 @@ def foreign(path: Path, reason: str) -> NoReturn:
 
 
 def damaged(path: Path, what: str, reason: str) -> NoReturn:
-    """Refuse a store whose results are not what was written."""
+    """Refuse a store whose results were changed after they were written."""
     raise ValueError(
         f"`store` must hold what the study wrote, got {shown(path)}, in which {what} is damaged ({reason}); restore it "
         "from a copy, or remove it to start anew."
@@ -64,7 +64,7 @@ def damaged(path: Path, what: str, reason: str) -> NoReturn:
 
 
 def real_path(name: str, path: Path) -> Path:
-    """Return where a path leads, links followed; refuse one that leads nowhere or that not every library can open."""
+    """Return a path with links resolved; refuse a broken link or a path that not every library can open."""
     try:
         real = Path(os.path.realpath(path))
         str(real).encode()
@@ -82,12 +82,12 @@ def real_path(name: str, path: Path) -> Path:
 
 
 def begun(path: Path) -> bool:
-    """Say whether a folder holds a store that can be gone on with, by the files that are always there."""
+    """Return whether a folder holds a store that can be resumed, by the files that every store has."""
     return (path / ".zgroup").is_file() and (path / "progress").is_dir()
 
 
 def unfinished(path: Path) -> None:
-    """Refuse to start anew where an unfinished study is kept, or anything else."""
+    """Refuse to start a new study where an unfinished one is stored, or anything else."""
     if begun(path):
         raise ValueError(
             f"`--resume` must be given to go on with the unfinished study in {shown(path)}; to start anew, remove that folder."
@@ -100,7 +100,7 @@ def unfinished(path: Path) -> None:
 
 
 def not_ours(out: Path, names: Sequence[str]) -> NoReturn:
-    """Refuse to replace a folder with anything in it that no study has written."""
+    """Refuse to replace a folder with contents that were not written by a study."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     raise ValueError(
         f"`out` must be empty or hold an earlier study, which is replaced, got {shown(out)} with {names[0]!r}{more} in it, which "
@@ -109,7 +109,7 @@ def not_ours(out: Path, names: Sequence[str]) -> NoReturn:
 
 
 def kept_aside(out: Path, earlier: Path, error: OSError) -> NoReturn:
-    """Say where a folder is that was to be replaced and could not be put back."""
+    """Return the error that names the location of a replaced folder that could not be restored."""
     raise OSError(
         f"`out` must be a folder that can be renamed, got {shown(out)} ({error.strerror or error}): what was there is now in "
         f"{shown(earlier)}."
@@ -117,7 +117,7 @@ def kept_aside(out: Path, earlier: Path, error: OSError) -> NoReturn:
 
 
 def foreign_lock(lock: Path) -> NoReturn:
-    """Refuse a file in the place of a lock that is not one."""
+    """Refuse a file at the path of the lock that is not a lock."""
     raise ValueError(f"`store` must leave {shown(lock)} for its lock, got a file there that is none; move it away.")
 
 
@@ -127,7 +127,7 @@ def in_use(path: Path) -> NoReturn:
 
 
 def not_written(path: Path, error: OSError, done: int, total: int) -> NoReturn:
-    """Say that results cannot be written, and what is kept."""
+    """Return the error for results that cannot be written, and name what is kept."""
     kept = f"the {done} of {total} pieces of work that were done before are kept" if done else "nothing was kept yet"
     raise OSError(
         f"`store` must be a folder that can be written to, got {shown(path)} ({error.strerror or error}): {kept}; make room "
@@ -136,7 +136,7 @@ def not_written(path: Path, error: OSError, done: int, total: int) -> NoReturn:
 
 
 def results_not_written(place: Path, error: Exception, kept: Path | None, tree: Any) -> NoReturn:
-    """Say that the files of a study cannot be written, and where everything is that was computed."""
+    """Return the error for files of a study that cannot be written, with the location of everything computed so far."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
     if not isinstance(error, OSError | RuntimeError | ValueError):
         reason = f"{type(error).__name__}: {reason}"
@@ -171,7 +171,7 @@ def same_study(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> N
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as one, with dotted keys; the tables of the configuration are named as in its file."""
+    """Return nested tables flattened, with dotted keys; the tables of the configuration are named as in its file."""
     flat: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, Mapping):

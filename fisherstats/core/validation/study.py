@@ -35,16 +35,16 @@ __all__ = [
     "work_fits",
 ]
 
-#: from here on different whole numbers can be the same in float64
+#: from here on, different integers can be equal in float64
 _TOO_LARGE = 2.0**53
 
-#: replicates of which a study can keep the list
+#: largest number of replicates that a study can store
 _MOST_REPLICATES = 10**7
 
-#: bytes of a configuration, of which hundreds will do
+#: largest size of a configuration in bytes; hundreds suffice
 _MOST_BYTES = 2**20
 
-#: rows that rule out most of the columns of x at once
+#: rows that exclude most of the columns of x at once
 _FIRST_ROWS = 64
 
 
@@ -120,7 +120,7 @@ def network_fits(hidden: Sequence[int], n_features: int, n_outputs: int) -> None
 
 
 def work_fits(n_draws: Sequence[int], replicates: int) -> None:
-    """Require numbers of draws and replicates that a study can get through and keep the list of."""
+    """Require numbers of draws and replicates that a study can process and store."""
     if replicates > _MOST_REPLICATES:
         raise ValueError(f"`analysis.replicates` must be at most {_MOST_REPLICATES:,}, got {shown(replicates)}.")
     if max(n_draws) >= _TOO_LARGE:
@@ -196,7 +196,7 @@ def _target_apart(x: Array, y: Array) -> None:
 
 
 def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
-    """Return labels that the task can be about: class numbers, real numbers or counts."""
+    """Return labels that match the task: class numbers, real numbers or counts."""
     labels: NDArray[Any] = real_array("y", y)
     if task == "regression":
         return labels
@@ -225,7 +225,7 @@ def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
             f"index {index} of shape {labels.shape}."
         )
     if y.dtype.kind in "iu" and y.max() < 2**63:
-        labels = y  # as they are: floats do not tell large numbers apart
+        labels = y  # without conversion: floats do not distinguish large integers
     elif np.abs(labels).max() >= 2**53:
         raise ValueError(
             f"`y` must hold class numbers below 2**53, as larger ones are not told apart, got {np.abs(labels).max():.17g}; "
@@ -237,7 +237,7 @@ def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
 
 
 def enough_inputs(name: str, wanted: int, held_out: int) -> None:
-    """Require that many inputs among those kept out of the training."""
+    """Require at least this many inputs among those held out of the training."""
     if wanted > held_out:
         raise ValueError(
             f"`{name}` must be at most {held_out}, the inputs that are kept out of the training, got {wanted}; "
@@ -246,14 +246,14 @@ def enough_inputs(name: str, wanted: int, held_out: int) -> None:
 
 
 def output_path(out: Any) -> Path | None:
-    """Return the path for the results, links followed, or None where nothing is to be written."""
+    """Return the resolved path for the results, or None where nothing is written."""
     if out is None:
         return None
     return stores.real_path("out", arguments.path("out", out, "the path of a directory, or None to write nothing"))
 
 
 def output_directory(out: Path) -> None:
-    """Require a place for the results: nothing, or a directory that can be renamed."""
+    """Require a location for the results: a free path, or a directory that can be renamed."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"`out` must be a directory or a path where none is yet, got {shown(out)}, which is a file.")
     if out.is_dir() and os.path.ismount(out):

@@ -34,7 +34,7 @@ def layer_activations(activation: Any, n_layers: int) -> tuple[list[Any], bool]:
 
 
 def softmax_units(n_units: int) -> None:
-    """Require a softmax layer to have something to choose from."""
+    """Require a softmax layer to have at least two units."""
     if n_units < 2:
         raise ValueError(
             f"`weights` must end in a matrix of at least 2 rows with the activation 'softmax', got {n_units}; one class leaves "

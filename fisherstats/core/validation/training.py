@@ -1,4 +1,4 @@
-"""Checks of what a network is trained with, and the errors that stop a training."""
+"""Checks of the arguments of training, and the errors that stop it."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def grid(name: str, value: Any) -> NDArray[np.float64]:
 
 
 def penalties_of(factory: Any, numbers: NDArray[np.float64], kind: type) -> list[Any]:
-    """Return what a function makes of each strength, each one a penalty or a list of them."""
+    """Return the result of a function for each strength, each a penalty or a list of them."""
     if isinstance(factory, kind) or not callable(factory):
         raise TypeError(
             "`penalty` must make the penalty of a strength, such as the class fisherstats.training.Frobenius or "
@@ -215,7 +215,7 @@ def callback_coordinates(position: int, why: str) -> NoReturn:
 
 
 def callback_result(what: str, value: Any) -> NoReturn:
-    """Refuse what a callback returned and no history can hold."""
+    """Refuse a return value of a callback that a history cannot hold."""
     raise TypeError(
         f"`{what}` must return a named DataArray, a Dataset, a dict of numbers and DataArrays, or None, got {shown(value)}."
     )
@@ -238,7 +238,7 @@ def validation_pair(value: Any) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def within(argument: str) -> Iterator[None]:
-    """Name the argument in front of messages, which speak of its inputs as `x` and of its labels as `y`."""
+    """Prefix messages, which call its inputs `x` and its labels `y`, with the name of the argument."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -254,14 +254,14 @@ def in_memory(x: Any) -> None:
 
 
 def diverged(epoch: int, step: int, what: str) -> NoReturn:
-    """Stop a training whose numbers have left the float range."""
+    """Stop a training whose numbers have left the floating-point range."""
     raise TrainingDiverged(
         f"Training stopped in epoch {epoch}, step {step}: {what}. Lower the `learning_rate`, or scale the inputs to order one."
     )
 
 
 def draws_of(information: str, n_draws: Any) -> int | None:
-    """Return the labels per input where the information is estimated from drawn labels; refuse them elsewhere."""
+    """Return the number of labels per input where the information is estimated from drawn labels; refuse it elsewhere."""
     drawn = information in ("score", "hessian")
     if drawn and n_draws is None:
         raise ValueError(f"`n_draws` must be given with information={information!r}, got None; n_draws=1 is one label per input.")
@@ -282,7 +282,7 @@ def indefinite(what: str, damping: float, step: int, curvature: float) -> NoRetu
 
 
 def unsolved(what: str, step: int, tolerance: float) -> NoReturn:
-    """Stop where conjugate gradients do not come to an end."""
+    """Stop where conjugate gradients do not converge."""
     raise AssumptionError(
         f"`tolerance` must be within reach of conjugate gradients, got {tolerance:g} with the {what} of step {step}; raise "
         "`tolerance` or `damping`, or use solver='dense'."

@@ -1,4 +1,4 @@
-"""Checks of standard errors that travel with the values they belong to."""
+"""Checks of standard errors that accompany the values they belong to."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def errors_belong(name: str, values: NDArray[Any], of: NDArray[Any]) -> None:
 
 
 def paired_errors(name: str, is_own: bool) -> None:
-    """Require a computed standard error to say what it belongs to: arithmetic of two estimates may keep it alone."""
+    """Require a computed standard error to name its estimate: arithmetic of two estimates may keep the error only."""
     if not is_own:
         raise ValueError(
             f"`{name}` must say which values its coordinate 'standard_error' belongs to, in a coordinate 'standard_error_of', "
@@ -92,7 +92,7 @@ def factor_shape(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
 
 
 def same_labels(name: str, dim: str, has_all: bool, other: str) -> None:
-    """Require labels for everything that is to be scaled, or that errors are given for."""
+    """Require labels for all values to be scaled, or for which errors are given."""
     if not has_all:
         raise ValueError(f"`{name}` must have every label that `{other}` has along {dim!r}; select or reindex it first.")
 
@@ -118,7 +118,7 @@ def errors_given(value: Any, shape: tuple[int, ...]) -> NDArray[np.floating]:
 
 
 def one_design(designs: dict[str, str]) -> None:
-    """Require errors that are of one thing: labels at given inputs, or sampled inputs too."""
+    """Require errors of one design: labels at given inputs, or sampled inputs as well."""
     if len(set(designs.values())) > 1:
         listed = ", ".join(f"{design!r} for `{name}`" for name, design in designs.items())
         raise ValueError(
