@@ -68,7 +68,7 @@ class PassEnded(BaseException):  # not an Exception: no code between the pass an
     """A pass over the available rows is done; `totals` are its results and `combine` adds those of further rows."""
 
     def __init__(self, reduction: Reduction) -> None:
-        super().__init__("a pass over the inputs was asked for alone")
+        super().__init__("a single pass over the inputs was requested")
         self.combine = reduction.combine
         self.totals = reduction.totals
 

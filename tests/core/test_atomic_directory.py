@@ -159,7 +159,7 @@ class TestStrangers:
 
     def replace(self, place: Path) -> None:
         with pytest.raises(
-            ValueError, match=r"`out` must be empty or hold an earlier study, .* with '[\w./]+'.* in it, which no"
+            ValueError, match=r"`out` must be empty or hold an earlier study, .* with '[\w./]+'.* in it, which was not"
         ):
             make(place, replacing=True)
 

@@ -82,12 +82,12 @@ class TestBefore:
         out = shutil.copytree(made, tmp_path / "out")
         with (out / "report.html").open("a") as page:
             page.write("<!-- my notes -->")
-        self.refused(out, r"with 'report\.html' in it, which no study has put there or which was changed since")
+        self.refused(out, r"with 'report\.html' in it, which was not written by a study or was changed since")
 
     def test_links(self, tmp_path) -> None:
         (tmp_path / "out").symlink_to(tmp_path / "nowhere")
-        self.refused(tmp_path / "out", "`out` must not be a link to nothing")
-        with pytest.raises(ValueError, match="`store` must not be a link to nothing"):
+        self.refused(tmp_path / "out", "`out` must not be a broken link")
+        with pytest.raises(ValueError, match="`store` must not be a broken link"):
             study.run(QUICK, out=None, store=tmp_path / "out")
         (tmp_path / "loop").symlink_to("loop")
         self.refused(tmp_path / "loop", "`out` must")

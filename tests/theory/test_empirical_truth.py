@@ -252,7 +252,7 @@ def poisson(n_features=2, n_outputs=1):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({}, ValueError, "^The law of the labels must be given once, as `probabilities` or as the network `truth`, got neither"),
+        ({}, ValueError, "^The label distribution must be given once, as `probabilities` or as the network `truth`, got neither"),
         ({"probabilities": [0.5], "truth": poisson()}, ValueError, "`truth`, got both.$"),
         ({"truth": [0.5]}, TypeError, r"^`truth` must be a fisherstats.MLP with the family of the model, got \[0.5\].$"),
         ({"truth": poisson(3)}, ValueError, "^`truth` must take the 2 features of the model, got a network of 3 features.$"),

@@ -58,7 +58,7 @@ def residual_degrees(degrees: int, n_labels: int, rank: int) -> None:
     """Require more independent labels than parameters that they determine."""
     if degrees <= 0:
         raise AssumptionError(
-            f"An estimated dispersion needs more numbers in the labels ({n_labels}) than the rank of the information ({rank}); "
+            f"An estimated dispersion needs more label values ({n_labels}) than the rank of the information ({rank}); "
             "give the `dispersion` as a number."
         )
 
@@ -97,13 +97,14 @@ def maximum(smallest: float, rounding: float) -> None:
     if smallest < -rounding:
         raise AssumptionError(
             "The observed information must be positive semi-definite, as it is at a maximum of the likelihood, but its smallest "
-            f"eigenvalue, beside the expected information, is {smallest:.3g}; fit the network further, or use hessian='expected'."
+            f"eigenvalue, relative to the expected information, is {smallest:.3g}; fit the network further, or use "
+            "hessian='expected'."
         )
     if not rounding <= _DIGITS * smallest:
         raise AssumptionError(
             "Whether the observed information is positive definite cannot be decided at this precision: its smallest eigenvalue, "
-            f"beside the expected information, is {smallest:.3g} with a rounding error of up to {rounding:.3g}; centre the "
-            "inputs, leave out features that nearly depend on others, or use hessian='expected'."
+            f"relative to the expected information, is {smallest:.3g} with a rounding error of up to {rounding:.3g}; centre the "
+            "inputs, leave out nearly collinear features, or use hessian='expected'."
         )
 
 
@@ -115,8 +116,8 @@ def within_range(what: str, values: NDArray[np.floating], known: NDArray[np.bool
         position = int(np.argmax(outside))
         kind = "underflows" if size[position] < 1 else "overflows"
         raise ValueError(
-            f"`x` must give results within the range of float64, but {what} {kind} at {names} {position}; scale the inputs, by "
-            "powers of two if no digit is to change."
+            f"`x` must give results within the range of float64, but {what} {kind} at {names} {position}; scale the inputs "
+            "(powers of two change no digit)."
         )
 
 
@@ -131,8 +132,8 @@ def errors_within_range(values: NDArray[np.floating], error: NDArray[np.floating
         position = int(np.argmax(lost))
         raise ValueError(
             "`x` must give variances within the range of float64, but that of the score estimate underflows at parameter "
-            f"{position}, where the estimate is {values[position]:.3g}; scale the inputs, by powers of two if no digit is to "
-            "change, or use information='exact'."
+            f"{position}, where the estimate is {values[position]:.3g}; scale the inputs (powers of two change no digit), or use "
+            "information='exact'."
         )
 
 

@@ -243,7 +243,7 @@ def seed_sequence(rng: Any) -> np.random.SeedSequence:
             return np.random.SeedSequence(number)
     raise ValueError(
         f"`rng` must be a non-negative int, a numpy SeedSequence or a numpy Generator, got {shown(rng)}; "
-        "pass an int such as rng=0 for draws that can be repeated."
+        "pass an int such as rng=0 for reproducible draws."
     )
 
 

@@ -42,8 +42,8 @@ def forms_hold(function: str, forms: Sequence[str], failed: NDArray[np.floating]
     if counts.any():
         wrong = ", ".join(f"{form!r} ({count:.0f})" for form, count in zip(forms, counts, strict=True) if count)
         warnings.warn(
-            f"{function}: certified forms are on the wrong side of the exact number, or are no number, at so many "
-            f"entries: {wrong}. They bound nothing in this result. It is a fault of fisherstats: please report the network and "
+            f"{function}: certified forms are on the wrong side of the exact value, or nan, at this many entries: {wrong}. They "
+            "are not bounds in this result. This is a bug in fisherstats: please report the network and "
             "the inputs.",
             RuntimeWarning,
             stacklevel=2,

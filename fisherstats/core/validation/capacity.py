@@ -66,12 +66,12 @@ def within(what: str, result_bytes: int, max_bytes: int) -> None:
 
 def new_store(store: Any, needed: int) -> Path:
     """Return the path of a store to be created, on a disk with enough space."""
-    place = path("store", store, "the path of a zarr store to make").absolute()
+    place = path("store", store, "the path of a zarr store to create").absolute()
     if os.path.lexists(place):
-        raise ValueError(f"`store` must be a path where nothing is yet, got {shown(place)}; remove it or choose another.")
+        raise ValueError(f"`store` must be a path that does not exist, got {shown(place)}; remove it or choose another.")
     parent = next(one for one in place.parents if one.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"`store` must be in a directory that can be written to, got {shown(place)}.")
+        raise ValueError(f"`store` must be in a writeable directory, got {shown(place)}.")
     free = shutil.disk_usage(parent).free
     if needed > free:
         raise SizeError(
@@ -97,7 +97,7 @@ def writing(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(
-            error.errno, f"`store` could not be written, {error.strerror or error}; nothing is left of it. Got", str(place)
+            error.errno, f"`store` could not be written, {error.strerror or error}; no partial store is left. Got", str(place)
         ) from error
 
 
@@ -111,10 +111,10 @@ def engine_unavailable(engine: str, reason: str) -> NoReturn:
 def kernels_not_kept(place: str | None, error: Exception) -> None:
     """Warn once per process that kernels must be compiled, which takes seconds, as their cache files cannot be used."""
     if _warned_of_kernels.setdefault("warned", error) is error:
-        where = "no folder for them can be written to" if place is None else f"those in {place} cannot be read or written"
+        where = "there is no writeable folder for them" if place is None else f"those in {place} cannot be read or written"
         warnings.warn(
-            f"Kernels are compiled anew, as {where} ({type(error).__name__}: {error}). Results are the same; to save the seconds "
-            "that it takes in every process, name a folder that can be written to in the environment variable NUMBA_CACHE_DIR.",
+            f"Kernels are recompiled, as {where} ({type(error).__name__}: {error}). Results are not affected; to save the "
+            "seconds this takes in every process, set the environment variable NUMBA_CACHE_DIR to a writeable folder.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -125,4 +125,6 @@ _warned_of_kernels: dict[str, Exception] = {}
 
 def forked_within_a_call() -> RuntimeError:
     """Return the error that ends a call in a forked child, which lacks the threads that worked on it."""
-    return RuntimeError("The process was forked while this call ran, which cannot go on in the child; call again there.")
+    return RuntimeError(
+        "The process was forked while this call ran, which cannot continue in the child process; call again there."
+    )

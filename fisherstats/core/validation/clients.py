@@ -34,8 +34,8 @@ def no_warm_start(client: Any, warm_start: bool) -> None:
     """Refuse to distribute trainings of which each starts from the result of the previous one."""
     if client is not None and warm_start:
         raise ValueError(
-            "`client` must be None with warm_start=True: each training starts from the network of the one before, so they "
-            "cannot run at the same time; leave out one of the two."
+            "`client` must be None with warm_start=True: each training starts from the network of the previous one, so they "
+            "cannot run in parallel; leave out one of the two."
         )
 
 
@@ -55,7 +55,7 @@ def named(piece: str, error: Exception) -> Exception:
 def lost(piece: str, error: Exception | None = None) -> NoReturn:
     """Return the error for workers that died while running a task."""
     raise WorkerLost(
-        f"{piece}: given up, as the workers that computed it died one after another; a lack of memory is the usual reason: use "
+        f"{piece}: abandoned, as the workers that computed it died one after another, usually for lack of memory: use "
         "fewer workers or ones with more memory."
     ) from error
 

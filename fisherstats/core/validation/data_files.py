@@ -79,7 +79,7 @@ def _array(stream: IO[bytes], size: int) -> NDArray[Any]:
     values = np.lib.format.read_array(stream, allow_pickle=False)
     left = size - stream.tell()
     if left:
-        raise _Unreadable(f"{left} bytes follow its array, as where two arrays were saved to one file")
+        raise _Unreadable(f"{left} bytes follow its array, as when two arrays are saved to one file")
     return np.asarray(values)
 
 
@@ -104,6 +104,6 @@ def apart(data: Mapping[str, Any], folder: Path) -> None:
         return
     if os.path.samefile(*paths):
         raise ValueError(
-            f"`data.y` must be another file than `data.x`, got {shown(paths[1])} for both: the target would be among its own "
+            f"`data.y` must be a different file from `data.x`, got {shown(paths[1])} for both: the target would be among its own "
             "features; put features and target into two files, or into an .npz file with arrays x and y."
         )

@@ -109,9 +109,9 @@ def _advice(given: tuple[Any, ...], wanted: tuple[str, ...]) -> str:
     """Return advice about extra or missing dims."""
     more, fewer = [dim for dim in given if dim not in wanted], [dim for dim in wanted if dim not in given]
     if "param2" in more:
-        return "; a full matrix is not its diagonal, which `view='diagonal'` gives"
+        return "; a full matrix was given; compute its diagonal with `view='diagonal'`"
     if "input" in more:
-        return "; the mean over inputs is drawn, which `per_input=False` gives"
+        return "; the figure shows the mean over inputs, computed with `per_input=False`"
     if more and not fewer:
         return f"; choose one with `.isel({more[0]}=0)`"
     if fewer and not more:
@@ -139,13 +139,13 @@ def _entries(name: str, entries: np.ndarray, wanted: Drawn) -> None:
     if name in _WORDS and any(one not in _WORDS[name] for one in listed):
         wanted.refuse(f"{got}; choose from {_listed(_WORDS[name])} with `.sel({name}=[...])`")
     if name.endswith("layer") and (entries.dtype.kind not in "iu" or entries.min() < 0):
-        wanted.refuse(f"{got}, where numbers of layers are needed")
+        wanted.refuse(f"{got}, where layer numbers are needed")
     if name in _NUMBERS and (entries.dtype.kind not in "iuf" or np.isnan(entries).any()):
         wanted.refuse(f"{got}, where numbers are needed")
     if name in _POSITIVE and not (np.isfinite(entries) & (entries > 0)).all():
         wanted.refuse(f"{got}, where finite numbers above 0 are needed")
     if name in _SELECTED and len({*map(str, listed)}) < len(listed):
-        wanted.refuse(f"{got}, where each is needed once")
+        wanted.refuse(f"{got}, where each must occur once")
 
 
 def holds(value: Any, dim: str, entry: float, wanted: Drawn) -> int:

@@ -161,7 +161,7 @@ def announced_rows(part: Any, shape: tuple[int, ...], dtype: np.dtype[Any], firs
     if part.shape == shape and part.dtype.newbyteorder("=") == np.dtype(dtype).newbyteorder("="):
         return
     raise ValueError(
-        f"`x` must give the rows that it announces, shape {shape} and dtype {dtype} from input {first_input} on, got shape "
+        f"`x` must return the rows that it declares, shape {shape} and dtype {dtype} from input {first_input} on, got shape "
         f"{part.shape} and dtype {part.dtype}; correct its `shape` and `dtype`, or read it into an array first."
     )
 
@@ -172,7 +172,7 @@ def rows_alone(batch: Any, number: int) -> None:
     if known is not None:
         got, advice = known
         raise TypeError(
-            f"`x` must give batches of rows alone, got {got} in batch {number}; give `({advice})`, or an object whose `__iter__` "
+            f"`x` must yield batches of rows only, got {got} in batch {number}; give `({advice})`, or an object whose `__iter__` "
             "returns that, and labels as `y` where they are taken."
         )
 
@@ -225,8 +225,8 @@ def labelled_rows(n_read: int, n_labels: int | None) -> None:
 def read_again(caller: str) -> NoReturn:
     """Refuse to read an iterator twice."""
     raise TypeError(
-        f"`x` must be an object that can be iterated over again, got an iterator, which gives its batches once, and `{caller}` "
-        "passes over the inputs several times; give an object whose `__iter__` begins anew, a dask array or a memory-mapped file."
+        f"`x` must be re-iterable, got an iterator, which yields its batches once, and `{caller}` passes over the inputs "
+        "several times; give an object whose `__iter__` starts again, a dask array or a memory-mapped file."
     )
 
 
@@ -329,7 +329,7 @@ def variances_within_range(estimator: str, lost: NDArray[np.bool_], dtype: str) 
         raise ValueError(
             f"`x` must give variances within the range of {dtype}, but that of the {estimator} estimate underflows at parameter "
             f"{int(np.argwhere(lost)[0][-1])}: fourth powers of the inputs of a layer or of its derivatives are below the "
-            "smallest number; scale the inputs or the weights, by powers of two if no digit is to change."
+            "smallest number; scale the inputs or the weights (powers of two change no digit)."
         )
 
 

@@ -18,7 +18,9 @@ def parameter_dims(name: str, dims: tuple[Any, ...], wanted: Sequence[str]) -> N
 
 def other_parameter(name: str, coordinate: str, got: Any, wanted: Any) -> NoReturn:
     """Refuse labels that are not those of the parameters of the network."""
-    found = f"{shown(got)} where the network has {shown(wanted)}" if wanted is not None else f"{shown(got)}, which it has not"
+    found = (
+        f"{shown(got)} where the network has {shown(wanted)}" if wanted is not None else f"{shown(got)}, which it does not have"
+    )
     raise ValueError(
         f"`{name}` must be for the parameters of the network, by its coordinate {coordinate!r}, got {found}; it belongs to "
         f"another network or to a part of one, or pass its numbers alone, in the network's order, as `{name}.to_numpy()`."
@@ -44,8 +46,8 @@ def other_names(name: str, what: str, got: Sequence[Any], wanted: Sequence[Any])
 def renumbered(name: str, got: Sequence[Any]) -> NoReturn:
     """Refuse columns whose numbers are not in their order of position."""
     raise ValueError(
-        f"`{name}` must have its columns in the order of the network, got the numbers {shown(list(got))} for names, so that "
-        "their places or these numbers may be meant; sort the columns, or pass the numbers alone, in the network's order."
+        f"`{name}` must have its columns in the order of the network, got the numbers {shown(list(got))} for names, which may "
+        "mean their positions or these numbers; sort the columns, or pass the numbers alone, in the network's order."
     )
 
 

@@ -41,7 +41,7 @@ def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
     for layer, matrix in enumerate(weights):
         array = real_array(f"weights[{layer}]", matrix)
         if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
-            apart = "; use MLP.from_arrays for kernels and biases apart" if layer and array.ndim == 1 else ""
+            apart = "; use MLP.from_arrays for separate kernels and biases" if layer and array.ndim == 1 else ""
             raise ValueError(
                 f"`weights[{layer}]` must be a matrix of shape (n_out, n_in + 1) with n_out, n_in at least 1 and the "
                 f"bias in the last column, got shape {array.shape}{apart}."
@@ -96,7 +96,7 @@ def activation_count(activation: Sequence[Any], n_hidden: int) -> None:
     if len(activation) != n_hidden:
         raise ValueError(
             f"`activation` must name one activation for each of the {n_hidden} hidden layers, got {len(activation)}; "
-            "a single word stands for all of them."
+            "a single name applies to all of them."
         )
 
 
@@ -150,7 +150,7 @@ def same_names(name: str, given: Any, other: str, wanted: Any) -> None:
             at = next(place for place, pair in enumerate(zip(own, theirs, strict=False)) if pair[0] != pair[1])
             raise ValueError(
                 f"`{name}` must have the `{which}` of `{other}` in the same order, got {own[at]!r} for {theirs[at]!r} at "
-                f"position {at}; put its weights into that order, or say that the names mean the same with `.named(...)`."
+                f"position {at}; put its weights into that order, or declare the names equivalent with `.named(...)`."
             )
 
 
@@ -173,5 +173,5 @@ def runs_on_device(family: Any, activations: Sequence[Any]) -> None:
         if not module.startswith("fisherstats.models."):
             raise EngineUnavailable(
                 f"`engine='cupy'` computes with the families and activations of the package, got the {kind} {name!r}, whose "
-                "functions are written for arrays of the host; use engine='numpy' and an `x` on the host."
+                "functions work on host arrays; use engine='numpy' and an `x` on the host."
             )

@@ -78,7 +78,7 @@ def _of_sklearn(name: str, model: Any) -> str:
 
 def _of_keras(weights: str) -> str:
     return (
-        f"with `weights = {weights}`, kernels of shape (n_in, n_out) and biases by turns, it is "
+        f"with `weights = {weights}`, kernels of shape (n_in, n_out) alternating with biases, it is "
         f"`MLP.from_arrays([one.T for one in weights[::2]], weights[1::2], {_REST})`"
     )
 
@@ -125,7 +125,7 @@ def array_advice(name: str, value: Any) -> str:
     if "torch" in libraries and hasattr(value, "detach"):
         return f"; take `{name}.detach().cpu().numpy()`"
     if "torch" in libraries and hasattr(value, "__getitem__"):
-        return "; give the inputs of the data set as one array, or load it in batches of rows alone"
+        return "; give the inputs of the data set as one array, or load it in batches of rows only"
     if hasattr(value, "__next__"):
         return f"; collect an iterator with `list({name})`"
     return ""

@@ -34,6 +34,6 @@ def meaningful(key: str, values: NDArray[np.floating]) -> None:
         place = f" at index {index}" if index else ""
         raise ValueError(
             f"`{VARIABLES[key].name}` of the result must be finite{' or inf' if key in INFINITE else ''}, got {flat[at]}{place}: "
-            f"something that it is made of is past the range of {values.dtype}; scale the inputs, the weights, or an argument "
+            f"an intermediate value exceeds the range of {values.dtype}; scale the inputs, the weights, or an argument "
             "that is very large or very small."
         )

@@ -55,7 +55,7 @@ def parsed_toml(path: Path) -> dict[str, Any]:
             data = stream.read(_MOST_BYTES + 1)
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError as error:
-        raise ValueError(f"`config` must be an existing TOML file, got {shown(path)}, which is not there.") from error
+        raise ValueError(f"`config` must be an existing TOML file, got {shown(path)}, which does not exist.") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"`config` must be a readable TOML file, got {shown(path)} ({error}).") from error
     if len(data) > _MOST_BYTES:
@@ -180,7 +180,7 @@ def _target_apart(x: Array, y: Array) -> None:
     remedy = "the target would be among its own features; remove it from x."
     for column, name in enumerate(y.names or ()):
         if name in (x.names or ()):
-            raise ValueError(f"`y` must have no column that x has too, got {name!r} (column {column}) in both: {remedy}")
+            raise ValueError(f"`y` must not share a column with x, got {name!r} (column {column}) in both: {remedy}")
     features, targets = np.asarray(x.values), real_array("y", y.values)
     dtype = np.float32 if np.float32 in (features.dtype.newbyteorder("="), targets.dtype) else np.float64
     features, targets = features.astype(dtype), targets.reshape(len(targets), -1).astype(dtype)
@@ -191,7 +191,7 @@ def _target_apart(x: Array, y: Array) -> None:
         for feature in alike:
             if np.array_equal(features[:, feature], target):
                 raise ValueError(
-                    f"`y` must have no column that x has too, got column {column} of y equal to column {feature} of x: {remedy}"
+                    f"`y` must not share a column with x, got column {column} of y equal to column {feature} of x: {remedy}"
                 )
 
 
@@ -214,7 +214,7 @@ def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
     if (large := np.abs(labels) >= _TOO_LARGE).any():
         raise ValueError(
             f"`y` must hold whole numbers below 2**53 for data.task = {task!r}, got {shown(labels[large][0])}: "
-            "neighbours of larger ones are the same number in float64; number them anew."
+            "larger ones cannot be distinguished in float64; renumber them."
         )
     if task == "count":
         return labels
@@ -240,8 +240,8 @@ def enough_inputs(name: str, wanted: int, held_out: int) -> None:
     """Require at least this many inputs among those held out of the training."""
     if wanted > held_out:
         raise ValueError(
-            f"`{name}` must be at most {held_out}, the inputs that are kept out of the training, got {wanted}; "
-            "a quarter of the data is kept out."
+            f"`{name}` must be at most {held_out}, the inputs held out of the training, got {wanted}; "
+            "a quarter of the data is held out."
         )
 
 
@@ -255,12 +255,12 @@ def output_path(out: Any) -> Path | None:
 def output_directory(out: Path) -> None:
     """Require a location for the results: a free path, or a directory that can be renamed."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"`out` must be a directory or a path where none is yet, got {shown(out)}, which is a file.")
+        raise ValueError(f"`out` must be a directory or a path that does not exist, got {shown(out)}, which is a file.")
     if out.is_dir() and os.path.ismount(out):
         raise ValueError(f"`out` must be a directory that can be replaced, got {shown(out)}, the root of a disk; name one in it.")
     parent = next(place for place in out.parents if place.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"`out` must be in a directory that can be written to, got {shown(out)}.")
+        raise ValueError(f"`out` must be in a writeable directory, got {shown(out)}.")
 
 
 def image_missing(name: str) -> NoReturn:

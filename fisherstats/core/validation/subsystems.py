@@ -21,7 +21,7 @@ def layer_activations(activation: Any, n_layers: int) -> tuple[list[Any], bool]:
     if len(chosen) != n_layers:
         raise ValueError(
             f"`activation` must name one activation for each of the {n_layers} matrices in `weights`, got {len(chosen)}; a "
-            "single word stands for all of them."
+            "single name applies to all of them."
         )
     if any(isinstance(one, str) and one == SOFTMAX for one in chosen[:-1]):
         raise ValueError(
@@ -37,8 +37,8 @@ def softmax_units(n_units: int) -> None:
     """Require a softmax layer to have at least two units."""
     if n_units < 2:
         raise ValueError(
-            f"`weights` must end in a matrix of at least 2 rows with the activation 'softmax', got {n_units}; one class leaves "
-            "nothing random, and 'sigmoid' is a binary response."
+            f"`weights` must end in a matrix of at least 2 rows with the activation 'softmax', got {n_units}; with one class "
+            "nothing is random, and 'sigmoid' is a binary response."
         )
 
 

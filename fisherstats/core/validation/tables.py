@@ -98,7 +98,9 @@ def _text(file: _File, data: bytes) -> str:
         file.refuse(f"which is no text in UTF-8: byte {error.object[error.start]:#04x} in line {line}; save it as UTF-8")
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        file.refuse(f"which has a NUL character in line {line}: it is no text, or is UTF-16 without a mark; save it as UTF-8")
+        file.refuse(
+            f"which has a NUL character in line {line}: it is not text, or is UTF-16 without a byte order mark; save it as UTF-8"
+        )
     text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip()
     if not text:
         file.refuse("which is empty")
@@ -205,13 +207,13 @@ def _fault(cell: str, column: int, width: int) -> str:
         end = ": it ends with a comma; remove that in all lines, or give the number" if column == width else "; give the number"
         return f"has an empty cell in column {column}{end}"
     if ";" in cell or "\t" in cell or "|" in cell:
-        return f"{holds}, which looks like cells that are not apart by commas: save it with commas and decimal points"
+        return f"{holds}, which looks like cells that are not separated by commas: save it with commas and decimal points"
     if _DECIMAL_COMMA.fullmatch(cell.strip()):
         return f"{holds}, with a decimal comma: save it with decimal points"
     if _is_number(cell) or cell.strip().lower().lstrip("+-") in ("inf", "infinity"):
         return f"{holds}, which is not finite: remove or correct it"
     if _lacks_value(cell):
-        return f"{holds}, which stands for a value that is not there: remove the row, or impute it"
+        return f"{holds}, which stands for a missing value: remove the row, or impute it"
     return f"{holds}, which is no number"
 
 
@@ -223,7 +225,7 @@ def _one_reading(file: _File, text: str, first: list[str], values: NDArray[np.fl
         line = text[: found.start()].count("\n") + (2 if text[found.start()] == "\n" else 1)
         file.refuse(
             f"in which line {line} ({shown(text.split(chr(10))[line - 1])}) can be {width} whole numbers, or {width // 2} with "
-            "decimal commas: write decimal points, or leave out the zeros in front"
+            "decimal commas: write decimal points, or remove the leading zeros"
         )
     counted = [str(number) for number in range(width + 1)]
     cells = [cell.strip() for cell in first]

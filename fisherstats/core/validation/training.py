@@ -147,8 +147,8 @@ def normalizable(n_layers: int, n_inputs: int, batch_size: int, constraints: Seq
         )
     if constraints:
         raise ValueError(
-            f"`penalty` must not constrain the kernels with `normalization`, got {constraints[0]}: folding rescales them, and no "
-            "limit on them would last; use a penalty such as fisherstats.training.Frobenius(1e-4)."
+            f"`penalty` must not constrain the kernels with `normalization`, got {constraints[0]}: folding rescales them, and a "
+            "constraint would not be preserved; use a penalty such as fisherstats.training.Frobenius(1e-4)."
         )
 
 
@@ -172,7 +172,7 @@ def penalties_of(factory: Any, numbers: NDArray[np.float64], kind: type) -> list
     """Return the result of a function for each strength, each a penalty or a list of them."""
     if isinstance(factory, kind) or not callable(factory):
         raise TypeError(
-            "`penalty` must make the penalty of a strength, such as the class fisherstats.training.Frobenius or "
+            "`penalty` must return the penalty for a strength, such as the class fisherstats.training.Frobenius or "
             f"`lambda strength: ...`, got {shown(factory)}."
         )
     made = [factory(strength) for strength in numbers.tolist()]
@@ -209,7 +209,7 @@ def prefix_text(value: Any) -> None:
 def callback_coordinates(position: int, why: str) -> NoReturn:
     """Refuse coordinates that contradict those of the history."""
     raise ValueError(
-        f"`callbacks[{position}]` must return coordinates that agree with what else is recorded, got a contradiction ({why}); "
+        f"`callbacks[{position}]` must return coordinates consistent with the others recorded, got a conflict ({why}); "
         "rename them, or leave them out."
     )
 
@@ -224,7 +224,7 @@ def callback_result(what: str, value: Any) -> NoReturn:
 def callback_name(position: int, name: str, why: str) -> NoReturn:
     """Refuse a name that the history cannot hold a second time."""
     raise ValueError(
-        f"`callbacks[{position}]` must return names of its own, got {name!r}, which {why}; rename it, or use "
+        f"`callbacks[{position}]` must return unique names, got {name!r}, which {why}; rename it, or use "
         "fisherstats.training.record(function, prefix=...)."
     )
 

@@ -24,7 +24,7 @@ __all__ = [
 
 _REMEDIES = (
     "scale values and errors together with `scale_estimate(estimate, factor)`, attach errors of the new values with "
-    "`with_standard_error(values, standard_error)`, or go on without errors after "
+    "`with_standard_error(values, standard_error)`, or continue without errors after "
     "`.drop_vars(['standard_error', 'standard_error_of'], errors='ignore')`."
 )
 
@@ -122,6 +122,6 @@ def one_design(designs: dict[str, str]) -> None:
     if len(set(designs.values())) > 1:
         listed = ", ".join(f"{design!r} for `{name}`" for name, design in designs.items())
         raise ValueError(
-            f"`importances` must have standard errors of one design, got {listed}; compute them with one `design`, or go on "
+            f"`importances` must have standard errors of one design, got {listed}; compute them with one `design`, or continue "
             "without errors after `.drop_vars(['standard_error', 'standard_error_of'])`."
         )
