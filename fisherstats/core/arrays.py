@@ -107,7 +107,7 @@ def finite_sum(values: Any) -> bool:
 
 
 overflow_is_inf = np.errstate(over="ignore", invalid="ignore")
-"""What overflows is infinite or nan in a result, which is refused there."""
+"""Values that overflow become infinite or nan in a result, which is then refused."""
 
 
 def identity(size: int, other: Any) -> Any:

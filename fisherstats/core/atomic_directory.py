@@ -35,10 +35,10 @@ _FORMAT = "fisherstats folder 1"
 _WORKSHOP = ".fisherstats-"
 
 _GONE = 0.1
-"""Seconds for which a folder that was removed has to stay away."""
+"""Seconds for which a removed folder must not reappear."""
 
 _PATIENCE = 5.0
-"""Seconds after which it is left to those who go on writing there."""
+"""Seconds after which it is left to the processes that keep writing there."""
 
 _working: set[Path] = set()
 """Workshops of this process: it can take its own locks."""

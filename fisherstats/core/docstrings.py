@@ -49,7 +49,7 @@ AssumptionError
 SizeError
     If the result would not fit in memory; the message names the bytes and the view that would do.""",
 }
-"""What a line ``%(name)s`` of a docstring stands for."""
+"""Replacement of a line ``%(name)s`` in a docstring."""
 
 
 def documented(function: F) -> F:

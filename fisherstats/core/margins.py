@@ -19,7 +19,7 @@ Array = NDArray[np.floating]
 EPS = float(np.finfo(np.float64).eps)
 
 ROUNDING = 64
-"""Units of rounding that a number may have gathered on its way, beside those of the sums it is named with."""
+"""Units of rounding that a number may have accumulated, in addition to those of its sums."""
 
 
 def above(values: Array, terms: int = 0) -> Array:

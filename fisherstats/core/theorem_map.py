@@ -24,7 +24,7 @@ class Statement:
     reason: str = ""
     """Why there is no function or no test."""
     note: str = ""
-    """What is wrong or different in print."""
+    """Errata and differences from the printed version."""
 
 
 _2021, _2024, _2017 = "soen-sun-2021", "soen-sun-2024", "sun-nielsen-2017"

@@ -29,11 +29,11 @@ class Engine:
     name: str
     contractions: Any
     device: Any = None
-    """An array of the device that blocks are computed on; None on the host."""
+    """An array on the device that computes blocks; None on the host."""
     most_layers_without_chains: int = 3
-    """Networks of more layers have Jacobians between hidden layers held for all inputs of a block at once."""
+    """Networks with more layers hold the Jacobians between hidden layers for all inputs of a block at once."""
     holds_classes: bool = True
-    """Whether contractions hold arrays over (inputs, classes, units) where they return fewer rows."""
+    """Whether contractions create arrays over (inputs, classes, units) where they return fewer rows."""
 
 
 def resolve(engine: str | None, x: Any = None) -> Engine:

@@ -26,7 +26,7 @@ forks.waits_for(global_compiler_lock)
 def compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel when it is first called, with a disk cache where possible."""
     function: Callable[..., Any] = numba.njit(kernel, nogil=True, error_model="numpy")
-    if hasattr(function, "enable_caching"):  # NUMBA_DISABLE_JIT leaves the kernel as it is
+    if hasattr(function, "enable_caching"):  # with NUMBA_DISABLE_JIT the kernel is the Python function
         try:
             function._cache = _KernelCache(kernel)  # type: ignore[attr-defined]
         except Exception as error:  # no writeable folder

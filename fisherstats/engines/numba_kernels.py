@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _MANY_CLASSES = 64
-"""Classes past which numpy's vectorised exponentials, or float32 products, save more time than fewer calls do."""
+"""Number of classes above which numpy's vectorised exponentials, or float32 products, are faster than fewer calls."""
 
 
 @compiled
@@ -49,7 +49,7 @@ def _largest(values: np.ndarray, i: int) -> int:  # pragma: no cover
 def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray) -> None:  # pragma: no cover
     """Fill q with u_k - u_m of input i, m its most probable class, and `mean` with sum_k p_k q_k (see `primitives.centred`).
 
-    Where u has a row less than p it holds differences from the last class, whose own row is 0.
+    If u has one row fewer than p, it holds differences from the last class, whose own row is 0.
     """
     n_classes, n_rows, n_columns = p.shape[1], u.shape[1], u.shape[2]
     at = i if u.shape[0] > 1 else 0

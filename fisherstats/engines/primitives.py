@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 _LEFT = 8
-"""A difference that is less than this part of what it is taken from has lost too much."""
+"""A difference below this fraction of its minuend has lost too many digits."""
 
 
 def every_class(p: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -270,7 +270,7 @@ def with_last_exchanged(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 SMALL_PRODUCT = 10**6
-"""OpenBLAS has a faster path for products of fewer multiplications."""
+"""OpenBLAS has a faster path for products with fewer multiplications."""
 
 
 def row_products(rows: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -63,10 +63,10 @@ Array = NDArray[np.floating]
 Combine = Callable[[list[Array], list[Array]], None]
 
 _UNCHECKED_BYTES = 2**24
-"""Results of batches that fit in any case."""
+"""Size of results of batches that fits in any case."""
 
 _LEAST = 96
-"""Inputs that are worth a thread, where there are no second derivatives."""
+"""Inputs for which a thread pays off, without second derivatives."""
 
 
 def reduce(

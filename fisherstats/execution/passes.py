@@ -32,10 +32,10 @@ class Reduction:
     """
 
     leaf_blocks = LEAF_BLOCKS
-    """Blocks in a leaf; at least a group."""
+    """Blocks in a leaf; at least one group."""
 
     shared = False
-    """Whether the blocks of a group are worked on together, by several threads."""
+    """Whether the blocks of a group are processed together, by several threads."""
 
     def __init__(self, combine: Callable[[list[Any], list[Any]], None] = add_arrays) -> None:
         self.combine = combine

@@ -27,13 +27,13 @@ BLOCK_NUMBERS = 2**22
 """A block's largest per-input array is kept below this many numbers, so that it stays near the cache."""
 
 _READ_ROWS = 1024
-"""Rows that are read at a time from what is not in memory and does not say how it is stored."""
+"""Rows read at a time from a source outside memory with unknown chunks."""
 
 _READ_BYTES = 2**27
-"""What is read at a time at most, however many rows a chunk of a file has."""
+"""Largest amount read at a time, regardless of the chunks of a file."""
 
 _LOOKED_AT = 2**18
-"""Numbers that a thread looks at together."""
+"""Numbers that a thread validates at once."""
 
 
 class Source(Protocol):

@@ -28,10 +28,10 @@ BlockFunction = Callable[[Array, int], Any]
 
 
 _TO_READ: tuple[int, Task] = (-1, lambda: None)
-"""Stands for a step that is not known before the next piece has been read."""
+"""Placeholder for a step that is unknown until the next piece has been read."""
 
 _LOOKS_UP = 0.1
-"""Seconds after which a thread that waits looks whether all is over: an interrupt may have kept the others from saying so."""
+"""Seconds after which a waiting thread checks whether all work is done: an interrupt may have prevented the notification."""
 
 
 class Pipeline:

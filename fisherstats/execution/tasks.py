@@ -21,13 +21,13 @@ from fisherstats.execution import one_blas_thread
 __all__ = ["Piece", "completed", "in_order"]
 
 Function = Callable[[Any, Any, int | None], Any]
-"""(what all pieces need, what this piece is, threads to use) -> its result; importable by name, so that it can be sent."""
+"""(shared data, data of this task, threads to use) -> its result; importable by name, so that it can be pickled."""
 
 Results = Generator[tuple[int, Any], None, None]
-"""(position of the piece, its result)."""
+"""(position of the task, its result)."""
 
 _ATTEMPTS = 3
-"""How often what all pieces need is sent to a cluster, if every worker that has it dies."""
+"""How often the shared data are sent to a cluster, if every worker that holds them dies."""
 
 
 class Piece(NamedTuple):

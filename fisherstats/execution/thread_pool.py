@@ -17,10 +17,10 @@ from fisherstats.core.validation import arguments, capacity
 __all__ = ["run_together", "share", "thread_count"]
 
 _NOT_TO_GO_ON = 70
-"""Exit code of a child that was forked by a helper and came back from the work."""
+"""Exit code of a child process that was forked by a helper and returned from the work."""
 
 _MOST_HELPERS = 256
-"""Threads are made when they are first needed, so this costs nothing."""
+"""Threads are created when they are first needed, so this has no cost."""
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")

@@ -369,4 +369,4 @@ _ALL = (
 _BY_NAME = {one.name: one for one in _ALL}
 
 NAMES: tuple[str, ...] = tuple(_BY_NAME)
-"""The words that `get` understands."""
+"""The names that `get` accepts."""

@@ -67,13 +67,13 @@ class Forward:
     slopes: list[Array]
     """First derivatives of the activations there."""
     bends: list[Array]
-    """Second derivatives of the activations there; empty unless asked for."""
+    """Second derivatives of the activations there; empty unless requested."""
     natural: Array
-    """h_L, (n, T): the network's output, or the family's link of it."""
+    """h_L, (n, T): the network's output, mapped by the family's link if there is one."""
     link_slope: Array | None = None
     """First derivative of the link at the network's output, (n, T); None where the output is the natural parameter."""
     link_bend: Array | None = None
-    """Second derivative of the link there, if asked for."""
+    """Second derivative of the link there, if requested."""
 
 
 _FEW_UNITS = 512
@@ -297,7 +297,7 @@ def _with_link(passed: Forward, G: list[Array], S: list[Array | None], r: Array 
 
 
 _FEW_LAYERS = 5
-"""Hidden layers up to which the chains of all pairs of layers take fewer products than one Hessian, 2 per layer."""
+"""Number of hidden layers up to which the chains of all pairs of layers need fewer products than one Hessian, 2 per layer."""
 
 
 def _recursive_curvatures(model: MLP, passed: Forward, rows: list[Array]) -> list[Array | None]:
@@ -389,7 +389,7 @@ def hessian_blocks(
 ) -> HessianBlocks:
     r"""Return the layer blocks of :math:`\sum_a r_{ka}\,\partial^2 h_L^a/\partial\theta\partial\theta^\top` for r (n, K, T).
 
-    None stands for every output by itself.
+    None stands for every single output.
 
     With :math:`E_k=\mathrm{diag}(r^\top B_{k+1}\circ\sigma''(a_{k+1}))` the unit part of a diagonal block obeys
     :math:`C_{ll}=E_l+A_{l+1,l}^\top C_{l+1,l+1}A_{l+1,l}`, and :math:`C_{lm}=A_{m,l}^\top C_{mm}`. A link g adds

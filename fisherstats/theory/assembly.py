@@ -41,10 +41,10 @@ _TILE = 2**21
 """Numbers in a temporary over (inputs, parameters)."""
 
 _CACHED = 2**16
-"""Numbers that stay in the cache of a core."""
+"""Numbers that fit in the cache of a core."""
 
 _PANEL = 64
-"""Rows mirrored at a time: within the cache both ways."""
+"""Rows mirrored at a time: reads and writes both fit in the cache."""
 
 _STRIPE = 200
 """Columns of a layer's input in one task of a sum."""

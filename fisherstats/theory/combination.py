@@ -24,7 +24,7 @@ __all__ = ["Regression", "combination", "merge_regressions", "regression_factors
 Array = NDArray[np.floating]
 
 _ROUNDING = 64
-"""Units of rounding that the slope of a regression may carry."""
+"""Units of rounding allowed in the slope of a regression."""
 
 
 @dataclass(frozen=True)

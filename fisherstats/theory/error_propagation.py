@@ -76,7 +76,7 @@ class Spectrum:
 
 
 _MOST_APART = 2.0**16
-"""Diagonal entries that differ by no more than this factor need no care of their own."""
+"""Diagonal entries that differ by no more than this factor need no special treatment."""
 
 
 def graded_eigenpairs(matrix: Array) -> tuple[Array, Array] | None:
@@ -214,7 +214,7 @@ class Functional(ABC):
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
-        """Return what defines the functional, in plain values."""
+        """Return the parameters that define the functional, in plain values."""
 
     def in_order(self, order: Callable[[str, Any], Any]) -> Functional:
         """Return the functional with its parameter vectors reordered to those of a network, by `order(name, vector)`."""

@@ -78,7 +78,7 @@ class Group:
     """A group of parameters: its information per input is r' A r with A = sum J_i J_i', about s = sum d2h/dtheta_i^2."""
 
     squares: Squares
-    """A by the directions whose squares add up to r' A r."""
+    """A, given by the directions whose squares sum to r' A r."""
     linear: Array | None
     """s, (n, T), or (n, T - 1) of differences; None where it is zero."""
     size: int

@@ -14,7 +14,7 @@ __all__ = ["SENSITIVITY", "forward_rounding"]
 Array = NDArray[np.floating]
 
 SENSITIVITY = 8
-"""Moments of order four change by at most about this many times a change of an output, in parts of themselves."""
+"""The relative change of moments of order four is at most about this factor times the change of an output."""
 
 
 def forward_rounding(model: MLP, passed: Forward) -> Array:

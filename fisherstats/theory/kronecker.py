@@ -25,7 +25,7 @@ Array = NDArray[np.floating]
 Blocks = dict[tuple[int, int], Array]
 
 _PANEL = 128
-"""Columns of a symmetric product formed at a time."""
+"""Columns of a symmetric product computed at a time."""
 
 _TILE = 2**20
 """Numbers in a temporary over (inputs, units, units)."""

@@ -178,7 +178,7 @@ def corrected(inverse: Inverse, change: Array, rounding: Array) -> tuple[Inverse
 
 
 _FEW_BITS = 8
-"""Columns whose sizes differ by no more binary digits than these need no care of their own in singular values."""
+"""Columns whose sizes differ by at most this many binary digits need no special treatment for singular values."""
 
 
 def singular_values(R: Array, unit: Array) -> tuple[Array, int]:

@@ -16,7 +16,7 @@ __all__ = ["deviation_blocks", "deviation_factors", "output_information", "z_sco
 Array = NDArray[np.floating]
 
 _ROUNDING = 64
-"""Units of rounding that a sum over outputs may carry."""
+"""Units of rounding allowed in a sum over outputs."""
 
 
 def deviation_factors(S: Sequence[Array | None], residual: Array) -> tuple[list[Array | None], list[Array | None]]:

@@ -31,7 +31,7 @@ __all__ = ["class_envelopes", "group_variance", "unit_variance", "variance_facto
 Array = NDArray[np.floating]
 
 _FEW_EIGENPAIRS = 16
-"""Eigenpairs one by one are faster than all at once where there are this many times as many outputs."""
+"""Eigenpairs are computed one by one if the outputs outnumber them by at least this factor, as this is then faster."""
 
 
 def variance_factors(law: Law, G: Sequence[Array | None], gaussian: bool) -> list[Array]:

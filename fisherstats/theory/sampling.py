@@ -25,13 +25,13 @@ __all__ = ["PROBES", "draw", "draw_probes", "residuals", "seed_record"]
 Array = NDArray[np.floating]
 
 PROBES = ("hutchinson_gaussian", "hutchinson_rademacher")
-"""Estimators of the diagonal from random probes; the position of a word is part of the number of its streams."""
+"""Estimators of the diagonal from random probes; the position of a name is part of the key of its streams."""
 
 _RESIDUAL_WORD, _UNIFORM_WORD = 1 + len(PROBES), 2 + len(PROBES)
-"""Labels have streams of the word 0."""
+"""Labels use streams with the word 0."""
 
 _NUMBERS_PER_STEP = 4
-"""Numbers that Philox makes for one count of its counter."""
+"""Numbers that Philox generates per increment of its counter."""
 
 _SLAB = 2**20
 """Numbers in a slab of probes."""

@@ -75,7 +75,7 @@ TRACE_FORMS = ("derivative", "response", "spectrum", "svec")
 """First and second term of the minima of Corollary 4.6; Theorem D.1 on T^2 and on T (T + 1) / 2 eigenvalues."""
 
 _FEW = 16
-"""Units of rounding in a standard deviation in which nothing cancels."""
+"""Units of rounding in a standard deviation without cancellation."""
 
 PAIR_FORMS = ("theorem", "symmetric", "moments")
 """Theorem C.1; the same for the symmetric part of u v'; Cauchy-Schwarz on the fourth moments."""
@@ -116,7 +116,7 @@ def summed_pairs(pairs: Mapping[tuple[int, int], Array]) -> Array:
 def score_norms(law: Law, K: Array, size: Array) -> Array:
     """Return the norms `NORMS` of each input's Cov(I-hat-1) for one label, (n, 3), exact (Theorem 4 of 2021)."""
     root = quartic_root(law)
-    # K over its size s makes s^2 of the covariance: s goes with either root.
+    # K divided by its size s scales the covariance by s^2: s is a factor of either root.
     scale = power_of_two(np.abs(root).max(axis=(1, 2, 3)))
     root = root / scale[:, None, None, None]
     own = [tensor_norms.score_gram(root[row : row + 1], K[row : row + 1, :, None]).each()[0] for row in range(len(K))]
@@ -197,7 +197,7 @@ def _norm_forms(theorem: Array, gram: Array, derivative: Array, pairs: Array, re
     """Return the forms `COVARIANCE_FORMS` of the norms `NORMS`, (n, 4, 3), each with a margin for its rounding."""
     nothing = np.full_like(theorem, np.inf)
     schwarz = gram * response[:, 0]
-    with np.errstate(invalid="ignore"):  # 0 times "says nothing"
+    with np.errstate(invalid="ignore"):  # 0 times a missing bound
         output = np.where(np.isinf(pairs), np.inf, response[:, 1:2] * pairs)
     forms = [
         np.stack([theorem * response[:, 0], nothing, nothing], axis=1),

@@ -56,10 +56,10 @@ FORMS = ("spectral", "projected", "standardised", "bhatia_davis", "pearson")
 
 
 _FEW = 16
-"""Units of rounding in a standard deviation, relative to what it would be if nothing cancelled in it."""
+"""Units of rounding in a standard deviation, relative to its value without cancellation."""
 
 _UNDERFLOW = 1e-300
-"""Differences below this are those of numbers that have left the normal ones somewhere on the way."""
+"""Differences below this involve numbers that were subnormal in an intermediate step."""
 
 
 @dataclass(frozen=True)

@@ -186,14 +186,14 @@ VARIABLES = {
         "lower_by_form",
         "[input] bound estimator param",
         "V_j lower",
-        "lower bound by each form (0 where it says nothing)",
+        "lower bound by each form (0 where it gives none)",
         "bounds",
     ),
     "upper_by_form": Variable(
         "upper_by_form",
         "[input] bound estimator param",
         "V_j upper",
-        "upper bound by each form (inf where it says nothing)",
+        "upper bound by each form (inf where it gives none)",
         "bounds",
     ),
     "attained": Variable(

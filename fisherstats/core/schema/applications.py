@@ -44,7 +44,7 @@ APPLICATIONS = {
         "degrees_of_freedom",
         "",
         "",
-        "numbers that can vary in the labels less the rank of their derivative",
+        "independent numbers in the labels minus the rank of their derivative",
         "asymptotic-covariance",
     ),
     "score_statistic": Variable(

@@ -17,8 +17,8 @@ def _bounded(
         "lower": (dims, f"{symbol} lower", f"largest {kind} lower bound of the {what}", source),
         "upper": (dims, f"{symbol} upper", f"smallest {kind} upper bound of the {what}", source),
         "ratio": (dims, "upper / exact", f"tightness of the {kind} upper bound, 1 is exact", source),
-        "lower_by_form": (by_form, f"{symbol} lower", f"{kind} lower bound by each form (0 where it says nothing)", source),
-        "upper_by_form": (by_form, f"{symbol} upper", f"{kind} upper bound by each form (inf where it says nothing)", source),
+        "lower_by_form": (by_form, f"{symbol} lower", f"{kind} lower bound by each form (0 where it gives none)", source),
+        "upper_by_form": (by_form, f"{symbol} upper", f"{kind} upper bound by each form (inf where it gives none)", source),
         "failed": (by_form, "count", f"inputs at which a form is on the wrong side of the {what}: 0, or a fault", source),
     }
     chosen = ("exact", "upper", "ratio", *parts)
@@ -88,7 +88,7 @@ BOUNDS = {
         "by_statement",
         "input bound tensor side",
         "lambda(I), lambda~(K), lambda~(M)",
-        "what each statement says of the extremes (0 and inf where it says nothing)",
+        "bounds of the extremes by each statement (0 and inf where it gives none)",
         "family-extremes",
     ),
     "extremes_ratio": Variable(

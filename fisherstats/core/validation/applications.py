@@ -78,7 +78,7 @@ def possible_labels(squares: NDArray[np.floating], natural: NDArray[np.floating]
 
 
 def dispersion_within_range(squares: float, first: float, n_outputs: int) -> None:
-    """Refuse a dispersion of 0 from variances below the range of floats; `first` numbers such an output, inf if there is none."""
+    """Refuse a dispersion of 0 from variances that underflow; `first` numbers such an output, inf if there is none."""
     if np.isfinite(first) and not squares >= np.finfo(np.float64).tiny:
         row, output = divmod(int(first), n_outputs)
         raise ValueError(
@@ -89,7 +89,7 @@ def dispersion_within_range(squares: float, first: float, n_outputs: int) -> Non
 
 
 _DIGITS = 1e-3
-"""Relative error up to which a covariance is given."""
+"""Largest relative error of a covariance that is returned."""
 
 
 def maximum(smallest: float, rounding: float) -> None:
@@ -126,7 +126,7 @@ _SQUARED = 1e-150
 
 
 def errors_within_range(values: NDArray[np.floating], error: NDArray[np.floating]) -> None:
-    """Refuse standard errors of tiny estimates whose variances, of fourth order in the inputs, are below the range of floats."""
+    """Refuse standard errors of tiny estimates whose variances, of fourth order in the inputs, underflow."""
     lost = (np.abs(values) < _SQUARED) & (np.abs(values) > 0) & (error < _SQUARED)
     if values.dtype == np.float64 and lost.any():
         position = int(np.argmax(lost))

@@ -207,7 +207,7 @@ def answered() -> Iterator[None]:
 
 
 def _child(rng: np.random.Generator) -> np.random.SeedSequence:
-    """Return what the generator's seed sequence would spawn; a generator without one is drawn from."""
+    """Return the seed sequence that the generator's own would spawn; a generator without one is sampled."""
     parent = getattr(rng.bit_generator, "seed_seq", None)
     advance: Callable[[], Any]
     if isinstance(parent, np.random.SeedSequence):

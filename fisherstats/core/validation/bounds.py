@@ -31,7 +31,7 @@ def parameter_pairs(value: Any, n_params: int) -> NDArray[np.int64]:
 
 
 def several_inputs(what: str, n_inputs: int) -> None:
-    """Require two inputs where a variance over inputs is asked for."""
+    """Require two inputs where a variance over inputs is requested."""
     if n_inputs < 2:
         raise ValueError(f"`x` must have at least two rows for {what}, got {n_inputs}; one input has no variance over inputs.")
 

@@ -51,7 +51,7 @@ def n_eigenvalues(k: Any, n_params: int) -> int:
 
 
 _LEAST_INVERTED = 1e-150
-"""Smaller numbers have inverses whose squares are near the end of the range."""
+"""Smaller numbers have inverses whose squares nearly overflow."""
 
 
 def inverse_within_range(tau: float, values: NDArray[np.floating]) -> None:

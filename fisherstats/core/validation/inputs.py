@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 _SLAB = 2**20
-"""Numbers checked at once, so that a check takes little memory beside what it checks."""
+"""Numbers checked at once, so that a check takes little memory compared to the array."""
 
 
 def labelled_input(dims: tuple[Any, ...]) -> None:
@@ -123,7 +123,7 @@ def same_inputs(labels: NDArray[Any], wanted: NDArray[Any], remedy: str) -> None
 
 def input_matrix(shape: tuple[int, ...], dtype: np.dtype[Any], n_features: int) -> None:
     """Require a real matrix with at least one row and the model's number of columns."""
-    if shape != (0,):  # an empty list has no dtype of its own
+    if shape != (0,):  # an empty list has no dtype
         real_dtype("x", dtype)
     if len(shape) != 2:
         advice = "; use x[None, :] for a single input." if len(shape) == 1 and shape[0] > 0 else "."
@@ -275,7 +275,7 @@ def finite_pass(
 ) -> None:
     """Require everything from the first pre-activation to the natural parameters to stay within the float range.
 
-    `hidden` is all the pre-activations in one array, where there is such an array.
+    `hidden` holds all pre-activations in one array, if available.
     """
     if hidden is not None and finite_sum(hidden) and finite_sum(natural):
         return
@@ -296,7 +296,7 @@ def finite_pass(
 
 
 def finite_results(results: Sequence[NDArray[np.floating]], dtype: np.dtype[np.floating], infinite: bool = False) -> None:
-    """Require results within the range of the dtype; where `infinite`, inf is a value of its own and only nan is refused."""
+    """Require results within the range of the dtype; where `infinite`, inf is a valid value and only nan is refused."""
     largest = np.finfo(dtype).max
     for array in results:
         if on_device(array) and holds(np.abs(array) <= largest):

@@ -9,7 +9,7 @@ from pathlib import Path
 __all__ = ["available_bytes"]
 
 _UNNOTICED = 2**24
-"""Bytes that are less than Python takes with its libraries; to ask for more than what lies free would take longer than a call."""
+"""Bytes, fewer than Python and its libraries use; for these, checking more than the free memory would take longer than a call."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _PROCESS = Path("/proc/self")

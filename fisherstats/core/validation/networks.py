@@ -78,7 +78,7 @@ def biases_fit(kernels: Any, biases: Any) -> list[NDArray[np.floating]]:
 
 
 def family_object(family: Any, family_type: type, n_outputs: int) -> None:
-    """Require a family object that takes exactly the natural parameters which the last layer gives."""
+    """Require a family object with as many natural parameters as outputs of the last layer."""
     if not isinstance(family, family_type):
         raise TypeError(
             "`family` must be a family object such as fisherstats.families.Categorical(3) or "

@@ -64,7 +64,7 @@ _WITHOUT_SECOND_DERIVATIVES = {
     "information": "`information='score'`",
     "hessian": "`hessian='expected'`",
 }
-"""The arguments with which a function does without second derivatives."""
+"""Arguments with which a function needs no second derivatives."""
 
 
 def against_kinks(names: Collection[str] | None) -> str:

@@ -12,7 +12,7 @@ from fisherstats.core.schema.values import INFINITE, UNDEFINED
 __all__ = ["meaningful"]
 
 _SLAB = 2**20
-"""Numbers checked at once, so that a check takes little memory beside what it checks."""
+"""Numbers checked at once, so that a check takes little memory compared to the array."""
 
 
 def meaningful(key: str, values: NDArray[np.floating]) -> None:

@@ -60,7 +60,7 @@ def two_decays(name: str, value: Any) -> tuple[float, float]:
 
 
 def nesterov_momentum(nesterov: bool, momentum: float) -> None:
-    """Require momentum where Nesterov's form of it is asked for."""
+    """Require momentum where Nesterov momentum is requested."""
     if nesterov and not momentum:
         raise ValueError("`nesterov` must be False without momentum, got True with momentum=0.0; set momentum=0.9, say.")
 

@@ -22,7 +22,7 @@ __all__ = ["Draw", "Family", "Law", "MatrixRoot", "RootRows", "RowProducts", "Se
 
 
 RowProducts = tuple[np.ndarray, np.ndarray | None]
-"""Rows R (n, r, T) of a matrix R'R; or beside a diagonal d (n, T) rows of a matrix with this diagonal, and -R'R off it."""
+"""Rows R (n, r, T) of a matrix R'R; or, with a diagonal d (n, T), rows of a matrix with this diagonal and -R'R off it."""
 
 
 class SecondMoment(Protocol):
@@ -119,7 +119,7 @@ class Draw:
     mean : numpy.ndarray
         (1/N) sum_k delta_k, shape (n, T).
     second : SecondMoment or None
-        (1/N) sum_k delta_k delta_k' about the known mean (never about the sample mean); None if not asked for.
+        (1/N) sum_k delta_k delta_k' about the known mean (never about the sample mean); None if not requested.
     """
 
     mean: np.ndarray
@@ -134,7 +134,7 @@ class Law(ABC):
 
     h: np.ndarray
     contractions: Any = primitives
-    """Module that carries out the contractions: `engines.primitives` or a faster one with the same names."""
+    """Backend of the contractions: `engines.primitives` or a faster module with the same names."""
 
     def carried_out_by(self, contractions: Any) -> None:
         """Use a module as backend of the contractions, also for the component laws."""

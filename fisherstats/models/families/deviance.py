@@ -39,7 +39,7 @@ __all__ = [
 Array = np.ndarray
 
 MODERATE = 128.0
-"""Counts and shapes up to here leave the plain sum of terms right to 1e-13."""
+"""Up to these counts and shapes the plain sum of terms is accurate to 1e-13."""
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(14)
 

@@ -21,7 +21,7 @@ LogPartition = Callable[[np.ndarray], np.ndarray]
 
 POINTS = 64
 RADII = 2.0 ** np.arange(6, -24, -1)
-"""Radii that are tried along a coordinate axis, largest first, in units of h; later ones in units of the best of these."""
+"""Radii tried along a coordinate axis, largest first, in units of h; further ones are in units of the best of these."""
 
 RELATIVE_RADII = 2.0 ** np.arange(2, -7, -1)
 STENCIL = 6

@@ -148,9 +148,9 @@ class DirichletLaw(MomentLaw):
 
 
 def _log_density_of_logs(alpha: np.ndarray, total: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the log density of log y: less KL of the mean proportions from y times their total, and Stirling remainders.
+    """Return the log density of log y: minus KL of the mean proportions from y times their total, and Stirling remainders.
 
-    A rounding error of the total and labels that do not quite sum to 1 drop out against the excess of their sum.
+    Errors from rounding of the total and from labels that sum to 1 only approximately cancel with the excess of their sum.
     """
     whole = np.zeros_like(alpha) + total[:, None]
     apart = exact_difference(y, whole, alpha, np.ones_like(alpha))

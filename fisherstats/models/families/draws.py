@@ -60,7 +60,7 @@ Uniforms = Callable[[tuple[int, int]], np.ndarray]
 """Draws numbers in [0, 1), (n, N) of N for each of n inputs."""
 
 FEW_LABELS = 16
-"""Labels per input that take less time one by one than counts of the classes do."""
+"""Number of labels per input up to which single labels are faster to draw than class counts."""
 
 # Joint patterns that may be counted at once.
 MOST_PATTERNS = 2**22

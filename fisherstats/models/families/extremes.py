@@ -1,7 +1,7 @@
 """Certified extremes of a distribution: eigenvalues of I(h) and of the unfolded M = Cov(delta delta'), ranges of u.delta.
 
 Every function errs on the safe side, up to a few eps of the number itself, which its callers add. A law without a closed form
-falls back on the ends of its spectrum.
+falls back on the limits of its spectrum.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 _BISECTIONS = 200
 
 _FEW_OUTPUTS = 16
-"""Up to here the matrix of M on symmetric matrices is formed where another bound would be less tight."""
+"""Up to this size the matrix of M on symmetric matrices is computed where another bound would be less tight."""
 
 
 @singledispatch
@@ -139,7 +139,7 @@ def largest_eigenpairs(p: np.ndarray, missing: np.ndarray, rank: int) -> Pair:
 
 
 def _bisected(low: np.ndarray, high: np.ndarray, lies_above: Callable[[np.ndarray], np.ndarray]) -> Pair:
-    """Bisect brackets of non-negative numbers, by whether they lie above a midpoint (n, 1), down to adjacent floats."""
+    """Return brackets of non-negative numbers bisected down to adjacent floats; `lies_above` compares with a midpoint (n, 1)."""
     for _ in range(_BISECTIONS):
         middle = np.where(low > 0, np.sqrt(low) * np.sqrt(high), (low + high) / 2)
         inside = (low < middle) & (middle < high)

@@ -81,7 +81,7 @@ def _(law: InverseGaussianLaw, truth: InverseGaussianLaw, u: Array) -> Array:
 
 
 def _scaled_shift(mean: Array, true_mean: Array, relative: Array, u: Array) -> Array:
-    """Return the shift along u of means whose relative change is known; taken where the means nearly agree."""
+    """Return the shift along u of means whose relative change is known; used where the means nearly agree."""
     apart = true_mean - mean
     close = np.abs(apart) < _CLOSE * mean
     return primitives.weighted_mean(np.where(close, mean * np.where(close, relative, 0), apart), u)

@@ -24,7 +24,7 @@ from fisherstats.models.families.draws import class_counts, class_scheme, draw_c
 __all__ = ["Multinomial", "MultinomialLaw"]
 
 MOST_WHOLE = 2**53
-"""Up to here float64 holds every whole number."""
+"""Up to this limit float64 represents every integer."""
 
 
 class MultinomialLaw(Law):

@@ -26,7 +26,7 @@ __all__ = ["Squares", "along_root", "class_squares", "form_moments", "mean_form"
 Array = NDArray[np.floating]
 
 Squares = Sequence[tuple[Array, Array | None]]
-"""Weights (n, k), or (n, 1) where all are the same, of the squares along the columns of u (n, T, k); None are the outputs."""
+"""Weights (n, k), or (n, 1) if all are equal, of the squares along the columns of u (n, T, k); None stands for the outputs."""
 
 Moments = tuple[Array, Array, Array]
 

@@ -15,16 +15,16 @@ from fisherstats.models.families.deviance import binomial_log_mass
 __all__ = ["LARGE_CONCENTRATION", "binomial", "centred_gamma", "log_gamma_labels", "log_gamma_ratios", "multinomial", "poisson"]
 
 LARGE = 2.0**41
-"""Rates and numbers of trials past which numpy's rejection samplers are not used."""
+"""Rates and numbers of trials above which numpy's rejection samplers are not used."""
 
 _INVERTED = 30.0
-"""numpy inverts the distribution function up to this mean, whatever the number of trials."""
+"""numpy inverts the distribution function up to this mean, for any number of trials."""
 
 LARGE_CONCENTRATION = 1e4
-"""Past this shape logarithms of Gamma variables are drawn about that of their mean."""
+"""Above this shape, logarithms of Gamma variables are drawn about that of their mean."""
 
 _LARGE_SHAPE = 2.0**53
-"""Past this shape a Gamma variable less its mean is drawn itself, as the variable's rounding nears its deviation."""
+"""Above this shape, the centred Gamma variable is drawn directly, as rounding of the variable approaches its deviation."""
 
 
 def poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarray:
