@@ -35,7 +35,7 @@ def waits_for(held: Any) -> None:
 
 
 def anew_in_child(function: Function) -> Function:
-    """Call a function in every forked child."""
+    """Register a function that runs in every forked child process."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
     return function

@@ -71,7 +71,7 @@ def nearest(values: Array, dtype: np.dtype[np.floating]) -> Array:
 
 
 def outwards(values: Array, dtype: np.dtype[np.floating], side: str) -> Array:
-    """Return bounds in the precision of the call: the next number on their own side where they had to be rounded."""
+    """Return bounds in the precision of the call: rounded to the next number outwards where necessary."""
     if values.dtype == dtype:
         return values
     rounded = nearest(values, dtype)

@@ -432,7 +432,7 @@ def class_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawn_frequencies(p: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how often each class comes up among labels, over their number, and that minus p, (n, C) each."""
+    """Return the relative frequency of each class among labels, and that minus p, (n, C) each."""
     weights, excess = np.empty(p.shape, p.dtype), np.empty(p.shape, p.dtype)
     counts = np.empty(p.shape, dtype=np.int64)
     _frequencies(*map(np.ascontiguousarray, (p, uniforms, counts)), float(uniforms.shape[1]), weights, excess)
@@ -482,7 +482,7 @@ def squared_products(
 def squared_chain(
     kernel: np.ndarray, slopes: np.ndarray, chain: np.ndarray, above: np.ndarray, scale: np.ndarray, goes_on: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return J = W D J' and (sum_r a_r J_r^2) E, input by input, so that nothing leaves the cache between the two products."""
+    """Return J = W D J' and (sum_r a_r J_r^2) E, input by input, so that data stay in the cache between the two products."""
     n, outputs = above.shape[:2]
     link = np.empty((n if goes_on else 0, kernel.shape[0], chain.shape[2]), dtype=chain.dtype)
     out = np.empty((n, outputs, chain.shape[2]), dtype=chain.dtype)

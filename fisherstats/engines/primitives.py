@@ -234,11 +234,11 @@ def class_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawn_frequencies(p: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how often each class comes up among labels, over their number, and that minus p, (n, C) each.
+    """Return the relative frequency of each class among labels, and that minus p, (n, C) each.
 
     A label is the class whose cumulative probability is the first to exceed its uniform number, (n, N) of them. The most probable
-    class comes last, so that the others keep the accuracy of their own probabilities, down to 2^-53, the distance of two uniform
-    numbers; a class of probability 0 never comes up.
+    class comes last, so that the others have the accuracy of their own probabilities, down to 2^-53, the spacing of uniform
+    numbers; a class of probability 0 is never drawn.
     """
     n, n_classes = p.shape
     top = np.argmax(p, axis=1)

@@ -124,7 +124,7 @@ class Cut:
 
 
 def as_announced(lazy: Any) -> Any:
-    """Return a dask array whose blocks are refused where they are not of the shape and kind of number that it announces.
+    """Return a dask array that refuses blocks without the shape and dtype that it declares.
 
     dask's slicing and concatenation would drop surplus rows, and a result could be divided by the number of rows that do not
     exist.

@@ -199,7 +199,7 @@ def _carried_curvatures(
 def from_the_top(
     model: MLP, passed: Forward, rows: Directions = None, contractions: Any = primitives, second_order: bool = False
 ) -> Iterator[tuple[Array, Array | None]]:
-    r"""Yield :math:`B_{l+1}D_l` and, if asked for, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where zero; the last layer first.
+    r"""Yield :math:`B_{l+1}D_l` and, if requested, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where zero; the last layer first.
 
     Callers that need one layer at a time need not keep them: their memory is then reused while it is in the cache.
     """

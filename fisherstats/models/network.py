@@ -35,15 +35,15 @@ class MLP:
     activation : str, Activation or sequence of them
         The activation of all hidden layers, or one per hidden layer.
     family : Family
-        Law of the response; it takes as many natural parameters as the last layer has rows.
+        Family of the response distribution, with as many natural parameters as the last layer has rows.
     feature_names, output_names : sequence of str, optional
-        Names of the inputs and of the outputs. Columns of a labelled x, or y, are then put into this order or refused, and
-        results carry the names beside the numbers.
+        Names of the inputs and of the outputs. Columns of a labelled x, or y, are then reordered to match or refused, and results
+        have the names as well as the numbers.
 
     Raises
     ------
     TypeError, ValueError
-        If shapes do not chain, a weight is not finite, a word is unknown, or the last layer does not fit the family.
+        If shapes do not chain, a weight is not finite, a name is unknown, or the last layer does not fit the family.
 
     Notes
     -----

@@ -198,7 +198,7 @@ def few_labels(family: str, few: bool) -> None:
 
 
 def batch_size(value: Any, n_inputs: int) -> int:
-    """Return how many inputs of a pool to choose."""
+    """Return the number of inputs to select from a pool."""
     size = positive_integer("size", value)
     if size > n_inputs:
         raise ValueError(f"`size` must be at most {n_inputs}, the inputs of the pool, got {size}.")

@@ -98,7 +98,7 @@ def _entry(stream: IO[bytes], entry: str) -> NDArray[Any]:
 
 
 def apart(data: Mapping[str, Any], folder: Path) -> None:
-    """Refuse one file for x and y, under whatever names: the target would be among its own features."""
+    """Refuse the same file for x and y, also under different names: the target would be among its own features."""
     paths = [folder / arguments.path(f"data.{entry}", data[entry], "the path of a file") for entry in "xy"]
     if paths[0].suffix.lower() == ".npz" or not all(path.is_file() for path in paths):
         return

@@ -157,7 +157,7 @@ def unmasked_rows(part: Any, first_input: int) -> None:
 
 
 def announced_rows(part: Any, shape: tuple[int, ...], dtype: np.dtype[Any], first_input: int) -> None:
-    """Require rows that were read to be as many, and of the kind of number, that x announced."""
+    """Require the rows that were read to have the number and dtype declared by x."""
     if part.shape == shape and part.dtype.newbyteorder("=") == np.dtype(dtype).newbyteorder("="):
         return
     raise ValueError(

@@ -88,7 +88,7 @@ def non_negative_integer(name: str, value: Any) -> int:
     """Return `value` as an int of at least zero."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 0:
         raise ValueError(f"`{name}` must be an integer of at least 0, got {shown(value)}.")
-    if value >= 2**128:  # as many bits as a seed of numpy has
+    if value >= 2**128:  # the number of bits of a numpy seed
         raise ValueError(f"`{name}` must be below 2**128, got {shown(value)}.")
     return int(value)
 
@@ -108,7 +108,7 @@ def hidden_widths(name: str, value: Any) -> tuple[int, ...]:
 
 
 def network_fits(hidden: Sequence[int], n_features: int, n_outputs: int) -> None:
-    """Require that the training of a network fits in memory: its weights, their gradient and what Adam and line searches keep."""
+    """Require that training a network fits in memory: its weights, their gradient and the state of Adam and line searches."""
     widths = [n_features, *hidden, n_outputs]
     n_params = sum((before + 1) * after for before, after in itertools.pairwise(widths))
     capacity.fits(

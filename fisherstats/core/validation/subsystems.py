@@ -15,7 +15,7 @@ SOFTMAX = "softmax"
 
 
 def layer_activations(activation: Any, n_layers: int) -> tuple[list[Any], bool]:
-    """Return one activation per matrix, the last one left out and True where it is the softmax."""
+    """Return one activation per matrix, and whether the last one is a softmax, which is then omitted."""
     several = isinstance(activation, Sequence) and not isinstance(activation, str)
     chosen = list(activation) if several else [activation] * n_layers
     if len(chosen) != n_layers:

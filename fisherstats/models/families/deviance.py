@@ -1,7 +1,7 @@
 r"""Log-likelihoods and divergences without cancellation of large terms: deviances and Stirling remainders (Loader 2000).
 
 For an exponential family :math:`\log p(y|h)=\log p(y|\hat h)-\mathrm{KL}[p_{\hat h}\|p_h]`, with :math:`\hat h` the parameter
-whose mean is the label. The first part has a Stirling form; the second is made of :math:`e^s-1-s` and :math:`x-\log(1+x)`,
+whose mean is the label. The first part has a Stirling form; the second consists of :math:`e^s-1-s` and :math:`x-\log(1+x)`,
 which are never negative. So a log-likelihood of 1e15 trials is as accurate as one of ten.
 """
 

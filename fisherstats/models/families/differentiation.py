@@ -68,7 +68,7 @@ def directional_derivatives(
     Returns
     -------
     tuple of numpy.ndarray
-        Derivatives and errors (4, n, D), infinite errors where no radius served, and radii (n, D).
+        Derivatives and errors (4, n, D), infinite errors where no radius was usable, and radii (n, D).
     """
     values = _tried(log_partition, h, directions, radii, complex_nodes=True)
     if values is None:

@@ -1,6 +1,6 @@
 r"""Kullback-Leibler divergence within one family, :math:`F(h')-F(h)-(h'-h)^\top\eta(h)`, as a sum of positive terms.
 
-Nothing is drawn, and nothing large is subtracted: laws that nearly agree, and laws of large parameters, keep all digits.
+Nothing is drawn, and no large terms are subtracted: the result is accurate for nearly equal distributions and large parameters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Exact draws of labels, as sufficient statistics where the distribution allows it, so that the cost need not grow with N.
 
 Every function draws N labels per input for a block of inputs and returns only what the estimators use: the mean of
-delta, and where asked for a root of the second moment of delta about its known mean, both from the same labels.
+delta, and, if requested, a root of the second moment of delta about its known mean, both from the same labels.
 No step replaces a law by its normal approximation. Probabilities are float64 whatever the dtype of the network.
 """
 
@@ -62,7 +62,7 @@ Uniforms = Callable[[tuple[int, int]], np.ndarray]
 FEW_LABELS = 16
 """Number of labels per input up to which single labels are faster to draw than class counts."""
 
-# Joint patterns that may be counted at once.
+# Largest number of joint patterns that are counted.
 MOST_PATTERNS = 2**22
 # Each tail outside a support window has probability below e^-50 (Bernstein's inequality).
 TAIL_EXPONENT = 50.0
