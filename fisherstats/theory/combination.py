@@ -63,8 +63,8 @@ def regression_factors(law: Law, G: Sequence[Array | None], S: Sequence[Array | 
 def regression_sums(regressions: Sequence[Regression], inputs: Sequence[Array]) -> list[Array]:
     r"""Return [sum V_1, slope, R] of the sums over inputs of :math:`\bar h^4` times the regressions, (P,) each.
 
-    The sums regress on each other with the mean slope, weighted by V_1, with residual variance :math:`\sum R_i+\sum
-    V_{1,i}(m_i-m)^2`.
+    The sums regress on each other with the mean slope, weighted by V_1, with residual variance
+    :math:`\sum R_i+\sum V_{1,i}(m_i-m)^2`.
     """
     totals, slopes, rests = [], [], []
     for one, h_bar in zip(regressions, inputs, strict=True):

@@ -210,7 +210,7 @@ class TestStrangers:
                 new.mkdir()
                 (place / "late").write_text("all of it")
 
-        with pytest.raises(ValueError, match="with 'late' in it, which no study has put there"):
+        with pytest.raises(ValueError, match="with 'late' in it, which was not written by a study"):
             work()
         assert found(tmp_path) == ["place", "place/file", "place/late"]
         assert (place / "file").read_text() == "earlier"

@@ -82,7 +82,7 @@ def test_what_is_cut_short_is_compiled_anew(kind, cache):
     for file in files(cache, kind):
         os.truncate(file, file.stat().st_size // 2)
     (found,) = warned(cache)
-    assert found.startswith("RuntimeWarning Kernels are compiled anew")
+    assert found.startswith("RuntimeWarning Kernels are recompiled")
     assert "NUMBA_CACHE_DIR" in found
     assert warned(cache) == []
 
@@ -190,7 +190,7 @@ def test_damaged_files_on_a_full_disk(cache):
     for file in files(cache, "nbi"):
         file.write_bytes(b"")
     (found,) = warned(cache, FULL + SCRIPT)
-    assert found.startswith("RuntimeWarning Kernels are compiled anew")
+    assert found.startswith("RuntimeWarning Kernels are recompiled")
 
 
 NOWHERE = """

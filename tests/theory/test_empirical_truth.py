@@ -262,7 +262,7 @@ def poisson(n_features=2, n_outputs=1):
             r"^`truth` must have the family of the model, Poisson\(n_outputs=1\), got Poisson\(n_outputs=2\).$",
         ),
         ({"truth": fs.MLP.random([2, 1], activation=[], family=F.Bernoulli(), rng=0)}, ValueError, "got Bernoulli"),
-        ({"probabilities": [0.5]}, fs.AssumptionError, "got poisson with 1 outputs; give the law .* `truth`.$"),
+        ({"probabilities": [0.5]}, fs.AssumptionError, "got poisson with 1 outputs; give the label distribution .* `truth`.$"),
     ],
 )
 def test_what_is_refused(arguments, error, message):

@@ -1,8 +1,8 @@
 r"""Certified spectra: limits of the eigenvalues of I(h), and of M = Cov(delta delta') on symmetric matrices.
 
 An eigenvalue of a dense matrix is known to a few eps of the largest one, so a small one is lost where the statistics are nearly
-dependent. The structure of the family preserves it: independent statistics have their own eigenvalues, two dependent ones are W'
-e in a well-conditioned basis e, and the smallest eigenvalue of a matrix is the reciprocal of the *largest* one of its inverse.
+dependent. The structure of the family preserves it: independent statistics have their own eigenvalues, two dependent ones are
+W' e in a well-conditioned basis e, and the smallest eigenvalue of a matrix is the reciprocal of the *largest* one of its inverse.
 """
 
 from __future__ import annotations
