@@ -38,7 +38,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("tables", "message"),
         [
-            ({"analysis": {"replicates": 8}}, r"analysis\.replicates was 6 and is 8 now\. Restore the earlier settings, give another"),
+            (
+                {"analysis": {"replicates": 8}},
+                r"analysis\.replicates was 6 and is 8 now\. Restore the earlier settings, give another",
+            ),
             ({"analysis": {"n_draws": [1]}}, r"analysis\.n_draws was \[1, 3\] and is \[1\] now"),
             ({"analysis": {"inputs": 21}}, r"analysis\.inputs was 20 and is 21 now"),
             ({"analysis": {"target_standard_error": 0.2}}, r"analysis\.target_standard_error was 0\.1 and is 0\.2 now"),
@@ -105,9 +108,7 @@ class TestRefusals:
             file.unlink()
         else:
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-        with pytest.raises(
-            ValueError, match=r"`store` must (hold what the study wrote|be a new folder, or that of a study)"
-        ):
+        with pytest.raises(ValueError, match=r"`store` must (hold what the study wrote|be a new folder, or that of a study)"):
             run(store)
 
     def test_foreign_folders(self, tmp_path, whole) -> None:
