@@ -1,7 +1,7 @@
 r"""Asymptotic covariance of a maximum likelihood estimate, from an orthogonal factorisation of :math:`A=I^{1/2}J`.
 
 The information of all labels together is :math:`A^\top A`. It is never formed: its condition number is the square of that of A.
-Columns of A are stored in units of powers of two, so that the results do not depend on the scale of the inputs.
+Columns of A are stored in units of powers of two, so that the scale of the inputs does not matter.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def interval_ends(estimate: Array, error: Array, quantile: Array, skewed: Array 
     estimate is too small. On the log scale, :math:`\hat I\exp(\pm q\,se/\hat I)`, this is corrected to first order. In general,
     with c = `skewed` the part of the error with this property and :math:`a=c\,q\,se/\hat I`, the limits are
     :math:`\hat I+q\,se(e^a-1)/a` and :math:`\hat I-q\,se(1-e^{-a})/a`; where `skewed` is None, and for estimates that are not
-    positive, :math:`\hat I\pm q\,se`. An entry with neither value nor error in the sample is only known to be at least 0. The limits allow
-    for the rounding of the means.
+    positive, :math:`\hat I\pm q\,se`. An entry with neither value nor error in the sample is only known to be at least 0. The
+    limits allow for the rounding of the means.
     """
     reach = quantile * error + 4 * np.finfo(estimate.dtype).eps * np.abs(estimate)
     if skewed is None:

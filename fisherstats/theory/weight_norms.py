@@ -1,4 +1,4 @@
-r"""Bounds of the derivatives of h by products of weight norms.
+r"""Bounds of the derivatives of h by products of weight norms, and their consequences for the covariances.
 
 With :math:`c_{1,i}=\sup|\sigma_i'|`, :math:`c_{2,i}=\sup|\sigma_i''|` of each layer's own activation and s one norm of every
 kernel :math:`W_i^-` (Frobenius or largest singular value), every bound is a sum of products of weight norms:
