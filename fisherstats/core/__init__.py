@@ -1,1 +1,1 @@
-"""What every part rests on: errors, arrays, validation with all messages, the schema of results, references."""
+"""Foundations of the package: errors, arrays, validation with all messages, the schema of results, references."""

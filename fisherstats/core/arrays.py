@@ -1,7 +1,7 @@
-"""Arrays of the host and of a device, and their precision: the only module that names cupy.
+"""Host and GPU arrays and their precision: the only module that imports cupy.
 
-Everything below the public face is written in numpy's functions. On arrays of a device these are carried out by the device's own
-library, through numpy's protocols (NEP 13, 18 and 35); what is made from nothing is made `like` an array at hand.
+All code below the public functions is written in numpy's functions. On GPU arrays these are dispatched to the library of the
+device, through numpy's protocols (NEP 13, 18 and 35); new arrays are created `like` an existing one.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def common_dtype(*arrays: Any) -> np.dtype[np.floating]:
 
 
 def joined(arrays: Sequence[Any]) -> Array:
-    """Return arrays one below the other; a single one as it is."""
+    """Return arrays concatenated along the first axis; a single one unchanged."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def read_only(array: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return a C-ordered copy of `array` that cannot be written to; on a device every array can."""
+    """Return a read-only, C-ordered copy of `array`; GPU arrays are always writeable."""
     if on_device(array):
         return array.copy()
     copy = np.array(array, order="C", copy=True)
@@ -74,22 +74,22 @@ def read_only(array: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def on_device(array: Any) -> bool:
-    """Return whether an array lives on a device: it speaks numpy's protocols but has to be asked for its values."""
+    """Return whether an array is on a device: it implements numpy's protocols, but its values need an explicit transfer."""
     return not isinstance(array, np.ndarray) and hasattr(array, "__array_function__") and hasattr(array, "get")
 
 
 def as_array(values: Any) -> Any:
-    """Return values as an array; one of a device stays where it is."""
+    """Return values as an array; a GPU array stays on its device."""
     return values if on_device(values) else np.asarray(values)
 
 
 def on_host(array: Any) -> Any:
-    """Return an array in the memory of the host; one of a device is waited for and copied."""
+    """Return an array in host memory; a GPU array is synchronised and copied."""
     return array.get() if on_device(array) else array
 
 
 def like(array: Any, other: Any) -> Any:
-    """Return a host array where `other` lives; itself on the host."""
+    """Return a host array on the device of `other`; unchanged if that is the host."""
     return array if isinstance(other, np.ndarray) or on_device(array) else np.asarray(array, like=other)
 
 
@@ -99,29 +99,29 @@ def double(array: Any) -> Any:
 
 
 def finite_sum(values: Any) -> bool:
-    """Return whether the sum is known to be finite: then every number is, and it takes less time than a look at each."""
+    """Return whether the sum is known to be finite: then every number is, and a sum is faster than testing each number."""
     if on_device(values):
-        return False  # not waited for
+        return False  # no synchronisation with the device
     with np.errstate(over="ignore", invalid="ignore"):
         return math.isfinite(np.add.reduce(values, axis=None))
 
 
 overflow_is_inf = np.errstate(over="ignore", invalid="ignore")
-"""What overflows is infinite or nan in a result, which is refused there."""
+"""Values that overflow become infinite or nan in a result, which is then refused."""
 
 
 def identity(size: int, other: Any) -> Any:
-    """Return the identity matrix where `other` lives, in its precision."""
+    """Return the identity matrix on the device of `other`, in its precision."""
     return like(np.eye(size, dtype=other.dtype), other)
 
 
 def number(value: Any) -> Any:
-    """Return an array of one number as a float; one of a device stays there, as a float would be waited for."""
+    """Return an array of one number as a float; a GPU array stays on its device, as a float would need synchronisation."""
     return value if on_device(value) else float(value)
 
 
 def vector(numbers: Sequence[Any], other: Any) -> Any:
-    """Return numbers, each a float or an array of one number, side by side in float64 where `other` lives."""
+    """Return numbers, each a float or an array of one number, as a float64 vector on the device of `other`."""
     if isinstance(other, np.ndarray):
         return np.array(numbers, dtype=np.float64)
     apart = [double(one) if on_device(one) else np.full_like(other, one, dtype=np.float64, shape=()) for one in numbers]
@@ -129,13 +129,13 @@ def vector(numbers: Sequence[Any], other: Any) -> Any:
 
 
 def floats(numbers: Sequence[Any]) -> list[float]:
-    """Return numbers as floats; those of a device are waited for together."""
+    """Return numbers as floats; those on a device are transferred together."""
     there = next((one for one in numbers if on_device(one)), None)
     return list(numbers) if there is None else on_host(vector(numbers, there)).tolist()
 
 
 def cholesky(matrix: Any) -> Any:
-    """Return the lower factor L of a symmetric matrix LL', which is lost; scipy's functions do not look at numpy's protocols."""
+    """Return the lower factor L of a symmetric matrix LL', which is overwritten; scipy's functions ignore numpy's protocols."""
     if on_device(matrix):
         return np.linalg.cholesky(matrix)
     return linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
@@ -146,12 +146,12 @@ def cholesky_solve(factor: Any, b: Any) -> Any:
     if not on_device(factor):
         return linalg.cho_solve((factor, True), b, check_finite=False)
     solve = importlib.import_module("cupyx.scipy.linalg").solve_triangular
-    upper = factor.T  # in the order that the library works in, else it copies
+    upper = factor.T  # in the memory order of the library, which copies otherwise
     return solve(upper, solve(upper, b, trans="T"))
 
 
 def top_eigenpair(matrix: Any) -> tuple[Any, Any]:
-    """Return the largest eigenvalue of a symmetric matrix and an eigenvector of it; on the host without the others."""
+    """Return the largest eigenvalue of a symmetric matrix and its eigenvector; on the host no other is computed."""
     if on_device(matrix):
         values, vectors = np.linalg.eigh(matrix)
     else:
@@ -163,7 +163,7 @@ def top_eigenpair(matrix: Any) -> tuple[Any, Any]:
 
 
 def zeta(order: int, x: Any) -> Any:
-    """Return Hurwitz' zeta function; scipy's does not look at numpy's protocols, as its other functions do."""
+    """Return Hurwitz' zeta function; unlike scipy's other functions, its zeta ignores numpy's protocols."""
     library = importlib.import_module("cupyx.scipy.special") if on_device(x) else special
     return library.zeta(order, x)
 
@@ -180,7 +180,7 @@ def power_of_two(size: Any) -> Any:
 
 
 def device_numbers(other: Any) -> int:
-    """Return how many float64 numbers the memory of the device holds where `other` lives."""
+    """Return how many float64 numbers fit in the memory of the device of `other`."""
     return int(other.device.mem_info[1]) // 8
 
 
@@ -188,10 +188,10 @@ _notes: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("notes
 
 
 def holds(condition: Any) -> bool:
-    """Return whether all of a condition holds, for a check that refuses it otherwise.
+    """Return whether a condition holds everywhere, for a check that raises otherwise.
 
-    Waiting for the answer would stop a device at every check. Within `noted_checks` the condition is noted instead and taken
-    to hold for now.
+    Reading the result would synchronise with the device at every check. Within `noted_checks` the condition is recorded instead
+    and assumed to hold until it is evaluated.
     """
     noted = _notes.get()
     if noted is None or isinstance(condition, np.ndarray | np.bool_):
@@ -202,7 +202,7 @@ def holds(condition: Any) -> bool:
 
 @contextlib.contextmanager
 def noted_checks() -> Iterator[list[Any]]:
-    """Note the conditions that `holds` is asked for on a device, each as an array of one truth value, in the list given."""
+    """Record the conditions passed to `holds` on a device in the given list, each as an array of one truth value."""
     noted: list[Any] = []
     token = _notes.set(noted)
     try:
@@ -212,12 +212,12 @@ def noted_checks() -> Iterator[list[Any]]:
 
 
 def all_held(noted: Sequence[Any]) -> bool:
-    """Return whether all noted conditions held; waits for the device once."""
+    """Return whether all recorded conditions held; synchronises with the device once."""
     return not noted or bool(on_host(np.stack(noted)).all())
 
 
 def numbers_and_checks(numbers: Any, noted: Sequence[Any]) -> tuple[list[float], bool]:
-    """Return a vector of numbers, and whether all noted conditions held; waits for the device once."""
+    """Return a vector of numbers, and whether all recorded conditions held; synchronises with the device once."""
     if noted:
         numbers = np.concatenate([numbers, double(np.stack(noted).all()).reshape(1)])
     found = on_host(numbers).tolist()
@@ -225,12 +225,12 @@ def numbers_and_checks(numbers: Any, noted: Sequence[Any]) -> tuple[list[float],
 
 
 def checked_together(function: Callable[[], Result]) -> Result:
-    """Return what a function gives; its checks on a device are waited for together, and one by one only if one has failed."""
+    """Return the result of a function; its checks on a device are evaluated together, and one by one only if one has failed."""
     try:
         with noted_checks() as noted:
             result = function()
     except Exception:
-        # What a check would have refused may have come first.
+        # An error may be a consequence of a condition that a check would have refused earlier.
         if all_held(noted):
             raise
         return function()
@@ -259,6 +259,6 @@ def gpu_status() -> tuple[bool, str]:
         return False, "cupy is installed but finds no usable CUDA device or driver"
     try:
         cupy.arange(2).sum().item()  # compiles a kernel, which a broken installation cannot
-    except Exception as error:  # whatever it is, the device is of no use
+    except Exception as error:  # whatever the failure, the device cannot be used
         return False, f"cupy finds a CUDA device that it cannot use ({error})"
     return True, str(cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())

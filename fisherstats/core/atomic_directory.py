@@ -1,8 +1,8 @@
-"""Folders that are there as a whole or not at all, what in them is ours, and interrupts that wait while something is written.
+"""Atomic creation of folders, recognition of the files this package wrote, and deferred interrupts while something is written.
 
-One rule for all: only what carries a mark of this package is replaced or removed, and it is looked at again at that moment.
-A finished folder has a mark that lists its files with their digests (`sign`). A folder in the making lies in a workshop, a
-hidden folder beside its place with a random name and a mark that repeats it.
+One rule throughout: only folders that carry a marker file of this package are replaced or removed, and the marker is verified
+again at that moment. A finished folder has a marker that lists its files with their digests (`sign`). A folder under construction
+is kept in a workshop, a hidden folder next to its destination with a random name and a marker that repeats it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _FORMAT = "fisherstats folder 1"
 _WORKSHOP = ".fisherstats-"
 
 _GONE = 0.1
-"""Seconds for which a folder that was removed has to stay away."""
+"""Seconds for which a removed folder must not reappear."""
 
 _PATIENCE = 5.0
-"""Seconds after which it is left to those who go on writing there."""
+"""Seconds after which it is left to the processes that keep writing there."""
 
 _working: set[Path] = set()
 """Workshops of this process: it can take its own locks."""
@@ -46,10 +46,10 @@ _working: set[Path] = set()
 
 @contextlib.contextmanager
 def whole(place: Path, *, replacing: bool = False) -> Iterator[Path]:
-    """Yield a path in a workshop beside `place`; what is made there is moved to `place` when all is done, or removed.
+    """Yield a path in a workshop next to `place`; what is created there is moved to `place` on success, or removed.
 
-    With `replacing`, a folder of ours that stands at `place` gives way at that moment if nothing else is in it, and comes back if
-    the move fails. What runs that were killed have left of the same place is put back or cleared away first.
+    With `replacing`, an existing folder of this package at `place` is replaced at that moment if it holds nothing else, and
+    restored if the move fails. Leftovers of killed runs for the same place are restored or removed first.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     with interrupts_held():
@@ -96,15 +96,15 @@ def _put(new: Path, earlier: Path, place: Path, replacing: bool) -> None:
 
 
 def _close(workshop: Path) -> None:
-    """Remove an empty workshop; what is left in it that is not ours stays, and so does the workshop."""
+    """Remove a workshop if it is empty; files of others in it are kept, and so is the workshop then."""
     if [one.name for one in workshop.iterdir()] == [MARK]:
         (workshop / MARK).unlink()
         workshop.rmdir()
 
 
 def _clear(place: Path) -> None:
-    """Put back or clear away what runs that were killed have left of the same place."""
-    if fcntl is None:  # nobody can tell who is at work
+    """Restore or remove what killed runs have left of the same place."""
+    if fcntl is None:  # whether another process is writing cannot be determined
         return
     for workshop in place.parent.glob(f"{_WORKSHOP}*"):
         record = {} if workshop in _working else _record(workshop)
@@ -122,7 +122,7 @@ def _clear(place: Path) -> None:
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold a lock of the system on a file; OSError where another process does."""
+    """Hold an operating-system lock on a file; OSError if another process holds it."""
     if fcntl is None:
         yield
         return
@@ -135,14 +135,14 @@ def locked(file: Path) -> Iterator[None]:
 
 
 def sign(folder: Path) -> None:
-    """Write the mark of a finished folder: its files with their digests."""
+    """Write the marker of a finished folder: its files with their digests."""
     files = {name: _digest(folder / name) for name in contents(folder)}
     text = json.dumps({"format": _FORMAT, "files": files}, indent=1, sort_keys=True)
     (folder / MARK).write_text(text, encoding="utf-8")
 
 
 def others(folder: Path) -> list[str]:
-    """Return what is in a folder and is not ours, or is ours and was changed: files, links and empty folders."""
+    """Return files, links and empty folders that this package did not write, or that were changed since."""
     listed = _listed(folder)
     if not listed:
         return list(contents(folder))
@@ -150,7 +150,7 @@ def others(folder: Path) -> list[str]:
 
 
 def intact(folder: Path) -> bool:
-    """Say whether a folder has a mark, and all files that it lists are there as they were written."""
+    """Return whether a folder has a marker and all files it lists are present and unchanged."""
     listed = _listed(folder)
     return bool(listed) and all(_unchanged(folder, name, listed) for name in listed)
 
@@ -164,7 +164,7 @@ def _unchanged(folder: Path, name: str, listed: dict[str, str]) -> bool:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """Return what the mark of a folder says, nothing where there is none."""
+    """Return the contents of a folder's marker, empty if there is none."""
     mark = folder / MARK
     try:
         if folder.is_symlink() or mark.is_symlink() or not mark.is_file():
@@ -181,7 +181,7 @@ def _listed(folder: Path) -> dict[str, str]:
 
 
 def contents(folder: Path, below: str = "") -> Iterator[str]:
-    """Yield the names of all that is in a folder and is no folder with something in it, links not followed, in order."""
+    """Yield the names of all files, links and empty folders in a folder, in order; links are not followed."""
     for one in sorted(os.scandir(folder), key=lambda entry: entry.name):
         name = below + one.name
         inside = list(contents(Path(one.path), f"{name}/")) if one.is_dir(follow_symlinks=False) else []
@@ -208,7 +208,7 @@ def _remove(folder: Path) -> None:
 
 
 def _remove_for_good(folder: Path) -> None:
-    """Remove a folder until it stays away: threads of a zarr store that has failed may write for another moment."""
+    """Remove a folder, repeatedly if necessary: threads of a failed zarr store may go on writing for a moment."""
     _remove(folder)
     gone, until = 0.0, time.monotonic() + _PATIENCE
     while gone < _GONE and time.monotonic() < until:
@@ -219,9 +219,9 @@ def _remove_for_good(folder: Path) -> None:
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C wait until it is asked for or the block ends; only the main thread can be interrupted, if Ctrl-C is not ignored.
+    """Defer Ctrl-C until it is requested or the block ends; only the main thread can be interrupted, if Ctrl-C is not ignored.
 
-    Inside a library it can be swallowed by a callback, or stop a clean-up.
+    Inside a library an interrupt can be swallowed by a callback, or abort a clean-up.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield lambda: None

@@ -1,4 +1,4 @@
-"""Docstrings of the public functions: parameters that many share are written here once, and references come from the sources."""
+"""Docstrings of the public functions: shared parameters are defined once, and references are generated from the source keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SHARED = {
     "model": """\
 model : MLP
-    The network; its weights are taken as given.""",
+    The network, with its current weights.""",
     "x": """\
 x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
     Inputs, at least one row, finite and real; from a dask array the result is lazy.""",
@@ -49,7 +49,7 @@ AssumptionError
 SizeError
     If the result would not fit in memory; the message names the bytes and the view that would do.""",
 }
-"""What a line ``%(name)s`` of a docstring stands for."""
+"""Replacement of a line ``%(name)s`` in a docstring."""
 
 
 def documented(function: F) -> F:

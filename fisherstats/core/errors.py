@@ -12,15 +12,15 @@ class AssumptionError(ValueError):
 
 
 class SizeError(ValueError):
-    """A result would not fit in memory; the message names the bytes and a view that would do."""
+    """A result would not fit in memory; the message names the size in bytes and a smaller view."""
 
 
 class EngineUnavailable(ImportError):
-    """The requested engine cannot run here; the message says why."""
+    """The requested engine is not available on this machine; the message says why."""
 
 
 class MissingExtra(ImportError):
-    """An optional library is not installed; the message names the extra that brings it."""
+    """An optional library is not installed; the message names the extra that installs it."""
 
 
 class TrainingDiverged(ArithmeticError):
@@ -30,4 +30,4 @@ class TrainingDiverged(ArithmeticError):
 
 
 class WorkerLost(RuntimeError):
-    """The workers of a client died over a piece of work; the message names the piece."""
+    """The workers of a client died while running a task; the message names the task."""

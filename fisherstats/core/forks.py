@@ -1,8 +1,8 @@
-"""What a fork waits for, and what the child makes anew.
+"""Fork safety: locks that a fork waits for, and state that the child process recreates.
 
-A child has one thread, the one that forked. A lock that another thread held at that moment would stay locked in the child for
-ever, so that a fork waits for the locks that are made here: they are held for moments, but for those of loading and compiling
-kernels, and are re-entrant, as a signal handler may call again.
+A child process has one thread, the one that forked. A lock held by another thread at that moment would stay locked in the child
+for ever, so a fork waits for the locks created here: they are held briefly, except while kernels are loaded or compiled, and are
+re-entrant, as a signal handler may acquire them again.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def lock() -> Any:
 
 
 def waits_for(held: Any) -> None:
-    """Let forks wait until no other thread holds a re-entrant lock; of several, the last named is waited for first."""
+    """Make forks wait until no other thread holds a re-entrant lock; of several, the last registered is acquired first."""
     _waited_for.insert(0, held)
 
 
 def anew_in_child(function: Function) -> Function:
-    """Call a function in every forked child."""
+    """Register a function that runs in every forked child process."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
     return function
@@ -62,10 +62,10 @@ if TYPE_CHECKING or sys.version_info >= (3, 12):
 else:
 
     class cached_property(functools.cached_property):
-        """The one of Python 3.12: the older one holds a lock while it computes."""
+        """The implementation of Python 3.12: older ones hold a lock during the computation."""
 
         def __get__(self, instance: Any, owner: Any = None) -> Any:
-            """Return the value, of several threads that compute it the one of the first to end."""
+            """Return the value; if several threads compute it, the result of the first to finish."""
             if instance is None:
                 return self
             return instance.__dict__.setdefault(self.attrname, self.func(instance))

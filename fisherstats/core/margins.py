@@ -1,8 +1,8 @@
-"""Outward margins: what rounding may have moved a number by that enters a certified bound.
+"""Outward margins: allowances for rounding in the numbers that enter a certified bound.
 
-Bounds are computed in float64 whatever the precision of the call, and rounded outwards to it at the end. A number that comes
-from sums of products of one sign is within a few eps of itself; an eigenvalue is within a few eps of the *largest* one, so
-that a small one may be nothing but rounding.
+Bounds are computed in float64 whatever the precision of the call, and rounded outwards to it at the end. A sum of products of one
+sign has a relative error of a few eps; an eigenvalue has an error of a few eps of the *largest* one, so that a small one may be
+rounding error only.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Array = NDArray[np.floating]
 EPS = float(np.finfo(np.float64).eps)
 
 ROUNDING = 64
-"""Units of rounding that a number may have gathered on its way, beside those of the sums it is named with."""
+"""Units of rounding that a number may have accumulated, in addition to those of its sums."""
 
 
 def above(values: Array, terms: int = 0) -> Array:
-    """Return upper ends of non-negative numbers that gathered the rounding of so many terms; 0 stays 0."""
+    """Return upper limits of non-negative numbers after rounding errors of this many terms; 0 stays 0."""
     return values * (1 + (ROUNDING + terms) * EPS)
 
 
 def below(values: Array, terms: int = 0) -> Array:
-    """Return lower ends of non-negative numbers that gathered the rounding of so many terms."""
+    """Return lower limits of non-negative numbers after rounding errors of this many terms."""
     return values * (1 - (ROUNDING + terms) * EPS)
 
 
@@ -40,7 +40,7 @@ def eigenvalues(matrices: Array) -> Array:
 
 
 def spectrum(matrices: Array) -> tuple[Array, Array]:
-    """Return lower and upper ends of the ascending eigenvalues of positive semi-definite matrices (n, k, k), (n, k) each.
+    """Return lower and upper limits of the ascending eigenvalues of positive semi-definite matrices (n, k, k), (n, k) each.
 
     An eigenvalue by LAPACK, of a matrix whose entries are rounded, is off by a few eps of the largest one.
     """
@@ -49,7 +49,7 @@ def spectrum(matrices: Array) -> tuple[Array, Array]:
     size = power_of_two(trace)[:, None]
     values = eigenvalues(matrices / size[..., None])
     margin = (16 + matrices.shape[1]) * EPS * np.maximum(values[:, -1:], 0)
-    with np.errstate(invalid="ignore"):  # inf less inf, where the matrix was not finite
+    with np.errstate(invalid="ignore"):  # inf - inf, where the matrix was not finite
         lower = np.where(np.isinf(values), 0, np.maximum(values - margin, 0))
     return lower * size, np.maximum(values + margin, 0) * size
 
@@ -64,14 +64,14 @@ def power_of_two(values: Array) -> Array:
 
 
 def nearest(values: Array, dtype: np.dtype[np.floating]) -> Array:
-    """Return numbers in the precision of the call, inf where they are past its range."""
+    """Return numbers in the precision of the call, inf where they exceed its range."""
     with np.errstate(over="ignore"):
         rounded: Array = values.astype(dtype, copy=False)
     return rounded
 
 
 def outwards(values: Array, dtype: np.dtype[np.floating], side: str) -> Array:
-    """Return bounds in the precision of the call: the next number on their own side where they had to be rounded."""
+    """Return bounds in the precision of the call: rounded to the next number outwards where necessary."""
     if values.dtype == dtype:
         return values
     rounded = nearest(values, dtype)

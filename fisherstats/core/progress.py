@@ -1,4 +1,4 @@
-"""Progress bars: how much is done, how fast, and the time that is left."""
+"""Progress bars: work completed, rate and remaining time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["Bar", "progress_bar"]
 
 
 class Bar:
-    """Counts what is done; shows nothing."""
+    """Counts completed items without showing anything."""
 
     def expect(self, total: int, done: int = 0) -> None:
-        """Say how many there are, and how many of them were done before."""
+        """Set the total number of items, and how many were completed before."""
 
     def begin(self, name: str) -> None:
-        """Say what is computed now."""
+        """Set the description of the current item."""
 
     def update(self) -> None:
-        """Count one more."""
+        """Count one more completed item."""
 
 
 class _ShownBar(Bar):
@@ -46,7 +46,7 @@ class _ShownBar(Bar):
 
 @contextlib.contextmanager
 def progress_bar(total: int | None, shown: bool, unit: str) -> Iterator[Bar]:
-    """Show how many of `total` are done on the standard error stream, or nothing; None where their number is not known."""
+    """Show progress out of `total` on the standard error stream, or nothing; None where the total is not known."""
     if not shown:
         yield Bar()
         return
@@ -56,7 +56,7 @@ def progress_bar(total: int | None, shown: bool, unit: str) -> Iterator[Bar]:
 
 
 class _Forgiving:
-    """A stream that may be closed, full or gone, or lack a character: what it cannot show is left out, and nothing ends."""
+    """A stream that may be closed, full or unable to encode a character: what cannot be written is dropped without an error."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""The papers and their numbered statements: the only home of citations.
+"""The papers and their numbered statements: the single definition of all citations.
 
 A schema row names a key of `SOURCES`; labels print it as the `source` and `assumptions` attributes.
 """
@@ -44,7 +44,7 @@ PAPERS = {
 
 @dataclass(frozen=True)
 class Source:
-    """One numbered statement: where it stands, what it says, what it assumes, and what is wrong in print."""
+    """One numbered statement: its location, formula, assumptions, and errata of the printed version."""
 
     paper: str
     statement: str

@@ -1,4 +1,4 @@
-"""The numbered statements of the papers: which function computes each, which test checks it, or why there is none.
+"""The numbered statements of the papers, with the function and the test of each, or the reason why there is none.
 
 `docs/theorem_map.md` is written from this table (`python -m docs.theorem_map`).
 """
@@ -24,7 +24,7 @@ class Statement:
     reason: str = ""
     """Why there is no function or no test."""
     note: str = ""
-    """What is wrong or different in print."""
+    """Errata and differences from the printed version."""
 
 
 _2021, _2024, _2017 = "soen-sun-2021", "soen-sun-2024", "sun-nielsen-2017"
@@ -61,7 +61,7 @@ STATEMENTS = (
             "tests/core/validation/test_bad_input.py",
             "tests/theory/test_estimator_variance.py",
         ),
-        note="too strong: only points on a kink are excluded, so the estimator refuses those alone",
+        note="too strong: only points on a kink are excluded, so the estimator refuses only those",
     ),
     Statement(
         _2021,
@@ -162,9 +162,9 @@ STATEMENTS = (
         "extremes of M from those of K",
         ("family_extremes",),
         ("tests/quantities/bounds/test_covariance.py", "validation/errata"),
-        reason="one of several bounds, of which the smallest is taken: with Proposition 4.3 it gives 1/16 for two Bernoulli "
-        "outputs at p = 1/2, the truth, where the largest eigenvalue of M on symmetric matrices is 1/8; this map once said that "
-        "the eigenvalue is always the tighter one",
+        reason="one of several bounds, of which the smallest is used: with Proposition 4.3 it gives 1/16 for two Bernoulli "
+        "outputs at p = 1/2, the exact value, where the largest eigenvalue of M on symmetric matrices is 1/8; this map once "
+        "said that the eigenvalue is always the tighter one",
     ),
     Statement(
         _2024,
@@ -242,7 +242,7 @@ STATEMENTS = (
     Statement(
         _2024,
         "Corollary C.3",
-        "trivial lower bounds of them",
+        "trivial lower bounds of these variances",
         ("off_diagonal_bounds",),
         ("tests/quantities/bounds/test_covariance.py",),
     ),
@@ -387,10 +387,10 @@ STATEMENTS = (
     Statement(
         _2017,
         "joint metric of a stochastic network",
-        "block-diagonal with the expected metrics of the layers; the response alone says less",
+        "block-diagonal with the expected metrics of the layers; the response alone is less informative",
         (),
         ("tests/theory/test_relative.py",),
-        reason="no function: the test lists the outcomes of a stochastic network, and finds the expected metrics of "
+        reason="no function: the test enumerates the outcomes of a stochastic network, and confirms the expected metrics of "
         "`relative_fisher` and `subsystem_metric` in the blocks",
     ),
     Statement(
@@ -410,7 +410,7 @@ STATEMENTS = (
     Statement(
         _2017,
         "change of parameters",
-        "g_Theta = J' g_Lambda J leaves lengths as they are",
+        "g_Theta = J' g_Lambda J preserves lengths",
         ("pullback",),
         ("tests/theory/test_relative.py",),
     ),

@@ -1,8 +1,8 @@
-"""Engines: who carries out the few contractions that are not plain matrix products.
+"""Engines: backends of the array kernels, the few contractions that are not plain matrix products.
 
-`primitives` defines every contraction in numpy's functions, which is also what runs on arrays of a device; `numba_kernels` has
-fused loops of the same names where a benchmark row shows the win. The engine is resolved once at the border and passed
-down as an object; what was asked for and cannot be had is an error that says why, and what ran is written on the result.
+`primitives` defines every contraction in numpy's functions, which also run on GPU arrays; `numba_kernels` has fused loops of the
+same names where a benchmark shows a gain. The engine is resolved once in the public function and passed down as an object; a
+requested engine that is not available is an error that says why, and the engine used is recorded in the result.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ ENGINES = ("numpy", "numba", "cupy")
 
 @dataclass(frozen=True)
 class Engine:
-    """A resolved engine: its name and the module that holds its contractions."""
+    """A resolved engine: its name and the module with its kernels."""
 
     name: str
     contractions: Any
     device: Any = None
-    """An array of the device that blocks are computed on; None on the host."""
+    """An array on the device that computes blocks; None on the host."""
     most_layers_without_chains: int = 3
-    """Networks of more layers have Jacobians between hidden layers held for all inputs of a block at once."""
+    """Networks with more layers hold the Jacobians between hidden layers for all inputs of a block at once."""
     holds_classes: bool = True
-    """Whether contractions hold arrays over (inputs, classes, units) where they return fewer rows."""
+    """Whether contractions create arrays over (inputs, classes, units) where they return fewer rows."""
 
 
 def resolve(engine: str | None, x: Any = None) -> Engine:
-    """Return the engine for a request; None is cupy for an `x` that lives on a device, and numba for any other."""
+    """Return the engine for a request; None means cupy for an `x` on a GPU, and numba otherwise."""
     arguments.choice("engine", engine, (None, *ENGINES))
     if engine == "cupy" or (engine is None and on_device(x)):
         usable, reason = gpu_status()
@@ -56,5 +56,5 @@ def _with_kernels() -> Engine:
     # never import it, nor compile.
     with _loading:
         kernels = importlib.import_module("fisherstats.engines.numba_kernels")
-    # A kernel holds the Jacobian between two layers of one input at a time, unless it is needed again further up.
+    # A kernel holds the Jacobian between two layers for one input at a time, unless it is needed again in a later step.
     return Engine("numba", kernels, most_layers_without_chains=4, holds_classes=False)

@@ -1,4 +1,4 @@
-"""Compiled kernels on disk: what is damaged is compiled anew, and where nothing can be kept nothing is."""
+"""Disk cache of compiled kernels: damaged entries are recompiled, and without a writeable folder nothing is cached."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ forks.waits_for(global_compiler_lock)
 
 
 def compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel when it is first called, with a cache on disk where one can be kept."""
+    """Compile a kernel when it is first called, with a disk cache where possible."""
     function: Callable[..., Any] = numba.njit(kernel, nogil=True, error_model="numpy")
-    if hasattr(function, "enable_caching"):  # NUMBA_DISABLE_JIT leaves the kernel as it is
+    if hasattr(function, "enable_caching"):  # with NUMBA_DISABLE_JIT the kernel is the Python function
         try:
             function._cache = _KernelCache(kernel)  # type: ignore[attr-defined]
-        except Exception as error:  # no folder that can be written to
+        except Exception as error:  # no writeable folder
             capacity.kernels_not_kept(None, error)
     return function
 
 
 class _Digested(CompileResultCacheImpl):  # type: ignore[misc]
-    """Machine code goes to disk with its digest: a damaged file may unpickle, and would then be executed."""
+    """Machine code is stored with its digest: a damaged file may unpickle without error, and would then be executed."""
 
     # Without a home directory, numba would make a folder called "~" wherever the process runs.
     if os.path.expanduser("~") == "~":
         _locator_classes = [one for one in CompileResultCacheImpl._locator_classes if "UserWide" not in one.__name__]
 
     def reduce(self, result: Any) -> tuple[bytes, bytes]:
-        """Return the digest and the pickle of what is to be kept."""
+        """Return the digest and the pickle of the object to be stored."""
         pickled = dumps(super().reduce(result))
         return hashlib.blake2b(pickled).digest(), pickled
 
     def rebuild(self, target_context: Any, reduced: tuple[bytes, bytes]) -> Any:
-        """Return what was kept."""
+        """Return the stored object."""
         digest, pickled = reduced
         if hashlib.blake2b(pickled).digest() != digest:
             raise ValueError("a file of it is damaged")
@@ -55,12 +55,12 @@ class _Digested(CompileResultCacheImpl):  # type: ignore[misc]
 
 
 class _KernelCache(FunctionCache):  # type: ignore[misc]
-    """numba's cache of a function, whose failures cost a compilation and no more."""
+    """numba's cache of a function, in which a failure only causes a recompilation."""
 
     _impl_class = _Digested
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """Return what is kept for a signature, or None."""
+        """Return the stored kernel of a signature, or None."""
         try:
             found = super().load_overload(signature, target_context)
             if found is None or tuple(found.signature.args) == tuple(sigutils.normalize_signature(signature)[0]):
@@ -71,7 +71,7 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        """Keep what was compiled for a signature, if the disk lets it."""
+        """Store the compiled kernel of a signature, if the disk allows it."""
         try:
             super().save_overload(signature, result)
         except Exception as error:
@@ -81,7 +81,7 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
         capacity.kernels_not_kept(self.cache_path, error)
         try:
             self.flush()
-        except Exception:  # what is there can neither be read nor replaced
+        except Exception:  # the existing file can neither be read nor replaced
             self.disable()
 
     def _do_without(self, error: Exception) -> None:

@@ -1,8 +1,8 @@
-"""Fused loops for contractions over classes, compiled on first use; definitions of the same names are in `primitives`.
+"""Fused loops for contractions over classes, compiled on first use; `primitives` defines functions of the same names.
 
 A kernel is kept only where it saves temporaries of shape (inputs, classes, units); `benchmarks/` has a row for each. Kernels take
-numbers, never models; they are serial and release the interpreter lock, because threads run over blocks. Each kernel is
-complete in itself: numba's cache does not notice changes in functions of another file.
+numbers, never models; they are serial and release the GIL, because threads run over blocks. Each kernel is self-contained:
+numba's cache does not notice changes in functions of another file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _MANY_CLASSES = 64
-"""Classes past which numpy's vectorised exponentials, or float32 products, save more time than fewer calls do."""
+"""Number of classes above which numpy's vectorised exponentials, or float32 products, are faster than fewer calls."""
 
 
 @compiled
@@ -49,7 +49,7 @@ def _largest(values: np.ndarray, i: int) -> int:  # pragma: no cover
 def _shift(p: np.ndarray, u: np.ndarray, i: int, q: np.ndarray, mean: np.ndarray) -> None:  # pragma: no cover
     """Fill q with u_k - u_m of input i, m its most probable class, and `mean` with sum_k p_k q_k (see `primitives.centred`).
 
-    Where u has a row less than p it holds differences from the last class, whose own row is 0.
+    If u has one row fewer than p, it holds differences from the last class, whose own row is 0.
     """
     n_classes, n_rows, n_columns = p.shape[1], u.shape[1], u.shape[2]
     at = i if u.shape[0] > 1 else 0
@@ -107,7 +107,7 @@ def _class_rows(  # pragma: no cover
                 here = after + w[i, k]
                 share = w[i, k] / here if here > 0 else w[i, k]
                 root = np.sqrt(share * after)
-                # The mean is weighted anew and not moved, which would leave what a class of no weight had in it.
+                # The mean is recomputed and not shifted, which would keep contributions of a class of zero weight.
                 kept = after / here if here > 0 else after
                 for j in range(n_columns):
                     own = u[at, k, j] - top_row[j]
@@ -255,7 +255,7 @@ def _class_probabilities(logits: np.ndarray, p: np.ndarray, complement: np.ndarr
 def _frequencies(  # pragma: no cover
     p: np.ndarray, uniforms: np.ndarray, counts: np.ndarray, n_draws: float, weights: np.ndarray, excess: np.ndarray
 ) -> None:
-    """Fill `weights` and `excess` from counts, which are first made of the uniform numbers if there are any."""
+    """Fill `weights` and `excess` from counts, which are first computed from the uniform numbers if there are any."""
     n_classes = p.shape[1]
     below = np.empty(n_classes - 1, p.dtype)
     others = np.empty(1, p.dtype)
@@ -272,7 +272,7 @@ def _frequencies(  # pragma: no cover
                 label = 0
                 for k in range(n_classes - 1):
                     label += below[k] <= uniforms[i, r]
-                # The most probable class and the last one stand in each other's place.
+                # The most probable class and the last one are swapped.
                 if label == n_classes - 1:
                     label = top
                 elif label == top:
@@ -317,7 +317,7 @@ def _squared_products(  # pragma: no cover
     each = len(rows) // len(slopes)
     for start in range(0, len(rows), piece):
         stop = min(start + piece, len(rows))
-        # Where `out` has room for one piece only, each is written over the one before.
+        # Where `out` has room for one piece only, each overwrites the previous one.
         first = start if len(out) == len(rows) else 0
         into = out[first : first + stop - start]
         np.dot(rows[start:stop], kernel, into)
@@ -388,7 +388,7 @@ def class_squares(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray
 
 
 def _stored_once(u: np.ndarray) -> np.ndarray:
-    """Return u in one piece of memory, with a single row where all inputs have the same."""
+    """Return u as a contiguous array, with a single row where all inputs share it."""
     return np.ascontiguousarray(u[:1] if u.strides[0] == 0 else u)
 
 
@@ -432,7 +432,7 @@ def class_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawn_frequencies(p: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how often each class comes up among labels, over their number, and that less p, (n, C) each."""
+    """Return the relative frequency of each class among labels, and that minus p, (n, C) each."""
     weights, excess = np.empty(p.shape, p.dtype), np.empty(p.shape, p.dtype)
     counts = np.empty(p.shape, dtype=np.int64)
     _frequencies(*map(np.ascontiguousarray, (p, uniforms, counts)), float(uniforms.shape[1]), weights, excess)
@@ -440,7 +440,7 @@ def drawn_frequencies(p: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, 
 
 
 def frequencies(p: np.ndarray, counts: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts of the classes over their number, and that less p, both (n, C)."""
+    """Return counts of the classes over their number, and that minus p, both (n, C)."""
     weights, excess = np.empty(p.shape, p.dtype), np.empty(p.shape, p.dtype)
     _frequencies(*map(np.ascontiguousarray, (p, p[:0], counts)), float(n_draws), weights, excess)
     return weights, excess
@@ -482,7 +482,7 @@ def squared_products(
 def squared_chain(
     kernel: np.ndarray, slopes: np.ndarray, chain: np.ndarray, above: np.ndarray, scale: np.ndarray, goes_on: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return J = W D J' and (sum_r a_r J_r^2) E, input by input, so that nothing leaves the cache between the two products."""
+    """Return J = W D J' and (sum_r a_r J_r^2) E, input by input, so that data stay in the cache between the two products."""
     n, outputs = above.shape[:2]
     link = np.empty((n if goes_on else 0, kernel.shape[0], chain.shape[2]), dtype=chain.dtype)
     out = np.empty((n, outputs, chain.shape[2]), dtype=chain.dtype)

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 _LEFT = 8
-"""A difference that is less than this part of what it is taken from has lost too much."""
+"""A difference below this fraction of its minuend has lost too many digits."""
 
 
 def every_class(p: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -100,8 +100,8 @@ def weighted_square_variance(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def class_product_variance(p: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Return sum_k p_k (q_k(u) q_k(v) - c)^2, c = sum_k p_k q_k(u) q_k(v), for all pairs of columns, shape (n, k, m).
 
-    It is sum_k p_k q_k(u)^2 q_k(v)^2 - c^2, one matrix product per input; the pairs of which that leaves little, because the
-    product of both hardly varies, are added up term by term.
+    It is sum_k p_k q_k(u)^2 q_k(v)^2 - c^2, one matrix product per input; pairs for which this cancels, because the product of
+    both hardly varies, are summed term by term.
     """
     q_u, size_u = _at_size_one(centred(p, u))
     q_v, size_v = (q_u, size_u) if v is u else _at_size_one(centred(p, v))
@@ -112,7 +112,7 @@ def class_product_variance(p: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.nd
     square = np.matmul(squares.swapaxes(1, 2), squares if same else root * np.square(q_v))
     variance: np.ndarray = square - np.square(covariance)
     lost = variance < square / _LEFT
-    everywhere = on_device(p)  # to look would wait for the device
+    everywhere = on_device(p)  # testing would synchronise with the device
     for column in range(q_u.shape[2] if everywhere or lost.any() else 0):
         if everywhere or lost[:, column].any():
             deviation = q_u[:, :, column, None] * q_v - covariance[:, column, None, :]
@@ -156,11 +156,11 @@ def pair_total(z: np.ndarray) -> np.ndarray:
 def class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Return rows whose squares add up to sum_k w_k (u_k - sum_l w_l u_l / sum_l w_l)^2, (n, C - 1, k), or C with `shift`.
 
-    Row k is u_k less the mean of the classes after k, times the root of w_k (sum_{l>k} w_l) / (sum_{l>=k} w_l): the increments
+    Row k is u_k minus the mean of the classes after k, times the root of w_k (sum_{l>k} w_l) / (sum_{l>=k} w_l): the increments
     of West's one-pass variance, so nothing is subtracted from a sum of squares. For any two columns the sum of the products of
     their rows is the weighted covariance. A `shift` (n, C), zero in sum, adds the row sum_k s_k u_k; an empty one adds none.
     """
-    # Referred to the class with the largest weight, as in `centred`.
+    # Relative to the class with the largest weight, as in `centred`.
     u = _from_the_top_class(w, u)
     here = np.cumsum(w[:, ::-1], axis=1)[:, ::-1]
     sums = np.cumsum((w[:, :, None] * u)[:, ::-1], axis=1)[:, ::-1]
@@ -171,7 +171,7 @@ def class_rows(w: np.ndarray, u: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def _from_the_top_class(w: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Return u_k less that of the class with the largest weight, shape (n, C, k)."""
+    """Return u_k minus that of the class with the largest weight, shape (n, C, k)."""
     u = every_class(w, u)
     return u - np.take_along_axis(u, np.argmax(w, axis=1)[:, None, None], axis=1)
 
@@ -234,11 +234,11 @@ def class_probabilities(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawn_frequencies(p: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how often each class comes up among labels, over their number, and that less p, (n, C) each.
+    """Return the relative frequency of each class among labels, and that minus p, (n, C) each.
 
     A label is the class whose cumulative probability is the first to exceed its uniform number, (n, N) of them. The most probable
-    class comes last, so that the others keep the accuracy of their own probabilities, down to 2^-53, the distance of two uniform
-    numbers; a class of probability 0 never comes up.
+    class comes last, so that the others have the accuracy of their own probabilities, down to 2^-53, the spacing of uniform
+    numbers; a class of probability 0 is never drawn.
     """
     n, n_classes = p.shape
     top = np.argmax(p, axis=1)
@@ -250,7 +250,7 @@ def drawn_frequencies(p: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, 
 
 
 def frequencies(p: np.ndarray, counts: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts of the classes over their number, and that less p, both (n, C).
+    """Return counts of the classes over their number, and that minus p, both (n, C).
 
     At the most probable class the difference is minus the sum of the others: there 1 - p is accurate and p is not.
     """
@@ -270,7 +270,7 @@ def with_last_exchanged(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 SMALL_PRODUCT = 10**6
-"""OpenBLAS has a faster path for products of fewer multiplications."""
+"""OpenBLAS has a faster path for products with fewer multiplications."""
 
 
 def row_products(rows: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Blocks of inputs, mapped on threads and combined in block order: the only loop over inputs.
 
-A block is the unit of work, of randomness and of summation. Its size depends on the kind of work and on the network, in the last
-group of blocks on the number of inputs too, never on chunks or threads, so that none of these can change a bit of a result.
+A block is the unit of work, of randomness and of summation. Its size depends on the kind of work and on the network, and for the
+last group of blocks on the number of inputs, never on chunks or threads, so that none of these can change a bit of a result.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ Array = NDArray[np.floating]
 Combine = Callable[[list[Array], list[Array]], None]
 
 _UNCHECKED_BYTES = 2**24
-"""Results of batches that fit in any case."""
+"""Size of results of batches that fits in any case."""
 
 _LEAST = 96
-"""Inputs that are worth a thread, where there are no second derivatives."""
+"""Inputs for which a thread pays off, without second derivatives."""
 
 
 def reduce(
@@ -80,9 +80,9 @@ def reduce(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> None:
-    """Hand what `function(block, first input)` returns to `reduction`, in order; `group` and `least` as in `Cut`.
+    """Pass the results of `function(block, first input)` to `reduction`, in order; `group` and `least` as in `Cut`.
 
-    A `shared` reduction is given the blocks of a group together, any other each by itself.
+    A `shared` reduction receives the blocks of a group together, any other each separately.
     """
     # On a device one block follows the other.
     cut = Cut(rows, group if rows_of.device is None else 1, least)
@@ -107,16 +107,16 @@ def reduce(
 
 
 def _reduce_on_device(function: BlockFunction, rows_of: Rows, cut: Cut, reduction: Reduction, progress: bool) -> None:
-    """Do the same one block after the other on a device; the sums stay there until all blocks have been added.
+    """Do the same block by block on a device; the sums stay there until all blocks have been added.
 
-    Checks of a block are looked at when the next one has been handed over, so that the device never stands still.
+    Checks of a block are evaluated after the next one has been submitted, so that the device is never idle.
     """
     held: deque[tuple[list[Any], Array, int]] = deque()
 
     def settle() -> None:
         noted, piece, first = held.popleft()
         if not all_held(noted):
-            # Done again, every check is waited for, and the one that fails says why.
+            # In the repeated run every check is evaluated at once, and the one that fails raises its error.
             function(rows_of.block(piece, first), first)
 
     with progress_bar(rows_of.n_blocks(cut), progress, "block") as bar:
@@ -169,7 +169,7 @@ def stack(
 
 
 class Total(Reduction):
-    """Combines the results of blocks into those of the first one."""
+    """Adds the results of blocks in place to those of the first one."""
 
     def tasks(self, parts: list[list[Array]], last: bool) -> list[Task]:
         """Return the one task of adding them."""
@@ -185,7 +185,7 @@ class Total(Reduction):
 
 
 class _Joined(Reduction):
-    """Writes the results of blocks one below the other; gathers them where the number of rows is not known, or they stay."""
+    """Concatenates the results of blocks; collects them where the number of rows is not known, or they stay on the device."""
 
     def __init__(self, n_rows: int | None, stays: bool) -> None:
         super().__init__(list.extend)
@@ -213,7 +213,7 @@ class _Joined(Reduction):
             self._first += len(part[0])
 
     def _grown(self, parts: list[list[Array]]) -> None:
-        """Require what is held to fit once more, as it will when it is joined; looked at again when it has grown by a tenth."""
+        """Require the collected results to fit twice, as when they are joined; checked again after every growth by a tenth."""
         self._held += sum(array.nbytes for part in parts for array in part)
         if self._held > self._checked + self._checked // 10:
             capacity.joined(self._held)

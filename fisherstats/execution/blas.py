@@ -1,7 +1,7 @@
-"""One BLAS thread while a call is under way, and what there was before as soon as none is.
+"""Limits BLAS to one thread during calls, and restores the previous setting afterwards.
 
-Which threads have a call under way is a set, changed in single steps that no interrupt can split. All else follows from it
-(`_Limit.settle`), can be done again after an interrupt at any moment, and is done anew in a forked child.
+The threads with an active call form a set, changed in atomic steps that no interrupt can split. All other state follows from it
+(`_Limit.settle`), can be recomputed after an interrupt at any moment, and is reset in a forked child.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _KEPT_BYTES = 2**25 - 2**16
 def _keep_freed_memory() -> None:
     """Let the C library keep the memory of freed arrays for the next ones.
 
-    glibc gives arrays larger than any it has freed before straight back to the system, so that every block would pay for fresh
-    pages, up to a third of its time. One large array, freed without having been touched, moves that limit to 32 MiB for good.
+    glibc returns arrays larger than any it has freed before directly to the system, so that every block would need fresh pages,
+    up to a third of its time. One large array, freed without having been touched, raises that threshold to 32 MiB permanently.
     """
     np.empty(_KEPT_BYTES, dtype=np.uint8)
 
@@ -41,7 +41,7 @@ def _libraries() -> list[Any]:
 
 
 class _Limit:
-    """The limit of the process: the first thread with a call under way sets it, the last one out takes it away."""
+    """The limit of the process: the first thread with an active call sets it, the last one to finish removes it."""
 
     def __init__(self) -> None:
         self.inside: set[int] = set()
@@ -50,13 +50,13 @@ class _Limit:
         self._lock = forks.lock()
 
     def settle(self) -> None:
-        """Make the limit what the set of threads asks for; whatever interrupts this, doing it again makes it right."""
+        """Apply the limit that the set of threads requires; after an interrupt it can be repeated safely."""
         with self._lock:
             if self.inside:
                 if not self.holds:
                     _keep_freed_memory()
                     found = [one.num_threads for one in _libraries()]
-                    # A signal handler that calls the package may have been here since.
+                    # A signal handler that calls the package may have run this since.
                     self._given = self._given or found
                     self._set([1] * len(found))
                     self.holds = True
@@ -66,7 +66,7 @@ class _Limit:
                 self._given = None
 
     def surely_settle(self) -> None:
-        """Do so whatever interrupts it, and however often."""
+        """Do so despite any number of interrupts."""
         try:
             self.settle()
         except BaseException:
@@ -81,7 +81,7 @@ class _Limit:
             getattr(library, "_real_set_num_threads", library.set_num_threads)(limit)
 
     def forget(self) -> None:
-        """Begin anew in a child, which is to do what it likes, even where it was forked within a call."""
+        """Reset in a child process, which is not limited, even where it was forked during a call."""
         self.inside.clear()
         self.settle()
 
@@ -93,15 +93,15 @@ forks.anew_in_child(_limit.forget)
 def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
     """Let BLAS use one thread while a function runs.
 
-    Threads over blocks take its place. Its own would change last bits with their number, and on a busy machine they wait for
-    each other.
+    Threads over blocks replace those of BLAS, whose number would change last bits, and which wait for each other on a busy
+    machine.
     """
 
     # No context manager: an interrupt as its `__exit__` begins would leave the limit behind.
     @functools.wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
         thread, inside = threading.get_ident(), _limit.inside
-        if thread in inside:  # within a call that holds the limit, unless a signal has come while it is set
+        if thread in inside:  # within a call that holds the limit, unless a signal arrived while it was being set
             if not _limit.holds:
                 _limit.settle()
             return function(*args, **kwargs)

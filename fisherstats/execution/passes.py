@@ -1,8 +1,8 @@
-"""Calls in pieces: what their passes over the inputs gave, so that each pass can run elsewhere and the call go on from there.
+"""Calls in separate passes: the results of earlier passes over the inputs, so that each pass can run elsewhere.
 
-Every public quantity is one or more passes over the inputs with some arithmetic before, between and after them. A pass can be
-taken out of the call: run again with the results of the passes before, the call gets as far as the pass, which runs over the rows
-that are at hand and ends the call with `PassEnded`. Run with the results of all passes it returns what it always returns.
+Every public quantity is one or more passes over the inputs with some arithmetic before, between and after them. A pass can be run
+separately: called with the results of the earlier passes, the function runs up to the pass, which runs over the available rows
+and ends the call with `PassEnded`. Called with the results of all passes it returns its usual result.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ def add_arrays(totals: list[Any], leaf: list[Any]) -> None:
 
 
 class Reduction:
-    """What becomes of the results of blocks: groups of blocks are summed into leaves, and leaves into totals, in order.
+    """Reduction of the results of blocks: groups of blocks are summed into leaves, and leaves into totals, in order.
 
-    A leaf is a fixed number of blocks, so that it can be summed by whoever is free, in another process too, with the same bits.
+    A leaf is a fixed number of blocks, so that any free thread or another process can sum it with bitwise identical results.
     """
 
     leaf_blocks = LEAF_BLOCKS
-    """Blocks in a leaf; at least a group."""
+    """Blocks in a leaf; at least one group."""
 
     shared = False
-    """Whether the blocks of a group are worked on together, by several threads."""
+    """Whether the blocks of a group are processed together, by several threads."""
 
     def __init__(self, combine: Callable[[list[Any], list[Any]], None] = add_arrays) -> None:
         self.combine = combine
@@ -43,10 +43,10 @@ class Reduction:
         self.totals: list[Any] = []
 
     def tasks(self, parts: list[Any], last: bool) -> list[Task]:
-        """Return what is to be done with the results of the next group of blocks; the tasks may run at the same time.
+        """Return the tasks for the results of the next group of blocks; they may run in parallel.
 
-        What they make goes into `leaf`, or at once into `totals` where sums run on in the same order anyway. `last` says that
-        no further group comes; where that is not known, it stays False.
+        Their results go into `leaf`, or directly into `totals` where the order of summation is the same. `last` says that no
+        further group follows; where that is not known, it stays False.
         """
         raise NotImplementedError
 
@@ -58,17 +58,17 @@ class Reduction:
             self.totals = leaf
 
     def close(self) -> None:
-        """Add what the leaf holds to the totals, and begin the next one."""
+        """Add the leaf to the totals, and begin the next one."""
         if self.leaf:
             leaf, self.leaf = self.leaf, []
             self.add(leaf)
 
 
-class PassEnded(BaseException):  # no Exception: nothing between the pass and who asked for it is to catch it
-    """A pass over the rows at hand is done; `totals` is what it gave and `combine` how to add those of further rows."""
+class PassEnded(BaseException):  # not an Exception: no code between the pass and its caller may catch it
+    """A pass over the available rows is done; `totals` are its results and `combine` adds those of further rows."""
 
     def __init__(self, reduction: Reduction) -> None:
-        super().__init__("a pass over the inputs was asked for alone")
+        super().__init__("a single pass over the inputs was requested")
         self.combine = reduction.combine
         self.totals = reduction.totals
 
@@ -81,7 +81,7 @@ class Passes:
         self._next = 0
 
     def reduce(self, reduction: Reduction, run: Callable[[], None], rows: int, leaf_rows: int) -> None:
-        """Give the reduction what is known of this pass, or run it and end the call.
+        """Pass known results of this pass to the reduction, or run it and end the call.
 
         A pass takes blocks, or groups of them, of `rows` inputs, and leaves of `leaf_rows`.
         """
@@ -95,7 +95,7 @@ class Passes:
 
 @dataclass(frozen=True)
 class PassShape:
-    """How a pass is cut: inputs that are worked on together, inputs in a leaf, and whether leaves are joined or added."""
+    """How a pass is divided: inputs per group, inputs per leaf, and whether leaves are joined or added."""
 
     rows: int
     leaf_rows: int
@@ -103,7 +103,7 @@ class PassShape:
 
 
 class RecordedPasses(Passes):
-    """Runs every pass over the rows at hand and notes how each is cut."""
+    """Runs every pass over the available rows and records how each is divided."""
 
     def __init__(self) -> None:
         super().__init__([])

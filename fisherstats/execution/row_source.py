@@ -1,4 +1,4 @@
-"""Rows of x in blocks, whatever holds them and however it is cut."""
+"""Rows of x in blocks, independent of its container and chunks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ BLOCK_NUMBERS = 2**22
 """A block's largest per-input array is kept below this many numbers, so that it stays near the cache."""
 
 _READ_ROWS = 1024
-"""Rows that are read at a time from what is not in memory and does not say how it is stored."""
+"""Rows read at a time from a source outside memory with unknown chunks."""
 
 _READ_BYTES = 2**27
-"""What is read at a time at most, however many rows a chunk of a file has."""
+"""Largest amount read at a time, regardless of the chunks of a file."""
 
 _LOOKED_AT = 2**18
-"""Numbers that a thread looks at together."""
+"""Numbers that a thread validates at once."""
 
 
 class Source(Protocol):
@@ -45,14 +45,14 @@ class Source(Protocol):
 
     @property
     def dtype(self) -> Any:
-        """What the entries are."""
+        """Type of the entries."""
 
     def __getitem__(self, rows: slice, /) -> Any: ...
 
 
 @dataclass
 class Batches:
-    """Rows from an iterable of batches, read once and in order; their number is known when all have been read.
+    """Rows from an iterable of batches, read once and in order; their number is known once all have been read.
 
     Where there are data labels, there may be `n_labels` rows at most.
     """
@@ -66,10 +66,10 @@ class Batches:
 
 @dataclass(frozen=True)
 class Part:
-    """An x of which only some rows are at hand: `source` holds those from the row `first` on, out of `n_inputs`.
+    """An x of which only some rows are available: `source` holds those from the row `first` on, out of `n_inputs`.
 
-    A call that is carried out in pieces is given one in place of x, with the results of its earlier passes over the inputs and
-    with what goes with all inputs, data labels or probabilities of labels, if there is any and it has been checked.
+    A call that is divided into parts receives one in place of x, with the results of its earlier passes over the inputs and with
+    validated data that belong to all inputs, data labels or probabilities of labels, if there are any.
     """
 
     source: Source | Batches | None
@@ -92,10 +92,11 @@ def block_rows(numbers_per_input: int, preferred: int = 128, largest: int = BLOC
 
 @dataclass(frozen=True)
 class Cut:
-    """How inputs are cut: into groups of so many blocks of `rows` inputs each; the last group is shared out evenly.
+    """How inputs are divided: into groups of a fixed number of blocks of `rows` inputs each; the last group is divided evenly.
 
-    A last group that is not full becomes an even number of blocks (if the group has room for it), so that two threads end at the
-    same time; what fits into a single block stays one below twice `least` inputs. Blocks begin with a random stream.
+    A last group that is not full becomes an even number of blocks (if the group has room for it), so that two threads finish at
+    the same time; inputs that fit into a single block stay one block if fewer than twice `least`. Blocks begin at a random
+    stream.
     """
 
     rows: int
@@ -123,9 +124,10 @@ class Cut:
 
 
 def as_announced(lazy: Any) -> Any:
-    """Return a dask array whose blocks are refused where they are not of the shape and kind of number that it announces.
+    """Return a dask array that refuses blocks without the shape and dtype that it declares.
 
-    Its own slices and joins would drop what is too much, and let a result be divided by rows that are not there.
+    dask's slicing and concatenation would drop surplus rows, and a result could be divided by the number of rows that do not
+    exist.
     """
     return lazy.map_blocks(_announced_block, dtype=lazy.dtype, meta=lazy._meta)
 
@@ -137,9 +139,9 @@ def _announced_block(block: Any, block_info: Any = None) -> Any:
 
 
 class Rows:
-    """Reads a matrix in C-ordered, finite blocks of one dtype, whatever its memory layout or chunks.
+    """Reads a matrix in C-ordered, finite blocks of one dtype, for any memory layout or chunks.
 
-    `device` is an array of the device that blocks are moved to; what is computed there comes back unless `results_stay`.
+    `device` is an array on the device that blocks are moved to; results are copied back unless `results_stay`.
     """
 
     def __init__(self, source: Source | Batches | None, dtype: np.dtype[np.floating], known_finite: bool = False) -> None:
@@ -156,14 +158,14 @@ class Rows:
 
     @classmethod
     def of_part(cls, part: Part, dtype: np.dtype[np.floating]) -> Rows:
-        """Return the rows that are at hand."""
+        """Return the rows that are available."""
         rows = cls(part.source, dtype)
         rows.first, rows.passes, rows.n_inputs = part.first, part.passes, part.shape[0]
         rows.n_present, rows.checked = part.n_present, part.checked
         return rows
 
     def look(self, num_threads: int | None) -> None:
-        """Require an array in memory to be finite now, before anything is done with it; the threads share it."""
+        """Validate that an array in memory is finite before it is used; the threads share it."""
         source = self.source
         if type(source) is np.ndarray and not self.known_finite:
             rows = max(1, _LOOKED_AT // source.shape[1])
@@ -175,7 +177,7 @@ class Rows:
             self.known_finite = True
 
     def passed(self) -> None:
-        """Take note that every block has been looked at; a file may have changed when it is read again."""
+        """Record that every block has been validated; a file may have changed when it is read again."""
         self.known_finite |= type(self.source) is np.ndarray
 
     def n_blocks(self, cut: Cut) -> int | None:
@@ -183,14 +185,14 @@ class Rows:
         return None if self.n_present is None else cut.n_blocks(self.n_present)
 
     def block(self, piece: Array, first: int) -> Array:
-        """Return a piece as what is computed with; raise if it is not finite."""
+        """Return a piece as the array used in the computation; raise if it is not finite."""
         block = piece.astype(self.dtype, copy=False) if on_device(piece) else np.ascontiguousarray(piece, dtype=self.dtype)
         if not self.known_finite:
             inputs.finite_block(block, first)
         return block if self.device is None else like(block, self.device)
 
     def pieces(self, cut: Cut) -> Iterator[tuple[Array, int]]:
-        """Yield (the rows of a block as they lie in memory, index of the first one)."""
+        """Yield (the rows of a block in their memory layout, index of the first one)."""
         first, held, n_held = self.first, list[Array](), 0
         for part in self._parts(cut):
             held.append(part)
@@ -221,7 +223,7 @@ class Rows:
             return
         if hasattr(source, "__dask_graph__"):
             source = as_announced(source)
-        # A reader may fill one buffer again and again, and what it gave before is still being worked on.
+        # A reader may reuse one buffer, while earlier rows are still being processed.
         stays = isinstance(source, np.ndarray) or on_device(source) or hasattr(source, "__dask_graph__")
         start = 0
         for size in _sizes(source, cut):
@@ -234,13 +236,13 @@ class Rows:
 
 
 def rows_by_number(source: Any, numbers: NDArray[np.int64]) -> Array:
-    """Return rows in the order of their numbers; those that are read now, not before the work, are looked at as blocks are."""
+    """Return rows by their numbers, in that order; rows that are only read now are validated like blocks."""
     rows: Array
     if type(source) is np.ndarray or on_device(source):
         rows = source[numbers]
         return rows
     with inputs.rows_refused():
-        order = np.argsort(numbers, kind="stable")  # HDF5 reads in increasing order alone
+        order = np.argsort(numbers, kind="stable")  # HDF5 reads in increasing order only
         part = source[numbers[order]]
         inputs.unmasked_rows(part, int(numbers[order[0]]))
         part = as_array(part)
@@ -275,4 +277,4 @@ def _checked_batches(source: Batches) -> Iterator[Array]:
         array = inputs.batch_of_rows(batch, number, source.n_features, source.dtype)
         source.n_read += len(array)
         inputs.labelled_rows(source.n_read, source.n_labels)
-        yield np.array(array)  # a reader may fill one buffer again and again, and earlier batches are still being worked on
+        yield np.array(array)  # a reader may reuse one buffer, while earlier batches are still being processed

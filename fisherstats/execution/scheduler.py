@@ -1,8 +1,8 @@
 """Blocks of inputs over threads, and their results combined in block order.
 
-Whoever is free takes the next step: a task of the reduction that is due, or else the next block. A group of consecutive blocks
-goes to the reduction as soon as all of them and all groups before it are done, so what is combined, and in which order, does not
-depend on the threads; and no more than a few groups are under way, so memory does not grow with the inputs.
+A free thread takes the next step: a pending task of the reduction, or else the next block. A group of consecutive blocks is
+passed to the reduction as soon as all of them and all groups before it are done, so the order of summation does not depend on the
+threads; and only a few groups are in progress, so memory does not grow with the inputs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ BlockFunction = Callable[[Array, int], Any]
 
 
 _TO_READ: tuple[int, Task] = (-1, lambda: None)
-"""Stands for a step that is not known before the next piece has been read."""
+"""Placeholder for a step that is unknown until the next piece has been read."""
 
 _LOOKS_UP = 0.1
-"""Seconds after which a thread that waits looks whether all is over: an interrupt may have kept the others from saying so."""
+"""Seconds after which a waiting thread checks whether all work is done: an interrupt may have prevented the notification."""
 
 
 class Pipeline:
@@ -41,7 +41,7 @@ class Pipeline:
         self.n_blocks = rows_of.n_blocks(cut)
         self._function = function
         self._rows_of = rows_of
-        # What is simply added up is added at once, so that no more results of blocks than needed are held.
+        # Plain sums are added at once, so that no more results of blocks than needed are held.
         self._group = cut.group if reduction.shared else 1
         self._whole = rows_of.passes is None
         self._leaf_blocks = leaf_blocks(reduction, cut.group)
@@ -65,7 +65,7 @@ class Pipeline:
         self._failures: list[tuple[int, BaseException]] = []
 
     def work(self) -> None:
-        """Take steps until there are none left."""
+        """Run steps until there are none left."""
         try:
             while (step := self._next()) is not None:
                 number, action = step
@@ -75,7 +75,7 @@ class Pipeline:
                     with self._lock:
                         self._failures.append((number, failure))
                         self._stop()
-        except BaseException:  # an interrupt between two steps, or in the midst of telling the others of one
+        except BaseException:  # an interrupt between two steps, or while the others are being notified of one
             self._stopped = True
             raise
 
@@ -83,7 +83,7 @@ class Pipeline:
         """Close the last leaf, or raise what the first failing block raised."""
         if self._failures:
             first = min(self._failures, key=lambda one: one[0])[1]
-            # The error knows the frames that it comes through: what they know is not to know it, or x would outlive the call.
+            # The error references the frames of its traceback: they must not reference it in turn, or x would outlive the call.
             self._failures.clear()
             try:
                 raise first
@@ -98,7 +98,7 @@ class Pipeline:
         return due
 
     def _due(self) -> tuple[int, Task] | None:
-        """Return the next step, `_TO_READ` if whoever asks is to read the next piece first, None if all is done."""
+        """Return the next step, `_TO_READ` if the calling thread is to read the next piece first, None if all is done."""
         with self._lock:
             try:
                 while not self._stopped:
@@ -123,7 +123,7 @@ class Pipeline:
         self._state.notify_all()
 
     def _read(self) -> tuple[int, Task] | None:
-        """Take the next piece of x, outside the lock as it may be slow to come; None if there is none."""
+        """Read the next piece of x, outside the lock as this may be slow; None if there is none."""
         try:
             found = next(self._pieces, None)
         except BaseException:
@@ -136,7 +136,7 @@ class Pipeline:
             return None if self._stopped else self._begun(found)
 
     def _begun(self, found: tuple[Array, int] | None) -> tuple[int, Task] | None:
-        """Begin the block of a piece; end the reading if there is none."""
+        """Begin the block of a piece; end reading if there is none."""
         if found is None:
             self._read_all = True
             self._release()
@@ -178,7 +178,7 @@ class Pipeline:
             self._state.notify_all()
 
     def _release(self) -> None:
-        """Make the tasks of the next group, if it is complete and the one before it is done."""
+        """Create the tasks of the next group, if it is complete and the one before it is done."""
         stop = min(self._reduced + self._group, self._started) if self._read_all else self._reduced + self._group
         due = range(self._reduced, stop)
         if due and not self._in_work and all(number in self._results for number in due):

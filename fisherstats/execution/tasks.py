@@ -1,7 +1,7 @@
-"""Independent pieces of work, in this process or through a client: a cluster of dask or any executor.
+"""Independent tasks, run in this process or through a client: a dask cluster or any executor.
 
-A client is the caller's: none is made here. What all pieces need is sent once. A client computes every piece with one thread, of
-BLAS and of this package (the kernels are serial); its result does not depend on where it is computed.
+Clients are created by the caller, never here. Data shared by all tasks are sent once. A client computes every task with one
+thread, of BLAS and of this package (the kernels are serial); its result does not depend on where it is computed.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from fisherstats.execution import one_blas_thread
 __all__ = ["Piece", "completed", "in_order"]
 
 Function = Callable[[Any, Any, int | None], Any]
-"""(what all pieces need, what this piece is, threads to use) -> its result; importable by name, so that it can be sent."""
+"""(shared data, data of this task, threads to use) -> its result; importable by name, so that it can be pickled."""
 
 Results = Generator[tuple[int, Any], None, None]
-"""(position of the piece, its result)."""
+"""(position of the task, its result)."""
 
 _ATTEMPTS = 3
-"""How often what all pieces need is sent to a cluster, if every worker that has it dies."""
+"""How often the shared data are sent to a cluster, if every worker that holds them dies."""
 
 
 class Piece(NamedTuple):
-    """One piece of work: what messages call it, and what the function is given."""
+    """One task: its name in messages, and the arguments of the function."""
 
     name: str
     argument: Any
@@ -46,7 +46,7 @@ def in_order(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> list[Any]:
-    """Return the results of all pieces in their order."""
+    """Return the results of all tasks in order."""
     with progress_bar(len(pieces), progress, "piece") as bar:
         found = dict(completed(function, shared, pieces, client=client, num_threads=num_threads, bar=bar))
     return [found[position] for position in range(len(pieces))]
@@ -61,10 +61,10 @@ def completed(
     num_threads: int | None = None,
     bar: Bar | None = None,
 ) -> Results:
-    """Yield (position, result) of each piece when it is done; what has not begun is cancelled if the caller stops.
+    """Yield (position, result) of each task when it is done; pending tasks are cancelled if the caller stops.
 
-    An error is raised again, of the same type, with the name of its piece in front of the message; where several pieces fail,
-    it is that of the first in their order.
+    An error is re-raised with the same type and the name of its task in front of the message; if several tasks fail, it is that
+    of the first in order.
     """
     bar = Bar() if bar is None else bar
     function = remedies.carried(function)
@@ -96,7 +96,7 @@ def _here(function: Function, shared: Any, pieces: Sequence[Piece], num_threads:
 
 
 class _Sent:
-    """What all pieces need, for executors: the same object for threads, for processes pickled once and unpickled once in each."""
+    """Data shared by all tasks of an executor: the same object for threads, else pickled once, and unpickled once per process."""
 
     def __init__(self, value: Any, token: str) -> None:
         self.value = value
@@ -122,9 +122,9 @@ def _received(token: str, pickled: bytes) -> _Sent:
 
 
 class _Failure:
-    """What ends the work: the failure of the first piece, in their order, of those that are known to have failed.
+    """The failure that ends the run: that of the first task, in order, of those known to have failed.
 
-    Pieces before it are waited for, as one of them may fail too, so that the error does not depend on who is faster.
+    Earlier tasks are waited for, as one of them may fail too, so that the error does not depend on timing.
     """
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
@@ -133,16 +133,16 @@ class _Failure:
         self._report: Callable[[], NoReturn] | None = None
 
     def note(self, position: int, report: Callable[[str, Any], NoReturn], error: BaseException) -> None:
-        """Note that a piece has failed, and what raises its error."""
+        """Record that a task has failed, and the function that raises its error."""
         if position < self._position:
             self._position, self._report = position, functools.partial(report, self._pieces[position].name, error)
 
     def before(self, positions: Iterable[int]) -> list[int]:
-        """Return the pieces that are still wanted, in order."""
+        """Return the tasks that are still needed, in order."""
         return sorted(one for one in positions if one < self._position)
 
     def take_unwanted(self, waiting: dict[Any, int]) -> list[Any]:
-        """Take the futures that are not wanted any more out of `waiting`."""
+        """Remove the futures that are no longer needed from `waiting`."""
         unwanted = [future for future, position in waiting.items() if position > self._position]
         for future in unwanted:
             del waiting[future]
@@ -195,8 +195,8 @@ def _on_cluster(client: Any, function: Function, shared: Any, pieces: Sequence[P
             (sent,) = client.scatter([shared], broadcast=True, hash=False)
         except (TimeoutError, OSError) as error:
             clients.cluster_gone(pieces[min(todo)].name, error)
-        # The scheduler computes lost results again; what was sent is gone with the last worker that had it. If that happens
-        # again and again, the pieces go one by one to find the one that kills its worker.
+        # The scheduler recomputes lost results; sent data are lost with the last worker that held them. If that happens
+        # repeatedly, the tasks are submitted one by one to find the one that kills its worker.
         alone = attempt == _ATTEMPTS
         for group in [[position] for position in sorted(todo)] if alone else [sorted(todo)]:
             for position, result in _submitted(client, function, sent, pieces, failure.before(group), failure, bar):
@@ -211,7 +211,7 @@ def _on_cluster(client: Any, function: Function, shared: Any, pieces: Sequence[P
 def _submitted(
     client: Any, function: Function, sent: Any, pieces: Sequence[Piece], positions: list[int], failure: _Failure, bar: Bar
 ) -> Results:
-    """Yield the results of some pieces, without those that were lost for good."""
+    """Yield the results of some tasks, without those that were lost permanently."""
     distributed = arguments.optional_module("distributed", extra="distributed")
     waiting = {client.submit(_compute, function, sent, pieces[position].argument, pure=False): position for position in positions}
     done = distributed.as_completed(list(waiting))

@@ -1,4 +1,4 @@
-"""The threads of the process that work beside whoever calls."""
+"""Helper threads of the process that work alongside the caller."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fisherstats.core.validation import arguments, capacity
 __all__ = ["run_together", "share", "thread_count"]
 
 _NOT_TO_GO_ON = 70
-"""Exit code of a child that was forked by a helper and came back from the work."""
+"""Exit code of a child process that was forked by a helper and returned from the work."""
 
 _MOST_HELPERS = 256
-"""Threads are made when they are first needed, so this costs nothing."""
+"""Threads are created when they are first needed, so this has no cost."""
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ def thread_count(num_threads: int | None) -> int:
         name, setting = "FISHERSTATS_NUM_THREADS", os.environ.get("FISHERSTATS_NUM_THREADS")
         try:
             asked = int(setting) if setting else cores
-        except ValueError:  # no number, which is refused by the name of the variable
+        except ValueError:  # not a number, which is refused with the name of the variable
             asked = cast(Any, setting)
     return min(arguments.positive_integer(name, asked), cores)
 
@@ -44,20 +44,20 @@ def _nothing() -> None:
 
 
 class _Errand:
-    """One run of some work by a helper, unless it is called off before it has begun."""
+    """One run of a function by a helper thread, unless it is cancelled before it starts."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
         # numpy's error state lives in the context.
         self._context = contextvars.copy_context()
-        # Whose it is, the helper's or the caller's: `setdefault` decides in one step, and says the same when asked again.
+        # Whether the helper or the caller owns it: `setdefault` decides atomically, and consistently when repeated.
         self._owner: dict[str, str] = {}
         self._ended = threading.Lock()
         self._ended.acquire()
         self._failure: BaseException | None = None
 
     def run(self) -> None:
-        """Do the work, unless it was called off."""
+        """Run the work, unless it was cancelled."""
         if self._owner.setdefault("owner", "helper") == "caller":
             return
         try:
@@ -70,30 +70,30 @@ class _Errand:
                 self._ended.release()
 
     def called_off(self) -> bool:
-        """Return whether it has not begun, and never will."""
+        """Return whether it has not started, and never will."""
         off = self._owner.setdefault("owner", "caller") == "caller"
         if off:
-            # It stays in the queue for a while; what it would have worked on is not to stay with it.
+            # It stays in the queue for a while, and must release the data it would have worked on.
             self._work = _nothing
         return off
 
     def abandon(self) -> None:
-        """End it in a child, which has no helper that would."""
+        """Mark it as ended in a child process, which has no helper threads."""
         self._failure = self._failure or capacity.forked_within_a_call()
         with contextlib.suppress(RuntimeError):  # it had ended
             self._ended.release()
 
     def wait(self) -> BaseException | None:
-        """Wait for its end; return what it raised, once: an error that whoever raises it keeps would stay with x in memory."""
+        """Wait for its end; return its error, once: an error kept after being raised would keep x in memory."""
         with self._ended:
             failure, self._failure = self._failure, None
             return failure
 
 
 class _Helpers:
-    """Threads that live as long as the process and work beside whoever calls; made on first use, and anew after a fork.
+    """Threads that live as long as the process and work alongside the caller; created on first use, and again after a fork.
 
-    An executor takes longer to hand work over: a tenth of the steps of a training with small minibatches.
+    An executor takes longer to pass on work: a tenth of the time of a training with small minibatches.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class _Helpers:
         forks.anew_in_child(self._begin)
 
     def _begin(self) -> None:
-        # A call in whose midst the process was forked gets no further in the child.
+        # A call during which the process was forked cannot continue in the child.
         for errand in self._under_way:
             errand.abandon()
         self._under_way.clear()
@@ -111,20 +111,20 @@ class _Helpers:
         self._threads = 0
 
     def start(self, errands: list[_Errand]) -> None:
-        """Hand errands to further threads; as many are there for every call that runs at the same time."""
+        """Pass errands to further threads; each concurrent call gets its own number of them."""
         with self._lock:
             self._under_way.update(errands)
             while self._threads < min(len(self._under_way), _MOST_HELPERS):
                 try:
                     threading.Thread(target=self._serve, args=(self._errands,), name="fisherstats", daemon=True).start()
-                except RuntimeError:  # the system has no more; whoever calls does the work alone
+                except RuntimeError:  # the system has no more threads; the caller does the work alone
                     break
                 self._threads += 1
         for errand in errands:
             self._errands.put(errand)
 
     def end(self, errands: list[_Errand]) -> None:
-        """Call off what has not begun, wait for the rest, and raise the first of their errors; may be done again."""
+        """Cancel what has not started, wait for the rest, and raise the first of their errors; may be repeated."""
         try:
             begun = [one for one in errands if not one.called_off()]
             failures = [failure for one in begun if (failure := one.wait()) is not None]
@@ -144,7 +144,7 @@ class _Helpers:
         process = os.getpid()
         while True:
             errands.get().run()
-            if os.getpid() != process:  # forked in the midst of the errand: nobody is there for whom to go on
+            if os.getpid() != process:  # forked during the errand: no caller is waiting for it
                 os._exit(_NOT_TO_GO_ON)
 
 
@@ -152,25 +152,25 @@ _helpers = _Helpers()
 
 
 def run_together(work: Callable[[], None], threads: int) -> None:
-    """Run `work` in this thread and beside it in others, `threads` in all; return when all of them have returned."""
+    """Run `work` in this thread and in others, `threads` in all; return when all of them have returned."""
     errands = [_Errand(work) for _ in range(threads - 1)]
     try:
         if errands:
             _helpers.start(errands)
         work()
     finally:
-        # All have ended before any of their errors is raised, so that none works on after the call.
+        # All have ended before any of their errors is raised, so that none goes on after the call.
         try:
             _helpers.end(errands)
-        except BaseException:  # an interrupt often comes on the way in there, when a long piece of work has ended
+        except BaseException:  # an interrupt often arrives on entering it, after a long piece of work has ended
             _helpers.end(errands)
             raise
 
 
 def share(function: Callable[[Piece], Result], pieces: Sequence[Piece], threads: int) -> list[Result]:
-    """Return what `function` returns for each piece; whoever of the threads is free takes the next one.
+    """Return the result of `function` for each piece; the next free thread takes the next one.
 
-    Of several pieces that fail the first in order is raised.
+    If several pieces fail, the error of the first in order is raised.
     """
     if threads == 1 or len(pieces) < 2:
         return [function(piece) for piece in pieces]
@@ -179,7 +179,7 @@ def share(function: Callable[[Piece], Result], pieces: Sequence[Piece], threads:
     left, caller = deque(enumerate(pieces)), threading.get_ident()
 
     def work() -> None:
-        # The caller begins in front and helpers at the end, so that each meets again what it has in its cache.
+        # The caller starts at the front and helpers at the end, so that each reuses what is in its cache.
         take = left.popleft if threading.get_ident() == caller else left.pop
         while left:
             try:
@@ -192,14 +192,14 @@ def share(function: Callable[[Piece], Result], pieces: Sequence[Piece], threads:
                 results[number] = function(piece)
             except Exception as failure:
                 failures[number] = failure
-            except BaseException:  # an interrupt, which is for the caller alone
+            except BaseException:  # an interrupt, which only concerns the caller
                 left.clear()
                 raise
 
     run_together(work, min(threads, len(pieces)))
     if failures:
         first = failures[min(failures)]
-        # The error knows this frame: what it knows is not to know the error, or the pieces would stay in memory.
+        # The error references this frame, which must not reference the error in turn, or the pieces would stay in memory.
         failures.clear()
         try:
             raise first

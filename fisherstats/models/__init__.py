@@ -1,1 +1,1 @@
-"""The statistical model: activations, families, the network and its derivatives."""
+"""Statistical model: activations, families, the network and its derivatives."""

@@ -1,7 +1,7 @@
-"""The formulas of the activations: generators of the value, the first and the second derivative.
+"""Formulas of the activations: generators of the value, the first and the second derivative.
 
-Each takes pre-activations of any shape, and its parameters by keyword. All are written for relative accuracy: a derivative that
-decays is never a difference of numbers that do not. At a kink they give the slope and the curvature from the left.
+Each takes pre-activations of any shape, and its parameters by keyword. All are written for relative accuracy: a decaying
+derivative is never computed as a difference of numbers that do not decay. At a kink they give the left derivatives.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def hard_tanh(a: Array) -> Iterator[Array]:
 def elu(a: Array, alpha: float, scale: float = 1.0) -> Iterator[Array]:
     """The exponential linear unit: scale * a above 0, scale * alpha * (e^a - 1) below."""
     negative = np.minimum(a, 0)
-    # expm1 keeps the value near 0, exp the derivatives in the tail: neither follows from the other.
+    # expm1 is accurate for the value near 0, exp for the derivatives in the tail: neither can be computed from the other.
     yield scale * np.maximum(a, 0) + scale * alpha * np.expm1(negative)
     curvature = scale * alpha * np.exp(negative)
     yield np.where(a > 0, scale, curvature)
@@ -100,7 +100,7 @@ def _exponential_odds(a: Array) -> tuple[Array, Array]:
 
 def sigmoid(a: Array) -> Iterator[Array]:
     """The logistic function: 1 / (1 + e^-a)."""
-    with np.errstate(over="ignore"):  # then the limit 0 is what it gets
+    with np.errstate(over="ignore"):  # the limit 0 is then returned
         odds = np.exp(-a)
     odds += 1
     value = np.reciprocal(odds)

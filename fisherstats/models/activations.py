@@ -1,10 +1,10 @@
-"""Activations of the hidden layers: sigma, sigma', sigma'', their suprema and their kinks.
+"""Activations of the hidden layers, with first and second derivatives, their suprema, and kinks.
 
 Each formula is a generator that yields the value, the first and the second derivative, so that a higher derivative
-costs nothing until it is asked for and shares the exponentials before it (see `formulas`). All are written for relative
-accuracy: a derivative that decays is never a difference of numbers that do not. The measured error of a function f
-(sigma, sigma' or sigma'') is within ``8 eps (|f(a)| + |a f'(a)|)``, of the size that rounding the pre-activation itself
-would cause, down to where numbers underflow.
+is only computed on request and shares the exponentials of the lower ones (see `activation_formulas`). All are written for
+relative accuracy: a decaying derivative is never computed as a difference of numbers that do not decay. The measured error of a
+function f (sigma, sigma' or sigma'') is within ``8 eps (|f(a)| + |a f'(a)|)``, comparable to the effect of rounding the
+pre-activation itself, down to the underflow limit.
 
 At a kink, a point without a second derivative, the formulas give the slope and the curvature from the left.
 """
@@ -38,7 +38,7 @@ Formula = Callable[..., Iterator[Array]]
 
 @dataclass(frozen=True, repr=False)
 class Activation:
-    r"""An activation :math:`\sigma` with its first two derivatives and what the theorems need to know of them.
+    r"""An activation :math:`\sigma` with its first two derivatives and their properties used by the theorems.
 
     The bounds of Theorem 4.1 and of the derivatives of the network hold for any activation whose suprema
     :math:`c_1=\sup|\sigma'|` and :math:`c_2=\sup|\sigma''|` are given here; several common ones have
@@ -47,7 +47,7 @@ class Activation:
     Parameters
     ----------
     name : str
-        The word by which it is known.
+        Name of the activation.
     formula : callable
         Takes pre-activations of any shape, and the parameters by keyword; yields the value, the first and the second
         derivative in turn, each of the same shape and dtype. A module-level function keeps models picklable.
@@ -60,7 +60,7 @@ class Activation:
     piecewise_linear : bool, default False
         Whether sigma'' is exactly 0 wherever it exists.
     parameters : mapping, default {}
-        The numbers that tell it from others with the same formula; part of the provenance of a result. Copied, and read-only
+        The parameters of the formula; part of the provenance of a result. Copied, and read-only
         afterwards.
 
     Raises
@@ -131,7 +131,7 @@ class Activation:
         """
         derivative_order(order)
         pre_activation_dtype(a)
-        # A tail that underflows has the limit 0, which is what it then gets.
+        # A tail that underflows is set to its limit 0.
         with np.errstate(under="ignore"):
             return tuple(itertools.islice(self.formula(a, **self.parameters), order + 1))
 
@@ -369,4 +369,4 @@ _ALL = (
 _BY_NAME = {one.name: one for one in _ALL}
 
 NAMES: tuple[str, ...] = tuple(_BY_NAME)
-"""The words that `get` understands."""
+"""The names that `get` accepts."""

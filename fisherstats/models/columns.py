@@ -1,4 +1,4 @@
-"""Named columns of x and of data labels, in the order of a network's own names."""
+"""Named columns of x and of data labels, reordered to the names of the network."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def column_names(x: Any) -> list[str] | None:
 
 
 def _columns(value: Any, dim: str) -> list[Any] | None:
-    """Return what the columns are called; None where they have no names but their places."""
-    # Types are asked, as a delayed object of dask says yes to every name.
+    """Return the names of the columns; None where they have only positions."""
+    # Types are compared, as a dask Delayed object has every attribute.
     if hasattr(type(value), "indexes"):
         found = value.indexes[dim].tolist() if dim in value.dims and dim in value.indexes else None
     elif isinstance(value, np.ndarray) or not hasattr(type(value), "columns") or getattr(value, "ndim", 2) != 2:
@@ -37,7 +37,7 @@ def _columns(value: Any, dim: str) -> list[Any] | None:
     else:
         found = list(value.columns)
         if not hasattr(value, "iloc") and found == [f"column_{place}" for place in range(len(found))]:
-            return None  # polars has no other word for no names
+            return None  # polars uses this for missing names
     return None if found == list(range(len(found or []))) else found
 
 

@@ -1,15 +1,16 @@
 r"""First and second derivatives of the natural parameters, factored per layer.
 
-For a layer l everything over :math:`W_l[o,d]` is (a number per unit o) x (a power of the layer's input
-:math:`\bar h_l[d]`), input by input.  This module makes the numbers per unit:
+For a layer l every array over :math:`W_l[o,d]` is (a number per unit o) x (a power of the layer's input :math:`\bar h_l[d]`),
+input by input. This module computes the numbers per unit:
 
 * ``G[l][i,a,o] =`` :math:`\partial h_L^a/\partial a_{l+1,o}=(B_{l+1}D_l)[a,o]`, so
   :math:`\partial h_L^a/\partial W_l[o,d]=G_l[a,o]\,\bar h_l[d]`;
 * ``S[l][i,a,o] =`` :math:`\partial^2 h_L^a/\partial a_{l+1,o}^2`, so
   :math:`\partial^2 h_L^a/\partial W_l[o,d]^2=S_l[a,o]\,\bar h_l[d]^2`.
 
-Array layout throughout: inputs first, outputs a second, units last.  Where the law sees differences of outputs only (softmax),
-G and S may hold the rows a < T of differences from the last output: one row less to carry through the network.
+Array layout throughout: inputs first, outputs a second, units last.  Where the response distribution depends on differences of
+outputs only (softmax), G and S may hold the rows a < T of differences from the last output: one row less to propagate through the
+network.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ Product = Callable[..., Array]
 
 @dataclass(frozen=True)
 class Forward:
-    """One pass through the network for a block of inputs."""
+    """A forward pass through the network for a block of inputs."""
 
     inputs: list[Array]
     """Layer inputs with the constant one appended, (n, n_l + 1) for l = 0..L-1."""
@@ -66,29 +67,29 @@ class Forward:
     slopes: list[Array]
     """First derivatives of the activations there."""
     bends: list[Array]
-    """Second derivatives of the activations there; empty unless asked for."""
+    """Second derivatives of the activations there; empty unless requested."""
     natural: Array
-    """h_L, (n, T): the network's output, or the family's link of it."""
+    """h_L, (n, T): the network's output, mapped by the family's link if there is one."""
     link_slope: Array | None = None
     """First derivative of the link at the network's output, (n, T); None where the output is the natural parameter."""
     link_bend: Array | None = None
-    """Second derivative of the link there, if asked for."""
+    """Second derivative of the link there, if requested."""
 
 
 _FEW_UNITS = 512
 
 
 def forward(model: MLP, x: Array, order: int = 1, by_units: bool = False) -> Forward:
-    """Pass a block through the network, with the derivatives of activations and link up to `order`."""
+    """Run the forward pass of a block, with the derivatives of activations and link up to `order`."""
     return forward_with_one(model, with_one(x), order, by_units=by_units)
 
 
 def forward_with_one(model: MLP, x_bar: Array, order: int = 1, product: Product = np.matmul, by_units: bool = False) -> Forward:
     """Do the same for a block that has the constant one appended.
 
-    Values of hidden layers are stored input by input, or `by_units`, which takes a tenth from the float64 products of large
-    blocks with few units; where there are more units, or in float32, it would add a tenth, and is not done. What goes back
-    through the network with several rows per input wants them input by input.
+    Values of hidden layers are stored input by input, or `by_units`, which saves a tenth of the time of float64 products of large
+    blocks with few units; with more units, or in float32, it would cost a tenth, and is not done. Backward passes with several
+    rows per input need them input by input.
     """
     n, sizes = len(x_bar), [len(weight) for weight in model.weights[:-1]]
     by_units = by_units and x_bar.dtype == np.float64 and max(sizes, default=0) <= _FEW_UNITS
@@ -115,7 +116,7 @@ def forward_with_one(model: MLP, x_bar: Array, order: int = 1, product: Product 
 
 
 def _layers(flat: Array, n: int, sizes: Sequence[int], by_units: bool) -> list[Array]:
-    """Return the part (n, units) of each layer of an array that holds them one after the other."""
+    """Return the part (n, units) of each layer from an array that concatenates them."""
     parts, end = [], 0
     for size in sizes:
         start, end = end, end + n * size
@@ -132,7 +133,7 @@ def with_one(h: Array) -> Array:
 
 
 class Outputs:
-    """Directions in the outputs that all inputs share: the outputs themselves, or the rows of :math:`h^a-h^T`, a < T.
+    """Directions in the outputs shared by all inputs: the outputs themselves, or the rows of :math:`h^a-h^T`, a < T.
 
     Differences are all that the moments of a `shift_invariant` family need.
     """
@@ -165,20 +166,20 @@ def jacobians(model: MLP, passed: Forward, rows: Directions = None, contractions
 def jacobians_and_curvatures(
     model: MLP, passed: Forward, rows: Directions = None, contractions: Any = primitives
 ) -> tuple[list[Array], list[Array | None]]:
-    """Return what `jacobians` and `curvatures` do, with what they share computed once; needs a pass of order 2."""
+    """Return the results of `jacobians` and `curvatures`, with common parts computed once; needs a forward pass of order 2."""
     G, S = _carried_curvatures(model, passed, rows, contractions)
     return G, _with_link(passed, G, S)
 
 
 def unit_jacobians(model: MLP, passed: Forward, outputs: Outputs, contractions: Any = primitives) -> list[Array | None]:
-    """Return what `jacobians` does, with None for the identity: nothing of size T x T is made for the last layer."""
+    """Return the result of `jacobians`, with None for the identity: no T x T array is created for the last layer."""
     return [G for G, _ in _below_the_outputs(model, passed, outputs, contractions)][::-1]
 
 
 def unit_jacobians_and_curvatures(
     model: MLP, passed: Forward, outputs: Outputs, contractions: Any = primitives
 ) -> tuple[list[Array | None], list[Array | None]]:
-    """Return what `jacobians_and_curvatures` does, with None for the identity."""
+    """Return the result of `jacobians_and_curvatures`, with None for the identity."""
     if passed.link_slope is not None:
         G, S = jacobians_and_curvatures(model, passed, outputs, contractions)
         return [*G], S
@@ -198,9 +199,9 @@ def _carried_curvatures(
 def from_the_top(
     model: MLP, passed: Forward, rows: Directions = None, contractions: Any = primitives, second_order: bool = False
 ) -> Iterator[tuple[Array, Array | None]]:
-    r"""Yield :math:`B_{l+1}D_l` and, if asked for, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where zero; the last layer first.
+    r"""Yield :math:`B_{l+1}D_l` and, if requested, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where zero; the last layer first.
 
-    Whoever needs one layer at a time need not keep them: their memory is then used again while it is in the cache.
+    Callers that need one layer at a time need not keep them: their memory is then reused while it is in the cache.
     """
     G, below = _top(model, passed, rows)
     yield G, None
@@ -215,7 +216,7 @@ def _below_the_outputs(
         yield from from_the_top(model, passed, outputs, contractions, second_order)
         return
     yield None, None
-    # Taken as the first product; G itself is not looked at.
+    # Used as the first product; G itself is not read.
     below = _for_each(len(passed.natural), outputs.below)
     yield from _carried_down(model, passed, below, below, contractions, second_order)
 
@@ -223,13 +224,13 @@ def _below_the_outputs(
 def _carried_down(
     model: MLP, passed: Forward, G: Array, below: Array | None, contractions: Any, second_order: bool
 ) -> Iterator[tuple[Array, Array | None]]:
-    """Yield what follows below the last layer; `below` is the product of its G with the last kernel, if it is known."""
+    """Yield the results below the last layer; `below` is the product of its G with the last kernel, if it is known."""
     for layer in range(model.n_layers - 2, -1, -1):
         scales = [passed.slopes[layer]]
         curved = second_order and not model.activations[layer].piecewise_linear
         if curved:
             scales.append(passed.bends[layer])
-        # The first product is the same for all inputs, where the rows are.
+        # The first product is the same for all inputs if the rows are.
         scaled = contractions.scaled_products(*((G, model.kernels[layer + 1]) if below is None else (below, None)), scales)
         G, below = scaled.pop(0), None
         yield G, scaled.pop() if curved else None
@@ -249,7 +250,7 @@ def _top(model: MLP, passed: Forward, rows: Directions) -> tuple[Array, Array | 
 
 
 def _for_each(n: int, shared: Array) -> Array:
-    """Return an array as that of each of n inputs, without memory of its own."""
+    """Return an array broadcast to n inputs, without a copy."""
     return np.broadcast_to(shared, (n, *shared.shape))
 
 
@@ -264,7 +265,7 @@ def pull_back(model: MLP, G: Array, layer: int) -> Array:
 def curvatures(model: MLP, passed: Forward, G: list[Array], contractions: Any = primitives) -> list[Array | None]:
     r"""Return :math:`S_l[a,o]=\sum_{k\ge l}\sum_r B_{k+1}[a,r]\sigma''(a_{k+1,r})A_{k,l}[r,o]^2`, (n, T, n_{l+1}).
 
-    `None` stands for a layer where the theory says zero: the last (canonical) layer and every layer that only piecewise linear
+    `None` stands for a layer where S is zero by theory: the last (canonical) layer and every layer that only piecewise linear
     activations follow. One chain :math:`A_{k,l}=\partial a_{k+1}/\partial a_{l+1}=J_{k,l}D_l` per input serves all outputs, and
     :math:`J_{l+1,l}=W_{l+1}^-` is the same for all inputs. A link g adds :math:`g''(z_a)(\partial z_a/\partial a_{l+1,o})^2` in
     every layer. `contractions` holds `squared_chain` (see `engines`).
@@ -296,7 +297,7 @@ def _with_link(passed: Forward, G: list[Array], S: list[Array | None], r: Array 
 
 
 _FEW_LAYERS = 5
-"""Hidden layers up to which the chains of all pairs of layers take fewer products than one Hessian, 2 per layer."""
+"""Number of hidden layers up to which the chains of all pairs of layers need fewer products than one Hessian, 2 per layer."""
 
 
 def _recursive_curvatures(model: MLP, passed: Forward, rows: list[Array]) -> list[Array | None]:
@@ -315,7 +316,7 @@ def _chained_curvatures(model: MLP, passed: Forward, bent: list[Array | None], c
     last_bent = max((k for k in range(n_hidden) if bent[k] is not None), default=-1)
     S: list[Array | None] = []
     for layer in range(n_hidden):
-        # From the bottom up, so that the array of a layer may become its S: only the layers below needed it as it is.
+        # From the bottom up, so that the array of a layer may be overwritten by its S: only the layers below need the original.
         total = bent[layer]
         scale = np.square(passed.slopes[layer])
         # J_{k,l} starts as the kernel of the next layer, the same for all inputs.
@@ -346,7 +347,7 @@ def _plus(total: Array | None, term: Array) -> Array:
 
 
 def _link_weights(passed: Forward) -> Array:
-    """Return g'' / g'^2 at the network's output, (n, T): what the square of a linked derivative is multiplied by."""
+    """Return g'' / g'^2 at the network's output, (n, T): the factor of the square of a linked derivative."""
     if passed.link_slope is None or passed.link_bend is None:
         return np.zeros_like(passed.natural)
     return passed.link_bend / passed.link_slope / passed.link_slope
@@ -388,7 +389,7 @@ def hessian_blocks(
 ) -> HessianBlocks:
     r"""Return the layer blocks of :math:`\sum_a r_{ka}\,\partial^2 h_L^a/\partial\theta\partial\theta^\top` for r (n, K, T).
 
-    None stands for every output by itself.
+    None stands for every single output.
 
     With :math:`E_k=\mathrm{diag}(r^\top B_{k+1}\circ\sigma''(a_{k+1}))` the unit part of a diagonal block obeys
     :math:`C_{ll}=E_l+A_{l+1,l}^\top C_{l+1,l+1}A_{l+1,l}`, and :math:`C_{lm}=A_{m,l}^\top C_{mm}`. A link g adds
@@ -450,7 +451,7 @@ def push_forward(model: MLP, passed: Forward, direction: Array) -> Array:
     dtype = np.promote_types(direction.dtype, passed.natural.dtype)
     moved: Array | None = None
     for layer, (weight, part) in enumerate(zip(model.weights, model.layer_slices(), strict=True)):
-        # Laid out in memory as in the forward pass.
+        # Memory layout as in the forward pass.
         tangent = np.empty_like([*passed.slopes, passed.natural][layer], dtype=dtype)
         np.matmul(passed.inputs[layer], direction[part].reshape(weight.shape).T, out=tangent)
         if moved is not None:
@@ -473,8 +474,8 @@ def gradients(model: MLP, passed: Forward, z: Array, product: Product = np.matmu
 def second_directional(model: MLP, passed: Forward, direction: Array) -> Array:
     r"""Return :math:`v^\top H^a v=\frac{d^2}{d\epsilon^2}h_L^a(\theta+\epsilon v)` for a parameter vector v, (n, T).
 
-    A two-jet of the forward pass: with dots for derivatives, :math:`\ddot a_{l+1}=2V_l^-\dot h_l+W_l^-\ddot h_l` and
-    :math:`\ddot h=\sigma''\dot a^2+\sigma'\ddot a`. Needs a pass of order 2.
+    A second-order jet of the forward pass: with dots for derivatives, :math:`\ddot a_{l+1}=2V_l^-\dot h_l+W_l^-\ddot h_l` and
+    :math:`\ddot h=\sigma''\dot a^2+\sigma'\ddot a`. Needs a forward pass of order 2.
     """
     direction = like(direction, passed.natural)
     moved: Array | None = None

@@ -1,7 +1,7 @@
-r"""Rows of a root of a T x T matrix, :math:`S=\sum_r\rho_r\rho_r^\top`, carried back: :math:`\rho_r^\top G_l`.
+r"""Rows of a root of a T x T matrix, :math:`S=\sum_r\rho_r\rho_r^\top`, propagated back: :math:`\rho_r^\top G_l`.
 
-Sums of their products over r are :math:`G_l^\top S\,G_m`. So the derivative of no single output is needed, and as many rows go
-back as the root has: C - 1 for the information of a softmax over C classes, N for N labels drawn from it.
+Sums of their products over r are :math:`G_l^\top S\,G_m`. So no derivative of a single output is needed, and as many rows are
+propagated back as the root has: C - 1 for the information of a softmax over C classes, N for N labels drawn from it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def rows_below(
 ) -> Iterator[Array]:
     r"""Yield :math:`\rho_r^\top G_l`, (n, R, n_{l+1}), of the layers below the last one, from the top.
 
-    `own` are the rows of the last layer, if they are known, and `seen` the outputs as the law sees them.
+    `own` are the rows of the last layer, if they are known, and `seen` the output directions on which the law depends.
     """
     if model.n_layers == 1:
         return
@@ -85,8 +85,8 @@ def _last_hidden(
     """Return the rows of a root at the last hidden layer, (n, R, k), and the sums of their squares, (n, k).
 
     `own` are the rows of the last layer, which a link needs, if they are known. Without a link all inputs share the outputs, and
-    the root is taken of their product with the kernel and not multiplied by it: where live classes nearly coincide, only their
-    differences keep what is left.
+    the root is taken of their product with the kernel and not multiplied by it: where classes of non-negligible probability
+    nearly coincide, only their differences are accurate.
     """
     found: tuple[Array, Array]
     if passed.link_slope is None:

@@ -35,15 +35,15 @@ class MLP:
     activation : str, Activation or sequence of them
         The activation of all hidden layers, or one per hidden layer.
     family : Family
-        Law of the response; it takes as many natural parameters as the last layer has rows.
+        Family of the response distribution, with as many natural parameters as the last layer has rows.
     feature_names, output_names : sequence of str, optional
-        Names of the inputs and of the outputs. Columns of a labelled x, or y, are then put into this order or refused, and
-        results carry the names beside the numbers.
+        Names of the inputs and of the outputs. Columns of a labelled x, or y, are then reordered to match or refused, and results
+        have the names as well as the numbers.
 
     Raises
     ------
     TypeError, ValueError
-        If shapes do not chain, a weight is not finite, a word is unknown, or the last layer does not fit the family.
+        If shapes do not chain, a weight is not finite, a name is unknown, or the last layer does not fit the family.
 
     Notes
     -----
@@ -190,7 +190,7 @@ class MLP:
 
     @cached_property
     def kernels(self) -> tuple[NDArray[np.floating], ...]:
-        """Weight matrices without the bias column, each in one piece of memory."""
+        """Weight matrices without the bias column, each contiguous in memory."""
         return tuple(read_only(matrix[:, :-1]) for matrix in self.weights)
 
     @cached_property
@@ -212,7 +212,7 @@ class MLP:
         return [slice(end - matrix.size, end) for end, matrix in zip(ends, self.weights, strict=True)]
 
     def as_dtype(self, dtype: np.dtype[np.floating]) -> MLP:
-        """Return the network in another precision, float32 or float64 (itself where nothing changes)."""
+        """Return the network in another precision, float32 or float64 (itself if unchanged)."""
         dtype = networks.precision(dtype)
         if dtype == self.dtype:
             return self
@@ -247,7 +247,7 @@ class MLP:
         )
 
     def named(self, feature_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None) -> MLP:
-        """Return the network with names of its inputs and of its outputs; None keeps those that it has.
+        """Return the network with names of its inputs and of its outputs; None keeps the current ones.
 
         Parameters
         ----------
@@ -275,13 +275,13 @@ class MLP:
         )
 
     def in_double(self) -> MLP:
-        """Return the network in float64, with the fingerprint of the network as it is."""
+        """Return the network in float64, with the fingerprint of the original."""
         wide = self.as_dtype(np.dtype(np.float64))
         wide.__dict__["fingerprint"] = self.fingerprint
         return wide
 
     def beside(self, other: Any) -> MLP:
-        """Return the network with its weights where an array of a device lives; itself for None."""
+        """Return the network with its weights on the device of an array; itself for None."""
         if other is None:
             return self
         moved = object.__new__(MLP)
@@ -314,7 +314,7 @@ class MLP:
         h = arguments.real_array("x", x)
         inputs.input_matrix(h.shape, h.dtype, self.widths[0])
         pre_activations = []
-        # What overflows is infinite or nan at the end, and refused.
+        # Values that overflow become infinite or nan, and are refused at the end.
         with np.errstate(over="ignore", invalid="ignore"):
             for weight, activation in zip(self.weights[:-1], self.activations, strict=True):
                 pre_activations.append(h @ weight[:, :-1].T + weight[:, -1])

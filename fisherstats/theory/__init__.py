@@ -1,1 +1,1 @@
-"""The theorems, each written once, on bare arrays for one block of inputs."""
+"""The theorems, each implemented once, on bare arrays for one block of inputs."""

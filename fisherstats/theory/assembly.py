@@ -1,7 +1,7 @@
-r"""From (a number per unit) x (a power of the layer input) to arrays over parameters.
+r"""Assembly of arrays over parameters from (a number per unit) x (a power of the layer input).
 
 A quantity over :math:`W_l[o,d]` that factors as :math:`f_l[o]\,\bar h_l[d]^k` is, summed over inputs, one matrix product per
-layer; the array over inputs, outputs and parameters never exists.  Sums over inputs are float64 whatever the factors are.
+layer; no array over inputs, outputs and parameters is created.  Sums over inputs are float64 whatever the factors are.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ _TILE = 2**21
 """Numbers in a temporary over (inputs, parameters)."""
 
 _CACHED = 2**16
-"""Numbers that stay in the cache of a core."""
+"""Numbers that fit in the cache of a core."""
 
 _PANEL = 64
-"""Rows mirrored at a time: within the cache both ways."""
+"""Rows mirrored at a time: reads and writes both fit in the cache."""
 
 _STRIPE = 200
 """Columns of a layer's input in one task of a sum."""
 
 
 def power_of(h_bar: Array, exponent: int) -> Array:
-    """Return an integer power; even ones by squaring, as a general power takes ten times as long."""
+    """Return an integer power; even ones by squaring, as a general power is ten times slower."""
     if exponent == 1:
         return h_bar
     if exponent not in (2, 4):
@@ -68,7 +68,7 @@ class DiagonalSum(Reduction):
     r"""Sums over inputs of :math:`f_l[o]\,\bar h_l[d]^k`, (P,) for each of several quantities, from blocks of factors.
 
     Each block is ([(factors per layer, exponent k) of each quantity], layer inputs). The blocks of a group are joined, and each
-    quantity takes one matrix product per layer, in stripes of columns that may run at the same time. Products are in the
+    quantity takes one matrix product per layer, in stripes of columns that may run in parallel. Products are in the
     precision of the factors, over the inputs of one group; groups are added in float64. The sums are one array, (quantities, P).
     """
 
@@ -80,14 +80,14 @@ class DiagonalSum(Reduction):
         self._ends = [*itertools.accumulate(n_out * n_in for n_out, n_in in shapes)]
 
     def of_block(self, quantities: list[Quantity], inputs: list[Array]) -> list[Array]:
-        """Return the sums over one block, for work in which a block is a group of its own."""
+        """Return the sums over one block, where each block forms a group."""
         sums = self._empty(quantities, inputs)
         for layer in range(len(self._shapes)):
             self._sum_into(sums, True, [(quantities, inputs)], layer, slice(None))
         return [sums]
 
     def tasks(self, parts: list[tuple[list[Quantity], list[Array]]], last: bool) -> list[Callable[[], None]]:
-        """Return the products of a group of blocks, each to be added to its own part of the leaf."""
+        """Return tasks for the products of a group of blocks, each added to its own part of the leaf."""
         first = not self.leaf
         if first:
             self.leaf = [self._empty(*parts[0])]
@@ -125,7 +125,7 @@ class DiagonalSum(Reduction):
                 continue
             product = factor.T @ powers[exponent]
             if product.dtype != np.float64 and not np.isfinite(product).all():
-                # A power past the range of float32, whose product with a small factor may well be within it.
+                # A power that exceeds the range of float32, though its product with a small factor may be within it.
                 product = double(factor).T @ power_of(double(h_bar), exponent)
             if first:
                 into[...] = product
@@ -172,7 +172,7 @@ def moments_over_inputs(factors: Sequence[Array], inputs: Sequence[Array], expon
 
 
 def tiles(units: Array, inputs: Array) -> Iterator[tuple[slice, slice]]:
-    """Yield some units and some layer inputs at a time: few enough for the products of all inputs to stay in the cache."""
+    """Yield tiles of units and layer inputs, small enough for the products of all inputs to stay in the cache."""
     (n, n_units), n_in = units.shape, inputs.shape[1]
     numbers = _TILE if on_device(inputs) else _CACHED
     columns = min(n_in, max(1, numbers // n))

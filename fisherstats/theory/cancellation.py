@@ -1,6 +1,6 @@
-"""What the rounding of a moment goes by: what the moment would be if nothing cancelled in it.
+"""Scales of rounding errors: the value that a moment would have without cancellation.
 
-Directions u are (n, T, k); None stands for the outputs, whose moments the laws give by themselves.
+Directions u are (n, T, k); None stands for the outputs, whose moments the distributions provide directly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = NDArray[np.floating]
 
 @singledispatch
 def uncancelled_variance(law: Law, u: Array | None) -> Array:
-    """Return what Var(u.t) would be if nothing cancelled in it, (sum_a |u_a| sd_a)^2, (n, k): what its rounding goes by."""
+    """Return Var(u.t) as it would be without cancellation, (sum_a |u_a| sd_a)^2, (n, k): the scale of its rounding error."""
     if u is None:
         return law.own_diagonal()
     deviations = np.sqrt(law.own_diagonal())
@@ -58,7 +58,7 @@ def _(law: ProductLaw, u: Array | None) -> Array:
 
 @singledispatch
 def uncancelled_fourth(law: Law, u: Array | None) -> Array:
-    """Return what E[(u.r)^4]^(1/4) would be if nothing cancelled in it, sum_a |u_a| E[r_a^4]^(1/4), (n, k)."""
+    """Return E[(u.r)^4]^(1/4) as it would be without cancellation, sum_a |u_a| E[r_a^4]^(1/4), (n, k)."""
     own = _own_fourth_root(law)
     if u is None:
         return own
@@ -94,7 +94,7 @@ def _fourth_root(law: Law, u: Array | None) -> Array:
 
 
 def fourth_rounding(law: Law, few: Array, u: Array | None, v: Array | None) -> Array:
-    """Return what rounding does to the standard deviation of (u.r)(v.r), (n, k), where u.r and v.r are known to `few` (n, 1).
+    """Return the rounding error of the standard deviation of (u.r)(v.r), (n, k), where u.r and v.r are known to `few` (n, 1).
 
     By Hoelder it is at most |u.r| |dv.r| + |du.r| |v.r| + |du.r| |dv.r|, in fourth moments.
     """
@@ -104,7 +104,7 @@ def fourth_rounding(law: Law, few: Array, u: Array | None, v: Array | None) -> A
 
 @singledispatch
 def differentiation_room(law: Law, u: Array | None, order: int) -> Array | float:
-    """Return what a moment of order two or four along u may be off by where cumulants are derivatives taken numerically."""
+    """Return the error of a moment of order two or four along u where cumulants are numerical derivatives."""
     return 0.0
 
 

@@ -1,7 +1,7 @@
 r"""The best linear combination of the two estimators from the same labels, entry by entry.
 
 The Hessian estimator is regressed on the score estimator.  With :math:`V_1` the variance of the score estimator, :math:`m` the
-slope of the regression and :math:`R` the variance of what it leaves, :math:`V_2=m^2V_1+R` and :math:`C_{12}=mV_1`, and every
+slope of the regression and :math:`R` its residual variance, :math:`V_2=m^2V_1+R` and :math:`C_{12}=mV_1`, and every
 quantity of the combination is a sum of non-negative terms; :math:`V_1V_2-C_{12}^2`, which vanishes for two classes, is never
 formed.  Sums over inputs keep this form: a weighted mean of slopes and a weighted sum of their squared deviations.
 """
@@ -24,7 +24,7 @@ __all__ = ["Regression", "combination", "merge_regressions", "regression_factors
 Array = NDArray[np.floating]
 
 _ROUNDING = 64
-"""Units of rounding that the slope of a regression may carry."""
+"""Units of rounding allowed in the slope of a regression."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def regression_factors(law: Law, G: Sequence[Array | None], S: Sequence[Array | 
 def regression_sums(regressions: Sequence[Regression], inputs: Sequence[Array]) -> list[Array]:
     r"""Return [sum V_1, slope, R] of the sums over inputs of :math:`\bar h^4` times the regressions, (P,) each.
 
-    The sums regress on each other with the mean slope, weighted by V_1, and leave :math:`\sum R_i+\sum V_{1,i}(m_i-m)^2`.
+    The sums regress on each other with the mean slope, weighted by V_1, with residual variance
+    :math:`\sum R_i+\sum V_{1,i}(m_i-m)^2`.
     """
     totals, slopes, rests = [], [], []
     for one, h_bar in zip(regressions, inputs, strict=True):
@@ -109,7 +110,7 @@ def combination(regression: Regression, dtype: np.dtype[np.floating]) -> tuple[A
     """
     V_1, m = regression.variance, regression.slope
     rounding = (_ROUNDING * np.finfo(dtype).eps) ** 2
-    # Below the square of its rounding the slope cannot tell the rest from zero (two classes, one input: exactly zero).
+    # Below the square of the rounding error of the slope, R is indistinguishable from zero (two classes, one input: exactly 0).
     R = np.where(regression.rest > rounding * m**2 * V_1, regression.rest, 0)
     apart = 1 - m
     D = V_1 * apart**2 + R

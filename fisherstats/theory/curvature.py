@@ -1,7 +1,7 @@
 r"""Statistical curvature along directions of the parameter space, and the Amari-Chentsov tensor of directions.
 
 Along :math:`\theta+\epsilon v` the natural parameters of one input trace a curve with velocity :math:`h'=Jv` and acceleration
-:math:`h''=H[v,v]` in the metric I(h). Everything here is made of these T-vectors.
+:math:`h''=H[v,v]` in the metric I(h). All quantities here are functions of these T-vectors.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class CurveMoments:
 
 
 def curve_moments(model: MLP, passed: Forward, law: Law, directions: Array) -> CurveMoments:
-    """Return the moments along each direction (k, P) at each input; `passed` has second derivatives.
+    """Return the moments along each direction (k, P) at each input; `passed` is a forward pass with second derivatives.
 
     One output is always a full exponential family: the residual is exactly 0.
     """

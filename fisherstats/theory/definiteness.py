@@ -1,4 +1,4 @@
-"""When the Hessian estimate of the information is positive definite (2021, section 3.4)."""
+"""Conditions for a positive definite Hessian estimate of the information (2021, section 3.4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["binomial_interval", "smallest_eigenvalue", "sufficient_draws"]
 
 
 def smallest_eigenvalue(matrix: NDArray[np.float64]) -> float:
-    """Return the smallest eigenvalue of a symmetric matrix, 0 where it is rounding."""
+    """Return the smallest eigenvalue of a symmetric matrix, 0 if within rounding error."""
     values = np.linalg.eigvalsh(matrix)
     rounding = 4 * len(values) * np.finfo(values.dtype).eps * np.abs(values).max()
     return 0.0 if abs(values[0]) <= rounding else float(values[0])

@@ -1,6 +1,6 @@
 r"""Dense matrices :math:`\frac1n\sum_i(R_l^\top R_m)\otimes(\bar h_l\bar h_m^\top)` from rows of unit factors, tile by tile.
 
-Block (l, m) is one matrix product between pairs of units and pairs of inputs, whatever the number of outputs; within a layer both
+Block (l, m) is one matrix product between pairs of units and pairs of inputs, for any number of outputs; within a layer both
 kinds of pairs are symmetric, and each is formed once. A tile is a few units of layer l with all units of layer m: small enough to
 stay near the cache, and the tiles of a matrix are independent of each other.
 """
@@ -45,7 +45,7 @@ class Tile:
 
 
 def small_tiles(shapes: Sequence[tuple[int, int]], cross_layers: bool, numbers: int, chunk: Callable[[int], int]) -> list[Tile]:
-    """Return tiles of one matrix that hold at most so many numbers each, of whole chunks of `chunk(layer)` units at least."""
+    """Return tiles of one matrix with a maximal size, of at least one whole chunk of `chunk(layer)` units."""
     layers = range(len(shapes))
     tiles = []
     for left in layers:
@@ -93,7 +93,7 @@ class PairSum(Reduction):
         self._matrices: list[dict[tuple[int, int], Array]] = []
         layers = range(len(shapes))
         blocks = [(left, right) for left in layers for right in (layers[left:] if cross_layers else (left,))]
-        # The largest first, so that the threads end at about the same time.
+        # The largest first, so that the threads finish at about the same time.
         blocks.sort(key=lambda block: -self._cost(*block))
         self.tiles = [
             Tile(quantity, left, right, slice(start, stop), slice(start if left == right else 0, shapes[right][0]))
@@ -114,7 +114,7 @@ class PairSum(Reduction):
         return [partial(self._add, parts, last, place) for place in range(len(self.tiles))]
 
     def finish(self, n_inputs: int) -> list[dict[tuple[int, int], Array]]:
-        """Return the matrices, written from the totals if the last group has not done it."""
+        """Return the matrices, written from the totals unless the last group has already done so."""
         if not self._written:
             self._make_matrices()
             for place, tile in enumerate(self.tiles):
@@ -133,7 +133,7 @@ class PairSum(Reduction):
         return sizes[0] * sizes[1] // (4 if left == right else 1)
 
     def _step(self, right: int) -> int:
-        """Return how many units of layer l a tile of block (l, m) takes."""
+        """Return the number of units of layer l in a tile of block (l, m)."""
         return max(1, self._tile_pairs // self._shapes[right][0])
 
     def _add(self, parts: list[tuple[Rows, list[Array]]], last: bool, place: int) -> None:
@@ -179,7 +179,7 @@ class PairSum(Reduction):
 
 
 class TileSum(Reduction):
-    """The sums of some tiles only, for a matrix that does not fit in memory; `rectangles` gives what is to be written where."""
+    """The sums of some tiles only, for a matrix that does not fit in memory; `rectangles` yields values and positions."""
 
     leaf_blocks = 1
     shared = True
@@ -220,7 +220,7 @@ class TileSum(Reduction):
         for unit, others, square in squares(tile, mean, n_in):
             own, first = unit - tile.units.start, others.start - tile.others.start
             whole[own, :, first:, :] = square.transpose(1, 0, 2)
-            # The mirror images that lie among the chosen units themselves.
+            # The mirror images within the chosen units.
             for other in range(others.start, min(others.stop, tile.units.stop)):
                 if unit >= tile.others.start:
                     whole[other - tile.units.start, :, unit - tile.others.start, :] = square[other - others.start]
@@ -251,13 +251,13 @@ def tile_sums(parts: list[tuple[Rows, list[Array]]], tile: Tile) -> Array:
     factor = _unit_pairs(rows, tile)
     sums = _products(factor, inputs, same)
     if sums.dtype != np.float64 and not np.isfinite(sums).all():
-        # Pairs of inputs past the range of float32, whose product with a small factor may well be within it.
+        # Pairs of inputs that exceed the range of float32, though their product with a small factor may be within it.
         sums = _products(double(factor), [(double(left), double(right)) for left, right in inputs], same)
     return sums
 
 
 def _sums_on_device(one: Array, other: Array, left: Array, right: Array, tile: Tile) -> Array:
-    """Return the same for a single large block, whose pairs are gathered by their numbers."""
+    """Return the same for a single large block, whose pairs are gathered by index."""
     units = np.matmul(one[:, :, tile.units].swapaxes(1, 2), other[:, :, tile.others])
     factor = units.reshape(len(units), -1)
     n_left, n_right = left.shape[1], right.shape[1]
@@ -281,7 +281,7 @@ def _unit_pairs(rows: list[tuple[Array, Array]], tile: Tile) -> Array:
         every = part if chosen is None else np.empty((len(one), upper.size), part.dtype)
         np.matmul(one[:, :, tile.units].transpose(0, 2, 1), other[:, :, tile.others], out=every.reshape(len(one), *upper.shape))
         if chosen is not None:
-            # Row by row: indexing goes column by column and takes eight times as long. "raise" would go through a copy.
+            # Row by row: indexing works column by column and is eight times slower. "raise" would make a copy.
             np.take(every, chosen, axis=1, out=part, mode="clip")
         start += len(one)
     return factor
@@ -295,7 +295,7 @@ def _upper(chosen: slice, others: slice) -> NDArray[np.bool_]:
 
 def _products(factor: Array, inputs: list[tuple[Array, Array]], same: bool) -> Array:
     """Return factor' (pairs of inputs), chunk by chunk; within a layer the pairs d <= q only."""
-    # Inputs last: the products are then formed along rows of many inputs.
+    # Inputs last: the products are then computed along rows of many inputs.
     columns = [(left.T.copy(), right.T.copy()) for left, right in inputs]
     n_left, n_right = inputs[0][0].shape[1], inputs[0][1].shape[1]
     widths = [n_right - column if same else n_right for column in range(n_left)]

@@ -19,10 +19,10 @@ Array = NDArray[np.floating]
 def bregman(family: Family, law: Law, other: Array) -> Array:
     r"""Return :math:`\mathrm{KL}[p_h\|p_{h'}]=F(h')-F(h)-(h'-h)^\top\eta(h)`, (n,), for h' in `other` (n, T).
 
-    It is a function of the two laws alone: no label is drawn.
+    It is a function of the two distributions only: no label is drawn.
     """
     if on_device(law.h):
-        # Some families integrate, with as many points as are needed: one number per input goes back.
+        # Some families integrate adaptively on the host: only one number per input is copied back.
         found = bregman(family, family.at(on_host(law.h)), on_host(other))
         return cast(Array, like(found, law.h))
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):

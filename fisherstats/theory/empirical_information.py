@@ -1,7 +1,7 @@
 r"""Empirical information under label distributions q other than the model's, its variance, and the signs of its bias.
 
 r = t(y) - E[t] is taken about the mean under the *model*, so the moments under q are not central (Corollaries G.1, G.2). q is
-given by the probabilities of finitely many labels, or as another law of the family. With :math:`\delta=t-E_q[t]` and
+given by the probabilities of finitely many labels, or as another distribution of the family. With :math:`\delta=t-E_q[t]` and
 :math:`c=g^\top(E_q[t]-E[t])`, :math:`g^\top r=g^\top\delta+c`.
 """
 
@@ -37,7 +37,7 @@ def _residuals_along(law: Law, u: Array) -> Array:
 def empirical_factors(law: Law, q: Array | Law, passed: Forward, G: Sequence[Array | None]) -> list[Array]:
     r"""Return :math:`E_q[(g^\top r)^2]` per unit, (n, units): times :math:`\bar h^2` the diagonal of I_q (eq 17 of 2024).
 
-    Under a law of the family it is :math:`g^\top I_qg+c^2`. A layer of None has the outputs for its units.
+    Under a law of the family it is :math:`g^\top I_qg+c^2`. For a layer given as None the units are the outputs.
     """
     if isinstance(q, Law):
         shifts = [_own_shift(law, q) if G_l is None else mean_shift(law, q, G_l) for G_l in G]
@@ -57,7 +57,7 @@ def empirical_variance_factors(law: Law, q: Array | Law, G: Sequence[Array | Non
     r"""Return :math:`\mathrm{Var}_q((g^\top r)^2)` per unit: times :math:`\bar h^4` the single-label variance (Corollary G.1).
 
     Under a law of the family it is :math:`\mathrm{Var}_q((g^\top\delta)^2+2c\,g^\top\delta)
-    =M_q(g,g,g,g)+4c\,E_q[(g^\top\delta)^3]+4c^2\,g^\top I_qg`, of which no terms are subtracted. Along the output a of a softmax
+    =M_q(g,g,g,g)+4c\,E_q[(g^\top\delta)^3]+4c^2\,g^\top I_qg`, without subtraction of terms. Along the output a of a softmax
     r is 1 - p_a or -p_a, whose squares are 1 - 2 p_a apart.
     """
     variances = []

@@ -1,4 +1,4 @@
-r"""First and second derivatives of h by chosen parameters: columns of J and entries of the Hessians, without the rest."""
+r"""First and second derivatives of h by chosen parameters: selected columns of J and entries of the Hessians."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Places:
-    """Where parameters stand: layer, row o and column d of the weight matrix, (k,) each."""
+    """Positions of parameters: layer, row o and column d of the weight matrix, (k,) each."""
 
     layer: NDArray[np.int64]
     row: NDArray[np.int64]

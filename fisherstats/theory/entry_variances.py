@@ -60,7 +60,7 @@ def hessian_entry_variances(
             if rows is not None:
                 shared = np.einsum("nrop,nrp->nop", rows, law.rows(score))
                 block += 2 * _crossed(shared, reach, squares[left], inputs[right], per_input)
-        # The cross term may be negative: where the three parts cancel to 0 their rounding must not fall below it.
+        # The cross term may be negative: where the three parts cancel to 0, rounding must not make the sum negative.
         blocks[left, right] = np.maximum(block, 0) if left < right and rows is not None else block
     return blocks
 

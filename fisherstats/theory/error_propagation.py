@@ -1,4 +1,4 @@
-r"""How the error of an estimated information travels through a functional: the delta method to second order.
+r"""Error propagation from an estimated information to a functional: the delta method to second order.
 
 With :math:`E=\hat F-F`, :math:`\phi(\hat F)=\phi(F)+D\phi[E]+\tfrac12D^2\phi[E,E]+\dots`, so to leading order the variance is
 that of the linear functional :math:`D\phi[E]=\mathrm{tr}(XE)` and the bias :math:`\tfrac12\mathrm{E}[D^2\phi[E,E]]`.  Both need
@@ -6,8 +6,8 @@ second moments of E only.  E is a mean of independent terms, one per input and l
 :math:`\sum_rz_rN_r` with uncorrelated z of variance 1: :math:`N_r=J^\top R_rJ` for the score (R_r the root of M), and
 :math:`N_r=-\rho_r^\top H` for the Hessian estimator (:math:`\rho_r` the root of I(h)).  Where inputs are a sample, the deviation
 :math:`F_i-F` of the information of an input is a further part of E, not correlated with the others, so that its moments add to
-theirs.  All of it is done in the basis of
-eigenvectors of F, in which the functionals are diagonal; the score never leaves matrices of the size of the outputs.
+theirs.  All computations use the basis of eigenvectors of F, in which the functionals are diagonal; for the score, all matrices
+have the size of the outputs.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Spectrum:
 
     @classmethod
     def of(cls, matrix: Array) -> Spectrum:
-        """Decompose a symmetric positive semi-definite matrix; what rounding cannot tell from 0 is 0.
+        """Decompose a symmetric positive semi-definite matrix; eigenvalues within rounding error of 0 are set to 0.
 
-        One that is definite, of rows and columns of different sizes, keeps the digits of its small eigenvalues, and of the small
-        entries of its vectors.
+        For a definite matrix with rows and columns of different scales, small eigenvalues and small entries of eigenvectors are
+        computed to high relative accuracy.
         """
         graded = None if on_device(matrix) else graded_eigenpairs(matrix)
         if graded is not None:
@@ -67,22 +67,22 @@ class Spectrum:
         return cls((values * beyond)[::-1], vectors[:, ::-1])
 
     def beside(self, other: Array) -> Spectrum:
-        """Return it where `other` lives."""
+        """Return it on the device of `other`."""
         return Spectrum(like(self.values, other), like(self.vectors, other))
 
     def along(self, jacobian: Array) -> Array:
-        """Return J Q; the response does not change in a direction without information, where its rounding would be left."""
+        """Return J Q, set to zero in directions without information, where only rounding errors would remain."""
         return np.matmul(jacobian, self.vectors) * (self.values > 0)
 
 
 _MOST_APART = 2.0**16
-"""Diagonal entries that differ by no more than this factor need no care of their own."""
+"""Diagonal entries that differ by no more than this factor need no special treatment."""
 
 
 def graded_eigenpairs(matrix: Array) -> tuple[Array, Array] | None:
     r"""Return eigenvalues and vectors of D M D, D of powers of two, from the SVD of L'D with Cholesky's L of M.
 
-    None where the diagonal of the matrix is of one size, or M is not definite beyond rounding. With L'D = U S V' an entry of V
+    None where the diagonal entries are of similar size, or M is not definite beyond rounding. With L'D = U S V' an entry of V
     is that of :math:`D^{-1}L^{-\top}US` or of :math:`DLUS^{-1}`, whichever is small by its factor rather than by cancellation.
     """
     diagonal = np.diag(matrix)
@@ -208,20 +208,20 @@ class InputFluctuation(HessianFluctuation):
 
 
 class Functional(ABC):
-    """A smooth function of the information matrix; `dim` names what its value runs over, if it is no single number."""
+    """A smooth function of the information matrix; `dim` names the dim of its value, if it is not a single number."""
 
     dim: ClassVar[str | None] = None
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
-        """Return what defines the functional, in plain values."""
+        """Return the parameters that define the functional, in plain values."""
 
     def in_order(self, order: Callable[[str, Any], Any]) -> Functional:
-        """Return the functional with vectors over the parameters as `order(name, vector)` gives them, in those of a network."""
+        """Return the functional with its parameter vectors reordered to those of a network, by `order(name, vector)`."""
         return self
 
     def fits(self, n_params: int) -> None:  # noqa: B027
-        """Require a functional that goes with the number of parameters."""
+        """Require a functional that matches the number of parameters."""
 
     def defined_at(self, spectrum: Spectrum) -> None:  # noqa: B027
         """Require a spectrum at which the functional is twice differentiable."""
@@ -271,7 +271,7 @@ class SolveWith(Functional):
         return {"name": "solve_with", "g": self.g.tolist(), "damping": self.damping}
 
     def in_order(self, order: Callable[[str, Any], Any]) -> SolveWith:
-        """Return it for the right-hand side in the order of a network, by the labels that it was given with."""
+        """Return it with the right-hand side reordered to the parameters of a network, by its labels."""
         labelled: Any = self.__dict__["_labelled"]
         return self if labelled is None else replace(self, g=order("g", labelled).to_numpy())
 

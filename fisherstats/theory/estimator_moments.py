@@ -78,7 +78,7 @@ class Group:
     """A group of parameters: its information per input is r' A r with A = sum J_i J_i', about s = sum d2h/dtheta_i^2."""
 
     squares: Squares
-    """A by the directions whose squares add up to r' A r."""
+    """A, given by the directions whose squares sum to r' A r."""
     linear: Array | None
     """s, (n, T), or (n, T - 1) of differences; None where it is zero."""
     size: int
@@ -119,8 +119,8 @@ def unit_moments(
 ) -> tuple[Array, Array, Array, Array]:
     r"""Return I, V_1, V_2 and C_12 of the mean entry of each unit's row of weights, (n, total units).
 
-    A row's A_g is :math:`|\bar h_l|^2 g g^\top`, so the moments of single entries serve with the squared norm in place of
-    the squared layer input.
+    A row's A_g is :math:`|\bar h_l|^2 g g^\top`, so the moments of single entries apply with the squared norm in place of the
+    squared layer input.
     """
     columns: tuple[list[Array], ...] = ([], [], [], [])
     own = unit_factors(law, passed, G), score_variance_factors(law, passed, G)

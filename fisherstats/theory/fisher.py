@@ -1,4 +1,4 @@
-r"""The Fisher information and its estimates: :math:`I(\theta)=J^\top I(h)J` and what replaces I(h) in it.
+r"""The Fisher information :math:`I(\theta)=J^\top I(h)J` and its estimates, which replace I(h).
 
 Exact, score and empirical information differ only in the T x T matrix in the middle (Cov t, the mean of r r' over draws, r r' at
 the data label), so each is one call of the same contraction.  The Hessian estimate adds a term linear in the mean residual.
@@ -61,8 +61,8 @@ def root_rows(
 ) -> list[Array]:
     r"""Return :math:`\rho_r^\top G_l` per layer for the rows :math:`\rho_r` of a root of S, (n, R, units).
 
-    The rows themselves are carried back through the network, so that no derivative of a single output is needed. `seen` are
-    the outputs as the law sees them, see `derivatives.Outputs`.
+    The rows themselves are propagated back through the network, so that no derivative of a single output is needed. `seen` are
+    the output directions on which the law depends, see `derivatives.Outputs`.
     """
     own = information_roots.own_rows(passed, second)
     return [own, *information_roots.rows_below(model, passed, second, own, seen, contractions)][::-1]
@@ -71,7 +71,7 @@ def root_rows(
 def root_products(
     model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> list[RowProducts]:
-    r"""Return :math:`G_l^\top S\,G_l` per layer, as products of `root_rows` or, at the outputs, of fewer where there are such."""
+    r"""Return :math:`G_l^\top S\,G_l` per layer, as products of `root_rows` or, at the outputs, of fewer rows where available."""
     below = information_roots.rows_below(model, passed, second, None, seen, contractions)
     return [information_roots.own_products(passed, second), *((rows, None) for rows in below)][::-1]
 
@@ -79,7 +79,7 @@ def root_products(
 def root_unit_factors(
     model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> list[Array]:
-    """Return what `unit_factors` does, as sums of the squares of `root_rows`, of which one layer's are held at a time."""
+    """Return the result of `unit_factors`, as sums of squares of `root_rows`, held for one layer at a time."""
     return [*information_roots.squares_from_the_top(model, passed, second, seen, contractions)][::-1]
 
 

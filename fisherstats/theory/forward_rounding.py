@@ -1,4 +1,4 @@
-"""How far the forward pass may be off: what the law at the outputs is known to, before any bound is taken."""
+"""Rounding error of the forward pass: the accuracy of the natural parameters that enter the bounds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["SENSITIVITY", "forward_rounding"]
 Array = NDArray[np.floating]
 
 SENSITIVITY = 8
-"""Moments of order four change by at most about this many times a change of an output, in parts of themselves."""
+"""The relative change of moments of order four is at most about this factor times the change of an output."""
 
 
 def forward_rounding(model: MLP, passed: Forward) -> Array:
     r"""Return a running estimate of the rounding of the network's outputs, the largest of each input, (n,).
 
-    A pre-activation is off by a few eps of :math:`|W_l||\bar h_l|`, and by :math:`|W_l|` times what the units below are off by,
-    each its slope times its own pre-activation's.
+    The error of a pre-activation is a few eps of :math:`|W_l||\bar h_l|`, plus :math:`|W_l|` times the errors of the units below,
+    each its slope times the error of its own pre-activation.
     """
     error, worst = np.zeros_like(passed.inputs[0]), np.zeros_like(passed.natural[:, 0])
     for layer, (weight, h_bar) in enumerate(zip(model.weights, passed.inputs, strict=True)):

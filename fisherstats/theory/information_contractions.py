@@ -1,4 +1,4 @@
-r"""Contractions of the information over all parameters that its uses need: penalties, lengths of gradients and of steps.
+r"""Contractions of the information over all parameters for the applications: penalties, lengths of gradients and of steps.
 
 Nothing here has the size inputs x parameters: sums over :math:`W_l[o,d]` split into sums over units and over layer inputs.
 """
@@ -27,7 +27,7 @@ def weighted_diagonal(
 
     Then :math:`\sum_iw_iI_{ii}=\mathrm{tr}(A\,I(h))`, and the label noise of its estimates is :math:`\mathrm{Var}(r^\top Ar)` for
     the score and :math:`\mathrm{Var}(s^\top r)` for the Hessian (Theorems 4 and 6 of 2021, contracted with diag(w)). Every column
-    of `moved`, delta, is squared in units of its own, and so is the layer input that it goes with.
+    of `moved`, delta, is squared in units of its own, and so is the corresponding layer input.
     """
     n, outputs = G[0].shape[:2]
     A, s = np.zeros_like(G[0], shape=(n, outputs, outputs)), np.zeros_like(G[0], shape=(n, outputs))
@@ -56,7 +56,7 @@ def mean_square_length(law: Law, G: Sequence[Array | None], inputs: Sequence[Arr
 def square_length_deviation(law: Law, G: Sequence[Array | None], inputs: Sequence[Array]) -> Array:
     r"""Return the standard deviation of :math:`\|\partial\ell\|^2=r^\top JJ^\top r` over labels of the model, (n,).
 
-    The form is taken in units of its size, as its square may be out of the range of floats where its root is not.
+    The form is scaled by its size, as its square may overflow or underflow where its root does not.
     """
     norms = [_square(h_bar) for h_bar in inputs]
     largest = [

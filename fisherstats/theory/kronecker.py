@@ -1,4 +1,4 @@
-r"""Kronecker factors of the diagonal blocks of the Fisher information, and how far their product is from the block.
+r"""Kronecker factors of the diagonal blocks of the Fisher information, and the error of their product.
 
 The block of layer l is :math:`B=\frac1n\sum_iM_i\otimes A_i` with :math:`M_i=G_l^\top I(h)G_l` over units and
 :math:`A_i=\bar h_l\bar h_l^\top` over inputs of the layer (parameters row-major, so units come first).  Its Kronecker-factored
@@ -25,7 +25,7 @@ Array = NDArray[np.floating]
 Blocks = dict[tuple[int, int], Array]
 
 _PANEL = 128
-"""Columns of a symmetric product formed at a time."""
+"""Columns of a symmetric product computed at a time."""
 
 _TILE = 2**20
 """Numbers in a temporary over (inputs, units, units)."""
@@ -42,7 +42,7 @@ def factors(units: Sequence[RowProducts], inputs: Sequence[Array]) -> list[Block
 class FactorSum(Reduction):
     r"""Sums over inputs of :math:`\bar h_l\bar h_l^\top` and :math:`G_l^\top I(h)G_l`, from blocks (`RowProducts`, inputs).
 
-    Each is symmetric: it is formed in panels of columns that may run at the same time, and copied below the diagonal.
+    Each is symmetric: it is computed in panels of columns that may run in parallel, and copied below the diagonal.
     """
 
     shared = True
@@ -52,7 +52,7 @@ class FactorSum(Reduction):
         self._sizes = [size for n_out, n_in in shapes for size in (n_in, n_out)]
 
     def tasks(self, parts: list[tuple[list[RowProducts], list[Array]]], last: bool) -> list[Callable[[], None]]:
-        """Return the panels of all factors for a group of blocks, the larger ones first."""
+        """Return tasks for the panels of all factors for a group of blocks, the larger ones first."""
         first = not self.leaf
         if first:
             self.leaf = [np.empty_like(parts[0][1][0], dtype=np.float64, shape=(size, size)) for size in self._sizes]
@@ -73,12 +73,12 @@ class FactorSum(Reduction):
 
 
 def _over_inputs(rows: Array, diagonal: Array | None) -> RowProducts:
-    """Return the sum of products over inputs, of rows (m, k) beside a diagonal (k,)."""
+    """Return the sum of products over inputs, of rows (m, k) plus a diagonal (k,)."""
     return rows.reshape(-1, rows.shape[2]), None if diagonal is None else diagonal.sum(axis=0, dtype=np.float64)
 
 
 def _add_panel(total: Array, summands: list[RowProducts], start: int, first: bool) -> None:
-    """Add what blocks give to a panel on and above the diagonal; the first group of blocks finds nothing there yet."""
+    """Add the contribution of blocks to a panel on and above the diagonal; the first group of blocks writes it."""
     panel = total[start : start + _PANEL, start:]
     if first:
         total[start : start + _PANEL, :start] = 0
@@ -169,6 +169,6 @@ def _inner_products(left: RowProducts, right: RowProducts, G: Array) -> tuple[Ar
 def block_distances(sums: Array, A: Sequence[Array], G: Sequence[Array], n: int) -> tuple[Array, Array]:
     r"""Return :math:`\lVert B-G\otimes A\rVert_F` and :math:`\lVert B\rVert_F` per layer from the sums over pairs, (L, 2)."""
     sizes = np.stack([np.trace(G_l) * np.trace(A_l) for G_l, A_l in zip(G, A, strict=True)])
-    # A sum that is zero in theory may round to less.
+    # A sum that is zero in theory may round to a negative number.
     error, norm = sizes * np.sqrt(np.maximum(sums, 0)).T / n
     return error, norm

@@ -1,4 +1,4 @@
-r"""What is known of a law beforehand: extremes of I(h), of K = E[rrrr] and of M = Cov(rr', rr') over unit vectors.
+r"""A priori extremes for a response distribution: of I(h), K = E[rrrr] and M = Cov(rr', rr') over unit vectors.
 
 K(u,u,u,u) = M(u,u,u,u) + I(u,u)^2. Certified extremes come from matrices that are built in full (Theorem 4.1 needs them);
 the statements need less: a bound of |r|^2, the class probabilities, or nothing at all.
@@ -33,7 +33,7 @@ STATEMENTS = ("proposition_4_3", "corollary_r_1", "theorem_5_2", "proposition_5_
 def certified_extremes(law: Law) -> Array:
     """Return certified bounds of the extremes of I, K and M over unit vectors, (n, 3, 2): lower and upper, rounded outwards.
 
-    An upper end is the smallest of the eigenvalue and of what the statements say: none is always the tightest. For two
+    An upper limit is the minimum of the eigenvalue and the bounds of the statements: none is always the tightest. For two
     independent Bernoulli outputs at p = 1/2 the eigenvalue of M is 1/8, and Proposition 4.3 with Corollary 4.2 gives 1/16.
     """
     information, quartic = information_extremes(law), quartic_extremes(law)
@@ -41,16 +41,17 @@ def certified_extremes(law: Law) -> Array:
     ends = np.stack([np.stack(pair, axis=1) for pair in (information, fourth, quartic)], axis=1)
     lower, upper = margins.below(ends[..., 0], ends.shape[1]), margins.above(ends[..., 1], law.h.shape[1])
     said = statements(law)[..., 1].min(axis=1)
-    # What bounds M and I^2 bounds their sum K.
+    # Bounds of M and I^2 bound their sum K.
     said[:, 1] = np.minimum(said[:, 1], margins.above(said[:, 2] + np.square(upper[:, 0])))
     return np.stack([lower, np.minimum(upper, said)], axis=2)
 
 
 def statements(law: Law) -> Array:
-    """Return what each of `STATEMENTS` says of I, K and M, (n, 4, 3, 2): 0 below and inf above where it says nothing.
+    """Return the bounds of each of `STATEMENTS` on I, K and M, (n, 4, 3, 2): 0 below and inf above where it gives none.
 
     Proposition 4.3 of 2024 with B the largest |r|^2; Corollary R.1, its B = 2 for classes; Theorem 5.2, m and 2 m for classes
-    with m = min(max p, 1 - |p|^2); Proposition 5.1, 1 and 2 for a Gaussian of unit variance. Computed ends are rounded outwards.
+    with m = min(max p, 1 - |p|^2); Proposition 5.1, 1 and 2 for a Gaussian of unit variance. Computed limits are rounded
+    outwards.
     """
     n = len(law.h)
     said = np.zeros_like(law.h, dtype=np.float64, shape=(n, len(STATEMENTS), len(TENSORS), 2))
@@ -90,7 +91,7 @@ def _(law: BinomialLaw) -> Array:
 
 @squared_radius.register
 def _(law: CategoricalLaw) -> Array:
-    """Return (1 - p_k)^2 + sum_{j != k} p_j^2 at the rarest class, or sum_j p_j^2 at one that is left out."""
+    """Return (1 - p_k)^2 + sum_{j != k} p_j^2 at the rarest class, or sum_j p_j^2 at an omitted one."""
     p, complement = law.mean, law._kept(law.complement)
     rarest = np.argmin(p, axis=1)[:, None]
     others = np.square(p)

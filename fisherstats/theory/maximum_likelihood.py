@@ -1,7 +1,7 @@
 r"""Asymptotic covariance of a maximum likelihood estimate, from an orthogonal factorisation of :math:`A=I^{1/2}J`.
 
 The information of all labels together is :math:`A^\top A`. It is never formed: its condition number is the square of that of A.
-Columns of A are held in units of their own, powers of two, so that no scale of the inputs matters to what is computed.
+Columns of A are stored in units of powers of two, so that the scale of the inputs does not matter.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def triangle_of(rows: Array) -> list[Array]:
 
 
 def merge_triangles(total: list[Array], part: list[Array]) -> None:
-    """Replace R and its units by those of both blocks of rows, one below the other; the other arrays are added."""
+    """Replace R and its units by those of both blocks of rows, stacked; the other arrays are added."""
     unit = np.maximum(total[1], part[1])
     both = np.concatenate([R * (own / unit) for R, own in (total[:2], part[:2])])
     total[0][...] = np.linalg.qr(both, mode="r")
@@ -60,7 +60,7 @@ def merge_triangles(total: list[Array], part: list[Array]) -> None:
 
 @dataclass(frozen=True)
 class Inverse:
-    r"""A generalised inverse :math:`WW^\top` of a positive semi-definite matrix, and what it cannot invert."""
+    r"""A generalised inverse :math:`WW^\top` of a positive semi-definite matrix, and its null space."""
 
     root: Array
     """W, (P, rank)."""
@@ -71,7 +71,7 @@ class Inverse:
 
     @property
     def rank(self) -> int:
-        """Number of independent directions that the data inform of."""
+        """Number of independent directions identified by the data."""
         return int(self.root.shape[1])
 
     def estimable(self, directions: Array) -> NDArray[np.bool_]:
@@ -95,7 +95,7 @@ class Inverse:
 
 
 def _norm(rows: Array) -> Array:
-    """Return the length of the last axis, whatever its size."""
+    """Return the norm over the last axis, without overflow or underflow."""
     if not rows.shape[-1]:
         return np.zeros_like(rows, shape=rows.shape[:-1])
     unit = power_of_two(np.abs(rows).max(axis=-1))
@@ -117,10 +117,10 @@ def _rank(values: Array) -> int:
 
 
 def moore_penrose_root(inverse: Inverse) -> Array:
-    r"""Return the root of the Moore-Penrose inverse: W less its part in the null space, :math:`N(N^\top N)^{-1}N^\top W`.
+    r"""Return the root of the Moore-Penrose inverse: W minus its part in the null space, :math:`N(N^\top N)^{-1}N^\top W`.
 
-    The rows of W and N are as small as the columns of the matrix are large. In a basis N with few entries that are not 0, columns
-    of different sizes meet only where the matrix makes them depend on each other.
+    The rows of W and N are as small as the columns of the matrix are large. In a basis N with few non-zero entries, columns of
+    different sizes are combined only where they are linearly dependent.
     """
     if not inverse.null.shape[1] or not inverse.rank:
         return inverse.root
@@ -157,9 +157,9 @@ def change_of_label(inverse: Inverse, change: Array, rounding: float) -> tuple[A
 def corrected(inverse: Inverse, change: Array, rounding: Array) -> tuple[Inverse, float, float]:
     r"""Return the inverse of H = M + C from that of M, the smallest eigenvalue of H, and how much of it may be rounding.
 
-    In the basis B = [W, N] of `change_of_label`, where W' M W = 1, :math:`B^\top HB=\mathrm{diag}(1,0)+B^\top CB`: what M tells
-    well stays as exact as M's root. Eigenvalues are those of this matrix, scaled to a unit diagonal. Null directions of M that C
-    says nothing of stay null.
+    In the basis B = [W, N] of `change_of_label`, where W' M W = 1, :math:`B^\top HB=\mathrm{diag}(1,0)+B^\top CB`: directions
+    that M determines well keep the accuracy of M's root. Eigenvalues are those of this matrix, scaled to a unit diagonal. Null
+    directions of M on which C vanishes stay null.
     """
     rank = inverse.rank
     told: NDArray[np.bool_] = np.concatenate([np.ones(rank, bool), (np.abs(change) > rounding)[rank:].any(axis=1)])
@@ -172,20 +172,20 @@ def corrected(inverse: Inverse, change: Array, rounding: Array) -> tuple[Inverse
     values, vectors = np.linalg.eigh(middle / size[:, None] / size)
     precision = float(np.linalg.norm(rounding / size[:, None] / size)) + len(size) * np.finfo(np.float64).eps
     smallest = float(values[0]) if len(values) else 1.0
-    with np.errstate(invalid="ignore", divide="ignore"):  # refused by who called
+    with np.errstate(invalid="ignore", divide="ignore"):  # refused by the caller
         root = (basis / size) @ (vectors / np.sqrt(values))
     return replace(inverse, root=root, null=inverse.null[:, ~told[rank:]]), smallest, precision
 
 
 _FEW_BITS = 8
-"""Columns whose sizes differ by no more binary digits than these need no care of their own in singular values."""
+"""Columns whose sizes differ by at most this many binary digits need no special treatment for singular values."""
 
 
 def singular_values(R: Array, unit: Array) -> tuple[Array, int]:
     r"""Return the singular values of R D_u, the largest first, and their number above rounding, with columns of norm one.
 
-    Where columns are of different sizes, the values have the relative accuracy that columns of one size allow, by one-sided
-    Jacobi rotations (Drmac and Veselic).
+    For columns of different sizes, the values have the relative accuracy of equally scaled columns, by one-sided Jacobi rotations
+    (Drmac and Veselic).
     """
     norm = np.linalg.norm(R, axis=0)
     rank = _rank(np.linalg.svd(R / np.where(norm > 0, norm, 1), compute_uv=False))
@@ -207,7 +207,7 @@ def singular_values(R: Array, unit: Array) -> tuple[Array, int]:
 
 
 def jacobi_svd(matrix: Array, vectors: bool = True) -> tuple[Array, Array, Array]:
-    """Return singular values, the largest first, and left and right vectors of a square matrix, of graded columns say."""
+    """Return singular values, the largest first, and left and right vectors of a square matrix, e.g. with graded columns."""
     job = 0 if vectors else 3
     values, left, right, work, _, failed = linalg.lapack.dgejsv(matrix, joba=0, jobu=job, jobv=job, jobr=0, jobt=0, jobp=0)
     if failed:

@@ -16,11 +16,11 @@ __all__ = ["deviation_blocks", "deviation_factors", "output_information", "z_sco
 Array = NDArray[np.floating]
 
 _ROUNDING = 64
-"""Units of rounding that a sum over outputs may carry."""
+"""Units of rounding allowed in a sum over outputs."""
 
 
 def deviation_factors(S: Sequence[Array | None], residual: Array) -> tuple[list[Array | None], list[Array | None]]:
-    r"""Return :math:`-r\cdot S_l` per unit (eq 3 of 2024), (n, units), and what rounding may add to it; None where zero."""
+    r"""Return :math:`-r\cdot S_l` per unit (eq 3 of 2024), (n, units), and its rounding error; None where zero."""
     deviation: list[Array | None] = []
     rounding: list[Array | None] = []
     unit = _ROUNDING * np.finfo(residual.dtype).eps
@@ -61,7 +61,7 @@ def output_information(law: Law, passed: Forward, residual: Array) -> Array:
 
 
 def z_scores(deviation: Array, rounding: Array, variance: Array) -> Array:
-    """Return deviation / sqrt(variance); where it does not vary, 0 up to rounding and infinite beyond."""
+    """Return deviation / sqrt(variance); where the variance is 0, it is 0 within rounding error and infinite otherwise."""
     varies = variance > 0
     certain = np.where(np.abs(deviation) <= rounding, 0.0, np.copysign(np.inf, deviation)).astype(deviation.dtype)
     return np.where(varies, deviation / np.sqrt(np.where(varies, variance, 1)), certain)

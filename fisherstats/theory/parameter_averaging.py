@@ -1,6 +1,6 @@
 r"""Weighted means of parameters with estimated weights, :math:`\sum_kw_k\theta_k/\sum_kw_k`.
 
-Importances are of any size, so whatever is squared or added up is first divided by a power of two of its own size.
+Importances may have any scale, so quantities are divided by a power of two of their size before they are squared or summed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def shrunk(information: Array, error: Array) -> tuple[Array, Array]:
 def merged(theta: Array, weights: Array, slopes: Array, error: Array) -> tuple[Array, Array, Array]:
     r"""Return the merged parameters, the share of each network, and the standard error by the delta method, for arrays (K, P).
 
-    :math:`\partial\bar\theta/\partial w_k=(\theta_k-\bar\theta)/\sum_jw_j`. Where all weights are 0, networks count alike.
+    :math:`\partial\bar\theta/\partial w_k=(\theta_k-\bar\theta)/\sum_jw_j`. Where all weights are 0, the networks have equal
+    shares.
     """
     unit = power_of_two(weights.max(axis=0))
     total = (weights / unit).sum(axis=0)

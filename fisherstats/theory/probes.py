@@ -2,9 +2,10 @@ r"""Random probes of the diagonal of the information, and the envelopes of the c
 
 With :math:`\rho_k` the rows of a root of I(h) (:math:`\sum_k\rho_k\rho_k^\top=I(h)`) and :math:`R_k=\rho_k^\top J`, one probe
 :math:`\xi` with independent entries of mean 0 and variance 1 gives :math:`\hat F_{ii}=(\sum_k\xi_kR_{ki})^2` with mean
-:math:`\sum_kR_{ki}^2=I(\theta_i|x)`. Each input has probes of its own and the aggregate is the mean over inputs. One probe over a
+:math:`\sum_kR_{ki}^2=I(\theta_i|x)`. Each input has its own probes and the aggregate is the mean over inputs. One probe over a
 whole batch, :math:`(\sum_x\sum_k\xi_{xk}R_{xki})^2`, has the same mean up to the factor n, but the variance 2 (sum_x F_x)^2 where
-separate ones have 2 sum_x F_x^2: its one backward pass per batch saves nothing here, where a pass gives each input's row.
+separate ones have 2 sum_x F_x^2: its single backward pass per batch saves nothing here, where a backward pass returns the row of
+each input.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ __all__ = ["class_envelopes", "group_variance", "unit_variance", "variance_facto
 Array = NDArray[np.floating]
 
 _FEW_EIGENPAIRS = 16
-"""Eigenpairs one by one are faster than all at once where there are this many times as many outputs."""
+"""Eigenpairs are computed one by one if the outputs outnumber them by at least this factor, as this is then faster."""
 
 
 def variance_factors(law: Law, G: Sequence[Array | None], gaussian: bool) -> list[Array]:
     r"""Return the variance per unit of the squared probe: times :math:`\bar h^4` it is that of one probe (Sun 2026).
 
     Gaussian entries: :math:`2F_{ii}^2`. Rademacher entries: :math:`2(F_{ii}^2-\sum_kR_{ki}^4)=4\sum_{k<m}R_{ki}^2R_{mi}^2`, as
-    the latter sum, which cannot cancel; it depends on the root. A layer of None has the outputs for its units.
+    the latter sum, which cannot cancel; it depends on the root. For a layer given as None the units are the outputs.
     """
     if gaussian:
         return [2 * np.square(law.own_diagonal() if G_l is None else law.diagonal(G_l)) for G_l in G]
@@ -67,11 +68,11 @@ def class_envelopes(
     r"""Return lower envelope, exact information and upper envelope per unit: times :math:`\bar h^2` they are the diagonals.
 
     :math:`\sum_{k\le r}\lambda_kv_kv_k^\top\preceq I(h)=\mathrm{diag}(p)-pp^\top\preceq\mathrm{diag}(p)` with the largest r
-    eigenpairs of I(h) (Sun 2026), each with a margin for its rounding and that of the exact value. A layer of None has the
-    outputs for its units.
+    eigenpairs of I(h) (Sun 2026), each with a margin for its rounding and that of the exact value. For a layer given as None the
+    units are the outputs.
 
-    Eigenpairs found numerically are those of a matrix at some distance, so that much times |u|^2 is taken off; u is a direction
-    less its mean over the classes where only differences count.
+    Numerical eigenpairs are exact for a perturbed matrix, so the size of the perturbation times |u|^2 is subtracted; u is a
+    direction minus its mean over the classes where only differences matter.
     """
     root, off = _root_of_largest(law, rank)
     outputs = law.h.shape[1]
@@ -100,8 +101,8 @@ def _root_of_largest(law: CategoricalLaw, rank: int) -> tuple[Array, Array]:
     r"""Return the rows :math:`\sqrt{\lambda_k}v_k^\top` of the largest eigenpairs of I(h), (n, r, T), and a margin (n, 1).
 
     A few are roots of the secular equation. With V of unit columns, :math:`R=I(h)V-V\Lambda` and :math:`D=V^\top V-1` they are
-    eigenpairs of a matrix within :math:`3\|R\|+5\lambda_{max}\|D\|` of I(h), to first order. Of many, LAPACK's are those of a
-    matrix within a few eps of the largest eigenvalue.
+    eigenpairs of a matrix within :math:`3\|R\|+5\lambda_{max}\|D\|` of I(h), to first order. If many are needed, LAPACK's are
+    used, which are exact for a matrix within a few eps of the largest eigenvalue.
     """
     outputs = law.h.shape[1]
     if _FEW_EIGENPAIRS * rank > outputs:

@@ -1,8 +1,8 @@
-r"""The relative Fisher information of subsystems (2017): what the response of a few layers says of the parameters below it.
+r"""The relative Fisher information of subsystems (2017): what the response of a few layers tells about the parameters below.
 
 A subsystem passes its input :math:`\bar h` through the weights W of its first layer, and its response is the output of some layer
 above. Its metric in the row-major weights is :math:`(R^\top R)\otimes\bar h\bar h^\top`, where the rows of R are a root of the
-information of the response, carried back to the pre-activations of the first layer. For one layer of neurons with independent
+information of the response, propagated back to the pre-activations of the first layer. For one layer of neurons with independent
 responses :math:`R^\top R` is the diagonal matrix of their coefficients :math:`\nu_f(a)`, which lie between 0 in the tails of the
 activation and their largest value in its effective learning zone.
 """
@@ -35,7 +35,7 @@ _TILE_PAIRS = 1024
 
 @dataclass(frozen=True)
 class Responses:
-    """How hidden neurons respond: tanh and sigmoid ones with a binary variable if `binary`, all others Gaussian."""
+    """Response distributions of hidden neurons: binary for tanh and sigmoid if `binary`, Gaussian for all others."""
 
     binary: bool = True
     variance: float = 1.0
@@ -58,7 +58,7 @@ class Responses:
 
 
 def is_binary(activation: Activation) -> bool:
-    """Say whether the value of the activation is the mean of a binary variable in the table of 2017."""
+    """Return whether the value of the activation is the mean of a binary variable in the table of 2017."""
     return activation.formula in (activation_formulas.tanh, activation_formulas.sigmoid)
 
 
@@ -112,9 +112,9 @@ def neuron_metrics(coefficient: Array, h_bar: Array) -> Array:
 class NeuronSum(Reduction):
     r"""Sums over inputs of :math:`\nu_f(w_o,h)\,\bar h\bar h^\top`, (units, features, features) per layer.
 
-    One product per layer of the coefficients with the Khatri-Rao square of the layer's inputs, in tiles of pairs of features
-    d <= q that may be formed at the same time; below the diagonal it is copied. Blocks are ([coefficients], inputs). A leaf is
-    one group, so its products are added to the totals at once, and no second array of their size exists.
+    One product per layer of the coefficients with the Khatri-Rao square of the layer's inputs, in tiles of pairs of features d <=
+    q that may be computed in parallel, and copied below the diagonal. Blocks are ([coefficients], inputs). A leaf is one group,
+    so its products are added to the totals at once, and no second array of their size exists.
     """
 
     leaf_blocks = 1

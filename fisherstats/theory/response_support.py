@@ -1,4 +1,4 @@
-"""The labels of a law, each with its probability, where they are few; and mean absolute deviations where they are not."""
+"""Enumerated labels of a response distribution with their probabilities, if there are few; mean absolute deviations otherwise."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _MOST_BINARY_OUTPUTS = 8
 
 
 def few(family: Family) -> bool:
-    """Return whether the labels can be gone through one by one."""
+    """Return whether the labels can be enumerated."""
     return isinstance(family, Categorical) or (isinstance(family, Bernoulli) and family.n_outputs <= _MOST_BINARY_OUTPUTS)
 
 
 def enumerated(family: Family, law: Law) -> tuple[Array, Array] | None:
-    """Return r = t(y) - E[t] and log p(y) of every label, (n, K, T) and (n, K); None where labels are many or no finite set.
+    """Return r = t(y) - E[t] and log p(y) of every label, (n, K, T) and (n, K); None if the labels are many or not a finite set.
 
-    Both are in float64, whatever the precision of the law.
+    Both are in float64, for a law of either precision.
     """
     if not few(family):
         return None
@@ -74,16 +74,17 @@ def mean_absolute_residual(family: Family, law: Law) -> Array | None:
 def _of_counts(family: Family, law: PoissonLaw | BinomialLaw | NegativeBinomialLaw) -> Array:
     r"""Return De Moivre's :math:`2c\,\nu\,p(\nu)`, with :math:`\nu` the first whole number above the mean.
 
-    :math:`c` is 1 for Poisson counts, the probability of a failure for successes, and the odds of ending at each for failures.
+    :math:`c` is 1 for Poisson counts, the failure probability for counts of successes, and the reciprocal success probability for
+    counts of failures.
     """
     h, factor = law.h, np.ones_like(law.h)
     if isinstance(law, BinomialLaw):
-        # The rarer outcome is counted: its number and that of the others deviate alike.
+        # The rarer outcome is counted: both counts have the same absolute deviation.
         h = -np.abs(h)
         factor = expit(-h)
     elif isinstance(law, NegativeBinomialLaw):
         factor = 1 / law.success
-    # Far above 2^53 the next float is no nearer to the mean, of which the product is an extremum.
+    # Far above 2^53 the next float is no closer to the mean, at which the product has an extremum.
     above = np.floor(family.at(h).mean) + 1
     log_mass = family.log_prob(h, above)[:, None]
     return 2 * factor * np.exp(np.log(above) + log_mass)

@@ -1,4 +1,4 @@
-"""Draws and inputs that a relative standard error asks for (Lemma 3.1 and Theorem 4.7 of 2024, solved for their numbers)."""
+"""Numbers of draws and inputs for a given relative standard error (Lemma 3.1 and Theorem 4.7 of 2024, solved for them)."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def inputs_needed(variance: Array, spread: Array, draws: Array, allowed: Array) 
 
 
 def _whole(number: Array) -> Array:
-    """Return the next whole number, at least 1; what rounding put above one is that number."""
+    """Return the next whole number, at least 1; a number above an integer by rounding error only gives that integer."""
     return np.maximum(np.ceil(number * (1 - 1e-12)), 1)

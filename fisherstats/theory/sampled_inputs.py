@@ -1,9 +1,9 @@
-r"""What the variance of a mean over inputs is known from, when the inputs are a sample: its degrees of freedom.
+r"""Degrees of freedom of the estimated variance of a mean over inputs, when the inputs are a sample.
 
 Law of total variance (Theorem 4.7 of 2024): with n of n_all inputs drawn without replacement and N labels each,
 :math:`\mathrm{Var}=\kappa S_x^2/n+E_xV/(Nn)` with :math:`\kappa=1-n/n_{all}`, or 1 for independent inputs. It is estimated by the
 mean over inputs of :math:`u_i=\kappa(I_i-\bar I)^2+V_i/N`, over n (up to the divisor n - 1 of the first part): from sampled
-inputs, however exact the I_i and V_i are. `estimator_moments.under_design` has the variance; here is how well it is known.
+inputs, even if the I_i and V_i are exact. `estimator_moments.under_design` computes the variance; this module its accuracy.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def deviations(
 ) -> list[Array]:
     r"""Return the sums over inputs of :math:`(I_i-\bar I)^2` and, per estimator, of :math:`u_i^2`, (P,) each.
 
-    `information` and `variances` (of one label) are per unit, `mean` is :math:`\bar I` per layer over all inputs, `kept` the part
-    of the variance over inputs that is left, 1 - n/n_all.
+    `information` and `variances` (of one label) are per unit, `mean` is :math:`\bar I` per layer over all inputs, `kept` the
+    finite-population factor of the variance over inputs, 1 - n/n_all.
     """
     columns: list[list[Array]] = [[] for _ in range(1 + len(variances))]
     for layer, h_bar in enumerate(inputs):
@@ -53,8 +53,8 @@ def degrees_of_freedom(mean: Array, squares: Array, sampled: Array, n_inputs: in
     r"""Return :math:`\nu=2\bar u^2/\widehat{\mathrm{Var}}(\bar u)` of the variance estimate :math:`\bar u/n` (Satterthwaite).
 
     `mean` is :math:`\bar u`, `squares` the mean of :math:`u_i^2`. Less than n for values with heavy tails, very large where all
-    inputs say the same or none is left out. Not more than for normal values, of which the `sampled` part of the mean is the
-    variance over inputs: few inputs show fewer outliers than there are.
+    inputs agree or the sample is the whole population. At most that of normal values, for which the `sampled` part of the mean is
+    the variance over inputs: small samples underrepresent outliers.
     """
     spread = kept * np.maximum(squares - np.square(mean), np.finfo(np.float64).eps * squares) / max(n_inputs - 1, 1)
     certain = spread <= 0
@@ -69,14 +69,14 @@ def freedom_of_normal(variance: Array, sampled: Array, n_inputs: int) -> Array:
 
 
 def interval_ends(estimate: Array, error: Array, quantile: Array, skewed: Array | None) -> tuple[Array, Array]:
-    r"""Return the ends of an interval for the value over all inputs, from those of a sample.
+    r"""Return the limits of a confidence interval for the value over all inputs, from a sample.
 
     A diagonal entry is a mean of numbers of at least 0, mostly skewed to the right: its error is estimated too small where the
-    estimate is too small. On the log scale, :math:`\hat I\exp(\pm q\,se/\hat I)`, that is repaired to first order. Generally,
-    with the part c = `skewed` of the error that is so and :math:`a=c\,q\,se/\hat I`, the ends are
+    estimate is too small. On the log scale, :math:`\hat I\exp(\pm q\,se/\hat I)`, this is corrected to first order. In general,
+    with c = `skewed` the part of the error with this property and :math:`a=c\,q\,se/\hat I`, the limits are
     :math:`\hat I+q\,se(e^a-1)/a` and :math:`\hat I-q\,se(1-e^{-a})/a`; where `skewed` is None, and for estimates that are not
-    positive, :math:`\hat I\pm q\,se`. An entry of which the sample has nothing, neither value nor error, is known to be at
-    least 0 and no more. Rounding of the means is allowed for.
+    positive, :math:`\hat I\pm q\,se`. An entry with neither value nor error in the sample is only known to be at least 0. The
+    limits allow for the rounding of the means.
     """
     reach = quantile * error + 4 * np.finfo(estimate.dtype).eps * np.abs(estimate)
     if skewed is None:

@@ -1,7 +1,7 @@
 """Draws of labels from the model, one random stream per fixed group of inputs.
 
 A stream is a Philox generator whose key comes from the seed and whose counter carries the number of the group, so any thread can
-make any stream and adding inputs changes none of the earlier ones. Where an input needs a fixed count of uniform numbers, it has
+create any stream and adding inputs changes none of the earlier ones. If an input needs a fixed number of uniform numbers, it has
 its own range of the counter instead.
 """
 
@@ -25,13 +25,13 @@ __all__ = ["PROBES", "draw", "draw_probes", "residuals", "seed_record"]
 Array = NDArray[np.floating]
 
 PROBES = ("hutchinson_gaussian", "hutchinson_rademacher")
-"""Estimators of the diagonal from random probes; the position of a word is part of the number of its streams."""
+"""Estimators of the diagonal from random probes; the position of a name is part of the key of its streams."""
 
 _RESIDUAL_WORD, _UNIFORM_WORD = 1 + len(PROBES), 2 + len(PROBES)
-"""Labels have streams of the word 0."""
+"""Labels use streams with the word 0."""
 
 _NUMBERS_PER_STEP = 4
-"""Numbers that Philox makes for one count of its counter."""
+"""Numbers that Philox generates per increment of its counter."""
 
 _SLAB = 2**20
 """Numbers in a slab of probes."""
@@ -40,8 +40,8 @@ _SLAB = 2**20
 def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, second_moment: bool) -> Draw:
     """Return (1/N) sum r and, if asked for, (1/N) sum r r' over N labels of each input of a block.
 
-    `first_input` must be a multiple of `STREAM_ROWS`. The means come from the same labels; what is really drawn (counts, a
-    Wishart matrix, sums, labels) is the family's matter.
+    `first_input` must be a multiple of `STREAM_ROWS`. The means come from the same labels; the family decides which variables are
+    drawn (counts, a Wishart matrix, sums, labels).
     """
     if on_device(law.h):
         return _moved(draw(family, family.at(on_host(law.h)), seed, first_input, n_draws, second_moment), law)
@@ -69,7 +69,7 @@ def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: in
 
 
 def _moved(drawn: Draw, law: Law) -> Draw:
-    """Return what was drawn on the host beside the law on the device that it was drawn for."""
+    """Return a draw made on the host, moved to the device of its law."""
     second = drawn.second
     if isinstance(second, DrawnClasses) and isinstance(law, CategoricalLaw):
         second = DrawnClasses(law, *(like(one, law.h) for one in (second.weights, second.classes, second.roots)))
@@ -83,11 +83,11 @@ def _moved(drawn: Draw, law: Law) -> Draw:
 def _groups(
     rows: Array, seed: np.random.SeedSequence, first_input: int, word: int = 0
 ) -> Iterator[tuple[np.random.Generator, Array, int]]:
-    """Yield (stream, its rows, index of their first input); one generator is moved from stream to stream.
+    """Yield (stream, its rows, index of their first input); one generator is reset from stream to stream.
 
-    A short last group is filled up, so that inputs appended later do not change its labels.
+    A short last group is padded, so that inputs appended later do not change its labels.
     """
-    # Given a key in place of the seed, numpy would ask the system for entropy too, which takes longer than the draws of a stream.
+    # Given a key instead of a seed, numpy would also request entropy from the system, which is slower than the draws of a stream.
     stream = np.random.Philox(seed)
     state, generator = stream.state, np.random.Generator(stream)
     for start in range(0, len(rows), STREAM_ROWS):
@@ -102,13 +102,13 @@ def _uniforms(shape: tuple[int, int], seed: np.random.SeedSequence, first_input:
     """Return uniform numbers (n, N) for the inputs of a block: every input has its own part of one stream."""
     n, count = shape
     steps = -(-count // _NUMBERS_PER_STEP)
-    # Begun where it is wanted: to make a stream and then move it takes twice as long.
+    # Created at the required position: creating a stream and then advancing it takes twice as long.
     stream = np.random.Philox(seed, counter=np.array([first_input * steps, steps, 0, _UNIFORM_WORD], dtype=np.uint64))
     return np.random.Generator(stream).random((n, _NUMBERS_PER_STEP * steps))[:, :count]
 
 
 def residuals(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int) -> Array:
-    """Return r = t(y) - E[t] of N labels of each input of a block, (n, N, T), from streams apart from those of the estimators.
+    """Return r = t(y) - E[t] of N labels of each input of a block, (n, N, T), from streams separate from those of the estimators.
 
     `first_input` must be a multiple of `STREAM_ROWS`.
     """
@@ -127,7 +127,7 @@ def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draw
     r"""Return :math:`\frac1N\sum_m(\Lambda^\top\xi_m)(\Lambda^\top\xi_m)^\top` over N probes of each input of a block.
 
     :math:`\Lambda` is the family's root of I(h), `Law.rows`; the entries of a probe are standard normal or signs. The streams are
-    apart from those of the labels, and `first_input` must be a multiple of `STREAM_ROWS`.
+    separate from those of the labels, and `first_input` must be a multiple of `STREAM_ROWS`.
     """
     n, outputs = law.h.shape
     word, gaussian = 1 + PROBES.index(estimator), estimator == PROBES[0]
@@ -157,7 +157,7 @@ def _probed(
     gaussian: bool,
     dtype: np.dtype[Any],
 ) -> Array:
-    """Return rows whose squares sum to the mean over probes, (n, at most N or T, T); slab by slab, so memory does not grow.
+    """Return rows whose squares sum to the mean over probes, (n, at most N or T, T); slab by slab, in bounded memory.
 
     `along` gives the products of probes (n, N, rank) with the root, (n, N, T), whose shape is that of one root per input.
     """

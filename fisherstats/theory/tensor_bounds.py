@@ -1,6 +1,6 @@
 r"""Bounds of the covariance tensors: their norms, their traces and single entries, for one label and input by input.
 
-Each quantity pairs something that the derivatives of h give with something that the law of t gives, as a trace
+Each quantity combines a matrix D of the derivatives of h with a matrix R of the distribution of t, as a trace
 :math:`\mathrm{tr}(DR)` or a norm of :math:`R^{1/2}DR^{1/2}` of two positive semi-definite matrices:
 
 ==================================  ==========================================  ==============================
@@ -13,8 +13,8 @@ summed variances of diag I-hat-1    :math:`\sum_iw_iw_i^\top`, w = svec(dh dh') 
 summed variances of diag I-hat-2    :math:`\sum_i\partial_i^2h\,\partial_i^2h^\top`  I(h)
 ==================================  ==========================================  ==============================
 
-Every eigenvalue in a bound is that of a matrix which is built in full, with a margin of a few eps of the largest; none comes from
-an iteration on a tensor. Every form has a margin for its own rounding and that of the exact number beside it.
+Every eigenvalue in a bound is computed from a full matrix, with a margin of a few eps of the largest; none comes from an
+iteration on a tensor. Every form has a margin for its own rounding and that of the exact value it bounds.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ TRACE_FORMS = ("derivative", "response", "spectrum", "svec")
 """First and second term of the minima of Corollary 4.6; Theorem D.1 on T^2 and on T (T + 1) / 2 eigenvalues."""
 
 _FEW = 16
-"""Units of rounding in a standard deviation in which nothing cancels."""
+"""Units of rounding in a standard deviation without cancellation."""
 
 PAIR_FORMS = ("theorem", "symmetric", "moments")
 """Theorem C.1; the same for the symmetric part of u v'; Cauchy-Schwarz on the fourth moments."""
@@ -84,7 +84,7 @@ PAIR_FORMS = ("theorem", "symmetric", "moments")
 def tightness(exact: Array, upper: Array) -> Array:
     """Return upper / exact, 1 where both are 0 and inf where only exact is."""
     nothing = exact == 0
-    with np.errstate(over="ignore"):  # inf where the ratio is past the largest number
+    with np.errstate(over="ignore"):  # inf where the ratio overflows
         ratio: Array = np.where(nothing, np.where(upper == 0, 1.0, np.inf), upper / np.where(nothing, 1, exact))
     return ratio
 
@@ -95,7 +95,7 @@ def tightness(exact: Array, upper: Array) -> Array:
 def own_jacobian_products(G: Sequence[Array], inputs: Sequence[Array]) -> tuple[Array, Array]:
     r"""Return :math:`K=JJ^\top=\sum_l|\bar h_l|^2G_lG_l^\top` of each input at size one, (n, T, T), and its size, (n,).
 
-    What stands beside K is of degree two in it: fourth powers of derivatives underflow or overflow long before the result does.
+    The quantities are of degree two in K: fourth powers of derivatives underflow or overflow long before the result does.
     """
     largest = np.stack([np.abs(G_l).max(axis=(1, 2)) * np.abs(h_bar).max(axis=1) for G_l, h_bar in zip(G, inputs, strict=True)])
     size = power_of_two(largest.max(axis=0))
@@ -116,7 +116,7 @@ def summed_pairs(pairs: Mapping[tuple[int, int], Array]) -> Array:
 def score_norms(law: Law, K: Array, size: Array) -> Array:
     """Return the norms `NORMS` of each input's Cov(I-hat-1) for one label, (n, 3), exact (Theorem 4 of 2021)."""
     root = quartic_root(law)
-    # K over its size s makes s^2 of the covariance: s goes with either root.
+    # K divided by its size s scales the covariance by s^2: s is a factor of either root.
     scale = power_of_two(np.abs(root).max(axis=(1, 2, 3)))
     root = root / scale[:, None, None, None]
     own = [tensor_norms.score_gram(root[row : row + 1], K[row : row + 1, :, None]).each()[0] for row in range(len(K))]
@@ -139,7 +139,7 @@ def score_norm_bounds(law: Law, K: Array, size: Array) -> Array:
     """
     M = score_response(law) * size[:, None] * size[:, None]
     frobenius, largest, trace = _psd_norms(K).T
-    # Relative to the trace, none of the fourth powers underflows but beside others.
+    # Relative to the trace, a fourth power underflows only if it is negligible.
     safe = np.where(trace > 0, trace, 1)
     relative, share = K / safe[:, None, None], frobenius / safe
     fourth = np.square(np.matmul(relative, relative)).sum(axis=(1, 2))
@@ -197,7 +197,7 @@ def _norm_forms(theorem: Array, gram: Array, derivative: Array, pairs: Array, re
     """Return the forms `COVARIANCE_FORMS` of the norms `NORMS`, (n, 4, 3), each with a margin for its rounding."""
     nothing = np.full_like(theorem, np.inf)
     schwarz = gram * response[:, 0]
-    with np.errstate(invalid="ignore"):  # 0 times "says nothing"
+    with np.errstate(invalid="ignore"):  # 0 times a missing bound
         output = np.where(np.isinf(pairs), np.inf, response[:, 1:2] * pairs)
     forms = [
         np.stack([theorem * response[:, 0], nothing, nothing], axis=1),
@@ -210,7 +210,7 @@ def _norm_forms(theorem: Array, gram: Array, derivative: Array, pairs: Array, re
 
 
 def _psd_norms(matrices: Array) -> Array:
-    """Return Frobenius norm, upper end of the largest eigenvalue and trace of psd matrices (n, k, k), (n, 3) in float64."""
+    """Return Frobenius norm, upper limit of the largest eigenvalue and trace of psd matrices (n, k, k), (n, 3) in float64."""
     trace = np.trace(matrices, axis1=1, axis2=2, dtype=np.float64)
     # No entry exceeds the trace: relative to it the squares of far-tail variances do not underflow.
     size = np.where(trace > 0, trace, 1)
@@ -259,8 +259,7 @@ def score_trace_bounds(law: Law, exact: Array, gram: Array, rounding: Array) -> 
     r"""Bound :math:`\mathrm{tr}(DM)` of `score_gram_svec`: (14) of 2024 corrected, and (23) of Theorem D.1.
 
     :math:`\min\{s_{max}^2(\mathrm{vJac})\,\mathrm{tr}M,\ \sum_i\|\partial_ih\|^4\lambda_{max}(M)\}`. Unfolded to T^2 x T^2 both
-    matrices have T (T - 1) / 2 zero eigenvalues more, on antisymmetric matrices, which spoil the lower bound; svec has none of
-    them.
+    matrices have T (T - 1) / 2 zero eigenvalues more, on antisymmetric matrices, which weaken the lower bound; svec avoids them.
     """
     s, values = spectrum(gram), quartic_spectrum(law)
     lower, upper = _trace_forms(s, values)
@@ -272,7 +271,7 @@ def score_trace_bounds(law: Law, exact: Array, gram: Array, rounding: Array) -> 
 
 
 def _with_rounding(exact: Array, lower: dict[str, Array], upper: dict[str, Array], rounding: Array) -> Bounds:
-    """Return bounds with margins for the sums they are, and for the rounding of the exact number."""
+    """Return bounds with margins for the rounding of their sums, and of the exact value."""
     kept = np.maximum(1 - rounding, 0)
     return Bounds(
         exact,
@@ -282,15 +281,15 @@ def _with_rounding(exact: Array, lower: dict[str, Array], upper: dict[str, Array
 
 
 class _Printed(Bounds):
-    """Statements that are no bounds: where one is on the wrong side, it is not its form that has failed."""
+    """Printed statements that are not bounds: being on the wrong side is not counted as a failure of the form."""
 
     def failed(self) -> dict[str, Array]:
-        """Return that none has."""
+        """Return that none has failed."""
         return {form: np.zeros_like(self.exact, dtype=bool) for form in (*self.lower, *self.upper)}
 
 
 def printed_trace_bounds(law: Law, exact: Sequence[Array], K: Array, vectors: Array, curvature: Array) -> list[Bounds]:
-    r"""Return (13), (14), (15) and (22), (23), (24) of 2024 exactly as printed, which are no bounds.
+    r"""Return (13), (14), (15) and (22), (23), (24) of 2024 exactly as printed, which are not bounds.
 
     The first terms carry :math:`\|\partial h\|_F`, :math:`\|\partial h\|_F^2` and :math:`\|\mathrm{dHes}\|_F` where the proofs
     need the squares of largest singular values, and the sum in (23) stops after T of the T^2 eigenvalues.
@@ -318,7 +317,7 @@ def printed_trace_bounds(law: Law, exact: Sequence[Array], K: Array, vectors: Ar
 
 
 def _trace_forms(s: Pair, values: Pair) -> tuple[dict[str, Array], dict[str, Array]]:
-    r"""Return bounds of tr(DR) from the ends of the ascending spectra s of D and `values` of R, (n, k) each: lower, upper.
+    r"""Return bounds of tr(DR) from the limits of the ascending spectra s of D and `values` of R, (n, k) each: lower, upper.
 
     Theorem D.2: :math:`\sum_ts_t\lambda_{n-t+1}\le\mathrm{tr}(DR)\le\sum_ts_t\lambda_t`.
     """
@@ -336,7 +335,7 @@ def _trace_forms(s: Pair, values: Pair) -> tuple[dict[str, Array], dict[str, Arr
 
 
 def _descending(ends: Pair) -> Array:
-    """Return a spectrum in descending order, half-way between its ends."""
+    """Return a spectrum in descending order, half-way between its limits."""
     return (ends[0] + ends[1])[:, ::-1] / 2
 
 
@@ -373,7 +372,7 @@ def score_entry_bounds(law: Law, u: Array, v: Array, rounding: Array) -> Bounds:
     covariance, exact = np.abs(_columns(law.rows(u), law.rows(v))), _product_variance(law, u, v)
     few = margins.EPS * _FEW + rounding[:, None]
     above_by: Array | float = fourth_rounding(law, few, u, v)
-    # Of two nearly equal numbers, each to its own rounding.
+    # A difference of two nearly equal numbers, each with its own rounding error.
     least = np.maximum(covariance - above_by, 0)
     schwarz = np.maximum(np.square(np.sqrt(moments) + above_by) - np.square(least), 0)
     if isinstance(law, IndependentLaw):  # the exact number has every digit, so that a 0 is one
@@ -409,8 +408,8 @@ def _columns(u: Array, v: Array) -> Array:
 def _product_variance(law: Law, u: Array, v: Array, tile: int = 2**22, columns: int = 4) -> Array:
     """Return Var((u.r)(v.r)) column by column.
 
-    For independent heads it is the variance of the form r' sym(u v') r; else that of all pairs of a few columns, which leaves out
-    what the directions have in common where only their differences count.
+    For independent heads it is the variance of the form r' sym(u v') r; else that of all pairs of a few columns, which removes
+    the common part of the directions where only their differences matter.
     """
     n, outputs, k = u.shape
     variance = np.empty_like(u, shape=(n, k))

@@ -1,10 +1,10 @@
-r"""Exact norms of the P^4 covariance tensors for any P, by Gram matrices of the size of the outputs.
+r"""Exact norms of the P^4 covariance tensors for any P, from Gram matrices of the size of the outputs.
 
 With R_i the rows of a root of M at input i (symmetric T x T matrices) and :math:`K_{ij}=J_iJ_j^\top`, the matricised
 covariance of the score estimator is the sum of :math:`(J_i\otimes J_i)^\top R_i^\top R_i(J_i\otimes J_i)`, so its non-zero
 eigenvalues are those of the matrix with blocks :math:`\langle R_{ir},K_{ij}R_{js}K_{ij}^\top\rangle`.  For the Hessian
-estimator the blocks are :math:`I_i^{1/2}Q_{ij}I_j^{1/2}` with :math:`Q_{ij}^{ab}=\langle H^a(x_i),H^b(x_j)\rangle_F`, put
-together layer by layer.
+estimator the blocks are :math:`I_i^{1/2}Q_{ij}I_j^{1/2}` with :math:`Q_{ij}^{ab}=\langle H^a(x_i),H^b(x_j)\rangle_F`, assembled
+layer by layer.
 """
 
 from __future__ import annotations
@@ -217,9 +217,9 @@ def hessian_rows(hessian: HessianBlocks, inputs: Sequence[Array], vectors: Seque
 def score_tensor_attained(roots: Array, products: Array, gram: Gram, iterations: int = 60) -> float:
     r"""Return an attained value of :math:`\sum_i\mathrm{Cov}_i(\alpha,\beta,\alpha,\beta)` over unit vectors, score estimator.
 
-    All of it happens in the span of the rows of the Jacobians: with :math:`K=VV^\top` the directions are :math:`J_i\alpha=V_iw`.
-    Given one direction the other is a top eigenvector; one start is the top eigenvector of the matricised covariance's top
-    matrix. The forms :math:`V_i^\top R_{ir}V_i` themselves, n^3 numbers, are not formed.
+    All computations are in the span of the rows of the Jacobians: with :math:`K=VV^\top` the directions are
+    :math:`J_i\alpha=V_iw`. Given one direction the other is a top eigenvector; one start is the top eigenvector of the matricised
+    covariance's top matrix. The forms :math:`V_i^\top R_{ir}V_i` themselves, n^3 numbers, are not formed.
     """
     n, rank, outputs = roots.shape[:3]
     values, vectors = np.linalg.eigh(products.reshape(n * outputs, n * outputs))

@@ -16,8 +16,8 @@ the Hessian estimator's Var(s.t), with u = G_l[:,o] and s = S_l[:,o]. Forms:
 ``pearson``
     :math:`\mathrm{Var}((u.r)^2)\ge E[(u.r)^3]^2/E[(u.r)^2]`.
 
-A form that says nothing is 0 below and inf above. Every form carries an outward margin for its own rounding and for that of the
-exact number beside it, so that none is on the wrong side of either; one that is has failed, which is counted and never hidden.
+A form that gives no bound is 0 below and inf above. Every form has an outward margin for its own rounding and for that of the
+exact value, so that none should be on the wrong side of it; a form that is has failed, which is counted and always reported.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ FORMS = ("spectral", "projected", "standardised", "bhatia_davis", "pearson")
 
 
 _FEW = 16
-"""Units of rounding in a standard deviation, relative to what it would be if nothing cancelled in it."""
+"""Units of rounding in a standard deviation, relative to its value without cancellation."""
 
 _UNDERFLOW = 1e-300
-"""Differences below this are those of numbers that have left the normal ones somewhere on the way."""
+"""Differences below this involve numbers that were subnormal in an intermediate step."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Exact numbers per unit, (n, k), with lower and upper bounds by form; missing forms say nothing."""
+    """Exact numbers per unit, (n, k), with lower and upper bounds by form; missing forms give no bound."""
 
     exact: Array
     lower: Forms
@@ -81,7 +81,7 @@ class Bounds:
         return lower, upper
 
     def failed(self) -> Forms:
-        """Return by form where its lower or upper bound is on the wrong side of the exact number, or is no number."""
+        """Return by form where its lower or upper bound is on the wrong side of the exact number, or is nan."""
         wrong = {form: np.zeros_like(self.exact, dtype=bool) for form in (*self.lower, *self.upper)}
         for form, bound in self.lower.items():
             wrong[form] = wrong[form] | ~(bound - self.exact <= _UNDERFLOW)
@@ -197,7 +197,7 @@ class _IndependentBounds(LawBounds):
         return bounds
 
     def _extended_square(self, bounds: Bounds, u: Array | None, variance: Array) -> Bounds:
-        # The ratio first: the square of a far-tail variance alone would underflow.
+        # The ratio first: the square of a far-tail variance would underflow by itself.
         bounds.lower["standardised"] = self.standardised[0] * variance * variance
         # Heads of very different variance: M / I^2 of one with I of another may overflow: the spectral form instead.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -206,7 +206,7 @@ class _IndependentBounds(LawBounds):
         return bounds
 
     def _upper_rounding(self, rounding: Array) -> Array | float:
-        return 0.0  # everything in an upper bound is a sum of one sign
+        return 0.0  # upper bounds are sums of terms of one sign
 
 
 class _BinomialBounds(_IndependentBounds):
@@ -348,7 +348,7 @@ class _CategoricalBounds(LawBounds):
     def _projected_norm(self, u: Array) -> Array:
         """Return |P u|^2 with P = I - 11'/C, the last class at 0 in the minimal form."""
         full = np.pad(u, ((0, 0), (0, 1), (0, 0))) if self.classes.minimal else u
-        full = full - np.take_along_axis(full, self.top, axis=1)  # whatever the classes have in common is no part of it
+        full = full - np.take_along_axis(full, self.top, axis=1)  # the part common to all classes is removed
         return _norm(full - full.mean(axis=1, keepdims=True))
 
 
@@ -367,8 +367,8 @@ law_bounds.register(CategoricalLaw)(_CategoricalBounds)
 def attained_extremes(law: Law, largest: Array, iterations: int = 60) -> tuple[Array, Array]:
     """Return the smallest and largest M(u,u,u,u) that a shifted power iteration attains on unit vectors, (n,) each.
 
-    `largest` is a certified upper bound of M on unit vectors; it shifts the iteration u <- normalise(M u^3 +- alpha u). What it
-    attains is a value of the form, not a bound.
+    `largest` is a certified upper bound of M on unit vectors; it shifts the iteration u <- normalise(M u^3 +- alpha u). The
+    attained value is a value of the form, not a bound.
     """
     outputs = law.h.shape[1]
     starts = like(
@@ -377,7 +377,7 @@ def attained_extremes(law: Law, largest: Array, iterations: int = 60) -> tuple[A
     step = 1 / (3 * largest[:, None, None] + np.finfo(law.h.dtype).tiny)
     extremes = []
     for sign in (-1.0, 1.0):
-        # One direction after the other in memory: what is along the outputs are long loops.
+        # Directions are contiguous in memory: loops along the outputs are long.
         u = (np.zeros_like(law.h[:, None, :]) + starts.T).swapaxes(1, 2)
         for _ in range(iterations if outputs > 1 else 0):
             moved = quartic_gradient(law, u)

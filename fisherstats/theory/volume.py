@@ -1,4 +1,4 @@
-r"""What the spectrum of an information tells of its volume and dimensions."""
+r"""Volume, rank and effective dimensions from the spectrum of an information matrix."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def of_spectrum(values: Array, rank: int, tau: float) -> dict[str, float]:
     r"""Return rank, log volume, effective rank and dimension, and log det, for eigenvalues and a tau of any size.
 
     :math:`\tfrac12\sum\log\lambda`, :math:`(\sum\lambda)^2/\sum\lambda^2`, :math:`\sum\lambda/(\lambda+\tau)` and
-    :math:`\tfrac12\sum\log(1+\lambda/\tau)`. Eigenvalues past the rank are rounding, which a
-    small tau would count for directions.
+    :math:`\tfrac12\sum\log(1+\lambda/\tau)`. Eigenvalues beyond the rank are rounding errors, which a small tau would count as
+    directions.
     """
     values = values[:rank]
     relative = values / power_of_two(values.max(initial=0))

@@ -1,4 +1,4 @@
-r"""Bounds of the derivatives of h by products of weight norms, and what they say of the covariances.
+r"""Bounds of the derivatives of h by products of weight norms, and their consequences for the covariances.
 
 With :math:`c_{1,i}=\sup|\sigma_i'|`, :math:`c_{2,i}=\sup|\sigma_i''|` of each layer's own activation and s one norm of every
 kernel :math:`W_i^-` (Frobenius or largest singular value), every bound is a sum of products of weight norms:
@@ -6,8 +6,8 @@ kernel :math:`W_i^-` (Frobenius or largest singular value), every bound is a sum
 * :math:`\|G_l\|\le\prod_{i\ge l}c_{1,i}\prod_{i>l}s_i`, and for the last layer :math:`\|I\|_F=\sqrt{n_L}`;
 * :math:`\|A_{k,l}\|\le\prod_{i=l}^{k-1}c_{1,i}\prod_{i=l+1}^{k}s_i`, 1 for k = l, where it multiplies row by row.
 
-A link h = g(z) is one more activation, at the output: :math:`c_{1,L-1}=\max_a|g_a'|` and :math:`c_{2,L-1}=\max_a|g_a''|` at the
-input in question.
+A link h = g(z) is treated as a further activation, at the output: :math:`c_{1,L-1}=\max_a|g_a'|` and
+:math:`c_{2,L-1}=\max_a|g_a''|` at the input in question.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ KINDS = ("frobenius", "spectral", "tensor")
 
 @dataclass(frozen=True)
 class Suprema:
-    """Suprema of the slopes and bends of every layer, the last one's those of the link at each input (1 and 0 without)."""
+    """Suprema of first and second derivatives of each layer's activation; of the link for the last one (1 and 0 without)."""
 
     slopes: Array
     """c_1, (n, L)."""
@@ -59,7 +59,7 @@ class Suprema:
     def of(
         cls, first: Sequence[float], second: Sequence[float], outputs: int, link: tuple[Array, Array] | None = None
     ) -> Suprema:
-        """Take those of the hidden layers, and the link's slopes and bends at each input (n, T)."""
+        """Build it from the suprema of the hidden layers, and the link's derivatives at each input (n, T)."""
         slope, bend = (np.ones((1, outputs)), np.zeros((1, outputs))) if link is None else (np.abs(one) for one in link)
         slope, bend = double(slope), double(bend)
         hidden = [np.broadcast_to(like(np.asarray(one, np.float64), slope), (len(slope), len(one))) for one in (first, second)]
@@ -143,7 +143,7 @@ def weight_bounds(suprema: Suprema, widths: Sequence[int], norms: Array, inputs:
 def first_bound(suprema: Suprema, layer: int, kind: str) -> Products:
     r"""Bound :math:`\|\partial h_L/\partial W_l\|/\|\bar h_l\|=\|B_{l+1}D_l\|` (2021, norm theorem, corrected).
 
-    In print the Frobenius bound of the last layer is the empty product 1, which is false for more than one output; and
+    As printed, the Frobenius bound of the last layer is the empty product 1, which is false for more than one output; and
     c_1 = 1 by hypothesis, which leaves out GELU, SiLU, Mish, SELU and erf.
     """
     n_layers = suprema.slopes.shape[1]

@@ -258,7 +258,7 @@ POISSON, Y = MODELS["Poisson"], np.ones(60)
         (
             lambda: ap.asymptotic_covariance(POISSON, X[:3], Y[:3], dispersion="pearson"),
             AssumptionError,
-            "An estimated dispersion needs more numbers in the labels (3) than the rank of the information (3); give the",
+            "An estimated dispersion needs more label values (3) than the rank of the information (3); give the",
         ),
     ]
 )

@@ -159,7 +159,7 @@ class TestStrangers:
 
     def replace(self, place: Path) -> None:
         with pytest.raises(
-            ValueError, match=r"`out` must be empty or hold an earlier study, .* with '[\w./]+'.* in it, which no"
+            ValueError, match=r"`out` must be empty or hold an earlier study, .* with '[\w./]+'.* in it, which was not"
         ):
             make(place, replacing=True)
 
@@ -210,7 +210,7 @@ class TestStrangers:
                 new.mkdir()
                 (place / "late").write_text("all of it")
 
-        with pytest.raises(ValueError, match="with 'late' in it, which no study has put there"):
+        with pytest.raises(ValueError, match="with 'late' in it, which was not written by a study"):
             work()
         assert found(tmp_path) == ["place", "place/file", "place/late"]
         assert (place / "file").read_text() == "earlier"

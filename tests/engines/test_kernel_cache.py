@@ -82,7 +82,7 @@ def test_what_is_cut_short_is_compiled_anew(kind, cache):
     for file in files(cache, kind):
         os.truncate(file, file.stat().st_size // 2)
     (found,) = warned(cache)
-    assert found.startswith("RuntimeWarning Kernels are compiled anew")
+    assert found.startswith("RuntimeWarning Kernels are recompiled")
     assert "NUMBA_CACHE_DIR" in found
     assert warned(cache) == []
 
@@ -190,7 +190,7 @@ def test_damaged_files_on_a_full_disk(cache):
     for file in files(cache, "nbi"):
         file.write_bytes(b"")
     (found,) = warned(cache, FULL + SCRIPT)
-    assert found.startswith("RuntimeWarning Kernels are compiled anew")
+    assert found.startswith("RuntimeWarning Kernels are recompiled")
 
 
 NOWHERE = """
@@ -203,7 +203,7 @@ tempfile.TemporaryFile = refused  # how numba finds out; who runs the tests may 
 
 def test_no_folder_that_can_be_written_to(tmp_path):
     (found,) = warned(tmp_path / "kernels", NOWHERE + SCRIPT)
-    assert found.startswith("RuntimeWarning Kernels are compiled anew, as no folder for them can be written to")
+    assert found.startswith("RuntimeWarning Kernels are recompiled, as there is no writeable folder for them")
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):
@@ -227,7 +227,7 @@ tempfile.TemporaryFile = refused
 def test_without_a_home_no_folder_of_its_name_is_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (found,) = warned(tmp_path / "kernels", HOMELESS + SCRIPT, HOME=None, XDG_CACHE_HOME=None)
-    assert "no folder for them can be written to" in found
+    assert "there is no writeable folder for them" in found
     assert not (tmp_path / "~").exists()
 
 

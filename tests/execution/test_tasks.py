@@ -221,7 +221,7 @@ class TestDeadWorkers:
         assert found == [number**2 for number in range(10)]
 
     def test_a_piece_that_kills_every_worker_is_named(self, client) -> None:
-        with pytest.raises(WorkerLost, match=r"^piece 3: given up, as the workers that computed it died one after another"):
+        with pytest.raises(WorkerLost, match=r"^piece 3: abandoned, as the workers that computed it died one after another"):
             tasks.in_order(die, None, pieces(5), client=client)
 
     def test_a_broken_pool_is_an_error_that_names_a_piece(self) -> None:

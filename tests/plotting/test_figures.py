@@ -199,8 +199,8 @@ def test_lazy_results_are_drawn():
             lambda: fs.fisher_information(MODEL, X, view="full"),
             ValueError,
             "`information` must be the diagonal that `fisherstats.fisher_information` returns, with `information` (param), the "
-            "coordinate `param_layer` (param), got `information` (param, param2); a full matrix is not its diagonal, which "
-            "`view='diagonal'` gives.",
+            "coordinate `param_layer` (param), got `information` (param, param2); a full matrix was given; compute its diagonal "
+            "with `view='diagonal'`.",
         ),
         (
             "information_by_layer",
@@ -212,7 +212,7 @@ def test_lazy_results_are_drawn():
             "bound_tightness",
             lambda: fs.variance_bounds(MODEL, X, per_input=True),
             ValueError,
-            "`bounds` must be what `fisherstats.variance_bounds` returns, .+; the mean over inputs is drawn",
+            "`bounds` must be what `fisherstats.variance_bounds` returns, .+; the figure shows the mean over inputs",
         ),
         (
             "bound_tightness",

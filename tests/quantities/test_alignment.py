@@ -71,7 +71,7 @@ REFUSED = {
     "twice": (IMPORTANCE.isel(param=[0] * MODEL.n_params), " must have one number for each parameter, by its coordinate 'param'"),
     "other numbers": (
         IMPORTANCE.assign_coords(param=IMPORTANCE.param + 1),
-        " must be for the parameters of the network, by its coordinate 'param', got 26, which it has not",
+        " must be for the parameters of the network, by its coordinate 'param', got 26, which it does not have",
     ),
     "kinds alone in another order": (
         SORTED.drop_vars(["param", "param_layer", "param_unit_in", "param_unit_out"]),
@@ -182,7 +182,7 @@ WRONG = {
     ],
 )
 def test_rows_that_are_not_as_announced_are_refused(call, wrong):
-    message = r"must give the rows that it announces, shape \(\d+, 3\) and dtype float64 from input \d+ on, got shape"
+    message = r"must return the rows that it declares, shape \(\d+, 3\) and dtype float64 from input \d+ on, got shape"
     with pytest.raises(ValueError, match=message):
         call(Reader(WRONG[wrong]))
     whole = dask.array.from_array(LONG, chunks=(100, 3))

@@ -75,7 +75,7 @@ def test_batches_in_different_orders():
         (
             lambda: fs.fisher_information(PLAIN, pd.DataFrame(X)[[2, 0, 1]]),
             ValueError,
-            "the numbers [2, 0, 1] for names, so that",
+            "the numbers [2, 0, 1] for names, which may",
         ),
         (
             lambda: fs.empirical_fisher(PAIR, X, pd.DataFrame(RESPONSES, columns=["u", "w"])),

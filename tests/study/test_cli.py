@@ -51,9 +51,9 @@ def test_progress_is_on_unless_refused(tmp_path, config, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["study", "none.toml"], "`config` must be an existing TOML file, got 'none.toml', which is not there."),
+        (["study", "none.toml"], "`config` must be an existing TOML file, got 'none.toml', which does not exist."),
         (["study", "--seed", "-1"], "`seed` must be an integer of at least 0, got -1."),
-        (["study", "--out", __file__], f"`out` must be a directory or a path where none is yet, got {__file__!r}"),
+        (["study", "--out", __file__], f"`out` must be a directory or a path that does not exist, got {__file__!r}"),
     ],
 )
 def test_refusals_are_one_line_and_exit_1(arguments, message, capsys, tmp_path, monkeypatch):

@@ -68,7 +68,7 @@ class TestTables:
     @pytest.mark.parametrize(
         ("first", "reason"),
         [
-            ("NA,NA", "has 'NA' in column 1, which stands for a value that is not there"),
+            ("NA,NA", "has 'NA' in column 1, which stands for a missing value"),
             ("nan,nan", "has 'nan' in column 1, which stands for"),
             ("a,NULL", "has 'NULL' in column 2, which stands for"),
             ("?,?", r"has '\?' in column 1, which stands for"),
@@ -78,7 +78,7 @@ class TestTables:
             ("\u200b0.5,\u200b2", r"has '\\u200b0.5' in column 1, which is no number"),
             ("\ufeff\ufeff0.5,-1.25", r"has '\\ufeff0.5' in column 1, which is no number"),
             ("1.5kg,2kg", "has '1.5kg' in column 1, which is no number"),
-            ("1;2,3;4", "has '1;2' in column 1, which looks like cells that are not apart by commas"),
+            ("1;2,3;4", "has '1;2' in column 1, which looks like cells that are not separated by commas"),
             ('"1,5","2,5"', "has '1,5' in column 1, with a decimal comma"),
             ("1,", "has an empty cell in column 2: it ends with a comma"),
             ("٤,٢", "has '٤' in column 1, which is no number"),
@@ -116,7 +116,7 @@ class TestTables:
             ("a,b\n1,2,\n3,4,\n", "in which line 2 has 3 cells and the first line 2"),
             ("1,2,\n3,4,\n", "or a row that has an empty cell in column 3: it ends with a comma"),
             ("a,b,\n1,2,\n3,4,\n", "or a row that has an empty cell in column 3"),
-            ("1,2\n3,NA\n", "in which line 2 has 'NA' in column 2, which stands for a value that is not there"),
+            ("1,2\n3,NA\n", "in which line 2 has 'NA' in column 2, which stands for a missing value"),
             ("1,2\n3,\n", "in which line 2 has an empty cell in column 2: it ends with a comma"),
             ("1,2\n,3\n", "in which line 2 has an empty cell in column 1; give the number"),
             ("1,2\n3,inf\n", "in which line 2 has 'inf' in column 2, which is not finite"),
@@ -127,7 +127,7 @@ class TestTables:
             ("1,2\n3,0x10\n", "in which line 2 has '0x10' in column 2"),
             ("1,2\n3,−4\n", "in which line 2 has '−4' in column 2, which is no number"),
             ("a,b\nkg,m\n1,2\n", "in which line 2 has 'kg' in column 1, which is no number"),
-            ("a;b\n1;2\n", "in which line 2 has '1;2' in column 1, which looks like cells that are not apart by commas"),
+            ("a;b\n1;2\n", "in which line 2 has '1;2' in column 1, which looks like cells that are not separated by commas"),
             ("a;b\n1,5;2,5\n", "in which line 2 has '5;2' in column 2, which looks like"),
             ("a\tb\n1\t2\n", "in which line 2 has '1\\t2' in column 1, which looks like"),
             ('a\n"1,5"\n', "in which line 2 has '1,5' in column 1, with a decimal comma"),
@@ -138,7 +138,10 @@ class TestTables:
             ('1,"2\n3,4\n', "whose quotes do not match from line 1 on"),
             ('1,2\n"3"x,4\n', "whose quotes do not match from line 2 on"),
             ("1,2\n3,\0004\n", "which has a NUL character in line 2"),
-            (TEXT.encode("utf-16-le"), "which has a NUL character in line 1: it is no text, or is UTF-16 without a mark"),
+            (
+                TEXT.encode("utf-16-le"),
+                "which has a NUL character in line 1: it is not text, or is UTF-16 without a byte order mark",
+            ),
             ("größe\n1\n".encode("latin-1"), "which is no text in UTF-8: byte 0xf6 in line 1"),
             (b"1\n2\n\x80\n", "which is no text in UTF-8: byte 0x80 in line 3"),
         ],
@@ -178,7 +181,7 @@ class TestTargets:
         os.link(table / "d.csv", table / "hard.csv")
         (table / "sub").mkdir()
         for other in ("d.csv", "soft.csv", "hard.csv", "sub/../d.csv", "./d.csv"):
-            with pytest.raises(ValueError, match=r"`data\.y` must be another file than `data\.x`.*among its own features"):
+            with pytest.raises(ValueError, match=r"`data\.y` must be a different file from `data\.x`.*among its own features"):
                 self.load(table, "d.csv", other, task="regression")
 
     def test_a_copy_and_a_column(self, table) -> None:
@@ -204,7 +207,7 @@ class TestTargets:
         np.savez(tmp_path / "d.npz", x=self.x, y=self.y)
         assert self.load(tmp_path, "d.npz", "d.npz").x.shape == (40, 3)
         np.save(tmp_path / "x.npy", self.x)
-        with pytest.raises(ValueError, match="must be another file"):
+        with pytest.raises(ValueError, match="must be a different file"):
             self.load(tmp_path, "x.npy", "x.npy", task="regression")
 
     def test_a_mark_of_a_spreadsheet_loses_no_row(self, tmp_path) -> None:
@@ -273,7 +276,7 @@ class TestDamage:
             (header(f"({10**30}, 0)"), ""),
             (header("(-3,)"), ""),
             (header("(2,)") + b"1234567", ""),
-            (header("(1,)") + bytes(17), r"9 bytes follow its array, as where two arrays were saved to one file"),
+            (header("(1,)") + bytes(17), r"9 bytes follow its array, as when two arrays are saved to one file"),
             (header("(" * 150 + ")" * 150), ""),
             (header("(2,)", "'|O'") + b"\x80\x04N.", ""),
             (saved(x=np.ones(3)), ""),
@@ -349,7 +352,7 @@ class TestDamage:
         (tmp_path / "loop.npz").symlink_to("loop.npz")
         os.mkfifo(tmp_path / "pipe.npz")
         for name, reason in (
-            ("none.npz", "which is not there"),
+            ("none.npz", "which does not exist"),
             ("d.npz", "which is no file"),
             ("loop.npz", "which is no file"),
             ("pipe.npz", "which is no file"),

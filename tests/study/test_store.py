@@ -38,7 +38,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("tables", "message"),
         [
-            ({"analysis": {"replicates": 8}}, r"analysis\.replicates was 6 and is 8 now\. Go back to what it was, give another"),
+            (
+                {"analysis": {"replicates": 8}},
+                r"analysis\.replicates was 6 and is 8 now\. Restore the earlier settings, give another",
+            ),
             ({"analysis": {"n_draws": [1]}}, r"analysis\.n_draws was \[1, 3\] and is \[1\] now"),
             ({"analysis": {"inputs": 21}}, r"analysis\.inputs was 20 and is 21 now"),
             ({"analysis": {"target_standard_error": 0.2}}, r"analysis\.target_standard_error was 0\.1 and is 0\.2 now"),
@@ -105,20 +108,18 @@ class TestRefusals:
             file.unlink()
         else:
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-        with pytest.raises(
-            ValueError, match=r"`store` must (hold what the study wrote|be a new folder, or one that a study has made)"
-        ):
+        with pytest.raises(ValueError, match=r"`store` must (hold what the study wrote|be a new folder, or that of a study)"):
             run(store)
 
     def test_foreign_folders(self, tmp_path, whole) -> None:
         (tmp_path / "thesis").mkdir()
         (tmp_path / "thesis" / "thesis.tex").write_text("all of it")
         with pytest.raises(
-            ValueError, match=r"`store` must be a new folder, or one that a study .* \(it holds thesis\.tex, and is no"
+            ValueError, match=r"`store` must be a new folder, or that of a study .* \(it holds thesis\.tex, and is no"
         ):
             run(tmp_path / "thesis")
         whole[0].to_zarr(tmp_path / "study.zarr", zarr_format=2)
-        with pytest.raises(ValueError, match=r"`store` must be a new folder, or one that a study has made and can go on with"):
+        with pytest.raises(ValueError, match=r"`store` must be a new folder, or that of a study that can be resumed"):
             run(tmp_path / "study.zarr")
         assert (tmp_path / "thesis" / "thesis.tex").read_text() == "all of it"
 
@@ -133,19 +134,19 @@ class TestRefusals:
         assert run(tmp_path / "disk").identical(whole[0])
         assert (tmp_path / "store").is_symlink()
         assert files(tmp_path / "store") == files(whole[1])
-        with pytest.raises(ValueError, match="`store` must be apart from `out`"):
+        with pytest.raises(ValueError, match="`store` must be separate from `out`"):
             run(tmp_path / "store", out=tmp_path / "disk")
 
     def test_paths_that_will_not_do(self, tmp_path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(
-            ValueError, match=r"`store` must be a folder, or a path where none is yet, got '.*file', which is a file"
+            ValueError, match=r"`store` must be a folder, or a path that does not exist, got '.*file', which is a file"
         ):
             run(tmp_path / "file")
         with pytest.raises(TypeError, match=r"`store` must be the path of a folder, or None to keep nothing, got 3\."):
             run(3)  # type: ignore[arg-type]
         for store, out in (("a", "a"), ("a/b", "a"), ("a", "a/b")):
-            with pytest.raises(ValueError, match="`store` must be apart from `out`"):
+            with pytest.raises(ValueError, match="`store` must be separate from `out`"):
                 run(tmp_path / store, out=tmp_path / out)
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -196,12 +197,12 @@ class TestDisk:
 
     def test_places_that_cannot_be_written_to(self, tmp_path, monkeypatch) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(ValueError, match=r"`store` must be in a directory that can be written to, got '.*file/store'\."):
+        with pytest.raises(ValueError, match=r"`store` must be in a writeable directory, got '.*file/store'\."):
             run(tmp_path / "file" / "store")
         (tmp_path / "locked").mkdir(mode=0o500)
         # The administrator may write everywhere, so the system is made to say otherwise.
         monkeypatch.setattr(os, "access", lambda path, mode: "locked" not in str(path))
-        with pytest.raises(ValueError, match=r"`store` must be in a directory that can be written to, got '.*locked/store'\."):
+        with pytest.raises(ValueError, match=r"`store` must be in a writeable directory, got '.*locked/store'\."):
             run(tmp_path / "locked" / "store")
 
     @pytest.mark.parametrize(
@@ -232,8 +233,8 @@ class TestCommandLine:
         assert cli.main(["study", config, "--out", str(out)]) == 1
         shown = capsys.readouterr().err
         assert shown == (
-            f"fisherstats: `--resume` must be given to go on with the unfinished study in '{out}.unfinished'; to start anew, "
-            "remove that folder.\n"
+            f"fisherstats: `--resume` must be given to resume the unfinished study in '{out}.unfinished'; to start again, remove "
+            "that folder.\n"
         )
         assert cli.main(["study", config, "--out", str(out), "--resume", "--no-progress"]) == 0
         assert capsys.readouterr().out == f"The report is {out / 'report.html'}\n"

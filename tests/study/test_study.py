@@ -371,12 +371,12 @@ class TestRefusals:
 
     def test_output_that_is_a_file(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(ValueError, match=r"`out` must be a directory or a path where none is yet, got .*file'"):
+        with pytest.raises(ValueError, match=r"`out` must be a directory or a path that does not exist, got .*file'"):
             study.run(QUICK, out=tmp_path / "file")
 
     def test_output_below_a_file(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(ValueError, match="`out` must be in a directory that can be written to"):
+        with pytest.raises(ValueError, match="`out` must be in a writeable directory"):
             study.run(QUICK, out=tmp_path / "file" / "study")
 
     def test_output_of_the_wrong_kind(self):

@@ -63,7 +63,7 @@ class TestBefore:
     def test_a_report_of_his_own(self, tmp_path) -> None:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "report.html").write_text("my report")
-        self.refused(tmp_path / "out", r"with 'report\.html' in it, which no study has put there")
+        self.refused(tmp_path / "out", r"with 'report\.html' in it, which was not written by a study")
         assert (tmp_path / "out" / "report.html").read_text() == "my report"
 
     @pytest.mark.parametrize("name", ["study.zarr/thesis.tex", "study.zarr/exact/notes/a", "thesis.tex", "study.zarr/empty/"])
@@ -82,12 +82,12 @@ class TestBefore:
         out = shutil.copytree(made, tmp_path / "out")
         with (out / "report.html").open("a") as page:
             page.write("<!-- my notes -->")
-        self.refused(out, r"with 'report\.html' in it, which no study has put there or which was changed since")
+        self.refused(out, r"with 'report\.html' in it, which was not written by a study or was changed since")
 
     def test_links(self, tmp_path) -> None:
         (tmp_path / "out").symlink_to(tmp_path / "nowhere")
-        self.refused(tmp_path / "out", "`out` must not be a link to nothing")
-        with pytest.raises(ValueError, match="`store` must not be a link to nothing"):
+        self.refused(tmp_path / "out", "`out` must not be a broken link")
+        with pytest.raises(ValueError, match="`store` must not be a broken link"):
             study.run(QUICK, out=None, store=tmp_path / "out")
         (tmp_path / "loop").symlink_to("loop")
         self.refused(tmp_path / "loop", "`out` must")
@@ -217,7 +217,7 @@ class TestPlaces:
             (lock,) = tmp_path.iterdir()
         assert not lock.exists()
         lock.write_text("mine")
-        with pytest.raises(ValueError, match=r"`store` must leave '.*' for its lock, got a file there that is none"):
+        with pytest.raises(ValueError, match=r"`store` must leave '.*' for its lock, got a file there that is not a lock"):
             study.run(QUICK, out=None, store=tmp_path / "store")
         assert lock.read_text() == "mine"
         lock.unlink()

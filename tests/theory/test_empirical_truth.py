@@ -252,7 +252,7 @@ def poisson(n_features=2, n_outputs=1):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({}, ValueError, "^The law of the labels must be given once, as `probabilities` or as the network `truth`, got neither"),
+        ({}, ValueError, "^The label distribution must be given once, as `probabilities` or as the network `truth`, got neither"),
         ({"probabilities": [0.5], "truth": poisson()}, ValueError, "`truth`, got both.$"),
         ({"truth": [0.5]}, TypeError, r"^`truth` must be a fisherstats.MLP with the family of the model, got \[0.5\].$"),
         ({"truth": poisson(3)}, ValueError, "^`truth` must take the 2 features of the model, got a network of 3 features.$"),
@@ -262,7 +262,7 @@ def poisson(n_features=2, n_outputs=1):
             r"^`truth` must have the family of the model, Poisson\(n_outputs=1\), got Poisson\(n_outputs=2\).$",
         ),
         ({"truth": fs.MLP.random([2, 1], activation=[], family=F.Bernoulli(), rng=0)}, ValueError, "got Bernoulli"),
-        ({"probabilities": [0.5]}, fs.AssumptionError, "got poisson with 1 outputs; give the law .* `truth`.$"),
+        ({"probabilities": [0.5]}, fs.AssumptionError, "got poisson with 1 outputs; give the label distribution .* `truth`.$"),
     ],
 )
 def test_what_is_refused(arguments, error, message):

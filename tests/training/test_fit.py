@@ -349,18 +349,18 @@ F_MODEL = fs.MLP.random([3, 1], activation=[], family=F.Poisson(), rng=0)
         (
             lambda: fit(callbacks=[lambda epoch, model: {"loss": 1}]),
             ValueError,
-            "`callbacks[0]` must return names of its own, got 'loss', which the history holds already; rename it, or use "
+            "`callbacks[0]` must return unique names, got 'loss', which the history holds already; rename it, or use "
             "fisherstats.training.record(function, prefix=...).",
         ),
         (
             lambda: fit(callbacks=[training.record(lambda model: {"a": 1})] * 2),
             ValueError,
-            "`callbacks[1]` must return names of its own, got 'a', which the history holds already;",
+            "`callbacks[1]` must return unique names, got 'a', which the history holds already;",
         ),
         (
             lambda: fit(callbacks=[lambda epoch, model: {"epoch": 1}]),
             ValueError,
-            "`callbacks[0]` must return names of its own, got 'epoch', which the history adds itself;",
+            "`callbacks[0]` must return unique names, got 'epoch', which the history adds itself;",
         ),
         (
             lambda: fit(
@@ -372,7 +372,7 @@ F_MODEL = fs.MLP.random([3, 1], activation=[], family=F.Poisson(), rng=0)
                 ]
             ),
             ValueError,
-            "`callbacks[1]` must return coordinates that agree with what else is recorded, got a contradiction (",
+            "`callbacks[1]` must return coordinates consistent with the others recorded, got a conflict (",
         ),
         (lambda: training.record(3), TypeError, "`function` must be a function of a model, got 3."),
         (lambda: training.record(len, prefix=1), TypeError, "`prefix` must be text, got 1."),

@@ -242,7 +242,7 @@ def asking(**words):
 
 
 GRID = "`strengths` must be a list of at least one number, got shape "
-CLASS = "`penalty` must make the penalty of a strength, such as the class fisherstats.training.Frobenius"
+CLASS = "`penalty` must return the penalty for a strength, such as the class fisherstats.training.Frobenius"
 FACTORY = f"{CLASS} or `lambda strength: ...`, got "
 
 

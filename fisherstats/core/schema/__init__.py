@@ -1,6 +1,6 @@
-"""Every variable and coordinate that a result may carry: its dims, units, symbol, meaning and source key.
+"""All variables and coordinates of results: dims, units, symbol, meaning and source key.
 
-Dims in brackets appear when asked for (`per_input`, a pair of estimators); `group` stands for layer, unit or nothing.
+Dims in brackets are optional (`per_input`, a pair of estimators); `group` stands for layer, unit or no dim.
 """
 
 from __future__ import annotations
@@ -186,14 +186,14 @@ VARIABLES = {
         "lower_by_form",
         "[input] bound estimator param",
         "V_j lower",
-        "lower bound by each form (0 where it says nothing)",
+        "lower bound by each form (0 where it gives none)",
         "bounds",
     ),
     "upper_by_form": Variable(
         "upper_by_form",
         "[input] bound estimator param",
         "V_j upper",
-        "upper bound by each form (inf where it says nothing)",
+        "upper bound by each form (inf where it gives none)",
         "bounds",
     ),
     "attained": Variable(

@@ -1,4 +1,4 @@
-"""Schema rows of what Fisher information is used for."""
+"""Schema rows of the applications of the Fisher information."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ APPLICATIONS = {
         "degrees_of_freedom",
         "",
         "",
-        "numbers that can vary in the labels less the rank of their derivative",
+        "independent numbers in the labels minus the rank of their derivative",
         "asymptotic-covariance",
     ),
     "score_statistic": Variable(

@@ -1,4 +1,4 @@
-"""Schema rows of results that put exact values, bounds and ratios side by side."""
+"""Schema rows of results with exact values, bounds and their ratios."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["BOUNDS"]
 def _bounded(
     key: str, dims: str, symbol: str, what: str, source: str, exact: str, *parts: str, prefix: str = "", kind: str = "certified"
 ) -> dict[str, Variable]:
-    """Return the rows of one bounded quantity: exact, upper and ratio, and what `parts` names besides."""
+    """Return the rows of one bounded quantity: exact, upper and ratio, and the additional `parts`."""
     by_form = dims.replace("[input]", "[input] bound", 1) if "[input]" in dims else f"bound {dims}"
     every = {
         "exact": (dims, symbol, f"exact {what}", exact),
         "lower": (dims, f"{symbol} lower", f"largest {kind} lower bound of the {what}", source),
         "upper": (dims, f"{symbol} upper", f"smallest {kind} upper bound of the {what}", source),
         "ratio": (dims, "upper / exact", f"tightness of the {kind} upper bound, 1 is exact", source),
-        "lower_by_form": (by_form, f"{symbol} lower", f"{kind} lower bound by each form (0 where it says nothing)", source),
-        "upper_by_form": (by_form, f"{symbol} upper", f"{kind} upper bound by each form (inf where it says nothing)", source),
+        "lower_by_form": (by_form, f"{symbol} lower", f"{kind} lower bound by each form (0 where it gives none)", source),
+        "upper_by_form": (by_form, f"{symbol} upper", f"{kind} upper bound by each form (inf where it gives none)", source),
         "failed": (by_form, "count", f"inputs at which a form is on the wrong side of the {what}: 0, or a fault", source),
     }
     chosen = ("exact", "upper", "ratio", *parts)
@@ -88,7 +88,7 @@ BOUNDS = {
         "by_statement",
         "input bound tensor side",
         "lambda(I), lambda~(K), lambda~(M)",
-        "what each statement says of the extremes (0 and inf where it says nothing)",
+        "bounds of the extremes by each statement (0 and inf where it gives none)",
         "family-extremes",
     ),
     "extremes_ratio": Variable(

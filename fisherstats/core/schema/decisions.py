@@ -1,4 +1,4 @@
-"""Schema rows of what decisions need: combinations, plans, intervals, observed and empirical information, definiteness, kinks."""
+"""Schema rows for decisions: combinations, plans, intervals, observed and empirical information, definiteness, kinks."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ DECISIONS = {
         "standard_error_of",
         "as the estimate",
         "I-hat(theta)",
-        "values that the standard error belongs to: where the values beside it are others, the error is stale",
+        "values that the standard error belongs to: if the estimate differs from them, the error is stale",
         "both-estimators",
     ),
     "interval_estimate": Variable(

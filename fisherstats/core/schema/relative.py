@@ -29,7 +29,7 @@ RELATIVE = {
         "largest",
         "unit",
         "sup nu_f",
-        "largest coefficient that the unit's activation allows (NaN for the outputs, whose law says)",
+        "largest coefficient that the unit's activation allows (NaN for the outputs, where it depends on the family)",
         "learning-zone",
     ),
 }

@@ -1,4 +1,4 @@
-"""What a row of the schema holds."""
+"""The row type of the schema."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Variable"]
 
 @dataclass(frozen=True)
 class Variable:
-    """What one variable of a result means."""
+    """Definition of one variable of a result."""
 
     name: str
     dims: str

@@ -1,4 +1,4 @@
-"""Schema rows of what a study keeps while it is under way."""
+"""Schema rows of the intermediate results that a running study stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schema rows of the history of a training, of the errors by layer, and of a path of penalties."""
+"""Schema rows of training histories, errors by layer, and regularisation paths."""
 
 from __future__ import annotations
 

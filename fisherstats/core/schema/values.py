@@ -1,10 +1,10 @@
-"""Where inf and nan are values of a result, and what they say; anywhere else no result may hold them."""
+"""Variables that may hold inf or nan, and the meaning of these values; no other result may hold them."""
 
 from __future__ import annotations
 
 __all__ = ["INFINITE", "UNDEFINED"]
 
-_NOTHING = "the form, or every form, says nothing"
+_NOTHING = "the form, or every form, gives no bound"
 _ONLY_BOUND = "only the exact value is 0"
 _NO_NUMBER = "no number is enough"
 _NOT_ESTIMABLE = "the parameter or the output is not estimable"
@@ -29,7 +29,7 @@ INFINITE = {
     "input_variance_ratio": _ONLY_BOUND,
     "extremes_certified": _NOTHING,
     "extremes_by_statement": _NOTHING,
-    "extremes_ratio": "the statement says nothing, or only the certified end is 0",
+    "extremes_ratio": "the statement gives no bound, or only the certified limit is 0",
     "squared_radius": "the sufficient statistic is unbounded",
     "derivatives_first_ratio": _ONLY_BOUND,
     "derivatives_first_ratio_printed": _ONLY_BOUND,
@@ -74,7 +74,7 @@ INFINITE = {
     for form in ("corrected", "printed")
     for end in ("upper", "ratio", "upper_by_form")
 }
-"""Schema key -> what inf says there."""
+"""Schema key -> meaning of inf."""
 
 UNDEFINED = {
     "kronecker_relative_error": "the block is 0",
@@ -97,4 +97,4 @@ UNDEFINED = {
     "path_accuracy": "no label is right or wrong",
     "path_validation_accuracy": "no label is right or wrong",
 }
-"""Schema key -> what nan says there."""
+"""Schema key -> meaning of nan."""

@@ -1,4 +1,4 @@
-"""Schema rows of what the norms of the weights say: of derivatives, of covariances, and along a sweep of scales."""
+"""Schema rows of bounds by weight norms: of derivatives, of covariances, and along a sweep of scales."""
 
 from __future__ import annotations
 

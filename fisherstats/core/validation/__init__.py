@@ -1,5 +1,5 @@
-"""All argument validation and every message text; nothing else in the package words an error.
+"""All argument validation and all message texts; no other part of the package contains error messages.
 
-``arguments`` holds what any function may need (words, counts, seeds), ``networks`` the weights and the fit
+``arguments`` validates general arguments (words, counts, seeds), ``networks`` the weights and the fit
 of the last layer to the family, ``inputs`` the data matrix and labels, ``capacity`` memory and engines.
 """

@@ -1,4 +1,4 @@
-"""Checks of activations: which one, at what, and whether a new one describes itself without contradiction."""
+"""Checks of activations: their names, their inputs, and the consistency of user-defined ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def activation_name(value: Any, names: Sequence[str]) -> str:
 def derivative_order(order: Any) -> None:
     """Refuse an order of derivatives other than 0, 1 and 2."""
     if isinstance(order, bool) or order not in (0, 1, 2):
-        raise ValueError(f"`order` must be 0, 1 or 2, the highest derivative wanted, got {shown(order)}.")
+        raise ValueError(f"`order` must be 0, 1 or 2, the highest derivative to compute, got {shown(order)}.")
 
 
 def pre_activation_dtype(a: Any) -> None:
@@ -47,14 +47,14 @@ def consistent_description(
     choice("smoothness", smoothness, _SMOOTHNESS)
     if (smoothness in ("C0", "C1")) != bool(kinks):
         raise ValueError(
-            f"`kinks` must hold the points without a second derivative, which a C0 or C1 activation has and a C2 or "
-            f"smooth one has not, got kinks={kinks} with smoothness={smoothness!r}."
+            "`kinks` must hold the points without a second derivative, which C0 and C1 activations have and C2 and smooth ones "
+            f"do not, got kinks={kinks} with smoothness={smoothness!r}."
         )
     for name, bound in (("sup_first", sup_first), ("sup_second", sup_second)):
         if not (math.isfinite(bound) and bound >= 0):
             raise ValueError(
                 f"`{name}` must be a finite bound of at least 0, got {shown(bound)}; an activation with an unbounded "
-                "derivative has no place in the bounds."
+                "derivative cannot be used in the bounds."
             )
     if piecewise_linear and sup_second != 0:
         raise ValueError(f"`sup_second` must be 0 for a piecewise linear activation, got {shown(sup_second)}.")

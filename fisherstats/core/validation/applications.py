@@ -1,4 +1,4 @@
-"""Checks of what the uses of the information are given."""
+"""Checks of the arguments of the applications."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def residual_degrees(degrees: int, n_labels: int, rank: int) -> None:
     """Require more independent labels than parameters that they determine."""
     if degrees <= 0:
         raise AssumptionError(
-            f"An estimated dispersion needs more numbers in the labels ({n_labels}) than the rank of the information ({rank}); "
+            f"An estimated dispersion needs more label values ({n_labels}) than the rank of the information ({rank}); "
             "give the `dispersion` as a number."
         )
 
 
 def possible_labels(squares: NDArray[np.floating], natural: NDArray[np.floating], first_input: int) -> None:
-    """Require squared Pearson residuals within the range of floats: a variance that underflows leaves others impossible."""
+    """Require squared Pearson residuals within the float range: an underflowing variance makes other labels impossible."""
     finite = np.isfinite(squares)
     if not holds(finite):
         squares, natural = on_host(squares), on_host(natural)
@@ -78,7 +78,7 @@ def possible_labels(squares: NDArray[np.floating], natural: NDArray[np.floating]
 
 
 def dispersion_within_range(squares: float, first: float, n_outputs: int) -> None:
-    """Refuse a dispersion of 0 from variances below the range of floats; `first` numbers such an output, inf if there is none."""
+    """Refuse a dispersion of 0 from variances that underflow; `first` numbers such an output, inf if there is none."""
     if np.isfinite(first) and not squares >= np.finfo(np.float64).tiny:
         row, output = divmod(int(first), n_outputs)
         raise ValueError(
@@ -89,7 +89,7 @@ def dispersion_within_range(squares: float, first: float, n_outputs: int) -> Non
 
 
 _DIGITS = 1e-3
-"""Relative error up to which a covariance is given."""
+"""Largest relative error of a covariance that is returned."""
 
 
 def maximum(smallest: float, rounding: float) -> None:
@@ -97,13 +97,14 @@ def maximum(smallest: float, rounding: float) -> None:
     if smallest < -rounding:
         raise AssumptionError(
             "The observed information must be positive semi-definite, as it is at a maximum of the likelihood, but its smallest "
-            f"eigenvalue, beside the expected information, is {smallest:.3g}; fit the network further, or use hessian='expected'."
+            f"eigenvalue, relative to the expected information, is {smallest:.3g}; fit the network further, or use "
+            "hessian='expected'."
         )
     if not rounding <= _DIGITS * smallest:
         raise AssumptionError(
             "Whether the observed information is positive definite cannot be decided at this precision: its smallest eigenvalue, "
-            f"beside the expected information, is {smallest:.3g} with a rounding error of up to {rounding:.3g}; centre the "
-            "inputs, leave out features that nearly depend on others, or use hessian='expected'."
+            f"relative to the expected information, is {smallest:.3g} with a rounding error of up to {rounding:.3g}; centre the "
+            "inputs, leave out nearly collinear features, or use hessian='expected'."
         )
 
 
@@ -115,8 +116,8 @@ def within_range(what: str, values: NDArray[np.floating], known: NDArray[np.bool
         position = int(np.argmax(outside))
         kind = "underflows" if size[position] < 1 else "overflows"
         raise ValueError(
-            f"`x` must give results within the range of float64, but {what} {kind} at {names} {position}; scale the inputs, by "
-            "powers of two if no digit is to change."
+            f"`x` must give results within the range of float64, but {what} {kind} at {names} {position}; scale the inputs "
+            "(powers of two change no digit)."
         )
 
 
@@ -125,14 +126,14 @@ _SQUARED = 1e-150
 
 
 def errors_within_range(values: NDArray[np.floating], error: NDArray[np.floating]) -> None:
-    """Refuse standard errors of tiny estimates whose variances, of fourth order in the inputs, are below the range of floats."""
+    """Refuse standard errors of tiny estimates whose variances, of fourth order in the inputs, underflow."""
     lost = (np.abs(values) < _SQUARED) & (np.abs(values) > 0) & (error < _SQUARED)
     if values.dtype == np.float64 and lost.any():
         position = int(np.argmax(lost))
         raise ValueError(
             "`x` must give variances within the range of float64, but that of the score estimate underflows at parameter "
-            f"{position}, where the estimate is {values[position]:.3g}; scale the inputs, by powers of two if no digit is to "
-            "change, or use information='exact'."
+            f"{position}, where the estimate is {values[position]:.3g}; scale the inputs (powers of two change no digit), or use "
+            "information='exact'."
         )
 
 
@@ -197,7 +198,7 @@ def few_labels(family: str, few: bool) -> None:
 
 
 def batch_size(value: Any, n_inputs: int) -> int:
-    """Return how many inputs of a pool to choose."""
+    """Return the number of inputs to select from a pool."""
     size = positive_integer("size", value)
     if size > n_inputs:
         raise ValueError(f"`size` must be at most {n_inputs}, the inputs of the pool, got {size}.")
@@ -220,7 +221,7 @@ def several_networks(models: Any, kind: type) -> None:
 
 
 def alike(descriptions: Sequence[Any]) -> None:
-    """Require networks of one make."""
+    """Require networks of the same architecture."""
     for position, one in enumerate(descriptions):
         if one != descriptions[0]:
             raise ValueError(

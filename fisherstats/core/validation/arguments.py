@@ -1,4 +1,4 @@
-"""Checks of single arguments: words, counts, numbers, seeds."""
+"""Checks of single arguments: options, counts, numbers, seeds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ __all__ = [
 
 
 def shown(value: Any) -> str:
-    """Return a short text of what arrived, for the end of a message; a path is given in full."""
+    """Return a short text of the value received, for the end of a message; a path is given in full."""
     if isinstance(getattr(value, "ndim", None), int) and value.ndim and hasattr(value, "dtype"):
         kind = "an array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
         return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
@@ -69,7 +69,7 @@ def shown(value: Any) -> str:
 
 
 def reworded(error: Exception, message: str) -> Exception:
-    """Return an error with another message, of the same type or of the nearest above it that takes a message alone.
+    """Return an error with another message, of the same type or of its nearest base class that takes only a message.
 
     numpy's MemoryError, for one, takes a shape and a dtype.
     """
@@ -86,7 +86,7 @@ def reworded(error: Exception, message: str) -> Exception:
 
 
 def choice(name: str, value: Any, allowed: Iterable[str | None]) -> Any:
-    """Return `value` if it is one of the allowed words, else say which word was probably meant."""
+    """Return `value` if it is one of the allowed words, else suggest the nearest one."""
     words = list(allowed)
     for word in words:
         if value is word or (isinstance(value, str) and value == word):
@@ -114,7 +114,7 @@ def positive_integer(name: str, value: Any) -> int:
 
 
 def real_number(value: Any) -> float:
-    """Return `value` as a float; nan for truth values, text, complex numbers, arrays and whatever else is no number."""
+    """Return `value` as a float; nan for truth values, text, complex numbers, arrays and anything else that is not a number."""
     if isinstance(value, bool | str | bytes | bytearray) or getattr(getattr(value, "dtype", None), "kind", "f") not in "iuf":
         return math.nan
     try:
@@ -192,7 +192,7 @@ _advancing: contextvars.ContextVar[list[Callable[[], Any]] | None] = contextvars
 
 @contextlib.contextmanager
 def answered() -> Iterator[None]:
-    """Advance the generators of a call when it has been answered, so that one that is refused leaves them as they were."""
+    """Advance the generators of a call when it succeeds, so that a refused call leaves them unchanged."""
     if _advancing.get() is not None:  # part of another call
         yield
         return
@@ -207,7 +207,7 @@ def answered() -> Iterator[None]:
 
 
 def _child(rng: np.random.Generator) -> np.random.SeedSequence:
-    """Return what the generator's seed sequence would spawn; a generator without one is drawn from."""
+    """Return the seed sequence that the generator's own would spawn; a generator without one is sampled."""
     parent = getattr(rng.bit_generator, "seed_seq", None)
     advance: Callable[[], Any]
     if isinstance(parent, np.random.SeedSequence):
@@ -243,7 +243,7 @@ def seed_sequence(rng: Any) -> np.random.SeedSequence:
             return np.random.SeedSequence(number)
     raise ValueError(
         f"`rng` must be a non-negative int, a numpy SeedSequence or a numpy Generator, got {shown(rng)}; "
-        "pass an int such as rng=0 for draws that can be repeated."
+        "pass an int such as rng=0 for reproducible draws."
     )
 
 
@@ -253,7 +253,7 @@ def generator(rng: Any) -> np.random.Generator:
 
 
 def optional_module(module: str, extra: str) -> ModuleType:
-    """Import an optional library, or name the extra that brings it."""
+    """Import an optional library, or name the extra that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -263,7 +263,7 @@ def optional_module(module: str, extra: str) -> ModuleType:
 
 
 def array_like(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array, whatever it holds; ragged lists, masked entries and what is no array are refused."""
+    """Return `value` as an array of any dtype; ragged lists, masked entries and objects that are not arrays are refused."""
     if isinstance(value, Mapping):  # numpy makes an array of the names of some
         raise TypeError(f"`{name}` must be an array of real numbers, got {shown(value)}{array_advice(name, value)}.")
     unmasked(name, value)
@@ -283,7 +283,7 @@ def array_like(name: str, value: Any) -> np.ndarray:
 
 
 def unmasked(name: str, value: Any) -> None:
-    """Refuse masked entries: an array without its mask would use what is beneath."""
+    """Refuse masked entries: without the mask the underlying values would be used."""
     parts = enumerate(value) if isinstance(value, list | tuple) else [(None, value)]
     for position, part in parts:
         if isinstance(getattr(part, "_meta", None), np.ma.MaskedArray):

@@ -1,4 +1,4 @@
-"""Checks of what the bounds are asked for."""
+"""Checks of the arguments of the bounds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parameter_pairs(value: Any, n_params: int) -> NDArray[np.int64]:
 
 
 def several_inputs(what: str, n_inputs: int) -> None:
-    """Require two inputs where a variance over inputs is asked for."""
+    """Require two inputs where a variance over inputs is requested."""
     if n_inputs < 2:
         raise ValueError(f"`x` must have at least two rows for {what}, got {n_inputs}; one input has no variance over inputs.")
 
@@ -42,8 +42,8 @@ def forms_hold(function: str, forms: Sequence[str], failed: NDArray[np.floating]
     if counts.any():
         wrong = ", ".join(f"{form!r} ({count:.0f})" for form, count in zip(forms, counts, strict=True) if count)
         warnings.warn(
-            f"{function}: certified forms are on the wrong side of the exact number, or are no number, at so many "
-            f"entries: {wrong}. They bound nothing in this result. It is a fault of fisherstats: please report the network and "
+            f"{function}: certified forms are on the wrong side of the exact value, or nan, at this many entries: {wrong}. They "
+            "are not bounds in this result. This is a bug in fisherstats: please report the network and "
             "the inputs.",
             RuntimeWarning,
             stacklevel=2,

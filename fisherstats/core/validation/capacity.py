@@ -1,4 +1,4 @@
-"""Checks of memory and of engines."""
+"""Checks of memory and engines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def readable_bytes(count: int) -> str:
-    """Return a count of bytes in the largest unit that keeps it above one."""
+    """Return a number of bytes as text, in the largest unit in which it is at least one."""
     size = float(count)
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024 or unit == "TiB":
@@ -41,7 +41,7 @@ def readable_bytes(count: int) -> str:
 
 
 def fits(what: str, result_bytes: int, working_bytes: int, remedy: str, device: Any = None) -> None:
-    """Require a result and its working copies to fit in the memory that is left, or in that of the device of an array."""
+    """Require a result and its working copies to fit in the available memory, or in that of the device of an array."""
     limit = available_bytes(result_bytes + working_bytes) if device is None else 8 * device_numbers(device)
     if result_bytes + working_bytes > limit:
         raise SizeError(
@@ -51,7 +51,7 @@ def fits(what: str, result_bytes: int, working_bytes: int, remedy: str, device: 
 
 
 def joined(held: int) -> None:
-    """Require results with a row per input, whose number is not known before the last batch, to fit while they are joined."""
+    """Require results with one row per input, whose number is known only after the last batch, to fit while they are joined."""
     fits("`per_input=True`, over the batches of `x` read so far,", held, 0, "use per_input=False, or fewer batches at a time.")
 
 
@@ -65,13 +65,13 @@ def within(what: str, result_bytes: int, max_bytes: int) -> None:
 
 
 def new_store(store: Any, needed: int) -> Path:
-    """Return the path of a store that is to be made, on a disk with room for it."""
-    place = path("store", store, "the path of a zarr store to make").absolute()
+    """Return the path of a store to be created, on a disk with enough space."""
+    place = path("store", store, "the path of a zarr store to create").absolute()
     if os.path.lexists(place):
-        raise ValueError(f"`store` must be a path where nothing is yet, got {shown(place)}; remove it or choose another.")
+        raise ValueError(f"`store` must be a path that does not exist, got {shown(place)}; remove it or choose another.")
     parent = next(one for one in place.parents if one.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"`store` must be in a directory that can be written to, got {shown(place)}.")
+        raise ValueError(f"`store` must be in a writeable directory, got {shown(place)}.")
     free = shutil.disk_usage(parent).free
     if needed > free:
         raise SizeError(
@@ -82,7 +82,7 @@ def new_store(store: Any, needed: int) -> Path:
 
 
 def stored_view(view: str, per_input: bool) -> None:
-    """Require a view that is worth a store."""
+    """Require a view that can be written to a store."""
     if view not in ("block", "full") or per_input:
         raise ValueError(
             f"`store` goes with view='block' or view='full' and per_input=False, got view={view!r} and per_input={per_input}; "
@@ -92,29 +92,29 @@ def stored_view(view: str, per_input: bool) -> None:
 
 @contextlib.contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Say which store could not be written."""
+    """Return the error for a store that could not be written."""
     try:
         yield
     except OSError as error:
         raise OSError(
-            error.errno, f"`store` could not be written, {error.strerror or error}; nothing is left of it. Got", str(place)
+            error.errno, f"`store` could not be written, {error.strerror or error}; no partial store is left. Got", str(place)
         ) from error
 
 
 def engine_unavailable(engine: str, reason: str) -> NoReturn:
-    """Say why the requested engine cannot be had."""
+    """Return the error that says why the requested engine is not available."""
     raise EngineUnavailable(
         f"`engine={engine!r}` is not available: {reason}. Use engine=None to let the package choose, 'numpy' or 'numba'."
     )
 
 
 def kernels_not_kept(place: str | None, error: Exception) -> None:
-    """Warn once in a process that kernels have to be compiled, which takes seconds, as their files cannot be read or written."""
+    """Warn once per process that kernels must be compiled, which takes seconds, as their cache files cannot be used."""
     if _warned_of_kernels.setdefault("warned", error) is error:
-        where = "no folder for them can be written to" if place is None else f"those in {place} cannot be read or written"
+        where = "there is no writeable folder for them" if place is None else f"those in {place} cannot be read or written"
         warnings.warn(
-            f"Kernels are compiled anew, as {where} ({type(error).__name__}: {error}). Results are the same; to save the seconds "
-            "that it takes in every process, name a folder that can be written to in the environment variable NUMBA_CACHE_DIR.",
+            f"Kernels are recompiled, as {where} ({type(error).__name__}: {error}). Results are not affected; to save the "
+            "seconds this takes in every process, set the environment variable NUMBA_CACHE_DIR to a writeable folder.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -124,5 +124,7 @@ _warned_of_kernels: dict[str, Exception] = {}
 
 
 def forked_within_a_call() -> RuntimeError:
-    """Return what ends a call that a child would go on with, without the threads that worked on it."""
-    return RuntimeError("The process was forked while this call ran, which cannot go on in the child; call again there.")
+    """Return the error that ends a call in a forked child, which lacks the threads that worked on it."""
+    return RuntimeError(
+        "The process was forked while this call ran, which cannot continue in the child process; call again there."
+    )

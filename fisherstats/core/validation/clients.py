@@ -1,4 +1,4 @@
-"""Checks of clients, and what is said when a piece of work fails."""
+"""Checks of clients, and the errors of failed tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["client", "cluster_gone", "failed", "lost", "named", "no_warm_start",
 
 
 def client(value: Any) -> None:
-    """Require None, a client of a cluster or an executor that takes work."""
+    """Require None, a client of a cluster or an executor that accepts tasks."""
     if value is None:
         return
     if not callable(getattr(value, "submit", None)):
@@ -31,37 +31,37 @@ def client(value: Any) -> None:
 
 
 def no_warm_start(client: Any, warm_start: bool) -> None:
-    """Refuse to spread trainings of which each starts where the one before ends."""
+    """Refuse to distribute trainings of which each starts from the result of the previous one."""
     if client is not None and warm_start:
         raise ValueError(
-            "`client` must be None with warm_start=True: each training starts from the network of the one before, so they "
-            "cannot run at the same time; leave out one of the two."
+            "`client` must be None with warm_start=True: each training starts from the network of the previous one, so they "
+            "cannot run in parallel; leave out one of the two."
         )
 
 
 def failed(piece: str, error: Exception) -> NoReturn:
-    """Raise an error again, with the name of the piece of work in which it was raised."""
+    """Re-raise an error with the name of the task in which it was raised."""
     raise named(piece, error) from error
 
 
 def named(piece: str, error: Exception) -> Exception:
-    """Return an error of the same type whose message begins with the piece of work in which it was raised."""
+    """Return an error of the same type whose message begins with the name of the task in which it was raised."""
     again = reworded(error, f"{piece}: {error}")
-    # What an error carries, such as the network of a training that diverged, goes along.
+    # Attributes of the error, such as the network of a training that diverged, are kept.
     again.__dict__.update(error.__dict__)
     return again
 
 
 def lost(piece: str, error: Exception | None = None) -> NoReturn:
-    """Say that workers died over a piece of work."""
+    """Return the error for workers that died while running a task."""
     raise WorkerLost(
-        f"{piece}: given up, as the workers that computed it died one after another; a lack of memory is the usual reason: use "
+        f"{piece}: abandoned, as the workers that computed it died one after another, usually for lack of memory: use "
         "fewer workers or ones with more memory."
     ) from error
 
 
 def cluster_gone(piece: str, error: BaseException) -> NoReturn:
-    """Say that an executor or a cluster takes no more work."""
+    """Return the error for an executor or a cluster that accepts no more tasks."""
     raise WorkerLost(
         f"{piece}: not computed, as `client` has stopped or lost its workers ({type(error).__name__}: {error}); make a new "
         "one and call again."
@@ -69,5 +69,5 @@ def cluster_gone(piece: str, error: BaseException) -> NoReturn:
 
 
 def unreachable(option: str, address: str, error: BaseException) -> NoReturn:
-    """Say that no scheduler answers."""
+    """Return the error for a scheduler that does not respond."""
     raise ValueError(f"`{option}` must be the address of a running dask scheduler, got {address!r} ({error}).") from error

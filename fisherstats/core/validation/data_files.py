@@ -1,4 +1,4 @@
-"""Checks of the files that hold the data of a study: every failure of a damaged file is one sentence."""
+"""Checks of the data files of a study: every failure of a damaged file becomes a one-sentence error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Array(NamedTuple):
 
 
 class _Unreadable(ValueError):
-    """Says what a file holds instead of the array."""
+    """Raised with a description of what a file holds instead of the array."""
 
 
 def read(name: str, given: str, folder: Path, entry: str, header: bool | None = None) -> Array:
@@ -47,7 +47,7 @@ def read(name: str, given: str, folder: Path, entry: str, header: bool | None = 
         if str(error).startswith(f"`{name}`"):
             raise
         _refuse(name, path, error)
-    except Exception as error:  # as many kinds as there are ways to damage a file
+    except Exception as error:  # damaged files raise errors of many types
         _refuse(name, path, error)
 
 
@@ -60,7 +60,7 @@ def _refuse(name: str, path: Path, error: Exception) -> NoReturn:
 
 
 def _existing(name: str, given: str, folder: Path) -> Path:
-    """Return the path of a file that is there."""
+    """Return the path of an existing file."""
     path = folder / arguments.path(name, given, "the path of a file")
     try:
         there, file = os.path.lexists(path), path.is_file()
@@ -73,18 +73,18 @@ def _existing(name: str, given: str, folder: Path) -> Path:
 
 
 def _array(stream: IO[bytes], size: int) -> NDArray[Any]:
-    """Return the array of a .npy file or a member of an .npz file, of which nothing may be left."""
+    """Return the array of a .npy file or a member of an .npz file; trailing bytes are refused."""
     if not size:
         raise _Unreadable("it is empty")
     values = np.lib.format.read_array(stream, allow_pickle=False)
     left = size - stream.tell()
     if left:
-        raise _Unreadable(f"{left} bytes follow its array, as where two arrays were saved to one file")
+        raise _Unreadable(f"{left} bytes follow its array, as when two arrays are saved to one file")
     return np.asarray(values)
 
 
 def _entry(stream: IO[bytes], entry: str) -> NDArray[Any]:
-    """Return an array of an .npz file; its checksum is looked at."""
+    """Return an array of an .npz file; its checksum is verified."""
     with zipfile.ZipFile(stream) as archive:
         held = [(info.filename.removesuffix(".npy"), info) for info in archive.infolist()]
         wanted = [info for name, info in held if name == entry]
@@ -98,12 +98,12 @@ def _entry(stream: IO[bytes], entry: str) -> NDArray[Any]:
 
 
 def apart(data: Mapping[str, Any], folder: Path) -> None:
-    """Refuse one file for x and y, under whatever names: the target would be among its own features."""
+    """Refuse the same file for x and y, also under different names: the target would be among its own features."""
     paths = [folder / arguments.path(f"data.{entry}", data[entry], "the path of a file") for entry in "xy"]
     if paths[0].suffix.lower() == ".npz" or not all(path.is_file() for path in paths):
         return
     if os.path.samefile(*paths):
         raise ValueError(
-            f"`data.y` must be another file than `data.x`, got {shown(paths[1])} for both: the target would be among its own "
+            f"`data.y` must be a different file from `data.x`, got {shown(paths[1])} for both: the target would be among its own "
             "features; put features and target into two files, or into an .npz file with arrays x and y."
         )

@@ -11,7 +11,7 @@ from fisherstats.core.validation.arguments import real_array, shown
 
 __all__ = ["label_distributions", "one_distribution", "true_network"]
 
-# What decimals or float32 leave of a sum of one.
+# Tolerance of a sum of one after rounding to decimals or float32.
 _SUM_TOLERANCE = 1e-6
 
 
@@ -19,7 +19,7 @@ def one_distribution(probabilities: Any, truth: Any) -> None:
     """Require the law of the labels once: as probabilities or as a network."""
     if (probabilities is None) == (truth is None):
         raise ValueError(
-            "The law of the labels must be given once, as `probabilities` or as the network `truth`, got "
+            "The label distribution must be given once, as `probabilities` or as the network `truth`, got "
             f"{'neither' if truth is None else 'both'}."
         )
 
@@ -44,8 +44,8 @@ def label_distributions(probabilities: Any, family: Any, n: int) -> np.ndarray:
     if family.name != "categorical":
         raise AssumptionError(
             "The variance under given label probabilities (Soen & Sun 2024, Corollary G.1) needs a Categorical family or one "
-            f"Bernoulli output, whose law is a list of probabilities, got {family.name} with {family.n_outputs} outputs; give "
-            "the law of the labels as a network of the same family, `truth`."
+            f"Bernoulli output, whose distribution is a list of probabilities, got {family.name} with {family.n_outputs} "
+            "outputs; give the label distribution as a network of the same family, `truth`."
         )
     classes = family.n_classes
     array = real_array("probabilities", probabilities).astype(np.float64)

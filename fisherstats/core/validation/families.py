@@ -56,7 +56,7 @@ def n_classes(value: Any) -> int:
     """Return the number of classes, at least two."""
     number = positive_integer("n_classes", value)
     if number < 2:
-        raise ValueError(f"`n_classes` must be at least 2, got {number}; one class leaves nothing random.")
+        raise ValueError(f"`n_classes` must be at least 2, got {number}; with one class nothing is random.")
     return number
 
 
@@ -226,7 +226,7 @@ def natural_domain(h: np.ndarray, inside: np.ndarray, requirement: str, family: 
         row, output = (int(i) for i in np.argwhere(~inside)[0])
         raise ValueError(
             f"`h` must be {requirement} in output {output} of the {family} family, got {h[row, output]} at input {row}; "
-            "the family's `link` maps the outputs of a network there."
+            "the family's `link` maps the outputs of a network into this domain."
         )
 
 
@@ -263,7 +263,7 @@ def representable_labels(y: np.ndarray, family: str) -> np.ndarray:
         _, row, column = (int(i) for i in np.argwhere(outside)[0])
         raise ValueError(
             f"`h` must give labels within the range of float64 for the {family} family, got {y[outside][0]} at input {row}, "
-            f"column {column}; the moments and draws of the law are right there, single labels are not."
+            f"column {column}; moments and draws are accurate there, single labels are not."
         )
     return y
 
@@ -323,7 +323,7 @@ def exact_cumulants_needed(n_outputs: int, most: int, family: str) -> None:
 
 
 def no_stable_difference(h: np.ndarray, row: int, family: str) -> NoReturn:
-    """Refuse natural parameters around which a log-partition has no finite differences."""
+    """Refuse natural parameters at which finite differences of the log-partition are unstable."""
     raise ValueError(
         f"`log_partition` of the {family} family must be finite around every natural parameter, got h = "
         f"{', '.join(str(value) for value in h[row])} at input {row}, where no circle or step around it gives finite values."
@@ -331,6 +331,6 @@ def no_stable_difference(h: np.ndarray, row: int, family: str) -> NoReturn:
 
 
 def tests_failed(family: str, failures: Sequence[str]) -> NoReturn:
-    """Say which tests a family failed."""
+    """Return the error that lists the tests a family failed."""
     listed = "\n".join(f"- {failure}" for failure in failures)
-    raise AssertionError(f"`family` must be what it says it is; {family} failed:\n{listed}")
+    raise AssertionError(f"`family` must be consistent with its definition; {family} failed:\n{listed}")

@@ -1,4 +1,4 @@
-"""Checks of what a figure is drawn from: the right result, by its variables, their dims, its coordinates and its source."""
+"""Checks of the input of a figure: the right result, by its variables, their dims, its coordinates and its source."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Drawn", "attribute", "drawable", "holds", "library_figure"]
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a figure is drawn from.
+    """The requirements of a figure on its input.
 
-    `made_by` says in words who makes it. `dims` has the dims of each variable, in the order in which they are handed on; one
-    in `optional` may be absent, one of `either` has to be there. `beside` has the dim of each coordinate that is read beside the
-    dims themselves, `fewest` the sizes of dims of which one is not enough, and `source` the key that a single array has to have
-    where it names any.
+    `made_by` names the function that returns it. `dims` has the dims of each variable, in the order in which they are passed on;
+    one in `optional` may be absent, one of `either` is required. `beside` has the dim of each further coordinate that is read,
+    `fewest` the minimal sizes of dims of which one entry is not enough, and `source` the source key that a single array must have
+    if it has any.
     """
 
     argument: str
@@ -34,7 +34,7 @@ class Drawn:
     source: str | None = None
 
     def refuse(self, got: str, error: type[Exception] = ValueError) -> NoReturn:
-        """Say what is required and what arrived."""
+        """Raise an error that names what is required and what was given."""
         required = [f"`{name}` ({', '.join(dims)})" for name, dims in self.dims.items() if name not in self.optional]
         required += [f"the coordinate `{name}` ({dim})" for name, dim in self.beside.items()]
         either = f" and one of {_listed(self.either)}" if self.either else ""
@@ -50,7 +50,7 @@ def _dims(array: Any) -> str:
 
 
 def _arrived(value: Any) -> str:
-    """Return what arrived, a labelled object by its name or those of its variables."""
+    """Describe the value received, a labelled object by its name or those of its variables."""
     kind = type(value).__name__
     if hasattr(value, "children") and hasattr(value, "data_vars"):
         return f"a {kind} with the children {_listed(value.children)}"
@@ -62,7 +62,7 @@ def _arrived(value: Any) -> str:
 
 
 def drawable(value: Any, kind: type[Any], wanted: Drawn) -> Any:
-    """Return what a figure reads of a result (a Dataset or one array), in memory, its dims in order; refuse all else."""
+    """Return the variables that a figure reads from a Dataset or one array, in memory, with dims in order; refuse all else."""
     if not isinstance(value, kind):
         wanted.refuse(_arrived(value), TypeError)
     if hasattr(value, "data_vars"):
@@ -89,7 +89,7 @@ def drawable(value: Any, kind: type[Any], wanted: Drawn) -> Any:
 
 
 def _same_quantity(array: Any, name: str, wanted: Drawn) -> None:
-    """Refuse another quantity of the right shape, such as an estimate for what is exact; arithmetic may have lost the name."""
+    """Refuse another quantity of the right shape, such as an estimate instead of an exact value; the name may be lost."""
     given = array.attrs.get("source")
     if array.name not in (None, name):
         wanted.refuse(_arrived(array))
@@ -106,12 +106,12 @@ def _variable(name: str, array: Any, wanted: Drawn) -> None:
 
 
 def _advice(given: tuple[Any, ...], wanted: tuple[str, ...]) -> str:
-    """Return what to do about dims that are too many or too few."""
+    """Return advice about extra or missing dims."""
     more, fewer = [dim for dim in given if dim not in wanted], [dim for dim in wanted if dim not in given]
     if "param2" in more:
-        return "; a full matrix is not its diagonal, which `view='diagonal'` gives"
+        return "; a full matrix was given; compute its diagonal with `view='diagonal'`"
     if "input" in more:
-        return "; the mean over inputs is drawn, which `per_input=False` gives"
+        return "; the figure shows the mean over inputs, computed with `per_input=False`"
     if more and not fewer:
         return f"; choose one with `.isel({more[0]}=0)`"
     if fewer and not more:
@@ -131,7 +131,7 @@ _SELECTED = ("estimator", "layer", "norm", "model", "gradient", "importance", "s
 
 
 def _entries(name: str, entries: np.ndarray, wanted: Drawn) -> None:
-    """Require as many entries of a coordinate as a figure needs, of the kind that it can place, colour or name."""
+    """Require enough entries of a coordinate, of a type that the figure can place, colour or label."""
     fewest = wanted.fewest.get(name, 1)
     if entries.size < fewest:
         wanted.refuse(f"{entries.size} along `{name}`, where at least {fewest} are needed")
@@ -139,13 +139,13 @@ def _entries(name: str, entries: np.ndarray, wanted: Drawn) -> None:
     if name in _WORDS and any(one not in _WORDS[name] for one in listed):
         wanted.refuse(f"{got}; choose from {_listed(_WORDS[name])} with `.sel({name}=[...])`")
     if name.endswith("layer") and (entries.dtype.kind not in "iu" or entries.min() < 0):
-        wanted.refuse(f"{got}, where numbers of layers are needed")
+        wanted.refuse(f"{got}, where layer numbers are needed")
     if name in _NUMBERS and (entries.dtype.kind not in "iuf" or np.isnan(entries).any()):
         wanted.refuse(f"{got}, where numbers are needed")
     if name in _POSITIVE and not (np.isfinite(entries) & (entries > 0)).all():
         wanted.refuse(f"{got}, where finite numbers above 0 are needed")
     if name in _SELECTED and len({*map(str, listed)}) < len(listed):
-        wanted.refuse(f"{got}, where each is needed once")
+        wanted.refuse(f"{got}, where each must occur once")
 
 
 def holds(value: Any, dim: str, entry: float, wanted: Drawn) -> int:
@@ -164,7 +164,7 @@ def attribute(value: Any, name: str, wanted: Drawn) -> float:
 
 
 def library_figure(name: str, value: Any, kind: type[Any]) -> Any:
-    """Return a figure of the library that draws."""
+    """Return a figure of the plotting library."""
     if not isinstance(value, kind):
         raise TypeError(
             f"`{name}` must be a matplotlib Figure, as the functions of fisherstats.plotting return it, got {_arrived(value)}."

@@ -51,7 +51,7 @@ def n_eigenvalues(k: Any, n_params: int) -> int:
 
 
 _LEAST_INVERTED = 1e-150
-"""Smaller numbers have inverses whose squares are near the end of the range."""
+"""Smaller numbers have inverses whose squares nearly overflow."""
 
 
 def inverse_within_range(tau: float, values: NDArray[np.floating]) -> None:
@@ -65,7 +65,7 @@ def inverse_within_range(tau: float, values: NDArray[np.floating]) -> None:
 
 
 def simple_eigenvalues(values: NDArray[np.floating], gaps: NDArray[np.floating], least: float) -> None:
-    """Require each of the leading eigenvalues to be apart from all others by more than rounding."""
+    """Require each of the leading eigenvalues to be separated from all others by more than rounding error."""
     close = gaps <= least
     if close.any():
         position = int(np.argmax(close))

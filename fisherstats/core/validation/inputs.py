@@ -1,4 +1,4 @@
-"""Checks of the data matrix x and of its blocks as they are read."""
+"""Checks of the data matrix x and of its blocks while they are read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 _SLAB = 2**20
-"""Numbers checked at once, so that a check takes little memory beside what it checks."""
+"""Numbers checked at once, so that a check takes little memory compared to the array."""
 
 
 def labelled_input(dims: tuple[Any, ...]) -> None:
@@ -123,12 +123,12 @@ def same_inputs(labels: NDArray[Any], wanted: NDArray[Any], remedy: str) -> None
 
 def input_matrix(shape: tuple[int, ...], dtype: np.dtype[Any], n_features: int) -> None:
     """Require a real matrix with at least one row and the model's number of columns."""
-    if shape != (0,):  # an empty list has no dtype of its own
+    if shape != (0,):  # an empty list has no dtype
         real_dtype("x", dtype)
     if len(shape) != 2:
         advice = "; use x[None, :] for a single input." if len(shape) == 1 and shape[0] > 0 else "."
         raise ValueError(f"`x` must be 2-D (input, feature), got shape {shape}{advice}")
-    if any(size != size for size in shape):  # dask writes nan for a length that it does not know
+    if any(size != size for size in shape):  # dask uses nan for an unknown length
         raise ValueError(f"`x` must have a known number of rows, got shape {shape}; call `x.compute_chunk_sizes()` first.")
     if shape[0] < 1:
         raise ValueError(f"`x` must have at least one row, got shape {shape}.")
@@ -157,22 +157,22 @@ def unmasked_rows(part: Any, first_input: int) -> None:
 
 
 def announced_rows(part: Any, shape: tuple[int, ...], dtype: np.dtype[Any], first_input: int) -> None:
-    """Require rows that were read to be as many, and of the kind of number, that x announced."""
+    """Require the rows that were read to have the number and dtype declared by x."""
     if part.shape == shape and part.dtype.newbyteorder("=") == np.dtype(dtype).newbyteorder("="):
         return
     raise ValueError(
-        f"`x` must give the rows that it announces, shape {shape} and dtype {dtype} from input {first_input} on, got shape "
+        f"`x` must return the rows that it declares, shape {shape} and dtype {dtype} from input {first_input} on, got shape "
         f"{part.shape} and dtype {part.dtype}; correct its `shape` and `dtype`, or read it into an array first."
     )
 
 
 def rows_alone(batch: Any, number: int) -> None:
-    """Refuse a batch of something else beside the rows, such as labels."""
+    """Refuse a batch that holds more than the rows, such as labels."""
     known = batch_advice(batch)
     if known is not None:
         got, advice = known
         raise TypeError(
-            f"`x` must give batches of rows alone, got {got} in batch {number}; give `({advice})`, or an object whose `__iter__` "
+            f"`x` must yield batches of rows only, got {got} in batch {number}; give `({advice})`, or an object whose `__iter__` "
             "returns that, and labels as `y` where they are taken."
         )
 
@@ -194,7 +194,7 @@ def batch_of_rows(batch: Any, number: int, n_features: int, dtype: np.dtype[Any]
 
 
 def gives_batches(x: Any) -> bool:
-    """Return whether x is to be iterated over for batches of rows: no array and no list, but it gives one thing after another."""
+    """Return whether x is an iterable of batches of rows: neither an array nor a list, but iterable."""
     if isinstance(x, np.ndarray | list | tuple | str | bytes | Mapping | Set):
         return False
     looks_like_an_array = any(hasattr(x, name) for name in ("__array__", "__array_interface__", "shape", "dtype", "dims"))
@@ -202,7 +202,7 @@ def gives_batches(x: Any) -> bool:
 
 
 def no_batches(x: Any) -> None:
-    """Refuse batches where rows have to be read anew for what is done with them, or kept."""
+    """Refuse batches where rows must be read repeatedly or kept in memory."""
     if gives_batches(x):
         raise TypeError(
             f"`x` must be one array here, in memory, on disk or of dask, got {shown(x)}; join rows or batches with "
@@ -225,14 +225,14 @@ def labelled_rows(n_read: int, n_labels: int | None) -> None:
 def read_again(caller: str) -> NoReturn:
     """Refuse to read an iterator twice."""
     raise TypeError(
-        f"`x` must be an object that can be iterated over again, got an iterator, which gives its batches once, and `{caller}` "
-        "passes over the inputs several times; give an object whose `__iter__` begins anew, a dask array or a memory-mapped file."
+        f"`x` must be re-iterable, got an iterator, which yields its batches once, and `{caller}` passes over the inputs "
+        "several times; give an object whose `__iter__` starts again, a dask array or a memory-mapped file."
     )
 
 
 @contextlib.contextmanager
 def naming_block(block: int, first_input: int, n_inputs: int) -> Iterator[None]:
-    """Let an error say in which block of inputs it came up; its type stays."""
+    """Add the block of inputs to the message of an error; its type is kept."""
     try:
         yield
     except Exception as error:
@@ -240,12 +240,12 @@ def naming_block(block: int, first_input: int, n_inputs: int) -> Iterator[None]:
 
 
 class RowsRefused(ValueError):
-    """Rows that were read in the midst of a training are none to train on; it has not diverged."""
+    """Rows read during a training are invalid; the training has not diverged."""
 
 
 @contextlib.contextmanager
 def rows_refused() -> Iterator[None]:
-    """Tell what is wrong with rows that were read from what is wrong with the network there."""
+    """Distinguish errors of the rows that were read from errors of the network."""
     try:
         yield
     except ValueError as error:
@@ -253,7 +253,7 @@ def rows_refused() -> Iterator[None]:
 
 
 def finite_block(block: NDArray[np.floating], first_input: int | NDArray[np.int64]) -> None:
-    """Require finite numbers, and name the first that is not; rows follow each other from the first, or have their numbers."""
+    """Require finite numbers, and name the first that is not; rows are consecutive from the first, or given by their numbers."""
     if finite_sum(block):
         return
     finite = np.isfinite(block)
@@ -275,7 +275,7 @@ def finite_pass(
 ) -> None:
     """Require everything from the first pre-activation to the natural parameters to stay within the float range.
 
-    `hidden` is all the pre-activations in one array, where there is such an array.
+    `hidden` holds all pre-activations in one array, if available.
     """
     if hidden is not None and finite_sum(hidden) and finite_sum(natural):
         return
@@ -296,7 +296,7 @@ def finite_pass(
 
 
 def finite_results(results: Sequence[NDArray[np.floating]], dtype: np.dtype[np.floating], infinite: bool = False) -> None:
-    """Require results within the range of the dtype; where `infinite`, inf is a value of its own and only nan is refused."""
+    """Require results within the range of the dtype; where `infinite`, inf is a valid value and only nan is refused."""
     largest = np.finfo(dtype).max
     for array in results:
         if on_device(array) and holds(np.abs(array) <= largest):
@@ -329,7 +329,7 @@ def variances_within_range(estimator: str, lost: NDArray[np.bool_], dtype: str) 
         raise ValueError(
             f"`x` must give variances within the range of {dtype}, but that of the {estimator} estimate underflows at parameter "
             f"{int(np.argwhere(lost)[0][-1])}: fourth powers of the inputs of a layer or of its derivatives are below the "
-            "smallest number; scale the inputs or the weights, by powers of two if no digit is to change."
+            "smallest number; scale the inputs or the weights (powers of two change no digit)."
         )
 
 
@@ -345,7 +345,7 @@ def errors_within_range(estimator: str, values: NDArray[np.floating], error: NDA
 
 @contextlib.contextmanager
 def overflow_named() -> Iterator[None]:
-    """Let the failure of a decomposition, which is given finite numbers otherwise, say what has happened."""
+    """Turn the failure of a decomposition into an error that names the overflow; its inputs are finite otherwise."""
     try:
         yield
     except np.linalg.LinAlgError as error:
@@ -372,7 +372,7 @@ def kink_free(
 ) -> None:
     """Require that no pre-activation sits exactly on a kink of its activation (2021, smoothness theorem).
 
-    `arguments` are those of the function that was called.
+    `arguments` are the parameter names of the public function.
     """
     for layer, (values, points, name) in enumerate(zip(pre_activations, kinks, names, strict=True)):
         if not points:
@@ -429,7 +429,7 @@ def costs(cost_input: Any, cost_draw: Any, design: str) -> tuple[float, float] |
 def reachable_target(
     target: float, allowed: NDArray[np.floating], information: NDArray[np.floating], variance: NDArray[np.floating]
 ) -> None:
-    """Require a relative error whose square times that of the information is a number, so that draws are counted with it."""
+    """Require a relative error whose square times that of the information is representable, as it determines the draws."""
     lost = (information > 0) & (allowed < np.finfo(np.float64).tiny) & (variance > 0).any(axis=0)
     if lost.any():
         raise ValueError(
@@ -439,13 +439,13 @@ def reachable_target(
 
 
 def planned_inputs(n_inputs: int, population: int | None) -> None:
-    """Require a sample that its population can give."""
+    """Require a sample no larger than its population."""
     if population is not None and n_inputs > population:
         raise ValueError(f"`n_inputs` must be at most the `population` of {population} inputs, got {n_inputs}.")
 
 
 def fixed_inputs(n_inputs: Any) -> NoReturn:
-    """Refuse a planned number of inputs where the given inputs are all there is."""
+    """Refuse a planned number of inputs where the inputs are fixed."""
     raise ValueError(
         f"`n_inputs` goes with design='random' or 'subsample' only, got {shown(n_inputs)} with design='fixed', which uses "
         "every row of `x`; leave it out."

@@ -1,4 +1,4 @@
-"""Checks of networks that come from other libraries."""
+"""Checks of networks from other libraries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fitted_perceptron(estimator: Any, perceptrons: tuple[type, ...]) -> None:
 
 
 def activation_known(activation: Any, known: Sequence[str]) -> None:
-    """Require a hidden activation that has a counterpart here."""
+    """Require a hidden activation that has an equivalent in this package."""
     if activation not in known:
         listed = ", ".join(repr(word) for word in known)
         raise ValueError(
@@ -41,7 +41,7 @@ def activation_known(activation: Any, known: Sequence[str]) -> None:
 
 
 def output_unknown(output: Any, known: Sequence[str]) -> NoReturn:
-    """Refuse an output activation that belongs to no family here."""
+    """Refuse an output activation that matches no family of this package."""
     listed = ", ".join(repr(word) for word in known)
     raise ValueError(
         f"`estimator.out_activation_` must be one of {listed}, got {shown(output)}; build the network with "

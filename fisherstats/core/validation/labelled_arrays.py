@@ -1,4 +1,4 @@
-"""Checks of arrays that come with labels: their dims, and labels that are not those of the network or of the inputs."""
+"""Checks of labelled arrays: their dims, and whether their labels match those of the network and of the inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def parameter_dims(name: str, dims: tuple[Any, ...], wanted: Sequence[str]) -> N
 
 def other_parameter(name: str, coordinate: str, got: Any, wanted: Any) -> NoReturn:
     """Refuse labels that are not those of the parameters of the network."""
-    found = f"{shown(got)} where the network has {shown(wanted)}" if wanted is not None else f"{shown(got)}, which it has not"
+    found = (
+        f"{shown(got)} where the network has {shown(wanted)}" if wanted is not None else f"{shown(got)}, which it does not have"
+    )
     raise ValueError(
         f"`{name}` must be for the parameters of the network, by its coordinate {coordinate!r}, got {found}; it belongs to "
         f"another network or to a part of one, or pass its numbers alone, in the network's order, as `{name}.to_numpy()`."
@@ -42,10 +44,10 @@ def other_names(name: str, what: str, got: Sequence[Any], wanted: Sequence[Any])
 
 
 def renumbered(name: str, got: Sequence[Any]) -> NoReturn:
-    """Refuse columns that are numbered in another order than they stand in."""
+    """Refuse columns whose numbers are not in their order of position."""
     raise ValueError(
-        f"`{name}` must have its columns in the order of the network, got the numbers {shown(list(got))} for names, so that "
-        "their places or these numbers may be meant; sort the columns, or pass the numbers alone, in the network's order."
+        f"`{name}` must have its columns in the order of the network, got the numbers {shown(list(got))} for names, which may "
+        "mean their positions or these numbers; sort the columns, or pass the numbers alone, in the network's order."
     )
 
 
@@ -57,7 +59,7 @@ def repeated_label(name: str, coordinate: str, label: Any) -> NoReturn:
 
 
 def unknown_index(name: str, label: Any) -> NoReturn:
-    """Refuse an index that says nothing of the parameters."""
+    """Refuse an index that does not identify parameters."""
     raise ValueError(
         f"`{name}` must be indexed by numbers of parameters, as in the coordinate 'param' of a result, got {shown(label)}; pass "
         f"its numbers alone, in the order of the parameters, as `{name}.to_numpy()`."

@@ -1,4 +1,4 @@
-"""How much memory this process can still get."""
+"""Memory available to this process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 __all__ = ["available_bytes"]
 
 _UNNOTICED = 2**24
-"""Bytes that are less than Python takes with its libraries; to ask for more than what lies free would take longer than a call."""
+"""Bytes, fewer than Python and its libraries use; for these, checking more than the free memory would take longer than a call."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _PROCESS = Path("/proc/self")
 
 
 def available_bytes(needed: int = 0) -> int:
-    """Return the least of what the machine, the limits of the process and its control groups leave.
+    """Return the minimum of the memory left by the machine, the limits of the process and its control groups.
 
-    Where little is needed and the machine has it lying free, that is returned: reading files takes longer than most calls on a
-    small network.
+    If little is needed and the machine has that much free memory, it is returned at once: reading files takes longer than most
+    calls on a small network.
     """
     free = _free_bytes()
     if 0 < needed <= min(free, _UNNOTICED):
@@ -43,12 +43,12 @@ def _machine_bytes() -> int:
 
 
 def _left_by_limits() -> Iterator[int]:
-    """Yield what `ulimit -v` and `ulimit -d` leave."""
+    """Yield the memory left by `ulimit -v` and `ulimit -d`."""
     try:
         import resource
     except ImportError:  # not a POSIX system
         return
-    # The fields of `statm` are pages: all there is, and in place 5 data and stack.
+    # The fields of `statm` are in pages: the first is the total size, the one at index 5 data and stack.
     taken = next((line.split() for line in _lines(_PROCESS / "statm")), [])
     for limit, field in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
         most = resource.getrlimit(limit)[0]
@@ -57,7 +57,7 @@ def _left_by_limits() -> Iterator[int]:
 
 
 def _left_by_groups() -> Iterator[int]:
-    """Yield what the control groups of the process leave, of version 1 or 2, and those above them."""
+    """Yield the memory left by the control groups of the process, of version 1 or 2, and by their ancestors."""
     for line in _lines(_PROCESS / "cgroup"):
         _, controllers, path = line.rstrip("\n").split(":", 2)
         if not controllers:
@@ -67,7 +67,7 @@ def _left_by_groups() -> Iterator[int]:
             reclaimable = "total_inactive_file"
         else:
             continue
-        # In a container the path may be that of the host; what is above it is then what can be seen.
+        # In a container the path may be that of the host; then only its ancestors are visible.
         group = Path(os.path.normpath(f"{base}/{path}"))
         for folder in (group, *group.parents) if group.is_relative_to(base) else (base,):
             if not folder.is_relative_to(base):
@@ -79,7 +79,7 @@ def _left_by_groups() -> Iterator[int]:
 
 
 def _file_cache(folder: Path, name: str) -> int:
-    """Return the bytes of files that the system keeps and would give up."""
+    """Return the bytes of the file cache that the system can reclaim."""
     for line in _lines(folder / "memory.stat"):
         if line.startswith(f"{name} "):
             return int(line.split()[1])

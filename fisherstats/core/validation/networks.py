@@ -41,7 +41,7 @@ def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
     for layer, matrix in enumerate(weights):
         array = real_array(f"weights[{layer}]", matrix)
         if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
-            apart = "; use MLP.from_arrays for kernels and biases apart" if layer and array.ndim == 1 else ""
+            apart = "; use MLP.from_arrays for separate kernels and biases" if layer and array.ndim == 1 else ""
             raise ValueError(
                 f"`weights[{layer}]` must be a matrix of shape (n_out, n_in + 1) with n_out, n_in at least 1 and the "
                 f"bias in the last column, got shape {array.shape}{apart}."
@@ -78,7 +78,7 @@ def biases_fit(kernels: Any, biases: Any) -> list[NDArray[np.floating]]:
 
 
 def family_object(family: Any, family_type: type, n_outputs: int) -> None:
-    """Require a family object that takes exactly the natural parameters which the last layer gives."""
+    """Require a family object with as many natural parameters as outputs of the last layer."""
     if not isinstance(family, family_type):
         raise TypeError(
             "`family` must be a family object such as fisherstats.families.Categorical(3) or "
@@ -96,7 +96,7 @@ def activation_count(activation: Sequence[Any], n_hidden: int) -> None:
     if len(activation) != n_hidden:
         raise ValueError(
             f"`activation` must name one activation for each of the {n_hidden} hidden layers, got {len(activation)}; "
-            "a single word stands for all of them."
+            "a single name applies to all of them."
         )
 
 
@@ -123,7 +123,7 @@ def layer_index(layer: Any, n_layers: int) -> int:
 
 
 def frozen(name: str) -> NoReturn:
-    """Refuse to change a network in place."""
+    """Refuse in-place changes of a network."""
     raise AttributeError(
         f"`{name}` cannot be set: an MLP is frozen; build another with MLP(weights, activation=..., family=...)."
     )
@@ -150,7 +150,7 @@ def same_names(name: str, given: Any, other: str, wanted: Any) -> None:
             at = next(place for place, pair in enumerate(zip(own, theirs, strict=False)) if pair[0] != pair[1])
             raise ValueError(
                 f"`{name}` must have the `{which}` of `{other}` in the same order, got {own[at]!r} for {theirs[at]!r} at "
-                f"position {at}; put its weights into that order, or say that the names mean the same with `.named(...)`."
+                f"position {at}; put its weights into that order, or declare the names equivalent with `.named(...)`."
             )
 
 
@@ -166,12 +166,12 @@ def precision(dtype: Any) -> np.dtype[Any]:
 
 
 def runs_on_device(family: Any, activations: Sequence[Any]) -> None:
-    """Require the package's own family and activations: functions that users write are for arrays of the host."""
+    """Require the package's own family and activations: user-defined functions work on host arrays."""
     kinds = [("family", type(one).__module__, one.name) for one in (family, *getattr(family, "families", ()))]
     kinds += [("activation", one.formula.__module__, one.name) for one in activations]
     for kind, module, name in kinds:
         if not module.startswith("fisherstats.models."):
             raise EngineUnavailable(
                 f"`engine='cupy'` computes with the families and activations of the package, got the {kind} {name!r}, whose "
-                "functions are written for arrays of the host; use engine='numpy' and an `x` on the host."
+                "functions work on host arrays; use engine='numpy' and an `x` on the host."
             )

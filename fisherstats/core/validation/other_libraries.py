@@ -1,4 +1,4 @@
-"""What to do with objects of other libraries, which are known by the module of their type: no library is imported."""
+"""Advice on objects of other libraries, recognised by the module of their type: no library is imported."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _READERS = {
 
 
 def _libraries(value: Any) -> set[str]:
-    """Return the libraries that the type of an object, or a type that it derives from, comes from."""
+    """Return the libraries that define the type of an object or one of its base classes."""
     return {str(one.__module__).partition(".")[0] for one in type(value).__mro__}
 
 
 def _n_dims(value: Any) -> int:
-    """Return the number of dimensions of an array of whatever library, -1 for anything else."""
+    """Return the number of dimensions of an array of any library, -1 for anything else."""
     try:
         return len(value.shape)
     except (AttributeError, TypeError):
@@ -35,7 +35,7 @@ def _n_dims(value: Any) -> int:
 
 
 def model_advice(name: str, model: Any) -> str:
-    """Return how to make an MLP of a network of another library, or of its weights, which was given as `name`."""
+    """Return how to make an MLP from a network of another library, or from its weights, passed as `name`."""
     libraries = _libraries(model)
     if "sklearn" in libraries:
         return _of_sklearn(name, model)
@@ -78,13 +78,13 @@ def _of_sklearn(name: str, model: Any) -> str:
 
 def _of_keras(weights: str) -> str:
     return (
-        f"with `weights = {weights}`, kernels of shape (n_in, n_out) and biases by turns, it is "
+        f"with `weights = {weights}`, kernels of shape (n_in, n_out) alternating with biases, it is "
         f"`MLP.from_arrays([one.T for one in weights[::2]], weights[1::2], {_REST})`"
     )
 
 
 def _of_tree(name: str, tree: Mapping[Any, Any]) -> str:
-    """Return advice for parameters by name: of layers within layers (Flax, Haiku), or all of them side by side (PyTorch)."""
+    """Return advice for parameters by name: nested by layer (Flax, Haiku), or flat (PyTorch)."""
     if any(str(key).endswith(".weight") for key in tree):
         return (
             "take the arrays of the dense layers in order, `MLP.from_arrays([state[layer + '.weight'].cpu().numpy() for layer in "
@@ -111,7 +111,7 @@ def _of_list(name: str, weights: Sequence[Any]) -> str:
 
 
 def array_advice(name: str, value: Any) -> str:
-    """Return how to make an array of what is none, or nothing."""
+    """Return how to convert an object to an array, or an empty text."""
     if isinstance(value, str | os.PathLike):
         ending = os.path.splitext(os.fsdecode(value))[1].lower()
         if ending in _READERS:
@@ -125,14 +125,14 @@ def array_advice(name: str, value: Any) -> str:
     if "torch" in libraries and hasattr(value, "detach"):
         return f"; take `{name}.detach().cpu().numpy()`"
     if "torch" in libraries and hasattr(value, "__getitem__"):
-        return "; give the inputs of the data set as one array, or load it in batches of rows alone"
+        return "; give the inputs of the data set as one array, or load it in batches of rows only"
     if hasattr(value, "__next__"):
         return f"; collect an iterator with `list({name})`"
     return ""
 
 
 def batch_advice(batch: Any) -> tuple[str, str] | None:
-    """Return what a batch is that holds more than rows, and how to give the rows alone; None if it may be rows."""
+    """Describe a batch that holds more than rows, and how to pass the rows alone; None if it may be rows."""
     if isinstance(batch, Mapping):
         return f"a mapping with the keys {', '.join(map(repr, batch))}", f"batch[{next(iter(batch), 'x')!r}] for batch in x"
     if isinstance(batch, tuple | list) and batch and _n_dims(batch[0]) >= 2:

@@ -1,4 +1,4 @@
-"""What a message may advise: only arguments of the function that was called, which may be far above the one that refuses."""
+"""Advice in messages: only arguments of the public function that was called, which may be far above the one that raises."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _taken: contextvars.ContextVar[Collection[str] | None] = contextvars.ContextVar(
 
 
 def taken() -> Collection[str] | None:
-    """Return the names of the arguments of the function that was called, None outside of calls."""
+    """Return the argument names of the public function that was called, None outside of calls."""
     return _taken.get()
 
 
 @contextlib.contextmanager
 def as_called(names: Collection[str] | None) -> Iterator[None]:
-    """Let messages advise these arguments, unless this is part of another call."""
+    """Restrict the advice in messages to these arguments, unless this is part of another call."""
     if names is None or _taken.get() is not None:
         yield
         return
@@ -36,7 +36,7 @@ def as_called(names: Collection[str] | None) -> Iterator[None]:
 
 
 def advising(function: Callable[P, R]) -> Callable[P, R]:
-    """Let messages of a function and of all that it calls advise its own arguments."""
+    """Restrict the advice in messages of a function, and of all it calls, to its own arguments."""
     names = tuple(inspect.signature(function).parameters)
 
     @functools.wraps(function)
@@ -48,7 +48,7 @@ def advising(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def carried(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function to be run elsewhere, in a thread or process of its own, as part of this call."""
+    """Return the function wrapped to run in another thread or process as part of this call."""
     return functools.partial(called, taken(), function)
 
 
@@ -64,11 +64,11 @@ _WITHOUT_SECOND_DERIVATIVES = {
     "information": "`information='score'`",
     "hessian": "`hessian='expected'`",
 }
-"""The arguments with which a function does without second derivatives."""
+"""Arguments with which a function needs no second derivatives."""
 
 
 def against_kinks(names: Collection[str] | None) -> str:
-    """Return what to do about a pre-activation on a kink, for a function with arguments of these names."""
+    """Return advice about a pre-activation on a kink, for a function with arguments of these names."""
     names = names or ()
     advice = [
         f"{words}, which needs no second derivatives" for name, words in _WITHOUT_SECOND_DERIVATIVES.items() if name in names

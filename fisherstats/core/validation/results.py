@@ -1,4 +1,4 @@
-"""The check of what goes out: every number of a result is finite, or is what the schema says that it may be."""
+"""Check of returned results: every number is finite, or a value that the schema allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fisherstats.core.schema.values import INFINITE, UNDEFINED
 __all__ = ["meaningful"]
 
 _SLAB = 2**20
-"""Numbers checked at once, so that a check takes little memory beside what it checks."""
+"""Numbers checked at once, so that a check takes little memory compared to the array."""
 
 
 def meaningful(key: str, values: NDArray[np.floating]) -> None:
@@ -34,6 +34,6 @@ def meaningful(key: str, values: NDArray[np.floating]) -> None:
         place = f" at index {index}" if index else ""
         raise ValueError(
             f"`{VARIABLES[key].name}` of the result must be finite{' or inf' if key in INFINITE else ''}, got {flat[at]}{place}: "
-            f"something that it is made of is past the range of {values.dtype}; scale the inputs, the weights, or an argument "
+            f"an intermediate value exceeds the range of {values.dtype}; scale the inputs, the weights, or an argument "
             "that is very large or very small."
         )

@@ -1,4 +1,4 @@
-"""Checks of the store that a study keeps its results in while it is under way, and what is said of it."""
+"""Checks of the store for the intermediate results of a running study, and its errors."""
 
 from __future__ import annotations
 
@@ -31,40 +31,39 @@ _MOST_CHANGES = 4
 
 
 def store_path(store: Any, out: Path | None) -> Path | None:
-    """Return the path of the store, links followed, or None where nothing is kept; it may not be where the results go."""
+    """Return the resolved path of the store, or None without a store; it may not be the output directory."""
     if store is None:
         return None
     path = real_path("store", arguments.path("store", store, "the path of a folder, or None to keep nothing"))
     if out is not None:
         results = Path(os.path.realpath(out))
         if path == results or results in path.parents or path in results.parents:
-            raise ValueError(f"`store` must be apart from `out`, got {shown(Path(store))} with out={shown(out)}.")
+            raise ValueError(f"`store` must be separate from `out`, got {shown(Path(store))} with out={shown(out)}.")
     if path.exists() and not path.is_dir():
-        raise ValueError(f"`store` must be a folder, or a path where none is yet, got {shown(path)}, which is a file.")
+        raise ValueError(f"`store` must be a folder, or a path that does not exist, got {shown(path)}, which is a file.")
     parent = next(place for place in path.parents if place.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"`store` must be in a directory that can be written to, got {shown(path)}.")
+        raise ValueError(f"`store` must be in a writeable directory, got {shown(path)}.")
     return path
 
 
 def foreign(path: Path, reason: str) -> NoReturn:
-    """Refuse a folder that no study has made."""
+    """Refuse a folder that was not created by a study."""
     raise ValueError(
-        f"`store` must be a new folder, or one that a study has made and can go on with, got {shown(path)} ({reason}); give "
-        "another path."
+        f"`store` must be a new folder, or that of a study that can be resumed, got {shown(path)} ({reason}); give another path."
     )
 
 
 def damaged(path: Path, what: str, reason: str) -> NoReturn:
-    """Refuse a store whose results are not what was written."""
+    """Refuse a store whose results were changed after they were written."""
     raise ValueError(
         f"`store` must hold what the study wrote, got {shown(path)}, in which {what} is damaged ({reason}); restore it "
-        "from a copy, or remove it to start anew."
+        "from a copy, or remove it to start again."
     )
 
 
 def real_path(name: str, path: Path) -> Path:
-    """Return where a path leads, links followed; refuse one that leads nowhere or that not every library can open."""
+    """Return a path with links resolved; refuse a broken link or a path that not every library can open."""
     try:
         real = Path(os.path.realpath(path))
         str(real).encode()
@@ -77,48 +76,49 @@ def real_path(name: str, path: Path) -> Path:
     except OSError as error:
         raise ValueError(f"`{name}` must be a path that the system can open, got {shown(path)} ({error.strerror}).") from error
     if lost:
-        raise ValueError(f"`{name}` must not be a link to nothing, got {shown(path)}; remove the link, or make what it leads to.")
+        raise ValueError(f"`{name}` must not be a broken link, got {shown(path)}; remove the link, or create its target.")
     return real
 
 
 def begun(path: Path) -> bool:
-    """Say whether a folder holds a store that can be gone on with, by the files that are always there."""
+    """Return whether a folder holds a store that can be resumed, by the files that every store has."""
     return (path / ".zgroup").is_file() and (path / "progress").is_dir()
 
 
 def unfinished(path: Path) -> None:
-    """Refuse to start anew where an unfinished study is kept, or anything else."""
+    """Refuse to start a new study where an unfinished one is stored, or anything else."""
     if begun(path):
         raise ValueError(
-            f"`--resume` must be given to go on with the unfinished study in {shown(path)}; to start anew, remove that folder."
+            f"`--resume` must be given to resume the unfinished study in {shown(path)}; to start again, remove that folder."
         )
     if path.is_dir() and (names := sorted(os.listdir(path))):
         raise ValueError(
-            f"`--out` must leave {shown(path)} for what is unfinished, got that folder with {names[0]!r} in it, which is of no "
-            "study; move it away, or give another directory."
+            f"`--out` must leave {shown(path)} for unfinished results, got that folder with {names[0]!r} in it, which does not "
+            "belong to a study; move it away, or give another directory."
         )
 
 
 def not_ours(out: Path, names: Sequence[str]) -> NoReturn:
-    """Refuse to replace a folder with anything in it that no study has written."""
+    """Refuse to replace a folder with contents that were not written by a study."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     raise ValueError(
         f"`out` must be empty or hold an earlier study, which is replaced, got {shown(out)} with {names[0]!r}{more} in it, which "
-        "no study has put there or which was changed since; move it away, or give a new directory."
+        "was not written by a study or was changed since; move it away, or give a new directory."
     )
 
 
 def kept_aside(out: Path, earlier: Path, error: OSError) -> NoReturn:
-    """Say where a folder is that was to be replaced and could not be put back."""
+    """Return the error that names the location of a replaced folder that could not be restored."""
     raise OSError(
-        f"`out` must be a folder that can be renamed, got {shown(out)} ({error.strerror or error}): what was there is now in "
+        f"`out` must be a folder that can be renamed, got {shown(out)} ({error.strerror or error}): its previous contents are "
+        "now in "
         f"{shown(earlier)}."
     ) from error
 
 
 def foreign_lock(lock: Path) -> NoReturn:
-    """Refuse a file in the place of a lock that is not one."""
-    raise ValueError(f"`store` must leave {shown(lock)} for its lock, got a file there that is none; move it away.")
+    """Refuse a file at the path of the lock that is not a lock."""
+    raise ValueError(f"`store` must leave {shown(lock)} for its lock, got a file there that is not a lock; move it away.")
 
 
 def in_use(path: Path) -> NoReturn:
@@ -127,16 +127,16 @@ def in_use(path: Path) -> NoReturn:
 
 
 def not_written(path: Path, error: OSError, done: int, total: int) -> NoReturn:
-    """Say that results cannot be written, and what is kept."""
+    """Return the error for results that cannot be written, and name what is kept."""
     kept = f"the {done} of {total} pieces of work that were done before are kept" if done else "nothing was kept yet"
     raise OSError(
         f"`store` must be a folder that can be written to, got {shown(path)} ({error.strerror or error}): {kept}; make room "
-        "or give permission, and run the same study with the same store to go on (on the command line: --resume)."
+        "or give permission, and run the same study with the same store to resume (on the command line: --resume)."
     ) from error
 
 
 def results_not_written(place: Path, error: Exception, kept: Path | None, tree: Any) -> NoReturn:
-    """Say that the files of a study cannot be written, and where everything is that was computed."""
+    """Return the error for files of a study that cannot be written, with the location of everything computed so far."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
     if not isinstance(error, OSError | RuntimeError | ValueError):
         reason = f"{type(error).__name__}: {reason}"
@@ -144,7 +144,7 @@ def results_not_written(place: Path, error: Exception, kept: Path | None, tree: 
         reason += f"; {shutil.disk_usage(place.parent).free / 2**20:.1f} MiB are free there"
     where = "in the attribute `tree` of this exception"
     if kept is not None:
-        where = f"in {shown(kept)}, from where the same study with the same store goes on (on the command line: --resume)"
+        where = f"in {shown(kept)}, from where the same study with the same store resumes (on the command line: --resume)"
     raised = OSError(
         f"`out` must be a folder that can be written to, got {shown(place)} ({reason}). Everything is computed, and kept "
         f"{where}; make room or give permission."
@@ -165,13 +165,13 @@ def same_study(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> N
         more = f"; and {len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
         raise ValueError(
             f"`store` must hold results of the same study, got {shown(path)}, but "
-            f"{'; '.join(changes[:_MOST_CHANGES])}{more}. Go back to what it was, give another store, or remove this one to "
-            "start anew."
+            f"{'; '.join(changes[:_MOST_CHANGES])}{more}. Restore the earlier settings, give another store, or remove this one "
+            "to start again."
         )
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as one, with dotted keys; the tables of the configuration are named as in its file."""
+    """Return nested tables flattened, with dotted keys; the tables of the configuration are named as in its file."""
     flat: dict[str, Any] = {}
     for key, value in record.items():
         if isinstance(value, Mapping):

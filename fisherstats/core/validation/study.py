@@ -35,16 +35,16 @@ __all__ = [
     "work_fits",
 ]
 
-#: from here on different whole numbers can be the same in float64
+#: from here on, different integers can be equal in float64
 _TOO_LARGE = 2.0**53
 
-#: replicates of which a study can keep the list
+#: largest number of replicates that a study can store
 _MOST_REPLICATES = 10**7
 
-#: bytes of a configuration, of which hundreds will do
+#: largest size of a configuration in bytes; hundreds suffice
 _MOST_BYTES = 2**20
 
-#: rows that rule out most of the columns of x at once
+#: rows that exclude most of the columns of x at once
 _FIRST_ROWS = 64
 
 
@@ -55,7 +55,7 @@ def parsed_toml(path: Path) -> dict[str, Any]:
             data = stream.read(_MOST_BYTES + 1)
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError as error:
-        raise ValueError(f"`config` must be an existing TOML file, got {shown(path)}, which is not there.") from error
+        raise ValueError(f"`config` must be an existing TOML file, got {shown(path)}, which does not exist.") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"`config` must be a readable TOML file, got {shown(path)} ({error}).") from error
     if len(data) > _MOST_BYTES:
@@ -88,7 +88,7 @@ def non_negative_integer(name: str, value: Any) -> int:
     """Return `value` as an int of at least zero."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 0:
         raise ValueError(f"`{name}` must be an integer of at least 0, got {shown(value)}.")
-    if value >= 2**128:  # as many bits as a seed of numpy has
+    if value >= 2**128:  # the number of bits of a numpy seed
         raise ValueError(f"`{name}` must be below 2**128, got {shown(value)}.")
     return int(value)
 
@@ -108,7 +108,7 @@ def hidden_widths(name: str, value: Any) -> tuple[int, ...]:
 
 
 def network_fits(hidden: Sequence[int], n_features: int, n_outputs: int) -> None:
-    """Require that the training of a network fits in memory: its weights, their gradient and what Adam and line searches keep."""
+    """Require that training a network fits in memory: its weights, their gradient and the state of Adam and line searches."""
     widths = [n_features, *hidden, n_outputs]
     n_params = sum((before + 1) * after for before, after in itertools.pairwise(widths))
     capacity.fits(
@@ -120,7 +120,7 @@ def network_fits(hidden: Sequence[int], n_features: int, n_outputs: int) -> None
 
 
 def work_fits(n_draws: Sequence[int], replicates: int) -> None:
-    """Require numbers of draws and replicates that a study can get through and keep the list of."""
+    """Require numbers of draws and replicates that a study can process and store."""
     if replicates > _MOST_REPLICATES:
         raise ValueError(f"`analysis.replicates` must be at most {_MOST_REPLICATES:,}, got {shown(replicates)}.")
     if max(n_draws) >= _TOO_LARGE:
@@ -180,7 +180,7 @@ def _target_apart(x: Array, y: Array) -> None:
     remedy = "the target would be among its own features; remove it from x."
     for column, name in enumerate(y.names or ()):
         if name in (x.names or ()):
-            raise ValueError(f"`y` must have no column that x has too, got {name!r} (column {column}) in both: {remedy}")
+            raise ValueError(f"`y` must not share a column with x, got {name!r} (column {column}) in both: {remedy}")
     features, targets = np.asarray(x.values), real_array("y", y.values)
     dtype = np.float32 if np.float32 in (features.dtype.newbyteorder("="), targets.dtype) else np.float64
     features, targets = features.astype(dtype), targets.reshape(len(targets), -1).astype(dtype)
@@ -191,12 +191,12 @@ def _target_apart(x: Array, y: Array) -> None:
         for feature in alike:
             if np.array_equal(features[:, feature], target):
                 raise ValueError(
-                    f"`y` must have no column that x has too, got column {column} of y equal to column {feature} of x: {remedy}"
+                    f"`y` must not share a column with x, got column {column} of y equal to column {feature} of x: {remedy}"
                 )
 
 
 def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
-    """Return labels that the task can be about: class numbers, real numbers or counts."""
+    """Return labels that match the task: class numbers, real numbers or counts."""
     labels: NDArray[Any] = real_array("y", y)
     if task == "regression":
         return labels
@@ -214,7 +214,7 @@ def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
     if (large := np.abs(labels) >= _TOO_LARGE).any():
         raise ValueError(
             f"`y` must hold whole numbers below 2**53 for data.task = {task!r}, got {shown(labels[large][0])}: "
-            "neighbours of larger ones are the same number in float64; number them anew."
+            "larger ones cannot be distinguished in float64; renumber them."
         )
     if task == "count":
         return labels
@@ -225,7 +225,7 @@ def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
             f"index {index} of shape {labels.shape}."
         )
     if y.dtype.kind in "iu" and y.max() < 2**63:
-        labels = y  # as they are: floats do not tell large numbers apart
+        labels = y  # without conversion: floats do not distinguish large integers
     elif np.abs(labels).max() >= 2**53:
         raise ValueError(
             f"`y` must hold class numbers below 2**53, as larger ones are not told apart, got {np.abs(labels).max():.17g}; "
@@ -237,30 +237,30 @@ def labels_for_task(y: NDArray[Any], task: str) -> NDArray[Any]:
 
 
 def enough_inputs(name: str, wanted: int, held_out: int) -> None:
-    """Require that many inputs among those kept out of the training."""
+    """Require at least this many inputs among those held out of the training."""
     if wanted > held_out:
         raise ValueError(
-            f"`{name}` must be at most {held_out}, the inputs that are kept out of the training, got {wanted}; "
-            "a quarter of the data is kept out."
+            f"`{name}` must be at most {held_out}, the inputs held out of the training, got {wanted}; "
+            "a quarter of the data is held out."
         )
 
 
 def output_path(out: Any) -> Path | None:
-    """Return the path for the results, links followed, or None where nothing is to be written."""
+    """Return the resolved path for the results, or None where nothing is written."""
     if out is None:
         return None
     return stores.real_path("out", arguments.path("out", out, "the path of a directory, or None to write nothing"))
 
 
 def output_directory(out: Path) -> None:
-    """Require a place for the results: nothing, or a directory that can be renamed."""
+    """Require a location for the results: a free path, or a directory that can be renamed."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"`out` must be a directory or a path where none is yet, got {shown(out)}, which is a file.")
+        raise ValueError(f"`out` must be a directory or a path that does not exist, got {shown(out)}, which is a file.")
     if out.is_dir() and os.path.ismount(out):
         raise ValueError(f"`out` must be a directory that can be replaced, got {shown(out)}, the root of a disk; name one in it.")
     parent = next(place for place in out.parents if place.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"`out` must be in a directory that can be written to, got {shown(out)}.")
+        raise ValueError(f"`out` must be in a writeable directory, got {shown(out)}.")
 
 
 def image_missing(name: str) -> NoReturn:

@@ -15,13 +15,13 @@ SOFTMAX = "softmax"
 
 
 def layer_activations(activation: Any, n_layers: int) -> tuple[list[Any], bool]:
-    """Return one activation per matrix, the last one left out and True where it is the softmax."""
+    """Return one activation per matrix, and whether the last one is a softmax, which is then omitted."""
     several = isinstance(activation, Sequence) and not isinstance(activation, str)
     chosen = list(activation) if several else [activation] * n_layers
     if len(chosen) != n_layers:
         raise ValueError(
             f"`activation` must name one activation for each of the {n_layers} matrices in `weights`, got {len(chosen)}; a "
-            "single word stands for all of them."
+            "single name applies to all of them."
         )
     if any(isinstance(one, str) and one == SOFTMAX for one in chosen[:-1]):
         raise ValueError(
@@ -34,11 +34,11 @@ def layer_activations(activation: Any, n_layers: int) -> tuple[list[Any], bool]:
 
 
 def softmax_units(n_units: int) -> None:
-    """Require a softmax layer to have something to choose from."""
+    """Require a softmax layer to have at least two units."""
     if n_units < 2:
         raise ValueError(
-            f"`weights` must end in a matrix of at least 2 rows with the activation 'softmax', got {n_units}; one class leaves "
-            "nothing random, and 'sigmoid' is a binary response."
+            f"`weights` must end in a matrix of at least 2 rows with the activation 'softmax', got {n_units}; with one class "
+            "nothing is random, and 'sigmoid' is a binary response."
         )
 
 

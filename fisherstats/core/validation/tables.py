@@ -1,7 +1,7 @@
-"""Tables of numbers in text files: what can be read in one way only, and refusals that name the place and the readings.
+"""Tables of numbers in text files: only unambiguous ones are read; errors name the position and the possible readings.
 
-A table is text in UTF-8 (UTF-16 and UTF-32 with their mark), cells apart by commas, decimal points, a number in every cell, and a
-line of names on top or none.
+A table is UTF-8 text (UTF-16 and UTF-32 with a byte order mark), comma-separated, with decimal points, a number in every cell,
+and an optional header line of names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fisherstats.core.validation.arguments import shown
 
 __all__ = ["Table", "read"]
 
-#: marks at the beginning of a text; the longer ones first, as one begins like another
+#: byte order marks; the longer ones first, as one is a prefix of another
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -31,9 +31,9 @@ _MARKS = (
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
-#: "1,05": the second half of a number with a decimal comma, or a number with a zero in front
+#: "1,05": the second part of a number with a decimal comma, or a number with a leading zero
 _PADDED = re.compile(r"(^|,)[+-]?\d+,0\d+(?=,|$)|(^|,)-0,\d", re.ASCII | re.MULTILINE)
-#: words that stand for a value which is not there or is no finite number, as programs write them
+#: words that programs write for missing or non-finite values
 _WORDS = """
 na n/a #n/a #na n.a. n.a <na> nan -nan +nan nat null nil none missing unknown undefined undef void empty true false
 inf -inf +inf infinity -infinity +infinity 1.#ind -1.#ind 1.#qnan -1.#qnan 1.#inf -1.#inf
@@ -65,7 +65,7 @@ class _File(NamedTuple):
 
 
 def read(name: str, path: Path, header: bool | None = None) -> Table:
-    """Return the table in a file; `header` says whether its first line holds names, None leaves it to the file."""
+    """Return the table in a file; `header` says whether its first line holds names, None detects it."""
     file = _File(name, path)
     text = _text(file, path.read_bytes())
     if '"' in text:
@@ -98,7 +98,9 @@ def _text(file: _File, data: bytes) -> str:
         file.refuse(f"which is no text in UTF-8: byte {error.object[error.start]:#04x} in line {line}; save it as UTF-8")
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        file.refuse(f"which has a NUL character in line {line}: it is no text, or is UTF-16 without a mark; save it as UTF-8")
+        file.refuse(
+            f"which has a NUL character in line {line}: it is not text, or is UTF-16 without a byte order mark; save it as UTF-8"
+        )
     text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip()
     if not text:
         file.refuse("which is empty")
@@ -118,7 +120,7 @@ def _refuse_blank(file: _File, line: int) -> NoReturn:
 
 
 def _quoted_rows(file: _File, text: str) -> list[_Row]:
-    """Return the rows of a text in which cells are quoted; a quoted cell may hold commas and ends of lines."""
+    """Return the rows of a text with quoted cells, which may contain commas and line breaks."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[_Row] = []
     try:
@@ -148,7 +150,7 @@ def _lacks_value(cell: str) -> bool:
 
 
 def _names(file: _File, first: _Row) -> bool:
-    """Return whether the first line holds names; refuse one that can be names or a row."""
+    """Return whether the first line holds names; refuse an ambiguous one."""
     cells = first.cells
     numbers = [_is_number(cell) for cell in cells]
     if all(numbers):
@@ -181,12 +183,12 @@ def _all_at_once(file: _File, lines: Sequence[str], skipped: int, width: int) ->
 
 
 def _cell_by_cell(file: _File, rows: Sequence[_Row] | Iterator[_Row], width: int) -> NDArray[np.float64]:
-    """Return the numbers, or say in which line and column there is none."""
+    """Return the numbers, or raise an error that names the line and column of the first that is missing."""
     values = []
     for line, cells in rows:
         numbers = [float(cell) if _is_number(cell) else np.nan for cell in cells]
         if len(cells) != width or not np.isfinite(numbers).all():
-            # A separator that is no comma changes the number of cells, too, and is the better thing to name.
+            # A separator other than a comma changes the number of cells too, and is the more helpful thing to report.
             strange = next((c for c, cell in enumerate(cells) if cell.strip() and not _is_number(cell)), None)
             empty = next((c for c, value in enumerate(numbers) if not np.isfinite(value)), None)
             if len(cells) != width and strange is None:
@@ -199,31 +201,31 @@ def _cell_by_cell(file: _File, rows: Sequence[_Row] | Iterator[_Row], width: int
 
 
 def _fault(cell: str, column: int, width: int) -> str:
-    """Say what is wrong with a cell that holds no finite number, and what to do."""
+    """Describe what is wrong with a cell that holds no finite number, and the remedy."""
     holds = f"has {shown(cell)} in column {column}"
     if not cell.strip():
         end = ": it ends with a comma; remove that in all lines, or give the number" if column == width else "; give the number"
         return f"has an empty cell in column {column}{end}"
     if ";" in cell or "\t" in cell or "|" in cell:
-        return f"{holds}, which looks like cells that are not apart by commas: save it with commas and decimal points"
+        return f"{holds}, which looks like cells that are not separated by commas: save it with commas and decimal points"
     if _DECIMAL_COMMA.fullmatch(cell.strip()):
         return f"{holds}, with a decimal comma: save it with decimal points"
     if _is_number(cell) or cell.strip().lower().lstrip("+-") in ("inf", "infinity"):
         return f"{holds}, which is not finite: remove or correct it"
     if _lacks_value(cell):
-        return f"{holds}, which stands for a value that is not there: remove the row, or impute it"
+        return f"{holds}, which stands for a missing value: remove the row, or impute it"
     return f"{holds}, which is no number"
 
 
 def _one_reading(file: _File, text: str, first: list[str], values: NDArray[np.float64], header: bool | None) -> None:
-    """Refuse a table without names that reads as another one, too."""
+    """Refuse a table without names that can be read in a second way."""
     width = len(first)
     whole = bool((values == np.floor(values)).all())
     if width % 2 == 0 and whole and (found := _PADDED.search(text)):
         line = text[: found.start()].count("\n") + (2 if text[found.start()] == "\n" else 1)
         file.refuse(
             f"in which line {line} ({shown(text.split(chr(10))[line - 1])}) can be {width} whole numbers, or {width // 2} with "
-            "decimal commas: write decimal points, or leave out the zeros in front"
+            "decimal commas: write decimal points, or remove the leading zeros"
         )
     counted = [str(number) for number in range(width + 1)]
     cells = [cell.strip() for cell in first]

@@ -1,4 +1,4 @@
-"""Checks of what a network is trained with, and the errors that stop a training."""
+"""Checks of the arguments of training, and the errors that stop it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def two_decays(name: str, value: Any) -> tuple[float, float]:
 
 
 def nesterov_momentum(nesterov: bool, momentum: float) -> None:
-    """Require momentum where Nesterov's form of it is asked for."""
+    """Require momentum where Nesterov momentum is requested."""
     if nesterov and not momentum:
         raise ValueError("`nesterov` must be False without momentum, got True with momentum=0.0; set momentum=0.9, say.")
 
@@ -147,8 +147,8 @@ def normalizable(n_layers: int, n_inputs: int, batch_size: int, constraints: Seq
         )
     if constraints:
         raise ValueError(
-            f"`penalty` must not constrain the kernels with `normalization`, got {constraints[0]}: folding rescales them, and no "
-            "limit on them would last; use a penalty such as fisherstats.training.Frobenius(1e-4)."
+            f"`penalty` must not constrain the kernels with `normalization`, got {constraints[0]}: folding rescales them, and a "
+            "constraint would not be preserved; use a penalty such as fisherstats.training.Frobenius(1e-4)."
         )
 
 
@@ -169,10 +169,10 @@ def grid(name: str, value: Any) -> NDArray[np.float64]:
 
 
 def penalties_of(factory: Any, numbers: NDArray[np.float64], kind: type) -> list[Any]:
-    """Return what a function makes of each strength, each one a penalty or a list of them."""
+    """Return the result of a function for each strength, each a penalty or a list of them."""
     if isinstance(factory, kind) or not callable(factory):
         raise TypeError(
-            "`penalty` must make the penalty of a strength, such as the class fisherstats.training.Frobenius or "
+            "`penalty` must return the penalty for a strength, such as the class fisherstats.training.Frobenius or "
             f"`lambda strength: ...`, got {shown(factory)}."
         )
     made = [factory(strength) for strength in numbers.tolist()]
@@ -209,13 +209,13 @@ def prefix_text(value: Any) -> None:
 def callback_coordinates(position: int, why: str) -> NoReturn:
     """Refuse coordinates that contradict those of the history."""
     raise ValueError(
-        f"`callbacks[{position}]` must return coordinates that agree with what else is recorded, got a contradiction ({why}); "
+        f"`callbacks[{position}]` must return coordinates consistent with the others recorded, got a conflict ({why}); "
         "rename them, or leave them out."
     )
 
 
 def callback_result(what: str, value: Any) -> NoReturn:
-    """Refuse what a callback returned and no history can hold."""
+    """Refuse a return value of a callback that a history cannot hold."""
     raise TypeError(
         f"`{what}` must return a named DataArray, a Dataset, a dict of numbers and DataArrays, or None, got {shown(value)}."
     )
@@ -224,7 +224,7 @@ def callback_result(what: str, value: Any) -> NoReturn:
 def callback_name(position: int, name: str, why: str) -> NoReturn:
     """Refuse a name that the history cannot hold a second time."""
     raise ValueError(
-        f"`callbacks[{position}]` must return names of its own, got {name!r}, which {why}; rename it, or use "
+        f"`callbacks[{position}]` must return unique names, got {name!r}, which {why}; rename it, or use "
         "fisherstats.training.record(function, prefix=...)."
     )
 
@@ -238,7 +238,7 @@ def validation_pair(value: Any) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def within(argument: str) -> Iterator[None]:
-    """Name the argument in front of messages, which speak of its inputs as `x` and of its labels as `y`."""
+    """Prefix messages, which call its inputs `x` and its labels `y`, with the name of the argument."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -254,14 +254,14 @@ def in_memory(x: Any) -> None:
 
 
 def diverged(epoch: int, step: int, what: str) -> NoReturn:
-    """Stop a training whose numbers have left the float range."""
+    """Stop a training whose numbers have left the floating-point range."""
     raise TrainingDiverged(
         f"Training stopped in epoch {epoch}, step {step}: {what}. Lower the `learning_rate`, or scale the inputs to order one."
     )
 
 
 def draws_of(information: str, n_draws: Any) -> int | None:
-    """Return the labels per input where the information is estimated from drawn labels; refuse them elsewhere."""
+    """Return the number of labels per input where the information is estimated from drawn labels; refuse it elsewhere."""
     drawn = information in ("score", "hessian")
     if drawn and n_draws is None:
         raise ValueError(f"`n_draws` must be given with information={information!r}, got None; n_draws=1 is one label per input.")
@@ -282,7 +282,7 @@ def indefinite(what: str, damping: float, step: int, curvature: float) -> NoRetu
 
 
 def unsolved(what: str, step: int, tolerance: float) -> NoReturn:
-    """Stop where conjugate gradients do not come to an end."""
+    """Stop where conjugate gradients do not converge."""
     raise AssumptionError(
         f"`tolerance` must be within reach of conjugate gradients, got {tolerance:g} with the {what} of step {step}; raise "
         "`tolerance` or `damping`, or use solver='dense'."

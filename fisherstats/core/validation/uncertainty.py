@@ -1,4 +1,4 @@
-"""Checks of standard errors that travel with the values they belong to."""
+"""Checks of standard errors that accompany the values they belong to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 _REMEDIES = (
     "scale values and errors together with `scale_estimate(estimate, factor)`, attach errors of the new values with "
-    "`with_standard_error(values, standard_error)`, or go on without errors after "
+    "`with_standard_error(values, standard_error)`, or continue without errors after "
     "`.drop_vars(['standard_error', 'standard_error_of'], errors='ignore')`."
 )
 
@@ -52,7 +52,7 @@ def errors_belong(name: str, values: NDArray[Any], of: NDArray[Any]) -> None:
 
 
 def paired_errors(name: str, is_own: bool) -> None:
-    """Require a computed standard error to say what it belongs to: arithmetic of two estimates may keep it alone."""
+    """Require a computed standard error to name its estimate: arithmetic of two estimates may keep the error only."""
     if not is_own:
         raise ValueError(
             f"`{name}` must say which values its coordinate 'standard_error' belongs to, in a coordinate 'standard_error_of', "
@@ -92,7 +92,7 @@ def factor_shape(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
 
 
 def same_labels(name: str, dim: str, has_all: bool, other: str) -> None:
-    """Require labels for everything that is to be scaled, or that errors are given for."""
+    """Require labels for all values to be scaled, or for which errors are given."""
     if not has_all:
         raise ValueError(f"`{name}` must have every label that `{other}` has along {dim!r}; select or reindex it first.")
 
@@ -118,10 +118,10 @@ def errors_given(value: Any, shape: tuple[int, ...]) -> NDArray[np.floating]:
 
 
 def one_design(designs: dict[str, str]) -> None:
-    """Require errors that are of one thing: labels at given inputs, or sampled inputs too."""
+    """Require errors of one design: labels at given inputs, or sampled inputs as well."""
     if len(set(designs.values())) > 1:
         listed = ", ".join(f"{design!r} for `{name}`" for name, design in designs.items())
         raise ValueError(
-            f"`importances` must have standard errors of one design, got {listed}; compute them with one `design`, or go on "
+            f"`importances` must have standard errors of one design, got {listed}; compute them with one `design`, or continue "
             "without errors after `.drop_vars(['standard_error', 'standard_error_of'])`."
         )

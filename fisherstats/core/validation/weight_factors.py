@@ -1,4 +1,4 @@
-"""Checks of what is done to the weights: by which factors, and in which layers."""
+"""Checks of the scaling of weights: factors and layers."""
 
 from __future__ import annotations
 

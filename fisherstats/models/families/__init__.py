@@ -1,4 +1,4 @@
-"""Families of output laws: p(y | h) = pi(y) exp(t(y)' h - F(h))."""
+"""Families of response distributions: p(y | h) = pi(y) exp(t(y)' h - F(h))."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a family of output laws is: its parameters (`Family`), its law at given natural parameters (`Law`), its draws.
+"""Base classes: a family of response distributions (`Family`), one distribution at natural parameters h (`Law`), draws.
 
 The model is p(y | h) = pi(y) exp(t(y)' h - F(h)), with log-partition F, t = t(y) in R^T and h the output of the
-network. A `Family` is a small frozen value; `family.at(h)` is the law of t for a block of inputs, which caches what
-depends on h alone and offers every moment of t along directions, so that no T^4 tensor is ever built. Notation:
+network. A `Family` is a small frozen value; `family.at(h)` is the distribution of t for a block of inputs, which caches
+quantities that depend on h only and computes every moment of t along directions, so that no T^4 tensor is ever built. Notation:
 delta = t - E[t], and u, v, s are (n, T, k) arrays with one direction in R^T per input and column.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["Draw", "Family", "Law", "MatrixRoot", "RootRows", "RowProducts", "Se
 
 
 RowProducts = tuple[np.ndarray, np.ndarray | None]
-"""Rows R (n, r, T) of a matrix R'R; or beside a diagonal d (n, T) rows of a matrix with this diagonal, and -R'R off it."""
+"""Rows R (n, r, T) of a matrix R'R; or, with a diagonal d (n, T), rows of a matrix with this diagonal and -R'R off it."""
 
 
 class SecondMoment(Protocol):
@@ -37,7 +37,7 @@ class SecondMoment(Protocol):
         ...
 
     def compact_rows(self, u: np.ndarray) -> np.ndarray:
-        """Return the same for a root of as few rows as the family offers."""
+        """Return the same for the root with the fewest rows that the family provides."""
         ...
 
     def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,12 +53,12 @@ class SecondMoment(Protocol):
         ...
 
     def own_products(self) -> RowProducts:
-        """Return A as products of as few rows as the family offers."""
+        """Return A as products of the fewest rows that the family provides."""
         ...
 
 
 class RootRows(ABC):
-    """A second moment known by the rows of one root, of which everything else follows."""
+    """A second moment defined by the rows of one root, from which everything else is computed."""
 
     @abstractmethod
     def rows(self, u: np.ndarray) -> np.ndarray:
@@ -119,7 +119,7 @@ class Draw:
     mean : numpy.ndarray
         (1/N) sum_k delta_k, shape (n, T).
     second : SecondMoment or None
-        (1/N) sum_k delta_k delta_k' about the known mean (never about the sample mean); None if not asked for.
+        (1/N) sum_k delta_k delta_k' about the known mean (never about the sample mean); None if not requested.
     """
 
     mean: np.ndarray
@@ -134,10 +134,10 @@ class Law(ABC):
 
     h: np.ndarray
     contractions: Any = primitives
-    """Module that carries out the contractions: `engines.primitives` or a faster one with the same names."""
+    """Backend of the contractions: `engines.primitives` or a faster module with the same names."""
 
     def carried_out_by(self, contractions: Any) -> None:
-        """Let a module carry out the contractions, those of the laws that this one is made of too."""
+        """Use a module as backend of the contractions, also for the component laws."""
         self.contractions = contractions
 
     @property
@@ -162,7 +162,7 @@ class Law(ABC):
         """Return the rows of a root of I times u, shape (n, R, k): sum_r rows(u)_r rows(v)_r = u' I v; probes are along these."""
 
     def compact_rows(self, u: np.ndarray) -> np.ndarray:
-        """Return the same for a root of as few rows as the family offers."""
+        """Return the same for the root with the fewest rows that the family provides."""
         return self.rows(u)
 
     def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -190,7 +190,7 @@ class Law(ABC):
         return self.third_moment(self._outputs, self._outputs)
 
     def own_products(self) -> RowProducts:
-        """Return I(h) as products of as few rows as the family offers."""
+        """Return I(h) as products of the fewest rows that the family provides."""
         return self.own_rows(), None
 
     def own_root_pairs(self) -> np.ndarray:
@@ -254,7 +254,7 @@ class Law(ABC):
         n_draws : int
             Labels per input, N.
         second_moment : bool
-            Whether the second moment of delta is wanted beside its mean.
+            Whether the second moment of delta is needed in addition to its mean.
         first_input : int, default 0
             Number of the block's first input, for messages.
 
@@ -278,18 +278,18 @@ AnyLaw = TypeVar("AnyLaw", bound=Law)
 
 
 def in_double(at: Callable[[np.ndarray], AnyLaw], h: np.ndarray) -> AnyLaw:
-    """Return the law in float64 at natural parameters of either precision, refused where `at` refuses them."""
+    """Return the law in float64 at natural parameters of either precision, validated as in `at`."""
     law = at(h)
     return law if law.h.dtype == np.float64 else at(double(law.h))
 
 
 class Family(ABC):
-    """An exponential family of output laws; a frozen value that knows its parameters only.
+    """An exponential family of response distributions; a frozen value that holds its parameters only.
 
     Attributes
     ----------
     name : str
-        Word used in messages and provenance.
+        Name used in messages and provenance.
     n_outputs : int
         T, the number of natural parameters, that is, of network outputs.
     labels_are_classes : bool
@@ -323,7 +323,7 @@ class Family(ABC):
         return False
 
     def check_domain(self, h: np.ndarray, first_input: int = 0) -> None:  # noqa: B027
-        """Refuse natural parameters outside the domain; `first_input` numbers the inputs in the message."""
+        """Raise for natural parameters outside the domain; `first_input` numbers the inputs in the message."""
 
     @abstractmethod
     def at(self, h: np.ndarray) -> Law:
@@ -332,7 +332,7 @@ class Family(ABC):
         Parameters
         ----------
         h : numpy.ndarray
-            Natural parameters (n, T), float32 or float64; everything is computed in that type.
+            Natural parameters (n, T), float32 or float64; all computations use that type.
 
         Returns
         -------
@@ -418,7 +418,7 @@ class Family(ABC):
 
     @abstractmethod
     def draw_scheme(self, second_moment: bool, n_draws: int) -> str:
-        """Return what `Law.draw` draws, as a key of the table `DRAW_SCHEMES` of sentences.
+        """Return the scheme used by `Law.draw`, as a key of the table `DRAW_SCHEMES` of descriptions.
 
         Parameters
         ----------
@@ -434,7 +434,7 @@ class Family(ABC):
         """
 
     def rows_drawn(self, n_draws: int) -> int:
-        """Return how many rows the root of a second moment of n_draws labels has, as far as sizes of blocks are concerned."""
+        """Return how many rows the root of a second moment of n_draws labels has, for choosing block sizes."""
         return self.n_outputs
 
     def mean(self, h: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Moments of independent blocks side by side: sums over blocks and over pairs of blocks, all terms non-negative."""
+"""Moments of several independent blocks: sums over blocks and over pairs of blocks, all terms non-negative."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["BlockMoments", "EqualBlocks", "ListedBlocks"]
 
 
 class BlockMoments(ABC):
-    """Moments of independent blocks side by side: sums over blocks and over pairs of blocks, of non-negative terms."""
+    """Moments of several independent blocks: sums over blocks and over pairs of blocks, of non-negative terms."""
 
     @abstractmethod
     def each(self, moment: Callable[..., np.ndarray], *directions: np.ndarray) -> np.ndarray:
@@ -101,7 +101,7 @@ class BlockMoments(ABC):
 
 
 class ListedBlocks(BlockMoments):
-    """Blocks of different laws, with the slice of components that each takes."""
+    """Blocks of different laws, with the slice of components of each."""
 
     def __init__(self, parts: Sequence[Moments], slices: Sequence[slice]) -> None:
         self.parts, self.slices = parts, slices

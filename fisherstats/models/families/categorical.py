@@ -1,6 +1,6 @@
 """The categorical family: one of C classes with logits h, t(y) = one-hot.
 
-Moments are sums over classes of powers of q_k = (e_k - p).u, so each costs C per direction and no tensor is built.
+Moments are sums over classes of powers of q_k = (e_k - p).u, at a cost of C per direction, and no tensor is built.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class CategoricalLaw(Law):
 
     @cached_property
     def shifted(self) -> np.ndarray:
-        """Logits less the largest, shape (n, C)."""
+        """Logits minus the largest, shape (n, C)."""
         return self.logits - self.logits.max(axis=1, keepdims=True)
 
     @cached_property
@@ -74,7 +74,7 @@ class CategoricalLaw(Law):
         """1 - 2 p, shape (n, C), also where it nearly vanishes.
 
         Times the sum of the odds it is 1 - o_k and the odds of all classes but k and the top one, where 1 - o_k comes from the
-        difference of two logits. Only the second largest can make up most of the others, so their sum is formed without it.
+        difference of two logits. Only the second largest can dominate the others, so their sum is computed without it.
         """
         top = self.top[:, None]
         odds = np.where(self._are(self.top), 0, self.odds)
@@ -117,7 +117,7 @@ class CategoricalLaw(Law):
         return np.sqrt(self.p)[:, :, None] * self.centred(u)
 
     def compact_rows(self, u: np.ndarray) -> np.ndarray:
-        """Return, for all classes but the last, multiples of u_k less its mean over the classes after k, shape (n, C - 1, k)."""
+        """Return, for all classes but the last, multiples of u_k minus its mean over the classes after k, shape (n, C - 1, k)."""
         return self.contractions.class_rows(self.p, u, self._no_shift)
 
     def scaled_rows(self, u: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +158,7 @@ class CategoricalLaw(Law):
         return self._kept(variance, 2)
 
     def own_products(self) -> RowProducts:
-        """Return p, one row, beside p_a (1 - p_a)."""
+        """Return p, one row, and p_a (1 - p_a)."""
         return self.mean[:, None, :], self.own_diagonal()
 
     def own_root_pairs(self) -> np.ndarray:
@@ -196,7 +196,7 @@ class CategoricalLaw(Law):
     def _form_values(self, a: np.ndarray) -> np.ndarray:
         """Return f_k = (e_k - p)' a (e_k - p) for every class, shape (n, g, C) for a (n, g, T, T).
 
-        `a` is first referred to the most probable class m, B_kl = (e_k - e_m)' a (e_l - e_m), which is 0 for k = m.
+        `a` is first taken relative to the most probable class m, B_kl = (e_k - e_m)' a (e_l - e_m), which is 0 for k = m.
         """
         form = np.pad(a, ((0, 0), (0, 0), (0, 1), (0, 1))) if self.minimal else a
         top = np.argmax(self.p, axis=1)[:, None, None, None]
@@ -235,7 +235,7 @@ class CategoricalLaw(Law):
         return residuals[:, :, :-1] if self.minimal else residuals
 
     def cumulant(self, order: int) -> np.ndarray:
-        """Return the cumulant tensor of t, shape (n, T, ..., T); order 4 is E[delta^4] less its three pairings."""
+        """Return the cumulant tensor of t, shape (n, T, ..., T); order 4 is E[delta^4] minus its three pairings."""
         order = checks.cumulant_order(order)
         if order <= 2:
             return self.mean if order == 1 else self.information()
@@ -272,7 +272,7 @@ class CategoricalLaw(Law):
         return CategoricalLaw(self.h.astype(np.float64), self.minimal)
 
     def draw_from(self, sample: Multinomial, uniforms: Uniforms, n_draws: int, second_moment: bool) -> Draw:
-        """Return the means over n_draws labels per input, with the samplers given."""
+        """Return the means over n_draws labels per input, with the given samplers."""
         weights, excess = class_weights(sample, uniforms, self.exact.p, n_draws, self.contractions)
         weights, excess = weights.astype(self.h.dtype, copy=False), excess.astype(self.h.dtype, copy=False)
         second: SecondMoment | None = None
@@ -292,7 +292,7 @@ def _running_pairs(p: np.ndarray) -> list[np.ndarray]:
 
 
 def _rows_drawn(n_draws: int, n_classes: int) -> int:
-    """Return the rows of a drawn second moment: one per label, where half as many as classes make up for being gathered."""
+    """Return the rows of a drawn second moment: one per label if there are few enough for gathering to pay off."""
     return n_draws if n_draws <= n_classes // 2 else n_classes
 
 
@@ -307,7 +307,7 @@ class WeightedClasses(RootRows):
     weights : numpy.ndarray
         Relative frequencies (n, C).
     shift : numpy.ndarray
-        Mean under the weights less that of the law, w - p, (n, C).
+        Mean under the weights minus that of the law, w - p, (n, C).
     """
 
     law: CategoricalLaw
@@ -358,7 +358,7 @@ class DrawnClasses(RootRows):
 
     @classmethod
     def of(cls, law: CategoricalLaw, weights: np.ndarray, n_rows: int) -> DrawnClasses:
-        """Return that of relative frequencies (n, C), of which at most `n_rows` of an input are not 0."""
+        """Build it from relative frequencies (n, C), of which at most `n_rows` per input are non-zero."""
         inputs, drawn = np.nonzero(weights)
         place = np.arange(len(inputs)) - np.searchsorted(inputs, inputs)
         classes, roots = np.zeros((len(weights), n_rows), dtype=np.intp), np.zeros((len(weights), n_rows), dtype=weights.dtype)
@@ -423,7 +423,7 @@ class Categorical(Family):
 
     @property
     def shift_invariant(self) -> bool:
-        """True for C outputs: softmax sees only differences of logits."""
+        """True for C outputs: softmax depends on differences of logits only."""
         return not self.minimal
 
     def parameters(self) -> dict[str, Any]:
@@ -445,7 +445,7 @@ class Categorical(Family):
         return self.log_prob_at(law, self.check_labels(y, len(law.h)))
 
     def log_prob_at(self, law: Law, y: np.ndarray) -> np.ndarray:
-        """Return the same at a law, from what it has computed before."""
+        """Return the same at a law, from its cached quantities."""
         assert isinstance(law, CategoricalLaw)
         return np.take_along_axis(law.exact.log_p, y[:, None], axis=1)[:, 0]
 

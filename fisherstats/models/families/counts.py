@@ -1,4 +1,4 @@
-"""Families of independent counts without an upper limit and more spread than Poisson: NegativeBinomial, Geometric."""
+"""Families of independent unbounded, overdispersed counts: NegativeBinomial, Geometric."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TAIL_EXPONENT = 50.0
 class NegativeBinomialLaw(SummedLaw):
     """T independent numbers of failures before r successes, with log failure probability h = log q < 0.
 
-    1 - q = -expm1(h) keeps its digits for q near 1, and every cumulant is r q / (1 - q)^m times a polynomial in q with positive
+    1 - q = -expm1(h) is accurate for q near 1, and every cumulant is r q / (1 - q)^m times a polynomial in q with positive
     coefficients.
     """
 
@@ -80,7 +80,7 @@ class NegativeBinomialLaw(SummedLaw):
         return self._fourth(2)
 
     def _fourth(self, squares: int) -> np.ndarray:
-        """Return the fourth cumulant plus so many squared variances."""
+        """Return the fourth cumulant plus the given number of squared variances."""
         q = self.failure
         return self.variance * (1 + (4 + squares * self.n_successes) * q + q * q) / self.success**2
 
@@ -116,7 +116,7 @@ def _plain_log_mass(h: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
 
 
 class _FailureFamily(HeadsFamily):
-    """What the two families of numbers of failures share."""
+    """Common base of the two families of numbers of failures."""
 
     @property
     def _successes(self) -> float:

@@ -1,7 +1,7 @@
-r"""Log-likelihoods and divergences without differences of large terms: deviances and Stirling remainders (Loader 2000).
+r"""Log-likelihoods and divergences without cancellation of large terms: deviances and Stirling remainders (Loader 2000).
 
 For an exponential family :math:`\log p(y|h)=\log p(y|\hat h)-\mathrm{KL}[p_{\hat h}\|p_h]`, with :math:`\hat h` the parameter
-whose mean is the label. The first part has a Stirling form; the second is made of :math:`e^s-1-s` and :math:`x-\log(1+x)`,
+whose mean is the label. The first part has a Stirling form; the second consists of :math:`e^s-1-s` and :math:`x-\log(1+x)`,
 which are never negative. So a log-likelihood of 1e15 trials is as accurate as one of ten.
 """
 
@@ -39,13 +39,13 @@ __all__ = [
 Array = np.ndarray
 
 MODERATE = 128.0
-"""Counts and shapes up to here leave the plain sum of terms right to 1e-13."""
+"""Up to these counts and shapes the plain sum of terms is accurate to 1e-13."""
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(14)
 
 
 def where_moderate(moderate: Array, plain: Callable[[], Array], exact: Callable[[], Array]) -> Array:
-    """Return `plain` where the terms are moderate, else `exact`, which is left out where no entry needs it."""
+    """Return `plain` where the terms are moderate, else `exact`, which is not evaluated where no entry needs it."""
     if not on_device(moderate) and moderate.all():
         return plain()
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
@@ -106,8 +106,8 @@ def _near_step(count: Array, s: Array) -> tuple[Array, Array]:
 def class_deviance(count: Array, expected: Array, s: Array, total: float | Array) -> Array:
     r"""Return :math:`\sum_kn_k\log(n_k/m_k)` over the last axis, for counts n with the sum `total` and expected counts m.
 
-    The argument s is log(m / n) to within a constant, `expected` is n e^s. A constant that s is off by, as one of rounding,
-    changes nothing: the last term takes out its effect.
+    The argument s is log(m / n) to within a constant, `expected` is n e^s. A constant error of s, as from rounding, has no
+    effect: the last term removes it.
     """
     apart = _difference(count, expected, s).sum(axis=-1) / total
     return relative_excess(count, expected, s).sum(axis=-1) - total * log_excess(apart)
@@ -142,7 +142,7 @@ def factorial_remainder(k: Array) -> Array:
 
 
 def gamma_excess(shape: Array, other: Array, step: Array) -> Array:
-    """Return E(k') - E(k) - s E'(k), E(x) = log Gamma(x) - x log x + x, s = k' - k: what KL holds beside the change of the mean.
+    """Return E(k') - E(k) - s E'(k), E(x) = log Gamma(x) - x log x + x, s = k' - k: KL without the change of the mean.
 
     Where k' is near k it is the integral of (1 - t) s^2 E'', whose integrand is positive.
     """
@@ -161,13 +161,13 @@ def log_success(h: Array) -> Array:
 
 
 def poisson_log_mass(h: Array, y: Array) -> Array:
-    """Return the log mass of counts y at log rates h, entry by entry."""
+    """Return the log mass of counts y at log rates h, elementwise."""
     high, low = log_pair(np.where(y > 0, y, 1.0))
     return -relative_excess(y, np.exp(h), (h - high) - low) - factorial_remainder(y)
 
 
 def binomial_log_mass(h: Array, y: Array, n_trials: int) -> Array:
-    """Return the log mass of y successes at logits h, entry by entry."""
+    """Return the log mass of y successes at logits h, elementwise."""
     if n_trials <= MODERATE:
         log_choose = -np.log1p(n_trials) - betaln(n_trials - y + 1, y + 1) if n_trials > 1 else 0.0
         return log_choose + y * log_expit(h) + (n_trials - y) * log_expit(-h)
@@ -187,14 +187,14 @@ def _many_trials(h: Array, y: Array, n_trials: int) -> Array:
 
 
 def _steps(h: Array, constant: Array, y: Array, failures: Array, rest: Array) -> list[Array]:
-    """Return log(np) - log y and log(nq) - log(n - y), each less the same rounding error of the constant."""
+    """Return log(np) - log y and log(nq) - log(n - y), each minus the same rounding error of the constant."""
     log_failures, low = log_pair(np.where(failures > 0, failures, 1.0))
     low = low + np.where(failures > 0, rest / np.where(failures > 0, failures, 1.0), 0.0)
     return [_log_step(h, constant, y), (-constant - log_failures) - low]
 
 
 def _log_step(h: Array, constant: Array, count: Array) -> Array:
-    """Return h - constant - log count to the accuracy of a float, 0 in place of the logarithm of 0."""
+    """Return h - constant - log count to floating-point accuracy, 0 in place of the logarithm of 0."""
     high, low = log_pair(np.where(count > 0, count, 1.0))
     shifted, error = two_sum(h, -constant)
     return (shifted - high) + (error - low)
@@ -211,7 +211,7 @@ def multinomial_log_mass(logits: Array, log_p: Array, y: Array, n_trials: int) -
 
 
 def failure_log_mass(h: Array, y: Array, successes: float) -> Array:
-    """Return the log mass of y failures before the given number of successes at log failure probabilities h, entry by entry."""
+    """Return the log mass of y failures before the given number of successes at log failure probabilities h, elementwise."""
     trials, rest = two_sum(y, np.zeros_like(y) + successes)
     log_trials, low = log_pair(trials)
     log_failures, other_low = log_pair(np.where(y > 0, y, 1.0))
@@ -223,7 +223,7 @@ def failure_log_mass(h: Array, y: Array, successes: float) -> Array:
 
 
 def gamma_log_density(shape: Array | float, rate: Array, label: Array) -> Array:
-    """Return the log density of the logarithm of Gamma labels, entry by entry: that of the label is less by its logarithm."""
+    """Return the log density of the logarithm of Gamma labels, elementwise: that of the label is smaller by its logarithm."""
     shape = np.zeros_like(label) + shape
     apart = exact_difference(rate, label, shape, np.ones_like(shape))
     log_ratio = np.log(rate) + np.log(label) - np.log(shape)

@@ -21,7 +21,7 @@ LogPartition = Callable[[np.ndarray], np.ndarray]
 
 POINTS = 64
 RADII = 2.0 ** np.arange(6, -24, -1)
-"""Radii that are tried along a coordinate axis, largest first, in units of h; later ones in units of the best of these."""
+"""Radii tried along a coordinate axis, largest first, in units of h; further ones are in units of the best of these."""
 
 RELATIVE_RADII = 2.0 ** np.arange(2, -7, -1)
 STENCIL = 6
@@ -52,7 +52,7 @@ def _stencil() -> tuple[np.ndarray, np.ndarray]:
 def directional_derivatives(
     log_partition: LogPartition, h: np.ndarray, directions: np.ndarray, radii: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the derivatives of orders 1 to 4 of F along directions, their errors, and the radii that served order 2.
+    """Return the derivatives of orders 1 to 4 of F along directions, their errors, and the radii used for order 2.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def directional_derivatives(
     Returns
     -------
     tuple of numpy.ndarray
-        Derivatives and errors (4, n, D), infinite errors where no radius served, and radii (n, D).
+        Derivatives and errors (4, n, D), infinite errors where no radius was usable, and radii (n, D).
     """
     values = _tried(log_partition, h, directions, radii, complex_nodes=True)
     if values is None:
@@ -96,7 +96,7 @@ def _tried(
     estimates = []
     for radius in radii:
         points = h[:, None, None, :] + radius * nodes[:, None] * directions[:, :, None, :]
-        with np.errstate(all="ignore"):  # a circle may leave the domain, and is then not used
+        with np.errstate(all="ignore"):  # a circle that leaves the domain is not used
             try:
                 values = np.asarray(log_partition(points))
             except (TypeError, ValueError, ArithmeticError):
@@ -106,7 +106,7 @@ def _tried(
             centre = values.mean(axis=2, keepdims=True) if complex_nodes else values[:, :, STENCIL, None]
             spectrum = np.einsum("ndp,mp->mnd", values - centre, weights)
             scale = radius ** np.arange(1.0, 5.0)[:, None, None]
-            # Neighbouring radii may agree by chance: what rounding does to either is counted too.
+            # Neighbouring radii may agree by chance: the rounding errors of both are included.
             rounded = np.abs(values).max(axis=2) * np.finfo(np.float64).eps * np.abs(weights).sum(axis=1)[1:5, None, None]
             defect = (np.abs(spectrum[5:]) if complex_nodes else rounded) / scale
             estimates.append((spectrum[1:5].real / scale, defect))
@@ -125,7 +125,7 @@ def _tried(
 def cumulant_tensors(log_partition: LogPartition, h: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the derivatives of F of orders 1 to 4 as tensors (n, T, ..., T), and the errors of their entries.
 
-    Mixed derivatives follow from directional ones by polarisation:
+    Mixed derivatives are computed from directional ones by polarisation:
     F_abcd = sum over signs of s_2 s_3 s_4 D^4 F(e_a + s_2 e_b + s_3 e_c + s_4 e_d) / (8 * 4!), and so on.
     """
     n, outputs = h.shape
@@ -155,7 +155,7 @@ Plan = dict[int, dict[tuple[int, ...], list[tuple[int, float]]]]
 
 @cache
 def _polarisation(outputs: int) -> tuple[Plan, np.ndarray]:
-    """Return for every entry the directions (row, weight) that give it, and the directions (D, T)."""
+    """Return the directions (row, weight) that determine each entry, and the directions (D, T)."""
     rows: dict[tuple[int, ...], int] = {}
     plan: Plan = {order: {} for order in range(1, 5)}
     for order in range(1, 5):

@@ -33,17 +33,17 @@ __all__ = ["Dirichlet", "DirichletLaw"]
 
 
 def _of_both(order: int, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-    """Return the cumulants of (log v, log(1 - v)) for v ~ Beta(a, b), by the number of times that log(1 - v) is taken."""
+    """Return the cumulants of (log v, log(1 - v)) for v ~ Beta(a, b), by the multiplicity of log(1 - v)."""
     shared = -polygamma(order - 1, a + b)
     return [polygamma_drop(order - 1, a, b), *[shared] * (order - 1), polygamma_drop(order - 1, b, a)]
 
 
 def _of_ratio(order: int, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-    """Return the cumulants of (R, S), R = log v - log(1 - v) and S = a log v + b log(1 - v), by the number of S taken.
+    """Return the cumulants of (R, S), R = log v - log(1 - v) and S = a log v + b log(1 - v), by the multiplicity of S.
 
-    For large a and b, log v and log(1 - v) are proportional to first order, and S is what that order leaves. R is a difference of
-    two independent logarithms of Gamma variables. The leading powers of the polygamma functions cancel where at most one R is
-    taken, and are left out there.
+    For large a and b, log v and log(1 - v) are proportional to first order, and S is the remainder of that order. R is a
+    difference of two independent logarithms of Gamma variables. The leading powers of the polygamma functions cancel where R
+    occurs at most once, and are omitted there.
     """
     remainder_a, remainder_b = polygamma_remainder(order - 1, a), polygamma_remainder(order - 1, b)
     values = []
@@ -61,7 +61,7 @@ def _of_ratio(order: int, a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
 
 
 class DirichletLaw(MomentLaw):
-    """Law of log y: independent Beta pairs, each in the basis (R, S) if both concentrations pass 1, else by its logarithms."""
+    """Law of log y: independent Beta pairs, each in the basis (R, S) if both concentrations exceed 1, else by its logarithms."""
 
     def __init__(self, h: np.ndarray) -> None:
         self.alpha = h.astype(np.float64)
@@ -74,7 +74,7 @@ class DirichletLaw(MomentLaw):
         large = np.minimum(a, b) > 1
         tensors = []
         for order in (2, 3, 4):
-            # Each form is evaluated where it holds, and at 1 where it does not.
+            # Each form is evaluated where it is valid, and at the placeholder 1 elsewhere.
             of_large = _of_ratio(order, *(np.where(large, one, 1).ravel() for one in (a, b)))
             of_small = _of_both(order, *(np.where(large, 1, one).ravel() for one in (a, b)))
             chosen = large.reshape(-1, *(1,) * order)
@@ -128,7 +128,7 @@ class DirichletLaw(MomentLaw):
         return delta.astype(self.h.dtype)
 
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
-        """Return delta of `count` labels of one input, shape (count, C); logarithms are right where y is below all floats."""
+        """Return delta of `count` labels of one input, shape (count, C); logarithms are accurate where y underflows."""
         alpha = np.broadcast_to(self.alpha[row], (count, self.h.shape[1]))
         total = self.alpha[row].sum(keepdims=True)
         if total[0] >= samplers.LARGE_CONCENTRATION:
@@ -148,9 +148,9 @@ class DirichletLaw(MomentLaw):
 
 
 def _log_density_of_logs(alpha: np.ndarray, total: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the log density of log y: less KL of the mean proportions from y times their total, and Stirling remainders.
+    """Return the log density of log y: minus KL of the mean proportions from y times their total, and Stirling remainders.
 
-    A rounding error of the total and labels that do not quite sum to 1 drop out against the excess of their sum.
+    Errors from rounding of the total and from labels that sum to 1 only approximately cancel with the excess of their sum.
     """
     whole = np.zeros_like(alpha) + total[:, None]
     apart = exact_difference(y, whole, alpha, np.ones_like(alpha))
@@ -232,7 +232,7 @@ class Dirichlet(Family):
         generator = arguments.generator(rng)
         alpha = self._natural(h).astype(np.float64)
         logs = samplers.log_gamma_labels(generator, np.broadcast_to(alpha, (positive_integer("n_draws", n_draws), *alpha.shape)))
-        with np.errstate(under="ignore"):  # refused by value in the next line
+        with np.errstate(under="ignore"):  # rejected by value in the next line
             labels = np.exp(logs - logsumexp(logs, axis=2, keepdims=True))
         return checks.representable_labels(labels, self.name)
 

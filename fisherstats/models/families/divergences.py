@@ -1,6 +1,6 @@
-r"""Kullback-Leibler divergence between two laws of one family, :math:`F(h')-F(h)-(h'-h)^\top\eta(h)`, as a sum of positive terms.
+r"""Kullback-Leibler divergence within one family, :math:`F(h')-F(h)-(h'-h)^\top\eta(h)`, as a sum of positive terms.
 
-Nothing is drawn, and nothing large is subtracted: laws that nearly agree, and laws of large parameters, keep all digits.
+Nothing is drawn, and no large terms are subtracted: the result is accurate for nearly equal distributions and large parameters.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _DEEPEST, _MOST_PANELS = 40, 64
 def divergence(law: Any, family: Family, other: Array) -> Array:
     r"""Return :math:`\mathrm{KL}[p_h\|p_{h'}]`, (n,), for h' in `other` (n, T) of float64, as the law is; on the host.
 
-    A law of which nothing more is known gives an integral of its information.
+    Without a closed form it is an integral of the information.
     """
     known: Law = law
     return _integral(family, known.h, other)
@@ -142,7 +142,7 @@ def _(law: GaussianMeanVarianceLaw, family: Family, other: Array) -> Array:
 def _(law: GammaShapeRateLaw, family: Family, other: Array) -> Array:
     (shape, minus_rate), (shape_other, minus_other) = law.h.T, other.T
     step, rate_step = shape_other - shape, minus_rate - minus_other
-    # k' (x - log(1 + x)) with 1 + x the ratio of the means, and what the shapes alone give
+    # k' (x - log(1 + x)) with 1 + x the ratio of the means, and the contribution of the shapes alone
     apart = exact_difference(shape, minus_other, shape_other, minus_rate) / minus_rate
     log_ratio = _log_ratio(-minus_other, -minus_rate, rate_step) - _log_ratio(shape_other, shape, step)
     return log_deviance(shape_other, apart, log_ratio) + gamma_excess(shape, shape_other, step)
@@ -171,7 +171,7 @@ def _(law: DirichletLaw, family: Family, other: Array) -> Array:
     alpha, step = law.alpha, other - law.alpha
     whole, whole_other, whole_step = alpha.sum(axis=1), other.sum(axis=1), step.sum(axis=1)
     steps = _log_ratio(whole_other, whole, whole_step)[:, None] - _log_ratio(other, alpha, step)
-    # that of the mean proportions, the other way round, and what the concentrations alone give
+    # the reverse divergence of the mean proportions, and the contribution of the concentrations alone
     of_means = class_deviance(other, alpha * (whole_other / whole)[:, None], steps, whole_other)
     of_parts = gamma_excess(alpha, other, step).sum(axis=1)
     of_whole = gamma_excess(whole, whole_other, whole_step)

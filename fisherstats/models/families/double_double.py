@@ -1,4 +1,4 @@
-"""Sums, products and logarithms of floats as a pair of floats, a value and what rounding took from it.
+"""Double-double arithmetic: sums, products and logarithms as pairs of floats, a value and its rounding error.
 
 A log-likelihood of many trials is known to its last digits only where the distance of a label from its mean is. That distance
 is a difference of nearly equal numbers, which a pair of floats keeps. The forms are Dekker's and Knuth's.
@@ -31,7 +31,7 @@ def two_sum(a: np.ndarray, b: np.ndarray) -> Pair:
 
 
 def two_product(a: np.ndarray, b: np.ndarray) -> Pair:
-    """Return a b and its rounding error; 0 in its place where numbers are past 1e300, too large to be split."""
+    """Return a b and its rounding error, 0 where numbers exceed 1e300 and are too large to be split."""
     product = a * b
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
@@ -46,7 +46,7 @@ def _halves(a: np.ndarray) -> Pair:
 
 
 def exact_difference(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Return a b - c d, to the accuracy of a float even where the products are nearly equal."""
+    """Return a b - c d, to floating-point accuracy even where the products are nearly equal."""
     (first, low), (second, other_low) = two_product(a, b), two_product(c, d)
     total, error = two_sum(first, -second)
     return total + (error + (low - other_low))
@@ -64,7 +64,7 @@ def exact_sum(values: np.ndarray) -> Pair:
 
 
 def log_pair(x: np.ndarray) -> Pair:
-    """Return log x, x > 0, as a pair whose sum is right to 1e-30.
+    """Return log x, x > 0, as a pair whose sum is accurate to 1e-30.
 
     x is a power of two times a number with 7 binary places times one within 2^-8 of 1 with 15, both with logarithms in a table,
     times 1 + r with r below 2^-16.
@@ -74,7 +74,7 @@ def log_pair(x: np.ndarray) -> Pair:
     first = np.rint(mantissa * _FIRST)
     second = np.rint((mantissa * _FIRST / first - 1) * _SECOND)
     factor = first * (_SECOND + second)
-    rest = mantissa * (_FIRST * _SECOND) - factor  # exact, as the two are near each other
+    rest = mantissa * (_FIRST * _SECOND) - factor  # exact, as the two are close
     r = rest / factor
     product, error = two_product(r, factor)
     r_low = ((rest - product) - error) / factor

@@ -1,4 +1,4 @@
-"""Draws of every label, in slabs of bounded memory, for the laws where no sufficient statistic of N labels will do."""
+"""Draws of individual labels, in slabs of bounded memory, for distributions without a sampler of sufficient statistics."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fisherstats.models.families.base import Draw, MatrixRoot
 
 __all__ = ["SLAB", "DrawsLabels", "draw_labels", "row_slabs"]
 
-# Numbers held at once while labels or patterns are walked through.
+# Numbers held at once while iterating over labels or patterns.
 SLAB = 2**18
 
 
 @runtime_checkable
 class DrawsLabels(Protocol):
-    """A law that can draw residuals of single labels."""
+    """A law that draws residuals of single labels."""
 
     h: np.ndarray
 
@@ -29,13 +29,13 @@ class DrawsLabels(Protocol):
 def draw_labels(rng: np.random.Generator, law: DrawsLabels, n_draws: int, second_moment: bool) -> Draw:
     """Return the means of delta and delta delta' over n_draws labels of every input.
 
-    The second moment is kept as the triangular factor of a QR decomposition that grows slab after slab. Householder's
-    reflections are accurate column by column, so an output of tiny variance keeps its relative accuracy.
+    The second moment is kept as the triangular factor of a QR decomposition, updated slab by slab. Householder reflections are
+    accurate column by column, so an output of tiny variance keeps its relative accuracy.
     """
     draw_count(n_draws)
     n, outputs = law.h.shape
     mean, root = np.zeros((n, outputs)), np.zeros((n, min(n_draws, outputs), outputs))
-    # As many inputs together as the numbers of a slab.
+    # As many inputs at once as fit in a slab.
     step = max(1, SLAB // (n_draws * outputs))
     for start in range(0, n, step):
         rows = range(start, min(start + step, n))
@@ -53,7 +53,7 @@ def draw_labels(rng: np.random.Generator, law: DrawsLabels, n_draws: int, second
 
 
 def row_slabs(n_draws: int, numbers: int) -> list[int]:
-    """Return how many labels each slab takes, for labels of so many numbers each."""
+    """Return the number of labels per slab, for labels of the given size."""
     step = max(1, SLAB // numbers)
     whole, rest = divmod(n_draws, step)
     return [step] * whole + [rest] * (rest > 0)

@@ -1,7 +1,7 @@
-"""Exact draws of labels, as sufficient statistics where the law allows, so that the cost need not grow with N.
+"""Exact draws of labels, as sufficient statistics where the distribution allows it, so that the cost need not grow with N.
 
 Every function draws N labels per input for a block of inputs and returns only what the estimators use: the mean of
-delta, and where asked for a root of the second moment of delta about its known mean, both from the same labels.
+delta, and, if requested, a root of the second moment of delta about its known mean, both from the same labels.
 No step replaces a law by its normal approximation. Probabilities are float64 whatever the dtype of the network.
 """
 
@@ -60,9 +60,9 @@ Uniforms = Callable[[tuple[int, int]], np.ndarray]
 """Draws numbers in [0, 1), (n, N) of N for each of n inputs."""
 
 FEW_LABELS = 16
-"""Labels per input that take less time one by one than counts of the classes do."""
+"""Number of labels per input up to which single labels are faster to draw than class counts."""
 
-# Joint patterns that may be counted at once.
+# Largest number of joint patterns that are counted.
 MOST_PATTERNS = 2**22
 # Each tail outside a support window has probability below e^-50 (Bernstein's inequality).
 TAIL_EXPONENT = 50.0
@@ -70,7 +70,7 @@ TAIL_EXPONENT = 50.0
 
 @dataclass(frozen=True)
 class CountHeads:
-    """Outputs that count: delta = sign (count - expected), where the count is of the rarer of success and failure.
+    """Outputs that are counts: delta = sign (count - expected), where the count is of the rarer of success and failure.
 
     Parameters
     ----------
@@ -219,9 +219,9 @@ def draw_counts(
         delta = heads.labels(rng, slice(None), n_draws)
         return Draw(delta.mean(axis=1).astype(dtype), MatrixRoot((delta / np.sqrt(n_draws)).astype(dtype)))
     firsts, sizes = heads.windows()
-    with np.errstate(over="ignore"):  # too many to be counted
+    with np.errstate(over="ignore"):  # too many to count
         patterns = np.prod(sizes, axis=1)
-    # One output of any range can be counted.
+    # A single output of any range can be counted.
     counted = (patterns < n_draws) & ((patterns <= MOST_PATTERNS) | (outputs == 1))
     mean, second = np.zeros((n, outputs)), np.zeros((n, outputs, outputs))
     held = SLAB // (n_draws * outputs)
@@ -229,7 +229,7 @@ def draw_counts(
     for start in range(0, n, step):
         rows = slice(start, start + step)
         if held and not counted[start]:
-            # An input has the same bits whatever comes with it.
+            # The bits of an input do not depend on the other inputs.
             delta = heads.labels(rng, rows, n_draws)
             mean[rows], second[rows] = delta.sum(axis=1), np.matmul(delta.swapaxes(1, 2), delta)
             continue
@@ -241,7 +241,7 @@ def draw_counts(
 
 
 def _draw_binary(rng: np.random.Generator, heads: CountHeads, n_draws: int, dtype: np.dtype) -> Draw:
-    """Return the draw of one binary output: delta takes two values, so one count says everything."""
+    """Return the draw of one binary output: delta takes two values, so one count is sufficient."""
     rarer = heads.sums(rng, n_draws) / n_draws
     mean = heads.sign * (rarer - heads.rate)
     rows = np.stack([np.sqrt(rarer) * heads.failure, np.sqrt(1 - rarer) * heads.rate], axis=1)
@@ -294,8 +294,8 @@ def _pattern_counts(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (counts (R, T), how often) over joint patterns, split output after output.
 
-    Patterns that were not drawn are dropped at once. A pattern is held as one integer whose digits, in the mixed base
-    `sizes`, are the counts less `firsts`.
+    Patterns that were not drawn are dropped immediately. A pattern is stored as one integer whose digits, in the mixed base
+    `sizes`, are the counts minus `firsts`.
     """
     repeats, codes = np.array([n_draws]), np.array([0])
     for output, (first, size) in enumerate(zip(firsts, sizes, strict=True)):
@@ -352,7 +352,7 @@ def _multinomial(sample: Multinomial, totals: np.ndarray, weights: np.ndarray) -
 
 
 def _poisson_by_input(rng: np.random.Generator, rates: np.ndarray) -> np.ndarray:
-    """Return Poisson counts for rates (n, ...): the inputs that follow in a block must not change the draws of one."""
+    """Return Poisson counts for rates (n, ...): the draws of an input must not depend on those that follow it in a block."""
     if not (rates > samplers.LARGE).any():
         return rng.poisson(rates)
     return np.stack([samplers.poisson(rng, rate) for rate in rates])
@@ -366,14 +366,14 @@ def _binomial_by_input(rng: np.random.Generator, n_trials: int, rates: np.ndarra
 
 
 def _with_unit_diagonal(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return matrices (n, T, T) over the roots of their diagonals, and those roots, (n, T); a zero stays one."""
+    """Return matrices (n, T, T) scaled by the roots of their diagonals, and those roots, (n, T), 1 in place of 0."""
     scale = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
     divisor = np.where(scale > 0, scale, 1)
     return matrices / (divisor[:, :, None] * divisor[:, None, :]), scale
 
 
 def _triangular_root(matrices: np.ndarray) -> np.ndarray:
-    """Return what `_root` does, by Cholesky's factors where all pivots are positive: a seventh of the time at most."""
+    """Return the result of `_root`, by Cholesky factors where all pivots are positive: at most a seventh of the time."""
     scaled, scale = _with_unit_diagonal(matrices)
     outputs = np.arange(matrices.shape[1])
     scaled[:, outputs, outputs] = 1

@@ -1,7 +1,7 @@
-"""Certified extremes of a law: eigenvalues of I(h), of the unfolded M = Cov(delta delta'), and ranges of u.delta.
+"""Certified extremes of a distribution: eigenvalues of I(h) and of the unfolded M = Cov(delta delta'), ranges of u.delta.
 
 Every function errs on the safe side, up to a few eps of the number itself, which its callers add. A law without a closed form
-falls back on the ends of its spectrum.
+falls back on the limits of its spectrum.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 _BISECTIONS = 200
 
 _FEW_OUTPUTS = 16
-"""Up to here the matrix of M on symmetric matrices is formed where another bound would be less tight."""
+"""Up to this size the matrix of M on symmetric matrices is computed where another bound would be less tight."""
 
 
 @singledispatch
@@ -139,7 +139,7 @@ def largest_eigenpairs(p: np.ndarray, missing: np.ndarray, rank: int) -> Pair:
 
 
 def _bisected(low: np.ndarray, high: np.ndarray, lies_above: Callable[[np.ndarray], np.ndarray]) -> Pair:
-    """Return the ends of brackets of non-negative numbers that lie above a middle (n, 1) or not, as close as they come."""
+    """Return brackets of non-negative numbers bisected down to adjacent floats; `lies_above` compares with a midpoint (n, 1)."""
     for _ in range(_BISECTIONS):
         middle = np.where(low > 0, np.sqrt(low) * np.sqrt(high), (low + high) / 2)
         inside = (low < middle) & (middle < high)
@@ -299,7 +299,7 @@ def _(law: ProductLaw, u: np.ndarray) -> np.ndarray:
     """Return those of the parts, and twice I_b u_b times the variances of all other parts."""
     pieces = [(part, u[:, piece]) for part, piece in zip(law.parts, law.slices, strict=True)]
     variances = [part.diagonal(u_b)[:, None, :] for part, u_b in pieces]
-    # Sums without one's own: nothing is subtracted.
+    # Sums over the other parts, without subtraction.
     others = [sum(variances[:b] + variances[b + 1 :]) for b in range(len(pieces))]
     moved = [quartic_gradient(part, u_b) + 2 * part.product(u_b) * rest for (part, u_b), rest in zip(pieces, others, strict=True)]
     return np.concatenate(moved, axis=1)

@@ -67,7 +67,7 @@ class GaussianLaw(Law):
         return 2 * np.square(self.own_diagonal())
 
     def own_products(self) -> RowProducts:
-        """Return the diagonal beside no rows if S is diagonal, else R."""
+        """Return the diagonal and no rows if S is diagonal, else R."""
         if self.root.ndim > 1:
             return super().own_products()
         return self.h[:, None, :][:, :0], self.own_diagonal()

@@ -1,7 +1,7 @@
 """Families of T independent scalar outputs: Bernoulli, Binomial, Poisson.
 
-The cumulants of t are those of each output on its own, so a moment of u.t is a sum over outputs plus a sum over
-pairs. Both sums are arranged to hold non-negative terms only, which keeps their relative accuracy at any rate.
+The cumulants of t are those of the single outputs, so a moment of u.t is a sum over outputs plus a sum over pairs. Both sums are
+arranged to hold non-negative terms only, which keeps their relative accuracy at any rate.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class IndependentLaw(Law):
 
     @abstractmethod
     def _heads(self) -> CountHeads:
-        """Return what the draws count, in float64."""
+        """Return the counted outcomes of the draws, in float64."""
 
     def information(self) -> np.ndarray:
         """Return I(h) = diag(variance), shape (n, T, T)."""
@@ -78,7 +78,7 @@ class IndependentLaw(Law):
         return self.variance_of_square
 
     def own_products(self) -> RowProducts:
-        """Return the variances beside no rows."""
+        """Return the variances and no rows."""
         return self.variance[:, None, :][:, :0], self.own_diagonal()
 
     def product(self, z: np.ndarray) -> np.ndarray:
@@ -268,7 +268,7 @@ class PoissonLaw(IndependentLaw):
 
 
 class _IndependentFamily(Family):
-    """What the families of independent counts share."""
+    """Common base of the families of independent counts."""
 
     @property
     def _trials(self) -> int | None:
@@ -390,7 +390,7 @@ class Binomial(_IndependentFamily):
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return counts, shape (n_draws, n, T)."""
         h = checks.natural_parameters(h, self.n_outputs).astype(np.float64)
-        # The rarer outcome is counted, because a float64 p near 1 has lost 1 - p.
+        # The rarer outcome is counted, because 1 - p is inaccurate for a float64 p near 1.
         p = np.broadcast_to(expit(-np.abs(h)), (positive_integer("n_draws", n_draws), *h.shape))
         rarer = samplers.binomial(generator(rng), self.n_trials, p)
         return np.where(h <= 0, rarer, self.n_trials - rarer)

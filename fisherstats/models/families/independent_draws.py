@@ -1,4 +1,4 @@
-"""Independent outputs that are drawn as sums of labels or label by label, and the families made of them."""
+"""Independent outputs drawn as sums of labels or label by label, and the base class of their families."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["HeadsFamily", "SummedLaw"]
 
 
 class SummedLaw(IndependentLaw):
-    """Law of T independent statistics whose sums over N labels have a known law that can be drawn at once."""
+    """Law of T independent statistics whose sums over N labels have a known distribution that can be sampled directly."""
 
     _heads = None  # type: ignore[assignment]  # there is no outcome to count
 
@@ -39,7 +39,7 @@ class SummedLaw(IndependentLaw):
 
 
 class HeadsFamily(Family):
-    """What the families of T independent outputs with a natural domain h < 0 share."""
+    """Common base of the families of T independent outputs with natural domain h < 0."""
 
     bounded: ClassVar[bool] = False
     n_outputs: int

@@ -1,6 +1,6 @@
-r"""Links h = g(z): from the outputs z of a network, which take every real value, to a natural domain that is not all of R^T.
+r"""Links h = g(z): from the real-valued outputs z of a network to a natural domain that is a proper subset of R^T.
 
-A link acts on each output by itself. With J_z and H_z the derivatives of z, those of h are :math:`J_h = g'(z) J_z` and
+A link acts on each output separately. With J_z and H_z the derivatives of z, those of h are :math:`J_h = g'(z) J_z` and
 :math:`H_h^a = g_a'(z) H_z^a + g_a''(z) J_z^a J_z^{a\top}`, so g comes with two derivatives, accurate in both tails.
 """
 
@@ -95,7 +95,7 @@ class Link:
             infinite, or 0, and no family takes it as a natural parameter.
         """
         results = [np.empty_like(z) for _ in range(order + 1)]
-        # What overflows or underflows leaves the natural domain, and `Family.at` refuses it with its value and input.
+        # Values that overflow or underflow are outside the natural domain, and `Family.at` raises with value and input.
         with np.errstate(over="ignore", under="ignore"):
             for function in set(self.functions):
                 columns = [number for number, one in enumerate(self.functions) if one == function]
@@ -105,7 +105,7 @@ class Link:
 
 
 def joined_link(links: list[tuple[Link | None, int]]) -> Link | None:
-    """Return the link of outputs side by side from (link, number of outputs); None if all are identities."""
+    """Return the joint link of concatenated outputs from (link, number of outputs); None if all are identities."""
     if all(link is None for link, _ in links):
         return None
     functions = [("identity",) * outputs if link is None else link.functions for link, outputs in links]

@@ -1,7 +1,7 @@
-r"""The mean of another law of the same family along directions, :math:`u^\top(E_q[t]-E_p[t])`.
+r"""Differences of means of two distributions of one family along directions, :math:`u^\top(E_q[t]-E_p[t])`.
 
-The two means are often nearly equal, or both nearly certain. Each law therefore subtracts what is small: probabilities of the
-rarer side, or squares about a mean.
+The two means are often nearly equal, or both nearly certain. Each distribution therefore subtracts small quantities:
+probabilities of the rarer outcome, or squares about a mean.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def mean_shift(law: Any, truth: Any, u: Array) -> Array:
 
 @mean_shift.register
 def _(law: CategoricalLaw, truth: CategoricalLaw, u: Array) -> Array:
-    # The differences add up to 0, so that of the most probable class need not be known.
+    # The differences sum to 0, so that of the most probable class is not needed.
     top = np.argmax(law.p, axis=1)[:, None, None]
     values = primitives.every_class(law.p, u)
     return primitives.weighted_mean(truth.p - law.p, values - np.take_along_axis(values, top, axis=1))
@@ -81,7 +81,7 @@ def _(law: InverseGaussianLaw, truth: InverseGaussianLaw, u: Array) -> Array:
 
 
 def _scaled_shift(mean: Array, true_mean: Array, relative: Array, u: Array) -> Array:
-    """Return the shift along u of means whose relative change is known; taken where the means nearly agree."""
+    """Return the shift along u of means whose relative change is known; used where the means nearly agree."""
     apart = true_mean - mean
     close = np.abs(apart) < _CLOSE * mean
     return primitives.weighted_mean(np.where(close, mean * np.where(close, relative, 0), apart), u)

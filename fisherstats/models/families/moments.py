@@ -1,7 +1,7 @@
 """Moments of dependent statistics along directions, from the cumulant tensors of a small basis.
 
-A statistic whose components depend on each other is written delta = W' e in a basis e chosen so that nothing cancels in its
-cumulants; u.delta is then (W u).e. Variances of squares are sums of squares through a root of Cov(e e'), never differences.
+A statistic whose components depend on each other is written delta = W' e in a basis e chosen so that its cumulants are free of
+cancellation; u.delta is then (W u).e. Variances of squares are sums of squares through a root of Cov(e e'), never differences.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["CumulantMoments", "MomentLaw", "Moments"]
 
 
 class Moments(Protocol):
-    """The moments of a centred statistic along directions, with the meaning they have in `Law`."""
+    """The moments of a centred statistic along directions, as defined in `Law`."""
 
     def diagonal(self, u: np.ndarray) -> np.ndarray:
         """Return Var(u.e), shape (n, k)."""

@@ -24,7 +24,7 @@ from fisherstats.models.families.draws import class_counts, class_scheme, draw_c
 __all__ = ["Multinomial", "MultinomialLaw"]
 
 MOST_WHOLE = 2**53
-"""Up to here float64 holds every whole number."""
+"""Up to this limit float64 represents every integer."""
 
 
 class MultinomialLaw(Law):
@@ -36,7 +36,7 @@ class MultinomialLaw(Law):
         self.one = CategoricalLaw(h, minimal)
 
     def carried_out_by(self, contractions: Any) -> None:
-        """Let a module carry out the contractions."""
+        """Use a module as backend of the contractions."""
         super().carried_out_by(contractions)
         self.one.carried_out_by(contractions)
 
@@ -81,7 +81,7 @@ class MultinomialLaw(Law):
         return self.n_trials * self.one.own_product_variance() + self._pairs * pairs
 
     def own_products(self) -> RowProducts:
-        """Return sqrt(n) p, one row, beside n p_a (1 - p_a)."""
+        """Return sqrt(n) p, one row, and n p_a (1 - p_a)."""
         return np.sqrt(self.h.dtype.type(self.n_trials)) * self.one.mean[:, None, :], self.own_diagonal()
 
     def own_root_pairs(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 r"""Polygamma functions as their leading power plus a remainder, and their differences, each without cancellation.
 
 The cumulants of the logarithm of a Gamma(x) variable are psi_1(x), psi_2(x), psi_3(x). For large x they are almost the powers
-1/x, -1/x^2, 2/x^3, which drop out of the moments of log y - y / x and of log-ratios; what is left is the remainder below.
+1/x, -1/x^2, 2/x^3, which cancel in the moments of log y - y / x and of log-ratios; only the remainder below is left.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(10)
 
 
 def polygamma(order: int, x: np.ndarray) -> np.ndarray:
-    """Return psi_n(x) for n = 0 to 4 and x > 0, by functions that every array library has."""
+    """Return psi_n(x) for n = 0 to 4 and x > 0, by functions available in every array library."""
     return psi(x) if order == 0 else (-1.0) ** (order + 1) * math.factorial(order) * zeta(order + 1, x)
 
 
@@ -52,7 +52,7 @@ def polygamma_remainder(order: int, x: np.ndarray) -> np.ndarray:
     """
     total = np.zeros_like(x)
     small = x < SHIFTS
-    with np.errstate(over="ignore"):  # past the range of floats for x near 0, where the caller refuses infinite moments
+    with np.errstate(over="ignore"):  # overflows for x near 0, where the caller refuses infinite moments
         for shift in range(SHIFTS):
             y = np.where(small, x, 1) + shift
             if order == 1:

@@ -1,6 +1,6 @@
 """Families of independent positive outputs with h < 0: Exponential, Gamma, Laplace, Weibull, InverseGaussian.
 
-Four of them have a Gamma statistic t(y) of rate -h: y itself, the distance from a known location, or a power of y.
+Four of them have a Gamma-distributed statistic t(y) of rate -h: y itself, the distance from a known location, or a power of y.
 """
 
 from __future__ import annotations
@@ -374,7 +374,7 @@ class Weibull(HeadsFamily):
     def sample(self, h: np.ndarray, rng: int | np.random.SeedSequence | np.random.Generator, n_draws: int) -> np.ndarray:
         """Return labels, shape (n_draws, n, T)."""
         generator = arguments.generator(rng)
-        with np.errstate(over="ignore", under="ignore"):  # refused by value in the next line
+        with np.errstate(over="ignore", under="ignore"):  # rejected by value in the next line
             labels = _scaled_gamma(generator, self.at(h), n_draws) ** (1 / self.shape)
         return checks.representable_labels(labels, self.name)
 

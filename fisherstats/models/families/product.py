@@ -32,7 +32,7 @@ def label_columns(family: Family) -> int:
 
 
 class ProductLaw(MomentLaw):
-    """Law of the statistics of all parts side by side: block-diagonal cumulants."""
+    """Law of the concatenated statistics of all parts: block-diagonal cumulants."""
 
     def __init__(self, h: np.ndarray, families: Sequence[Family]) -> None:
         self.families = families
@@ -41,7 +41,7 @@ class ProductLaw(MomentLaw):
         super().__init__(h, ListedBlocks(self.parts, self.slices), None)
 
     def carried_out_by(self, contractions: Any) -> None:
-        """Let a module carry out the contractions."""
+        """Use a module as backend of the contractions."""
         super().carried_out_by(contractions)
         for part in self.parts:
             part.carried_out_by(contractions)
@@ -76,7 +76,7 @@ class ProductLaw(MomentLaw):
         return np.concatenate([part.own_root_pairs() for part in self.parts], axis=1)
 
     def own_products(self) -> RowProducts:
-        """Return the rows of all parts one after the other, beside variances if all parts give them."""
+        """Return the concatenated rows of all parts, with variances if all parts provide them."""
         found = [part.own_products() for part in self.parts]
         diagonals = [diagonal for _, diagonal in found if diagonal is not None]
         if len(diagonals) < len(found):
@@ -125,7 +125,7 @@ class ProductLaw(MomentLaw):
             return self.parts[0].draw(rng, n_draws, second_moment, first_input)
         if second_moment:
             return draw_labels(rng, self, n_draws, second_moment)
-        # A part that draws by rejection takes an unknown number of steps of a stream, so each has one of its own.
+        # A rejection sampler advances a stream by an unknown number of steps, so each part has its own stream.
         keys = rng.integers(0, 2**64, (len(self.parts), 2), dtype=np.uint64)
         streams = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
         means = [part.draw(own, n_draws, False, first_input).mean for part, own in zip(self.parts, streams, strict=True)]
@@ -143,7 +143,7 @@ def split_labels(families: Sequence[Family], y: np.ndarray) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Product(Family):
-    """Independent heads with families of their own: t and h are those of the parts side by side, F(h) is the sum of theirs.
+    """Independent heads, each with its own family: t and h are concatenated over the parts, F(h) is the sum over the parts.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class Product(Family):
     Notes
     -----
     Labels are (n, columns), the label columns of the parts side by side; a categorical part takes one column of class numbers.
-    Links: those of the parts. Draws: the mean alone is what each part draws by itself; the second moment mixes the parts and
+    Links: those of the parts. Draws: the mean alone is drawn by each part separately; the second moment mixes the parts and
     needs all labels, in slabs of bounded memory.
 
     Examples

@@ -1,7 +1,8 @@
-r"""The variance of a square plus a linear form, :math:`\mathrm{Var}((u^\top\delta)^2+s^\top\delta)`, for every law.
+r"""The variance of a square plus a linear form, :math:`\mathrm{Var}((u^\top\delta)^2+s^\top\delta)`, for every distribution.
 
-Where the two parts nearly cancel, their variances and covariance do not tell by how much: each law therefore writes the sum so
-that it vanishes with its terms. Errors are of the order of the *square* of a rounding error of the parts.
+Where the two parts nearly cancel, the result is lost in the rounding of their variances and covariance: each distribution
+therefore writes the sum so that it vanishes with its terms. Errors are of the order of the *square* of a rounding error of the
+parts.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Array = NDArray[np.floating]
 def combined_variance(law: Any, u: Array, s: Array) -> Array:
     r"""Return :math:`\mathrm{Var}((u^\top\delta)^2+s^\top\delta)` for each pair of columns of u and s (n, T, k), shape (n, k).
 
-    A law of which nothing more is known gets the sum of its moments, which may cancel.
+    The default is the sum of the moments, which may cancel.
     """
     known: Law = law
     total: Array = known.square_variance(u) + 2 * known.third_moment(u, s) + known.diagonal(s)
@@ -56,7 +57,7 @@ def _of_classes(law: CategoricalLaw, u: Array, s: Array) -> Array:
 
 @combined_variance.register
 def _(law: MultinomialLaw, u: Array, s: Array) -> Array:
-    # Products of two different trials are uncorrelated with whatever one trial gives.
+    # Products of two different trials are uncorrelated with every function of one trial.
     pairs = 2 * (law.n_trials - 1) * law.one.diagonal(u) ** 2
     return law.n_trials * (_of_classes(law.one, u, s) + pairs)
 
@@ -80,7 +81,7 @@ def _(law: IndependentLaw, u: Array, s: Array) -> Array:
 def square_regression(law: Any) -> tuple[Array, Array]:
     r"""Return slope :math:`\kappa_3/I` and rest :math:`M-\kappa_3^2/I` of the regression of delta^2 on delta, (n, T) each.
 
-    The rest is what Pearson's inequality leaves of Var(delta^2). A law of which nothing more is known gets a difference.
+    The rest is the gap of Pearson's inequality for Var(delta^2). The default is a difference.
     """
     known: IndependentLaw = law
     variance = known.variance

@@ -1,4 +1,4 @@
-r"""Moments of sums of squares along directions, :math:`f=\sum_{l,o}w_{lo}(u_{lo}^\top\delta)^2`, for every law.
+r"""Moments of sums of squares along directions, :math:`f=\sum_{l,o}w_{lo}(u_{lo}^\top\delta)^2`, for every distribution.
 
 This is delta' A delta with :math:`A=\sum_{l,o}w_{lo}u_{lo}u_{lo}^\top`, but for classes the matrix is never formed: f takes one
 value for each class, at the cost of one column per direction.
@@ -26,7 +26,7 @@ __all__ = ["Squares", "along_root", "class_squares", "form_moments", "mean_form"
 Array = NDArray[np.floating]
 
 Squares = Sequence[tuple[Array, Array | None]]
-"""Weights (n, k), or (n, 1) where all are the same, of the squares along the columns of u (n, T, k); None are the outputs."""
+"""Weights (n, k), or (n, 1) if all are equal, of the squares along the columns of u (n, T, k); None stands for the outputs."""
 
 Moments = tuple[Array, Array, Array]
 
@@ -75,9 +75,9 @@ def _(law: CategoricalLaw, squares: Squares, s: Array | None) -> Moments:
 
 
 def form_values(law: CategoricalLaw, squares: Squares) -> Array:
-    r"""Return f of every class, less a constant of the input, (n, C).
+    r"""Return f of every class, minus a constant per input, (n, C).
 
-    Along the outputs :math:`f_k=\sum_aw_a(1_{a=k}-p_a)^2`. Less that of the most probable class m it is
+    Along the outputs :math:`f_k=\sum_aw_a(1_{a=k}-p_a)^2`. Relative to the most probable class m it is
     :math:`(w_k-w_m)(1-2p_m)-2w_k(p_k-p_m)`, and :math:`p_k-p_m` comes from the difference of the logits.
     """
     total = np.zeros_like(law.p)
@@ -101,7 +101,7 @@ def class_squares(law: CategoricalLaw, squares: Squares) -> Array:
             continue
         w = _of_classes(law, weights)
         rest = np.where(law._are(law.top), 0, w * np.square(law.p))
-        # That of the most probable class is the only one that may be nearly all of the sum.
+        # Only that of the most probable class may dominate the sum.
         others = rest.sum(axis=1, keepdims=True) + np.where(law._are(law.top), 0, _at_the_top(law, w * np.square(law.p)) - rest)
         total = total + w * np.square(law.complement) + others
     return total
@@ -111,7 +111,7 @@ def along_root(law: CategoricalLaw, probes: Array) -> Array:
     r"""Return :math:`\sum_k\xi_k\sqrt{p_k}(e_k-p)` for probes xi (n, N, C), shape (n, N, T)."""
     values = np.sqrt(law.p)[:, None, :] * probes
     at_top = law._are(law.top)[:, None, :]
-    # At the most probable class what it adds to the sum is left out, and 1 - p is its own factor.
+    # At the most probable class its own contribution to the sum is omitted, and 1 - p is its factor.
     others = np.where(at_top, 0, values).sum(axis=2, keepdims=True)
     sums = np.where(at_top, others, values.sum(axis=2, keepdims=True))
     rows: Array = values * np.where(at_top, law.complement[:, None, :], 1) - law.p[:, None, :] * sums
@@ -130,7 +130,7 @@ def _at_the_top(law: CategoricalLaw, values: Array) -> Array:
 
 @form_moments.register
 def _(law: MultinomialLaw, squares: Squares, s: Array | None) -> Moments:
-    """Return n times those of one trial, and what pairs of trials add to the variance."""
+    """Return n times those of one trial, plus the contribution of pairs of trials to the variance."""
     mean, variance, third = form_moments(law.one, squares, s)
     pairs = 2 * law._pairs * white_norm(law.one, squares) if law.n_trials > 1 else 0
     return law.n_trials * mean, law.n_trials * variance + pairs, law.n_trials * third
@@ -191,7 +191,7 @@ def _(law: IndependentLaw, squares: Squares, s: Array | None) -> Moments:
 
 @form_moments.register
 def _(law: ProductLaw, squares: Squares, s: Array | None) -> Moments:
-    r"""Add up those of the parts, and to the variance what pairs of parts add, :math:`2\|R_bA_{bc}R_c^\top\|_F^2` each way."""
+    r"""Sum those of the parts, and add to the variance :math:`2\|R_bA_{bc}R_c^\top\|_F^2` for every ordered pair of parts."""
     if not any(isinstance(part, CategoricalLaw | MultinomialLaw) for part in law.parts):
         return _of_matrix(law, dense(law, squares), s)
     means, variances, thirds, rows = [], [], [], []

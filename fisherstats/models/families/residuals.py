@@ -1,7 +1,7 @@
-r"""Squared residuals in units of their variance, :math:`r^\top I(h)^+r`, and how many numbers of a label can vary.
+r"""Squared residuals in units of their variance, :math:`r^\top I(h)^+r`, and the rank of its covariance.
 
-The inverse is never formed. Each law whitens its residual in coordinates in which nothing cancels, and takes logarithms where
-the variance is below the range of floats: the quotient may well be within it.
+The inverse is never formed. Each distribution whitens its residual in coordinates without cancellation, and uses logarithms where
+the variance underflows, as the quotient may still be representable.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 @singledispatch
 def varying_numbers(law: Any) -> Array:
-    """Return the rank of Cov(t) at every input, (n,): structural, whatever the range of floats leaves of it."""
+    """Return the rank of Cov(t) at every input, (n,): structural, regardless of underflow."""
     known: Law = law
     _, values, _ = _scaled_root(known)
     return _kept(values).sum(axis=1)
@@ -68,8 +68,8 @@ def _(law: ProductLaw) -> Array:
 def squared_residuals(law: Any, y: Array) -> Array:
     r"""Return numbers >= 0 per input, (n, k), that add up to :math:`r^\top I(h)^+r`, for checked labels.
 
-    Infinite where the label is one that the law takes for impossible. A law of which nothing more is known gets the singular
-    values of a root of its covariance, whose condition number is not squared.
+    Infinite where the label is impossible under the distribution. The default uses the singular values of a root of the
+    covariance, whose condition number is not squared.
     """
     known: Law = law
     scale, values, right = _scaled_root(known)
@@ -79,7 +79,7 @@ def squared_residuals(law: Any, y: Array) -> Array:
 
 
 def _scaled_root(law: Law) -> tuple[Array, Array, Array]:
-    """Return the norms of the columns of a root of Cov(t), (n, T), and singular values and right vectors of it without them."""
+    """Return the column norms of a root of Cov(t), (n, T), and singular values and right vectors of the root scaled by them."""
     root = law.own_rows()
     scale = np.linalg.norm(root, axis=1)
     scale = np.where(scale > 0, scale, 1)
@@ -109,7 +109,7 @@ def _(law: IndependentLaw, y: Array) -> Array:
 
 @singledispatch
 def _logarithms(law: Any, y: Array, residual: Array) -> tuple[Array, Array]:
-    """Return the logarithms of the sizes of residual and variance, where the variance may be below the range of floats."""
+    """Return the logarithms of the sizes of residual and variance, where the variance may underflow."""
     known: IndependentLaw = law
     return np.log(np.abs(residual)), np.log(known.variance)
 
@@ -174,6 +174,6 @@ def _(law: ProductLaw, y: Array) -> Array:
 
 
 def _product_less(a: Array, b: Array, c: Array) -> Array:
-    """Return a b - c, right where both agree."""
+    """Return a b - c, accurate where both agree."""
     product, error = two_product(a, b)
     return (product - c) + error

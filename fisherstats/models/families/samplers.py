@@ -1,8 +1,8 @@
-"""Samplers for laws and ranges where numpy's own are not exact: large counts, and Gamma variables of large shape.
+"""Samplers for distributions and ranges where numpy's samplers are not exact: large counts, and Gamma variables of large shape.
 
 numpy's rejection samplers compare sums of terms of the size of the count times its logarithm. Past a rate of 1e13 or past 2^41
-trials their rounding is no longer small beside the logarithm of the probability that is compared: 2^57 trials of mean 144 have
-a variance 8 % too large. Here candidates are compared through deviances, which have no difference of large numbers.
+trials their rounding is no longer small compared to the logarithm of the probability that is compared: 2^57 trials of mean 144
+have a variance 8 % too large. Here candidates are compared through deviances, which avoid differences of large numbers.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from fisherstats.models.families.deviance import binomial_log_mass
 __all__ = ["LARGE_CONCENTRATION", "binomial", "centred_gamma", "log_gamma_labels", "log_gamma_ratios", "multinomial", "poisson"]
 
 LARGE = 2.0**41
-"""Rates and numbers of trials past which numpy's rejection samplers are not used."""
+"""Rates and numbers of trials above which numpy's rejection samplers are not used."""
 
 _INVERTED = 30.0
-"""numpy inverts the distribution function up to this mean, whatever the number of trials."""
+"""numpy inverts the distribution function up to this mean, for any number of trials."""
 
 LARGE_CONCENTRATION = 1e4
-"""Past this shape logarithms of Gamma variables are drawn about that of their mean."""
+"""Above this shape, logarithms of Gamma variables are drawn about that of their mean."""
 
 _LARGE_SHAPE = 2.0**53
-"""Past this shape a Gamma variable less its mean is drawn itself, as the variable's rounding nears its deviation."""
+"""Above this shape, the centred Gamma variable is drawn directly, as rounding of the variable approaches its deviation."""
 
 
 def poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ def multinomial(rng: np.random.Generator, totals: np.ndarray, p: np.ndarray) -> 
     for row, (total, chances) in enumerate(zip(totals, p, strict=True)):
         left, mass = int(total), 1.0
         for outcome, chance in enumerate(chances[:-1]):
-            # What is left of the mass never falls below the last p, so its rounding is relative to what is not small.
+            # The remaining mass never falls below the last p, so its rounding is relative to a probability that is not small.
             counts[row, outcome] = _one_binomial(rng, left, min(1.0, chance / mass))
             left -= int(counts[row, outcome])
             mass -= chance
@@ -69,7 +69,7 @@ def _one_binomial(rng: np.random.Generator, n_trials: int, p: float) -> int:
 
 
 def centred_gamma(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
-    """Return G - k for Gamma variables of every shape k, of the same shape, accurate beside the deviation sqrt(k).
+    """Return G - k for Gamma variables of every shape k, of the same shape, accurate relative to the deviation sqrt(k).
 
     For large k by Marsaglia and Tsang (2000): G = d (1 + t)^3 with d = k - 1/3, t = z / sqrt(9 d) and z normal, which is kept
     with probability exp(d (3 log(1 + t) - 3 t + 3 t^2 / 2 - t^3)), about 1 - 3 d t^4 / 4.
@@ -80,21 +80,21 @@ def centred_gamma(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
         return excess
     scale = shape[large] - 1 / 3
     t = rng.standard_normal(scale.shape) / (3 * np.sqrt(scale))
-    # The candidate is refused with a probability below 1e-16 times z^4: no uniform number of 53 bits tells that from 0.
+    # The candidate is rejected with a probability below 1e-16 times z^4, which 53-bit uniform numbers cannot distinguish from 0.
     excess[large] = scale * t * (3 + t * (3 + t)) - 1 / 3
     return excess
 
 
 def log_gamma_labels(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
-    """Return log G for G ~ Gamma(k): G = G' U^(1/k) with G' ~ Gamma(k + 1), since G itself may be below all floats."""
+    """Return log G for G ~ Gamma(k): G = G' U^(1/k) with G' ~ Gamma(k + 1), since G itself may underflow."""
     return np.log(rng.standard_gamma(shape + 1)) - rng.standard_exponential(shape.shape) / shape
 
 
 def log_gamma_ratios(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
-    """Return log(G / k) of the same variables, accurate beside its deviation 1 / sqrt(k) where k is large."""
+    """Return log(G / k) of the same variables, accurate relative to its deviation 1 / sqrt(k) where k is large."""
     excess = centred_gamma(rng, shape + 1)
     large = shape >= LARGE_CONCENTRATION
-    with np.errstate(divide="ignore"):  # a logarithm of 0 is not taken
+    with np.errstate(divide="ignore"):  # avoids the logarithm of 0
         log_boosted = np.where(large, np.log1p(np.where(large, 1 + excess, 0) / shape), np.log((excess + 1 + shape) / shape))
     return log_boosted - rng.standard_exponential(shape.shape) / shape
 
@@ -102,10 +102,10 @@ def log_gamma_ratios(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
 def _large_poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarray:
     """Return Poisson counts for a vector of large rates by transformed rejection (PTRS, Hoermann 1993).
 
-    A candidate is kept as its distance from floor(rate), and compared through
+    A candidate is represented by its distance from floor(rate), and compared through
     log P(count) = -log(2 pi rate) / 2 - rate (x^2/2 - x^3/6 + x^4/12 - ...) - x/2 + ..., x = (count - rate) / rate,
-    which needs no difference of large numbers. For rates past 2^41, |x| < 1e-4 wherever a candidate is not refused
-    outright, and the terms left out are below 1e-9.
+    which needs no difference of large numbers. For rates past 2^41, |x| < 1e-4 wherever a candidate is not rejected outright, and
+    the omitted terms are below 1e-9.
     """
     whole = np.floor(rate)
     fraction = rate - whole
@@ -118,7 +118,7 @@ def _large_poisson(rng: np.random.Generator, rate: np.ndarray) -> np.ndarray:
         u, v = rng.random(len(pending)) - 0.5, 1 - rng.random(len(pending))
         edge = 0.5 - np.abs(u)
         a_, b_, rate_ = a[pending], b[pending], rate[pending]
-        with np.errstate(divide="ignore", invalid="ignore"):  # edge = 0 gives an infinite candidate, which is refused
+        with np.errstate(divide="ignore", invalid="ignore"):  # edge = 0 gives an infinite candidate, which is rejected
             candidate = np.floor((2 * a_ / edge + b_) * u + fraction[pending] + 0.43)
             x = (candidate - fraction[pending]) / rate_
             log_mass = -rate_ * x * x * (1 / 2 - x / 6 + x * x / 12) - x / 2 - np.log(2 * np.pi * rate_) / 2
@@ -146,7 +146,7 @@ def _large_binomial(rng: np.random.Generator, n_trials: int, p: np.ndarray) -> n
         u, v = rng.random(len(pending)) - 0.5, 1 - rng.random(len(pending))
         edge = 0.5 - np.abs(u)
         a_, b_ = a[pending], b[pending]
-        with np.errstate(divide="ignore", invalid="ignore"):  # edge = 0 gives an infinite candidate, which is refused
+        with np.errstate(divide="ignore", invalid="ignore"):  # edge = 0 gives an infinite candidate, which is rejected
             candidate = np.floor((2 * a_ / edge + b_) * u + fraction[pending] + 0.5)
             count = whole[pending] + candidate
             inside = (count >= 0) & (count <= n_trials)

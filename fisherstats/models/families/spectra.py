@@ -1,8 +1,8 @@
-r"""Certified spectra of a law: ends of the eigenvalues of I(h), and of M = Cov(delta delta') on symmetric matrices.
+r"""Certified spectra: limits of the eigenvalues of I(h), and of M = Cov(delta delta') on symmetric matrices.
 
 An eigenvalue of a dense matrix is known to a few eps of the largest one, so a small one is lost where the statistics are nearly
-dependent. What the family knows keeps it: independent statistics have theirs by themselves, two dependent ones are W' e in a
-basis e that is well conditioned, and the inverse of a matrix has the smallest eigenvalue for its *largest*.
+dependent. The structure of the family preserves it: independent statistics have their own eigenvalues, two dependent ones are
+W' e in a well-conditioned basis e, and the smallest eigenvalue of a matrix is the reciprocal of the *largest* one of its inverse.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def quartic_matrix(law: Law) -> np.ndarray:
 
 @singledispatch
 def information_spectrum(law: Law) -> Pair:
-    """Return lower and upper ends of the eigenvalues of I(h) in ascending order, (n, T) each."""
+    """Return lower and upper limits of the eigenvalues of I(h) in ascending order, (n, T) each."""
     return spectrum(law.information())
 
 
@@ -102,7 +102,7 @@ def _(law: MomentLaw) -> Pair:
 
 @information_spectrum.register
 def _(law: LogPartitionLaw) -> Pair:
-    """Return those of the matrix, less what the differentiation of F may be off by."""
+    """Return those of the matrix, minus the error of the differentiation of F."""
     lower, upper = spectrum(law.information())
     margin = law.h.shape[1] * law.accuracy[2] * law.own_diagonal().max(axis=1, keepdims=True)
     return np.maximum(lower - margin, 0), upper + margin
@@ -116,7 +116,7 @@ def _(law: DirichletLaw) -> Pair:
 
 @singledispatch
 def quartic_spectrum(law: Law) -> Pair:
-    """Return lower and upper ends of the eigenvalues of M on symmetric matrices, ascending, (n, T (T + 1) / 2) each."""
+    """Return lower and upper limits of the eigenvalues of M on symmetric matrices, ascending, (n, T (T + 1) / 2) each."""
     return spectrum(quartic_matrix(law))
 
 
@@ -181,7 +181,7 @@ def _two_coordinates(law: MomentLaw) -> tuple[CumulantMoments, np.ndarray] | Non
 
 
 def _determinant(matrices: np.ndarray) -> Pair:
-    """Return the absolute determinants of matrices (n, 2, 2), and what rounding may have moved them by."""
+    """Return the absolute determinants of matrices (n, 2, 2), and their rounding errors."""
     first, second = matrices[:, 0, 0] * matrices[:, 1, 1], matrices[:, 0, 1] * matrices[:, 1, 0]
     return np.abs(first - second), 64 * EPS * (np.abs(first) + np.abs(second))
 

@@ -1,7 +1,7 @@
-"""Independent statistics over their standard deviations: the same moments along other directions.
+"""Independent statistics divided by their standard deviations: the same moments along rescaled directions.
 
-A fourth power of a direction times a fourth moment leaves the range of floats where heads differ by 80 orders of magnitude,
-though their product does not. With variances of 1 the directions carry the size.
+A fourth power of a direction times a fourth moment overflows or underflows where heads differ by 80 orders of magnitude, though
+their product does not. With variances of 1 the directions carry the scale.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["at_unit_variance"]
 
 
 class StandardisedLaw(IndependentLaw):
-    """Law of the statistics of another over their standard deviations; one that never varies has the moments of 0."""
+    """Law of the standardised statistics of another law; a constant statistic has the moments of 0."""
 
     def __init__(self, law: IndependentLaw) -> None:
         super().__init__(law.h)
@@ -53,14 +53,14 @@ class StandardisedLaw(IndependentLaw):
 
     @cached_property
     def variance_of_square(self) -> np.ndarray:
-        """Kurtosis less 1."""
+        """Kurtosis minus 1."""
         return self._per_variance(self._law.variance_of_square, 2)
 
     mean = _heads = residual = None  # type: ignore[assignment]  # there is no label of it
 
 
 class _JoinedLaw(MomentLaw):
-    """Law of the statistics of several laws side by side."""
+    """Law of the concatenated statistics of several laws."""
 
     mean = residual = draw = None  # type: ignore[assignment]  # there is no label of it
 

@@ -1,7 +1,7 @@
 """Families of one label with two parameters: a Gaussian of unknown mean and variance, a Gamma of unknown shape and rate.
 
-Their two statistics are nearly dependent for large parameters. Both are written in an uncorrelated basis of their own, in
-which no cumulant cancels.
+Their two statistics are nearly dependent for large parameters. Both are written in an uncorrelated basis in which no cumulant
+suffers from cancellation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["GammaShapeRate", "GammaShapeRateLaw", "GaussianMeanVariance", "Gauss
 def two_index_tensor(values: Sequence[Any], other: np.ndarray) -> np.ndarray:
     """Return the symmetric tensors (n, 2, ..., 2) whose entry with m indices at 1 is values[m], a number or (n,).
 
-    They have the precision of `other`, and lie where it does.
+    They have the precision of `other`, and are on its device.
     """
     order = len(values) - 1
     ones = np.indices((2,) * order).sum(axis=0)
@@ -110,7 +110,7 @@ class GammaShapeRateLaw(MomentLaw):
     With G = beta y and L = log G - psi(k), the basis is E = L - (G - k) / k, of variance psi_1(k) - 1/k, and X = G - k, of
     variance k, both divided by their deviations. For large k, L and X / k agree but for a part of relative size k^(-1/2), which
     is E. Its joint cumulants with X are those of X with powers of log G taken out: kappa(E, X, X) = -1, kappa(E, E, X, X) = 2/k,
-    kappa(E, X, X, X) = -4, and 0 for (E, E, X) and (E, E, E, X); kappa_m(E) is psi_(m-1)(k) less its leading power.
+    kappa(E, X, X, X) = -4, and 0 for (E, E, X) and (E, E, E, X); kappa_m(E) is psi_(m-1)(k) minus its leading power.
     """
 
     def __init__(self, h: np.ndarray) -> None:
@@ -142,7 +142,7 @@ class GammaShapeRateLaw(MomentLaw):
         return delta.astype(self.h.dtype)
 
     def labels(self, rng: np.random.Generator, row: int, count: int) -> np.ndarray:
-        """Return delta of `count` labels of one input, shape (count, 2); the logarithm is right where y is below all floats."""
+        """Return delta of `count` labels of one input, shape (count, 2); the logarithm is accurate where y underflows."""
         k = self.shape[row]
         if k >= samplers.LARGE_CONCENTRATION:
             log_ratio = samplers.log_gamma_ratios(rng, np.full(count, k))
@@ -150,7 +150,7 @@ class GammaShapeRateLaw(MomentLaw):
                 [log_ratio + log_less_psi(self.shape[row : row + 1]), k * np.expm1(log_ratio) / self.rate[row]], axis=1
             )
         log_label = samplers.log_gamma_labels(rng, np.full(count, k))
-        with np.errstate(under="ignore"):  # then y is 0 to every digit
+        with np.errstate(under="ignore"):  # then y underflows to 0
             excess = np.exp(log_label) - k
         return np.stack([log_label - psi(k), excess / self.rate[row]], axis=1)
 

@@ -1,4 +1,4 @@
-"""A family given by its log-partition, its statistic and a sampler: the base class of families that users write."""
+"""Base class of user-defined families, given by a log-partition, a sufficient statistic and a sampler."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class LogPartitionLaw(MomentLaw):
     ----------
     accuracy : dict of int to float
         For the orders 1 to 4, the largest measured error of a cumulant tensor, relative to the product of standard deviations
-        that belongs to the entry; 0 for an order that the family gives itself. An estimate from neighbouring radii, not a bound.
+        that belongs to the entry; 0 for an order that the family provides in closed form. An estimate from neighbouring radii,
+        not a bound.
     """
 
     def __init__(self, h: np.ndarray, family: LogPartitionFamily) -> None:
@@ -84,10 +85,10 @@ def _relative(error: np.ndarray, deviation: np.ndarray, order: int) -> float:
 class LogPartitionFamily(Family):
     """Base class of a user's own family p(y | h) = exp(t(y)' h - F(h) + log pi(y)).
 
-    A subclass gives `name`, `n_outputs`, `log_partition`, `statistic`, `sample` and `check_labels`. Cumulants up to order four
+    A subclass defines `name`, `n_outputs`, `log_partition`, `statistic`, `sample` and `check_labels`. Cumulants up to order four
     are derivatives of F: Cauchy's integral on complex circles, accurate to about 1e-12, where `log_partition` takes complex h and
-    is analytic, else central differences, whose fourth order is good to about 1e-6; `accuracy` of the law says what was measured.
-    `fisherstats.testing.check_family` tests the whole.
+    is analytic, else central differences, whose fourth order is accurate to about 1e-6; `accuracy` of the law holds the measured
+    errors. `fisherstats.testing.check_family` tests the complete family.
 
     Attributes
     ----------
@@ -150,7 +151,7 @@ class LogPartitionFamily(Family):
         """
 
     def cumulants(self, h: np.ndarray, order: int) -> np.ndarray | None:
-        """Return the exact cumulant tensor (n, T, ..., T) of the order, 1 to 4, or None to have it computed.
+        """Return the exact cumulant tensor (n, T, ..., T) of the order, 1 to 4, or None to compute it numerically.
 
         Parameters
         ----------

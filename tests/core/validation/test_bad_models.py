@@ -134,7 +134,7 @@ MODELS = [
     (lambda: random(rng="a"), ValueError, SEED.format("'a'")),
     (lambda: random(rng=True), ValueError, SEED.format("True")),
     (lambda: random(rng=np.random.RandomState(0)), ValueError, SEED.format("RandomState(MT19937) .*")),
-    (lambda: Categorical(1), ValueError, "`n_classes` must be at least 2, got 1; one class leaves nothing random."),
+    (lambda: Categorical(1), ValueError, "`n_classes` must be at least 2, got 1; with one class nothing is random."),
     (lambda: Categorical(2.5), ValueError, "`n_classes` must be a positive integer, got 2.5."),
     (lambda: Categorical(3, minimal="yes"), ValueError, "`minimal` must be True or False, got 'yes'."),
     (lambda: Poisson(0), ValueError, "`n_outputs` must be a positive integer, got 0."),

@@ -212,7 +212,7 @@ class Loader:
 @pytest.mark.parametrize("call", [information, lambda x: fs.estimator_variance(MODEL, x).variance])
 def test_the_advice_for_batches_with_labels(pack, call):
     x = Loader(pack)
-    with pytest.raises(TypeError, match=r"^`x` must give batches of rows alone, got a .* in batch 0; give `") as caught:
+    with pytest.raises(TypeError, match=r"^`x` must yield batches of rows only, got a .* in batch 0; give `") as caught:
         call(x)
     rows = eval(re.findall(r"`(\([^`]*\))`", str(caught.value))[0], {"x": x})
     np.testing.assert_array_equal(call(rows).values, call(X).values)

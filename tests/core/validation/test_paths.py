@@ -79,7 +79,7 @@ def test_every_path_of_a_study(data, home, capsys):
     study.run("~/c.toml", out="~/out", store=Path("~/kept"))
     assert {"kept", "out"} <= {path.name for path in home.iterdir()}
     assert study.finished(Path("~/c.toml"), out=Where("~/out"))
-    with pytest.raises(ValueError, match="`store` must be apart from `out`"):
+    with pytest.raises(ValueError, match="`store` must be separate from `out`"):
         study.run("~/c.toml", out=home / "out", store="~/out/kept")
     assert cli.main(["study", "~/c.toml", "--out=~/out", "--resume"]) == 0
     assert capsys.readouterr().out == f"The study is complete; the report is {home / 'out' / 'report.html'}\n"

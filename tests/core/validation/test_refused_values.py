@@ -70,9 +70,9 @@ def fitted(x):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (lambda rows: rows[:-1], "`x` must give the rows that it announces"),
-        (lambda rows: rows[:, :2], "`x` must give the rows that it announces"),
-        (lambda rows: rows.astype(np.float32), "`x` must give the rows that it announces"),
+        (lambda rows: rows[:-1], "`x` must return the rows that it declares"),
+        (lambda rows: rows[:, :2], "`x` must return the rows that it declares"),
+        (lambda rows: rows.astype(np.float32), "`x` must return the rows that it declares"),
         (lambda rows: rows * np.nan, "`x` must be finite, got nan at index"),
         (lambda rows: np.ma.masked_less(rows, 100.0), "`x` must have no masked entries"),
     ],

@@ -173,7 +173,7 @@ JACOBIAN = (
         (
             alone(["tanh"]),
             ValueError,
-            "`activation` must name one activation for each of the 2 matrices in `weights`, got 1; a single word stands for all",
+            "`activation` must name one activation for each of the 2 matrices in `weights`, got 1; a single name applies to all",
         ),
         (
             alone("softmax"),
@@ -183,7 +183,7 @@ JACOBIAN = (
         (
             alone(["tanh", "softmax"], weights=[np.ones((2, 3)), np.ones((1, 3))]),
             ValueError,
-            "`weights` must end in a matrix of at least 2 rows with the activation 'softmax', got 1; one class leaves nothing",
+            "`weights` must end in a matrix of at least 2 rows with the activation 'softmax', got 1; with one class nothing",
         ),
         (alone("tahn"), ValueError, "`activation` must be one of .*, got 'tahn'. Did you mean 'tanh'?"),
         (alone("tanh", weights=MODEL.weights[0]), ValueError, "`weights[0]` must be a matrix of shape (n_out, n_in + 1)"),
