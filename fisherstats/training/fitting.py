@@ -71,81 +71,81 @@ def fit(
 ) -> Fitted:
     r"""Train a network by minibatches on :math:`-\frac1m\sum_i\log p(y_i|x_i,\theta)+\sum\mathrm{penalties}`, for any family.
 
-        Parameters
-        ----------
-        model : MLP
-            The network to start from; it is not changed.
-        x : array_like or DataArray (dims ``input``, ``feature``), shape (n, n_features)
-            Inputs, at least one row, finite and real; integers are converted batch by batch.
-        y : array_like, shape (n,) or (n, T)
-            Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
-        optimizer : Optimizer
-            The optimiser: `SGD`, `Adam`, a natural gradient, or a user-defined subclass.
-        penalty : Penalty, sequence of Penalty or None, optional
-    Terms added to the loss, or constraints on the weights: `Frobenius`, `Spectral`, `GroupWise`, `SpectralProjection`.
-        normalization : BatchNormalization, optional
-            Normalise the pre-activations of hidden layers over each minibatch. The networks passed to callbacks and returned have
-            the running means and variances folded into their weights.
-        epochs : int
-            Passes over the inputs.
-        batch_size : int
-            Inputs per step. The last batch of an epoch is smaller if `batch_size` does not divide n; a size of n or more is
-            full-batch descent.
-        rng : int, SeedSequence or Generator
-            Source of the shuffling; the same int gives the same batches (`batches` shows them) and the same network.
-        callbacks : iterable of callables, default ()
-            Each is called with (epoch, model) at the end of every epoch; its results (a named DataArray, a Dataset, a dict of
-            numbers and DataArrays, or None) are concatenated along ``epoch``. See `record`.
-        validation : (x, y), optional
-            Validation inputs and labels for loss and accuracy at the end of every epoch.
-        engine : {None, "numpy", "numba", "cupy"}, optional
-            Backend: the GPU for "cupy", or for None and an `x` that is a cupy array. The others differ in the array kernels of
-            natural gradients only; None selects automatically. The backend used is recorded in the provenance.
-        num_threads : int, optional
-            Threads over blocks of inputs, or over the products and updates of small minibatches; by default the cores given to
-            the process. Never changes a bit of the result.
-        progress : bool, default False
-            Show a progress bar over the steps (needs tqdm, extra ``study``).
+    Parameters
+    ----------
+    model : MLP
+        The network to start from; it is not changed.
+    x : array_like or DataArray (dims ``input``, ``feature``), shape (n, n_features)
+        Inputs, at least one row, finite and real; integers are converted batch by batch.
+    y : array_like, shape (n,) or (n, T)
+        Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
+    optimizer : Optimizer
+        The optimiser: `SGD`, `Adam`, a natural gradient, or a user-defined subclass.
+    penalty : Penalty, sequence of Penalty or None, optional
+        Terms added to the loss, or constraints on the weights: `Frobenius`, `Spectral`, `GroupWise`, `SpectralProjection`.
+    normalization : BatchNormalization, optional
+        Normalise the pre-activations of hidden layers over each minibatch. The networks passed to callbacks and returned have
+        the running means and variances folded into their weights.
+    epochs : int
+        Passes over the inputs.
+    batch_size : int
+        Inputs per step. The last batch of an epoch is smaller if `batch_size` does not divide n; a size of n or more is
+        full-batch descent.
+    rng : int, SeedSequence or Generator
+        Source of the shuffling; the same int gives the same batches (`batches` shows them) and the same network.
+    callbacks : iterable of callables, default ()
+        Each is called with (epoch, model) at the end of every epoch; its results (a named DataArray, a Dataset, a dict of
+        numbers and DataArrays, or None) are concatenated along ``epoch``. See `record`.
+    validation : (x, y), optional
+        Validation inputs and labels for loss and accuracy at the end of every epoch.
+    engine : {None, "numpy", "numba", "cupy"}, optional
+        Backend: the GPU for "cupy", or for None and an `x` that is a cupy array. The others differ in the array kernels of
+        natural gradients only; None selects automatically. The backend used is recorded in the provenance.
+    num_threads : int, optional
+        Threads over blocks of inputs, or over the products and updates of small minibatches; by default the cores given to
+        the process. Never changes a bit of the result.
+    progress : bool, default False
+        Show a progress bar over the steps (needs tqdm, extra ``study``).
 
-        Returns
-        -------
-        Fitted
-            ``model``, and ``history``, a Dataset over ``epoch`` = 1, 2, ...: ``loss``, ``penalty``, ``gradient_norm`` (means over
-            the inputs or steps of the epoch, evaluated while the weights change), ``accuracy`` for classes and binary outputs,
-            ``validation_loss``, ``validation_accuracy``, and ``weight_norm``, ``spectral_norm`` (epoch, layer) of the kernels
-            after the epoch; then the results of the callbacks. Units of nat or 1, source keys ``model``, ``weight-penalties``.
+    Returns
+    -------
+    Fitted
+        ``model``, and ``history``, a Dataset over ``epoch`` = 1, 2, ...: ``loss``, ``penalty``, ``gradient_norm`` (means over
+        the inputs or steps of the epoch, evaluated while the weights change), ``accuracy`` for classes and binary outputs,
+        ``validation_loss``, ``validation_accuracy``, and ``weight_norm``, ``spectral_norm`` (epoch, layer) of the kernels
+        after the epoch; then the results of the callbacks. Units of nat or 1, source keys ``model``, ``weight-penalties``.
 
-        Raises
-        ------
-        %(refused)s
-        TrainingDiverged
-            If loss, gradient or weights are no longer finite, or the outputs leave the family's domain.
+    Raises
+    ------
+    %(refused)s
+    TrainingDiverged
+        If loss, gradient or weights are no longer finite, or the outputs leave the family's domain.
 
-        Notes
-        -----
-        An exception that ends training early (`TrainingDiverged`, an error in a callback, a keyboard interrupt) is re-raised with
-        a `Fitted` as its attribute ``fitted``: the network after the last completed epoch and the history up to then.
+    Notes
+    -----
+    An exception that ends training early (`TrainingDiverged`, an error in a callback, a keyboard interrupt) is re-raised with
+    a `Fitted` as its attribute ``fitted``: the network after the last completed epoch and the history up to then.
 
-        Cost per step: three matrix products per layer and, for Adam, a dozen passes over the parameters; no new network object is
-        created. float32 is kept only if weights and x are both float32.
+    Cost per step: three matrix products per layer and, for Adam, a dozen passes over the parameters; no new network object is
+    created. float32 is kept only if weights and x are both float32.
 
-        On a GPU inputs, labels, parameters and all intermediate arrays stay on the device; a step synchronises once, for its loss
-        and the outcome of its checks, regardless of the numbers of inputs and parameters. Natural gradients synchronise a few
-        more times when they update a matrix, `SpectralProjection` and ``solver="cg"`` once per iteration. `x` and `y`, and those
-        of `validation`, may be host or device arrays; an `x` on the host that would fill more than half of the device's memory,
-        or one in a file, is transferred minibatch by minibatch. Results, and the networks passed to callbacks, are on the host.
-        User-defined optimisers and penalties receive device arrays.
+    On a GPU inputs, labels, parameters and all intermediate arrays stay on the device; a step synchronises once, for its loss
+    and the outcome of its checks, regardless of the numbers of inputs and parameters. Natural gradients synchronise a few
+    more times when they update a matrix, `SpectralProjection` and ``solver="cg"`` once per iteration. `x` and `y`, and those
+    of `validation`, may be host or device arrays; an `x` on the host that would fill more than half of the device's memory,
+    or one in a file, is transferred minibatch by minibatch. Results, and the networks passed to callbacks, are on the host.
+    User-defined optimisers and penalties receive device arrays.
 
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import fisherstats as fs
-        >>> x = np.linspace(-1, 1, 64)[:, None]
-        >>> model = fs.MLP.random([1, 8, 1], activation="tanh", family=fs.families.Poisson(), rng=0)
-        >>> y = np.floor(np.exp(1 + x))
-        >>> fitted = fs.training.fit(model, x, y, optimizer=fs.training.Adam(0.01), epochs=30, batch_size=16, rng=0)
-        >>> bool(fitted.history.loss[-1] < fitted.history.loss[0])
-        True
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> model = fs.MLP.random([1, 8, 1], activation="tanh", family=fs.families.Poisson(), rng=0)
+    >>> y = np.floor(np.exp(1 + x))
+    >>> fitted = fs.training.fit(model, x, y, optimizer=fs.training.Adam(0.01), epochs=30, batch_size=16, rng=0)
+    >>> bool(fitted.history.loss[-1] < fitted.history.loss[0])
+    True
     """
     call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     if model.feature_names is None and (found := column_names(x)) is not None:

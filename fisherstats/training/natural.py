@@ -29,64 +29,64 @@ _MOST_APART = 2.0**8
 class NaturalGradient(Preconditioner):
     r"""Natural gradient descent: :math:`\theta\leftarrow\theta-\eta\,(\hat I(\theta)+\lambda\,1)^{-1}g`.
 
-        :math:`\hat I` is the Fisher information at the inputs of the minibatch, exact or estimated.
+    :math:`\hat I` is the Fisher information at the inputs of the minibatch, exact or estimated.
 
-        Parameters
-        ----------
-        learning_rate : float
-            Step size eta, above 0; 1 is a full step.
-        information : {"exact", "score", "hessian", "empirical"}, default "exact"
-            ``exact``: the closed form (2021, eq 6). ``score``, ``hessian``: the estimators of 2024, eqs (2) and (3), from labels
-            drawn from the model. ``empirical``: the data labels instead (2024, eq 17), not an estimate of the information.
-        n_draws : int, optional
-            Labels per input, N; required for ``score`` and ``hessian``, not allowed otherwise.
-        damping : float, default 1e-3
-            lambda, at least 0.
-        solver : {"dense", "cg"}, default "dense"
-            ``dense``: Cholesky factor of the matrix. ``cg``: conjugate gradients by products with vectors.
-        update_every : int, default 1
-            Number of steps that reuse the information computed at the first of them.
-        tolerance : float, default 1e-8
-            For ``cg``: norm of the residual at which to stop, as a fraction of that of the gradient.
+    Parameters
+    ----------
+    learning_rate : float
+        Step size eta, above 0; 1 is a full step.
+    information : {"exact", "score", "hessian", "empirical"}, default "exact"
+        ``exact``: the closed form (2021, eq 6). ``score``, ``hessian``: the estimators of 2024, eqs (2) and (3), from labels
+        drawn from the model. ``empirical``: the data labels instead (2024, eq 17), not an estimate of the information.
+    n_draws : int, optional
+        Labels per input, N; required for ``score`` and ``hessian``, not allowed otherwise.
+    damping : float, default 1e-3
+        lambda, at least 0.
+    solver : {"dense", "cg"}, default "dense"
+        ``dense``: Cholesky factor of the matrix. ``cg``: conjugate gradients by products with vectors.
+    update_every : int, default 1
+        Number of steps that reuse the information computed at the first of them.
+    tolerance : float, default 1e-8
+        For ``cg``: norm of the residual at which to stop, as a fraction of that of the gradient.
 
-        Raises
-        ------
-        ValueError
-            If a setting is outside its range.
-        SizeError
-            In a fit, if the matrix would not fit in memory.
-        AssumptionError
-            In a fit, if information and damping together are not positive definite; the message names an eigenvalue or, for
-            ``cg``, the curvature along a direction. Eigenvalues are not clipped.
+    Raises
+    ------
+    ValueError
+        If a setting is outside its range.
+    SizeError
+        In a fit, if the matrix would not fit in memory.
+    AssumptionError
+        In a fit, if information and damping together are not positive definite; the message names an eigenvalue or, for
+        ``cg``, the curvature along a direction. Eigenvalues are not clipped.
 
-        Notes
-        -----
-        Cost: ``dense`` n P^2 operations for the matrix of n inputs, plus one Jacobian pass (T backward passes), P^3 / 3 for its
+    Notes
+    -----
+    Cost: ``dense`` n P^2 operations for the matrix of n inputs, plus one Jacobian pass (T backward passes), P^3 / 3 for its
     factor, and 2 P^2 per step that uses it; memory of 2 P^2 numbers. Where n T < P and the damping is above 0 (not for
-        ``hessian``) the same step is found in the span of n T rows: (n T)^2 (units + inputs) for their products, (n T)^3 / 3 for
-        a factor, 2 T n P per step at most, memory of 2 (n T)^2 numbers. ``cg`` takes about one gradient of the minibatch per
-        iteration, two for ``hessian``, in each step; P iterations at most in theory, fewer where eigenvalues cluster; memory of a
-        forward pass. Without damping and with a rank-deficient exact information it is the minimum-norm solution; if scores also
-        differ in magnitude by more than 2^8, the minimum norm is in units of their magnitude.
+    ``hessian``) the same step is found in the span of n T rows: (n T)^2 (units + inputs) for their products, (n T)^3 / 3 for
+    a factor, 2 T n P per step at most, memory of 2 (n T)^2 numbers. ``cg`` takes about one gradient of the minibatch per
+    iteration, two for ``hessian``, in each step; P iterations at most in theory, fewer where eigenvalues cluster; memory of a
+    forward pass. Without damping and with a rank-deficient exact information it is the minimum-norm solution; if scores also
+    differ in magnitude by more than 2^8, the minimum norm is in units of their magnitude.
 
-        The information of n inputs has a rank of n T at most (n min(N, T) for ``score``, n for ``empirical``): smaller batches
-        need a damping. The Hessian estimate is indefinite in general where there are hidden layers, and then needs a damping
-        above its most negative eigenvalue, or more draws; at a kink it takes left derivatives. Labels come from the optimiser's
-        own stream: the ``rng`` of `fit` decides them, and shuffling does not depend on them.
+    The information of n inputs has a rank of n T at most (n min(N, T) for ``score``, n for ``empirical``): smaller batches
+    need a damping. The Hessian estimate is indefinite in general where there are hidden layers, and then needs a damping
+    above its most negative eigenvalue, or more draws; at a kink it takes left derivatives. Labels come from the optimiser's
+    own stream: the ``rng`` of `fit` decides them, and shuffling does not depend on them.
 
-        Penalties are part of the gradient, not of the information. On a GPU everything stays on the device, except the natural
-        parameters for which labels are drawn: samplers run on the host.
+    Penalties are part of the gradient, not of the information. On a GPU everything stays on the device, except the natural
+    parameters for which labels are drawn: samplers run on the host.
 
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import fisherstats as fs
-        >>> x = np.array([[0.0], [1.0], [3.0]])
-        >>> model = fs.MLP([[[0.0, 0.0]]], activation=[], family=fs.families.Gaussian(1))
-        >>> newton = fs.training.NaturalGradient(1.0, damping=0)
-        >>> fitted = fs.training.fit(model, x, 2 * x[:, 0] + 1, optimizer=newton, epochs=1, batch_size=3, rng=0)
-        >>> fitted.model.weights[0].round(12)
-        array([[2., 1.]])
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> x = np.array([[0.0], [1.0], [3.0]])
+    >>> model = fs.MLP([[[0.0, 0.0]]], activation=[], family=fs.families.Gaussian(1))
+    >>> newton = fs.training.NaturalGradient(1.0, damping=0)
+    >>> fitted = fs.training.fit(model, x, 2 * x[:, 0] + 1, optimizer=newton, epochs=1, batch_size=3, rng=0)
+    >>> fitted.model.weights[0].round(12)
+    array([[2., 1.]])
     """
 
     learning_rate: float

@@ -24,57 +24,57 @@ Array = NDArray[np.floating]
 class BatchNormalization:
     r"""Batch normalisation of every hidden layer: :math:`a=s\,\frac{z-\mu}{\sqrt{v+\epsilon}}+b` with :math:`z=Vh`.
 
-        In training :math:`\mu` and v are mean and variance of z over the minibatch, unit by unit, and the gradient takes into
-        account that they depend on V and on the layers below (Ioffe & Szegedy 2015). Evaluation uses running means
-        :math:`\bar\mu\leftarrow(1-\rho)\bar\mu+\rho\mu` and, from the unbiased variance of n inputs,
-        :math:`\bar v\leftarrow(1-\rho)\bar v+\rho\frac n{n-1}v`. There it is linear in h, so that the network *is* the MLP with
-        the kernel :math:`\frac s{\sqrt{\bar v+\epsilon}}V` and the bias :math:`b-\frac s{\sqrt{\bar v+\epsilon}}\bar\mu`: what
-        `fit` returns, what callbacks see, and what every function of this package applies to.
+    In training :math:`\mu` and v are mean and variance of z over the minibatch, unit by unit, and the gradient takes into
+    account that they depend on V and on the layers below (Ioffe & Szegedy 2015). Evaluation uses running means
+    :math:`\bar\mu\leftarrow(1-\rho)\bar\mu+\rho\mu` and, from the unbiased variance of n inputs,
+    :math:`\bar v\leftarrow(1-\rho)\bar v+\rho\frac n{n-1}v`. There it is linear in h, so that the network *is* the MLP with
+    the kernel :math:`\frac s{\sqrt{\bar v+\epsilon}}V` and the bias :math:`b-\frac s{\sqrt{\bar v+\epsilon}}\bar\mu`: what
+    `fit` returns, what callbacks see, and what every function of this package applies to.
 
-        Parameters
-        ----------
-        momentum : float, default 0.1
-            rho, above 0 and at most 1: the weight of the latest minibatch.
-        epsilon : float, default 1e-5
-            Added to variances, above 0.
+    Parameters
+    ----------
+    momentum : float, default 0.1
+        rho, above 0 and at most 1: the weight of the latest minibatch.
+    epsilon : float, default 1e-5
+        Added to variances, above 0.
 
-        Raises
-        ------
-        ValueError
-            If a setting is outside its range; in a fit, if a minibatch has a single input, the network has no hidden layer, or a
-            penalty is a `SpectralProjection`, whose limit the folded kernels would not satisfy.
+    Raises
+    ------
+    ValueError
+        If a setting is outside its range; in a fit, if a minibatch has a single input, the network has no hidden layer, or a
+        penalty is a `SpectralProjection`, whose limit the folded kernels would not satisfy.
 
-        Notes
-        -----
-        The conventions are those of ``torch.nn.BatchNorm1d`` between a linear layer and its activation. The scales s start at 1,
-        running means at 0, running variances at 1, the shifts b as the biases of the given network: a bias in addition to
-        a shift would have no effect, so there is none. The last layer is not normalised.
+    Notes
+    -----
+    The conventions are those of ``torch.nn.BatchNorm1d`` between a linear layer and its activation. The scales s start at 1,
+    running means at 0, running variances at 1, the shifts b as the biases of the given network: a bias in addition to
+    a shift would have no effect, so there is none. The last layer is not normalised.
 
     The trained parameters are those of the network, with shifts for the biases of hidden layers, and after them the
-        scales, layer by layer: a gradient has that many numbers. Penalties act on the kernels before folding, and none on the
-        scales. The result is a plain network; a further `fit` starts with scales of 1 again, not where this one ended.
+    scales, layer by layer: a gradient has that many numbers. Penalties act on the kernels before folding, and none on the
+    scales. The result is a plain network; a further `fit` starts with scales of 1 again, not where this one ended.
 
     Natural gradients treat mean and variance of the minibatch as constants, as the relative Fisher information takes its
     reference:
-        their information is that of the folded network, which has the outputs of the minibatch, in the parameters V, b, s. It is
-        singular, as a change of s can be undone by V and b, so they need a damping. There are separate Kronecker factors for V,
-        b and s. With ``information="hessian"`` the estimate is transformed from the folded weights, :math:`J^\top\hat I_2J`.
+    their information is that of the folded network, which has the outputs of the minibatch, in the parameters V, b, s. It is
+    singular, as a change of s can be undone by V and b, so they need a damping. There are separate Kronecker factors for V,
+    b and s. With ``information="hessian"`` the estimate is transformed from the folded weights, :math:`J^\top\hat I_2J`.
 
-        Cost: a few passes more over the pre-activations of hidden layers and one over the weights per step; a minibatch is one
-        block, in which threads share only the update of SGD and Adam.
+    Cost: a few passes more over the pre-activations of hidden layers and one over the weights per step; a minibatch is one
+    block, in which threads share only the update of SGD and Adam.
 
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import fisherstats as fs
-        >>> x = np.linspace(-1, 1, 64)[:, None]
-        >>> model = fs.MLP.random([1, 8, 1], activation="relu", family=fs.families.Gaussian(1), rng=0)
-        >>> settings = {"optimizer": fs.training.Adam(0.01), "epochs": 20, "batch_size": 16, "rng": 0}
-        >>> fitted = fs.training.fit(model, x, x[:, 0] ** 2, normalization=fs.training.BatchNormalization(), **settings)
-        >>> fitted.model
-        MLP(1-8-1, activation=relu, family=Gaussian(n_outputs=1, covariance=1.0), 25 parameters)
-        >>> bool(fitted.history.loss[-1] < fitted.history.loss[0])
-        True
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> model = fs.MLP.random([1, 8, 1], activation="relu", family=fs.families.Gaussian(1), rng=0)
+    >>> settings = {"optimizer": fs.training.Adam(0.01), "epochs": 20, "batch_size": 16, "rng": 0}
+    >>> fitted = fs.training.fit(model, x, x[:, 0] ** 2, normalization=fs.training.BatchNormalization(), **settings)
+    >>> fitted.model
+    MLP(1-8-1, activation=relu, family=Gaussian(n_outputs=1, covariance=1.0), 25 parameters)
+    >>> bool(fitted.history.loss[-1] < fitted.history.loss[0])
+    True
     """
 
     momentum: float = 0.1

@@ -129,30 +129,31 @@ class _Frobenius(Restraint):
 class GroupWise(Penalty):
     r"""Group lasso: :math:`\sum_l\lambda_l\sum_g\sqrt{|g|}\,\|w_g\|_2` over groups g of a kernel.
 
-        Unlike weight decay it drives whole groups to zero: inactive units, unused inputs.
+    Unlike weight decay it drives whole groups to zero: inactive units, unused inputs.
 
-        Parameters
-        ----------
-        strength : float or sequence of float
-            lambda, at least 0: one number for all layers, or one per layer.
-        by : {"unit", "feature", "layer"}, default "unit"
-    Definition of a group: the weights into a unit (a row of the kernel), out of a unit or input (a column), or the whole kernel.
+    Parameters
+    ----------
+    strength : float or sequence of float
+        lambda, at least 0: one number for all layers, or one per layer.
+    by : {"unit", "feature", "layer"}, default "unit"
+        Definition of a group: the weights into a unit (a row of the kernel), out of a unit or input (a column), or the whole
+        kernel.
 
-        Raises
-        ------
-        ValueError
-            If a strength is negative or not finite, or `by` is not one of the listed values.
+    Raises
+    ------
+    ValueError
+        If a strength is negative or not finite, or `by` is not one of the listed values.
 
-        Notes
-        -----
-        The factor is the root of the number of weights in the group (Yuan & Lin 2006). At a group that is exactly 0 the gradient
-        is taken as 0, one of the subgradients. Gradient steps approach zero without reaching it exactly.
+    Notes
+    -----
+    The factor is the root of the number of weights in the group (Yuan & Lin 2006). At a group that is exactly 0 the gradient
+    is taken as 0, one of the subgradients. Gradient steps approach zero without reaching it exactly.
 
-        Examples
-        --------
-        >>> import fisherstats as fs
-        >>> fs.training.GroupWise(1e-4, by="feature")
-        GroupWise(strength=0.0001, by='feature')
+    Examples
+    --------
+    >>> import fisherstats as fs
+    >>> fs.training.GroupWise(1e-4, by="feature")
+    GroupWise(strength=0.0001, by='feature')
     """
 
     strength: float | Sequence[float]

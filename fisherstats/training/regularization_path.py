@@ -167,94 +167,94 @@ def regularization_path(
 ) -> xr.Dataset:
     r"""Train along a grid of penalty strengths; report the fit of each network and the errors of its estimated information.
 
-        Bounded weights bound the derivatives and with them the covariance of the estimators (2021, conclusion). That is the
-        absolute error; the information falls as well, so the relative error :math:`\sqrt{V_j}/I` may rise or fall.
+    Bounded weights bound the derivatives and with them the covariance of the estimators (2021, conclusion). That is the
+    absolute error; the information falls as well, so the relative error :math:`\sqrt{V_j}/I` may rise or fall.
 
-        Parameters
-        ----------
-        model : MLP
-            The network to start from; it is not changed.
-        x : array_like or DataArray (dims ``input``, ``feature``), shape (n, n_features)
-            Inputs to train on, at least one row, finite and real.
-        y : array_like, shape (n,) or (n, T)
-            Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
-        penalty : callable
-    Returns the penalty for a strength: a class such as `training.Frobenius`, `training.Spectral`, `training.GroupWise` or
-            `training.SpectralProjection` (whose strengths are limits), or a function of one number, which may return several.
-        strengths : sequence of float
-            The grid, in the order of training, each strength once.
-        normalization : BatchNormalization, optional
-            Normalise the pre-activations of hidden layers over each minibatch, as in `training.fit`. Penalties then act on the
-            kernels before folding; all results are for the folded network. A penalty that constrains the
-            kernels, such as `training.SpectralProjection`, cannot be combined with it.
-        optimizer : Optimizer
-            The optimiser: `training.SGD`, `training.Adam`, a natural gradient, or a user-defined subclass.
-        epochs : int
-            Passes over the inputs, for every strength.
-        batch_size : int
-            Inputs per step.
-        rng : int, SeedSequence or Generator
-            Source of the shuffling; every strength sees the same batches.
-        warm_start : bool, default False
-            Start each training from the network of the previous strength, instead of from `model`; not possible with `client`, as
-            the trainings are then sequential.
-        x_eval : array_like, DataArray or dask array, optional
-            Inputs of the Fisher information and of its estimators' errors, a fixed design; by default the training inputs.
-        validation : (x, y), optional
-            Validation inputs and labels for likelihood and accuracy.
-        n_draws : int, default 1
-            Labels per input, N, of the variances, bounds and relative errors.
-        target_cv : float, default 0.1
-            Target relative error, for the number of draws.
-        %(on_kink)s
-        engine, num_threads : optional
-            As for `fisher_information` and `training.fit`.
-        progress : bool, default False
-            Show a progress bar over the strengths (needs tqdm, extra ``study``).
-        client : distributed.Client or executor, optional
-            Where the strengths are trained, each with one thread; by default in this process. Never changes a bit of the result.
-            The penalties and the optimiser must be picklable.
+    Parameters
+    ----------
+    model : MLP
+        The network to start from; it is not changed.
+    x : array_like or DataArray (dims ``input``, ``feature``), shape (n, n_features)
+        Inputs to train on, at least one row, finite and real.
+    y : array_like, shape (n,) or (n, T)
+        Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
+    penalty : callable
+        Returns the penalty for a strength: a class such as `training.Frobenius`, `training.Spectral`, `training.GroupWise` or
+        `training.SpectralProjection` (whose strengths are limits), or a function of one number, which may return several.
+    strengths : sequence of float
+        The grid, in the order of training, each strength once.
+    normalization : BatchNormalization, optional
+        Normalise the pre-activations of hidden layers over each minibatch, as in `training.fit`. Penalties then act on the
+        kernels before folding; all results are for the folded network. A penalty that constrains the
+        kernels, such as `training.SpectralProjection`, cannot be combined with it.
+    optimizer : Optimizer
+        The optimiser: `training.SGD`, `training.Adam`, a natural gradient, or a user-defined subclass.
+    epochs : int
+        Passes over the inputs, for every strength.
+    batch_size : int
+        Inputs per step.
+    rng : int, SeedSequence or Generator
+        Source of the shuffling; every strength sees the same batches.
+    warm_start : bool, default False
+        Start each training from the network of the previous strength, instead of from `model`; not possible with `client`, as
+        the trainings are then sequential.
+    x_eval : array_like, DataArray or dask array, optional
+        Inputs of the Fisher information and of its estimators' errors, a fixed design; by default the training inputs.
+    validation : (x, y), optional
+        Validation inputs and labels for likelihood and accuracy.
+    n_draws : int, default 1
+        Labels per input, N, of the variances, bounds and relative errors.
+    target_cv : float, default 0.1
+        Target relative error, for the number of draws.
+    %(on_kink)s
+    engine, num_threads : optional
+        As for `fisher_information` and `training.fit`.
+    progress : bool, default False
+        Show a progress bar over the strengths (needs tqdm, extra ``study``).
+    client : distributed.Client or executor, optional
+        Where the strengths are trained, each with one thread; by default in this process. Never changes a bit of the result.
+        The penalties and the optimiser must be picklable.
 
-        Returns
-        -------
-        Dataset
-            Over ``strength``: ``log_likelihood`` (mean over the inputs, in nat) and, for classes and binary outputs, ``accuracy``
-            of the trained network, ``validation_log_likelihood`` and ``validation_accuracy``; ``frobenius`` and
-            ``spectral (strength, layer)``, norms of the kernels; ``information``, ``variance``, ``lower``, ``upper``,
-            ``relative_error`` and ``draws`` as `layer_errors` has them. Source keys ``model``, ``weight-norms``, ``information``,
-            ``estimator-variance``, ``bounds``, ``layer-errors``.
+    Returns
+    -------
+    Dataset
+        Over ``strength``: ``log_likelihood`` (mean over the inputs, in nat) and, for classes and binary outputs, ``accuracy``
+        of the trained network, ``validation_log_likelihood`` and ``validation_accuracy``; ``frobenius`` and
+        ``spectral (strength, layer)``, norms of the kernels; ``information``, ``variance``, ``lower``, ``upper``,
+        ``relative_error`` and ``draws`` as `layer_errors` has them. Source keys ``model``, ``weight-norms``, ``information``,
+        ``estimator-variance``, ``bounds``, ``layer-errors``.
 
-        Raises
-        ------
-        %(refused)s
-        TrainingDiverged
-            If the training with a strength diverges; the message names the strength and repeats that of `training.fit`.
-        %(kink)s
-        WorkerLost
-            If the workers of `client` die. The message of every error begins with the strength in which it was raised.
+    Raises
+    ------
+    %(refused)s
+    TrainingDiverged
+        If the training with a strength diverges; the message names the strength and repeats that of `training.fit`.
+    %(kink)s
+    WorkerLost
+        If the workers of `client` die. The message of every error begins with the strength in which it was raised.
 
-        Notes
-        -----
-        An exception that ends it early (`TrainingDiverged`, a kink, a keyboard interrupt) is re-raised with the Dataset of the
-        completed strengths as its attribute ``path``. Without warm starts the network of a strength is the one that
-        `training.fit` gives with that penalty and the same settings, so only the chosen one need be retrained. A warm start with
-        a normalisation takes the folded weights of the previous strength as kernels and shifts; scales and running statistics are
-        reset, as in any further `training.fit`, so that it does not start exactly where the previous training ended.
-        A normalised layer gives the same output for kernels of any length, so a penalty on that length affects the folded kernels
-        far less. Cost per strength: one `training.fit` and one `layer_errors`.
+    Notes
+    -----
+    An exception that ends it early (`TrainingDiverged`, a kink, a keyboard interrupt) is re-raised with the Dataset of the
+    completed strengths as its attribute ``path``. Without warm starts the network of a strength is the one that
+    `training.fit` gives with that penalty and the same settings, so only the chosen one need be retrained. A warm start with
+    a normalisation takes the folded weights of the previous strength as kernels and shifts; scales and running statistics are
+    reset, as in any further `training.fit`, so that it does not start exactly where the previous training ended.
+    A normalised layer gives the same output for kernels of any length, so a penalty on that length affects the folded kernels
+    far less. Cost per strength: one `training.fit` and one `layer_errors`.
 
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import fisherstats as fs
-        >>> x = np.linspace(-1, 1, 64)[:, None]
-        >>> model = fs.MLP.random([1, 8, 2], activation="tanh", family=fs.families.Categorical(2), rng=0)
-        >>> settings = {"optimizer": fs.training.Adam(0.05), "epochs": 20, "batch_size": 16, "rng": 0}
-        >>> y = (x[:, 0] > 0).astype(int)
-        >>> path = fs.regularization_path(model, x, y, penalty=fs.training.Frobenius, strengths=[0.0, 0.1], **settings)
-        >>> norm = path.frobenius.sel(layer=0).values
-        >>> bool(norm[1] < norm[0])
-        True
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> model = fs.MLP.random([1, 8, 2], activation="tanh", family=fs.families.Categorical(2), rng=0)
+    >>> settings = {"optimizer": fs.training.Adam(0.05), "epochs": 20, "batch_size": 16, "rng": 0}
+    >>> y = (x[:, 0] > 0).astype(int)
+    >>> path = fs.regularization_path(model, x, y, penalty=fs.training.Frobenius, strengths=[0.0, 0.1], **settings)
+    >>> norm = path.frobenius.sel(layer=0).values
+    >>> bool(norm[1] < norm[0])
+    True
     """
     call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
     training.in_memory(call.rows.source)
