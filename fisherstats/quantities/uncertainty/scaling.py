@@ -41,7 +41,7 @@ def scale_estimate(estimate: xr.DataArray, factor: ArrayLike | xr.DataArray) -> 
     Raises
     ------
     TypeError, ValueError
-        If `estimate` is not a DataArray of real numbers, its values have been changed since its error was computed, or `factor`
+        If `estimate` is not a DataArray, its values have been changed since its error was computed, or `factor`
         is not finite or does not match the shape or labels of `estimate`.
 
     Notes
@@ -110,8 +110,8 @@ def with_standard_error(values: xr.DataArray, standard_error: ArrayLike | xr.Dat
     Raises
     ------
     TypeError, ValueError
-        If `values` is not a DataArray of real numbers, or `standard_error` has negative or infinite entries or does not match the
-        shape or labels of `values`.
+        If `values` is not a DataArray, or `standard_error` has negative entries or does not match the shape or labels of
+        `values`.
 
     Examples
     --------
