@@ -1,4 +1,4 @@
-"""Answers how well a Fisher information matrix is known.
+"""Fisher information of neural networks, exact and estimated, with its statistical uncertainty.
 
 Exact and Monte Carlo Fisher information of exponential-family networks, the closed-form variances of the estimators and their
 bounds, as labelled results.

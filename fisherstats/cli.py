@@ -1,7 +1,7 @@
 """The command line: ``fisherstats study`` and ``fisherstats info``.
 
-Exit codes: 0 done, 1 the request was refused or failed (the reason is one line on stderr), 2 the command line could not
-be read, 130 interrupted. A study of which everything is written is done, also where nothing can be printed of it.
+Exit codes: 0 success, 1 invalid request or failure (the reason is one line on stderr), 2 the command line could not be
+parsed, 130 interrupted. A study whose results are all written is a success, even if nothing can be printed.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a network, compute exact and estimated Fisher information, and write report.html, study.nc "
         "and study.zarr. Without a configuration: the handwritten digits of scikit-learn.",
     )
-    study.add_argument("config", nargs="?", metavar="CONFIG.toml", help="configuration; what is absent keeps its default")
+    study.add_argument("config", nargs="?", metavar="CONFIG.toml", help="configuration; missing keys use defaults")
     study.add_argument(
         "--out",
-        type=os.path.expanduser,  # a shell leaves --out=~/study as it is
+        type=os.path.expanduser,  # a shell does not expand --out=~/study
         default="fisherstats-study",
         metavar="DIR",
         help="directory for the results (default: %(default)s)",
     )
     study.add_argument("--seed", type=int, help="overrides the configuration's seed")
-    study.add_argument("--resume", action="store_true", help="go on with the unfinished study that an earlier run has left")
+    study.add_argument("--resume", action="store_true", help="resume the unfinished study of an earlier run")
     where = study.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, metavar="N", help="compute in N processes of this machine (extra distributed)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="compute on the dask cluster of this scheduler (extra distributed)")
@@ -53,12 +53,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _kept(parsed: argparse.Namespace) -> Path:
-    """Return the folder that keeps an unfinished study, beside its results."""
+    """Return the folder of an unfinished study, next to its results."""
     return Path(f"{os.path.abspath(parsed.out)}.unfinished")
 
 
 def _study(parsed: argparse.Namespace, kept: Path) -> str:
-    """Make a study and return what there is to say of it."""
+    """Run a study and return the message to print."""
     from fisherstats import study
     from fisherstats.core.validation import stores
     from fisherstats.study.runner import discard
@@ -75,12 +75,12 @@ def _study(parsed: argparse.Namespace, kept: Path) -> str:
         left = discard(kept, tree)
     except (OSError, ValueError) as error:
         return f"{said}\n{kept} could not be removed: {error}"
-    return f"{said}\n{kept} is no longer needed, but holds {left[0]}, which is of no study and stays there" if left else said
+    return f"{said}\n{kept} is no longer needed, but holds {left[0]}, which is not part of it and is kept" if left else said
 
 
 @contextlib.contextmanager
 def _client(parsed: argparse.Namespace) -> Iterator[Any]:
-    """Yield who computes: None for this process, or a client of the cluster that was asked for."""
+    """Yield None for computation in this process, or a client of the requested cluster."""
     if parsed.workers is None and parsed.scheduler is None:
         yield None
         return
@@ -96,8 +96,8 @@ def _client(parsed: argparse.Namespace) -> Iterator[Any]:
             yield client
         return
     n_workers = arguments.positive_integer("--workers", parsed.workers)
-    # What the workers have to say is not for the user: an error that matters comes back through the client.
-    # Whoever reaches a socket of a cluster can run code in it: all of them are on the loopback.
+    # Worker logs are not for the user: relevant errors are returned through the client.
+    # Any process that can connect to a cluster's socket can run code in it: all sockets are on the loopback interface.
     settings = {
         "threads_per_worker": 1,
         "host": "127.0.0.1",
@@ -112,7 +112,7 @@ def _client(parsed: argparse.Namespace) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _started_deaf() -> Iterator[None]:
-    """Let processes that are started here ignore Ctrl-C: a terminal sends it to all of them, and this one ends the others."""
+    """Start processes that ignore SIGINT: a terminal sends Ctrl-C to all of them, and this process terminates the others."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -162,9 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, ValueError, TypeError, ArithmeticError, ImportError, OSError, MemoryError, RuntimeError) as error:
         if _was_interrupted(error):
             if kept is not None and kept.exists():
-                _not_shown("stderr", f"fisherstats: interrupted; {kept} keeps what is done: go on with --resume.")
+                _not_shown("stderr", f"fisherstats: interrupted; {kept} holds the finished work; rerun with --resume.")
             else:
-                _not_shown("stderr", "fisherstats: interrupted; no half-written results are left.")
+                _not_shown("stderr", "fisherstats: interrupted; no partial results are left.")
             return _INTERRUPTED
         reason = f"there is not enough memory ({error})" if isinstance(error, MemoryError) else str(error)
         _not_shown("stderr", f"fisherstats: {reason}")
@@ -172,13 +172,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failure := _not_shown("stdout", said):
         done = "" if kept is None else f"; the study is complete: {said}"
         _not_shown("stderr", f"fisherstats: standard output cannot be written to ({failure}){done}")
-        return 1 if kept is None else 0  # what was asked for is there
+        return 1 if kept is None else 0  # the results exist
     _not_shown("stderr", "")
     return 0
 
 
 def _open_streams() -> None:
-    """Open what is closed of the first three descriptors: else a file of results gets their number, and what libraries print."""
+    """Open closed standard descriptors: otherwise a result file could get their number, and the output of libraries."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -187,7 +187,7 @@ def _open_streams() -> None:
 
 
 def _not_shown(name: str, text: str) -> str:
-    """Write a line to a standard stream, characters that it lacks as escapes; return why that cannot be, or nothing."""
+    """Write a line to a standard stream, escaping unencodable characters; return the reason of a failure, or ""."""
     stream = getattr(sys, name)
     if stream is None:
         return "it is closed"
@@ -197,7 +197,7 @@ def _not_shown(name: str, text: str) -> str:
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         stream.flush()
     except (OSError, ValueError) as error:
-        # What is left in its buffer would fail once more when Python ends, and change the exit code.
+        # Data left in its buffer would fail again when Python exits, and change the exit code.
         with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nothing:
             os.dup2(nothing.fileno(), stream.fileno())
         return str(getattr(error, "strerror", None) or error)
@@ -205,7 +205,7 @@ def _not_shown(name: str, text: str) -> str:
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C is behind an error; a library that is being loaded reports it as its own failure."""
+    """Return whether Ctrl-C caused an error; a library interrupted during import reports it as its own failure."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -1,4 +1,4 @@
-"""What Fisher information is used for, each use with its uncertainty.
+"""Applications of Fisher information, each with its statistical uncertainty.
 
 Maximum likelihood: `asymptotic_covariance`, `cramer_rao_bound`, `parameter_intervals`, `prediction_intervals`.
 Elastic weight consolidation: `importance`, the penalty `Consolidation`, `consolidation_penalty` with its standard error.

@@ -1,4 +1,4 @@
-"""Expected gradient length: which inputs of a pool to have labelled, because their labels would move the parameters most."""
+"""Active learning by expected gradient length: selects the inputs of a pool whose labels would change the parameters most."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ def expected_gradient_length(
     Parameters
     ----------
     model : MLP
-        The network as trained so far.
+        The current network.
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         The pool; from a dask array the result is lazy.
     score : {"squared_norm", "norm"} or a sequence of both, default "squared_norm"
-        Which lengths to give.
+        Which lengths to return.
     n_draws : int, optional
         Labels per input for an estimate of the norm. Not needed for classes, up to eight binary outputs, and one output of any
         other family with one parameter per output, where it is exact: mean absolute deviations have a closed form.
     rng : int, SeedSequence or Generator, optional
-        Source of these labels; goes with `n_draws`.
+        Source of these labels; used with `n_draws`.
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -66,18 +66,19 @@ def expected_gradient_length(
     Returns
     -------
     Dataset, dims (input,)
-        ``squared_norm`` with ``squared_norm_deviation``, the standard deviation of :math:`\|\partial\ell\|^2` over labels: what
-        one label may bring instead; ``norm`` with ``norm_standard_error``, 0 where exact. Units of 1, source key
+        ``squared_norm`` with ``squared_norm_deviation``, the standard deviation of :math:`\|\partial\ell\|^2` over labels, i.e.
+        how much a single label may deviate; ``norm`` with ``norm_standard_error``, 0 where exact. Units of 1, source key
         ``expected-gradient-length``.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is refused, such as a missing `n_draws` where the norm has no closed form.
+        If `model` or `x` is not valid, `score` is unknown, `n_draws` or `rng` is given without "norm" among the scores, or
+        `n_draws` is missing where the norm has no closed form.
 
     Notes
     -----
-    Cost: linear in the pool, one backward pass for T outputs per input; nothing of size pool x P. No labels are drawn for the
+    Cost: linear in the pool, one backward pass for T outputs per input; no array of size pool x P. No labels are drawn for the
     square.
 
     Examples
@@ -160,22 +161,22 @@ def select_batch(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Choose the inputs of a pool with the largest expected gradient length, or by a rule to compare it with.
+    """Select the inputs of a pool with the largest expected gradient length, or by a baseline criterion.
 
     Parameters
     ----------
     model : MLP
-        The network as trained so far.
+        The current network.
     x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
         The pool.
     size : int
-        Inputs to choose, at most n.
+        Number of inputs to select, at most n.
     score : {"squared_norm", "norm", "entropy", "random"}, default "squared_norm"
-        A length, the entropy of the predicted label (classes and up to eight binary outputs), or chance.
+        A gradient length, the entropy of the predicted label (classes and up to eight binary outputs), or random selection.
     n_draws : int, optional
         Labels per input for an estimated norm.
     rng : int, SeedSequence or Generator, optional
-        Source of these labels, or of chance.
+        Source of these labels, or of the random selection.
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -183,8 +184,8 @@ def select_batch(
     Returns
     -------
     Dataset, dims (choice,)
-        ``position``, the row in the pool, and ``score``, the largest first; ties go to the earlier row. Units of 1, source key
-        ``expected-gradient-length``.
+        ``position``, the row in the pool, and ``score``, the largest first; ties are broken in favour of the earlier row. Units
+        of 1, source key ``expected-gradient-length``.
 
     Raises
     ------
@@ -192,7 +193,8 @@ def select_batch(
 
     Notes
     -----
-    Cost: that of the scores, and sorting. Inputs are scored one by one: near twins of one good input are all chosen.
+    Cost: that of the scores, and sorting. Inputs are scored independently: near-duplicates of one informative input are all
+    selected.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The inverse information of a fitted network, model-based or robust, that covariances, intervals and bounds are read from."""
+"""Inverse information of a fitted network, model-based or robust, from which covariances, intervals and bounds follow."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _BLOCK_NUMBERS = 2**21
 
 @dataclass(frozen=True)
 class Asymptotics:
-    """What a fitted network and its data say of its parameters."""
+    """Asymptotic distribution of the parameters of a fitted network, given its data."""
 
     inverse: Inverse
-    """W with the asymptotic covariance W W' along what is estimable, dispersion included."""
+    """W with the asymptotic covariance W W' on the estimable subspace, dispersion included."""
     dispersion: float
     degrees: int
-    """Numbers that can vary in the labels, less the rank of their derivative."""
+    """Number of components of the labels that can vary, minus the rank of their derivative."""
     score_statistic: float
     """s' Cov s of the sum s of all scores; nan without labels."""
     provenance: dict[str, Any]
 
 
 def double_call(model: MLP, x: Any, **common: Any) -> Call:
-    """Return a checked call in float64: what is solved for may lose all digits of float32."""
+    """Return a validated call in float64: the solution may lose all digits of float32."""
     networks.model_object(model, MLP)
     return _run.prepare(model.as_dtype(np.dtype(np.float64)), x, **common)
 
@@ -106,10 +106,10 @@ def triangle_rows(call: Call) -> int:
 def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
     """Return two roots of matrices over the parameters (R and units each), the sum of the scores, three numbers, and one more.
 
-    The first root is that of the information of all labels, the second makes up for rows of it whose variance is too small
-    beside the others to count in its rank. The numbers are those of inputs, of what can vary in their labels, and the sum of
-    squared Pearson residuals if asked for; the last is that of the first output with a variance of 0, counted over all inputs,
-    infinite if there is none.
+    The first root is that of the information of all labels, the second compensates for rows of it whose variance is too small
+    relative to the others to count in its rank. The numbers are the number of inputs, the number of label components that can
+    vary, and the sum of squared Pearson residuals if requested; the last is the index of the first output with a variance of 0,
+    counted over all inputs, infinite if there is none.
     """
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -143,16 +143,16 @@ def _merge_all(total: list[Array], part: list[Array]) -> None:
 
 
 _FAINT = 1e-12
-"""Variances below this may be rounding beside those of other labels, or even below the range of floats."""
+"""Variances below this may be at rounding level relative to those of other labels, or may underflow."""
 
 _CERTAIN = 30.0
-"""Natural parameters are cut here for such labels: the range of Cov(t), and with it their part in the rank, is the same."""
+"""Natural parameters are clipped here for such labels: the range of Cov(t), and so their share of the rank, is unchanged."""
 
 
 def _certain_rows(call: Call, passed: Forward, law: Law, faint: Any) -> list[Array]:
-    """Return a triangle of the rows of these inputs at natural parameters with variances of common size."""
+    """Return a triangular factor of the rows of these inputs at clipped natural parameters, with variances of normal size."""
     n_params = call.model.n_params
-    if call.rows.device is not None or not faint.any():  # a device is not waited for
+    if call.rows.device is not None or not faint.any():  # avoids a device synchronisation
         return [np.zeros_like(law.h, shape=(n_params, n_params)), np.ones_like(law.h, shape=n_params)]
     milder = call.model.family.at(np.clip(law.h, -_CERTAIN, _CERTAIN))
     rows = [one * faint[:, None, None] for one in call.root_rows(passed, milder)]
@@ -186,7 +186,7 @@ def _observed_inverse(call: Call, data_labels: Any, expected: Inverse, unit: Arr
     else:
         inverse, change, errors = _signed_terms(call, data_labels)
     corrected, smallest, precision = maximum_likelihood.corrected(inverse, change, errors)
-    if call.n_present == call.n_inputs:  # else it is the first of the inputs that the result is laid out by
+    if call.n_present == call.n_inputs:  # else these are the placeholder rows of the result's template
         checks.maximum(smallest, precision)
     return corrected
 
@@ -194,7 +194,7 @@ def _observed_inverse(call: Call, data_labels: Any, expected: Inverse, unit: Arr
 def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> tuple[Array, float]:
     r"""Return the sum over inputs of :math:`-\sum_ar_aH^a` in units of `scale` on both sides, and the rounding of an entry.
 
-    The inputs are taken in units of their own, powers of two, and the first kernel in those units: the network is the same.
+    The inputs are rescaled by powers of two, and the first kernel inversely: the network is unchanged.
     """
     first = slice(0, call.model.weights[0].size)
     units = unit[first].reshape(call.model.weights[0].shape)
@@ -225,8 +225,8 @@ def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> tup
 def _signed_terms(call: Call, data_labels: Any) -> tuple[Inverse, Array, Array]:
     r"""Return the same for one layer with a link, where the information is :math:`\sum_iM_i\otimes\bar x_i\bar x_i^\top`.
 
-    The T x T matrices :math:`M_i` are indefinite in general: the positive and the negative parts have roots of their own, and no
-    product of two long columns is formed. Returned is the inverse of the positive part, and what the negative one changes.
+    The T x T matrices :math:`M_i` are indefinite in general: the positive and the negative parts have separate roots, and no
+    product of two long columns is formed. Returns the inverse of the positive part, and the correction by the negative one.
     """
 
     def block(x: Array, first_input: int) -> list[Array]:

@@ -1,4 +1,4 @@
-"""Which parameters could go, and how several networks become one."""
+"""Model compression: pruning of parameters, and merging of several networks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pruning_scores(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Rise of the loss when a parameter is set to zero, to second order: :math:`\tfrac12\theta_i^2F_{ii}`.
+    r"""Increase of the loss when a parameter is set to zero, to second order: :math:`\tfrac12\theta_i^2F_{ii}`.
 
     Optimal brain damage (LeCun et al. 1990) with the Fisher information for the Hessian of the loss at a minimum.
 
@@ -65,9 +65,9 @@ def pruning_scores(
     Returns
     -------
     Dataset, dims (param,)
-        ``score``, ``standard_error`` (:math:`\tfrac12\theta_i^2` times that of the information, which is of what `design` says;
-        at given inputs 0 where the information is exact, nan for the empirical one) and ``pruning_rank``, 0 for what is
-        pruned first.
+        ``score``, ``standard_error`` (:math:`\tfrac12\theta_i^2` times that of the information, for the given `design`;
+        at fixed inputs 0 where the information is exact, nan for the empirical one) and ``pruning_rank``, 0 for the
+        parameter to prune first.
         In nat, source key ``pruning``.
 
     Raises
@@ -78,7 +78,8 @@ def pruning_scores(
 
     Notes
     -----
-    Cost: that of the information. Two scores whose difference is small beside their standard errors are in no certain order.
+    Cost: that of the information. The order of two scores is uncertain if their difference is small relative to their standard
+    errors.
 
     Examples
     --------
@@ -96,7 +97,7 @@ def pruning_scores(
     theta = _flat(model)
     given, carried = _labels.values_and_error("importance", weights)
     error = np.full(theta.shape, 0.0 if information == "exact" else np.nan) if carried is None else carried.astype(np.float64)
-    score = theta / 2 * given.astype(np.float64) * theta  # an order that leaves the range of floats last
+    score = theta / 2 * given.astype(np.float64) * theta  # an order of multiplication that avoids intermediate overflow
     order = np.empty(len(score), np.int64)
     order[np.argsort(score, kind="stable")] = np.arange(len(score))
     entries: list[_labels.Entry] = [
@@ -139,14 +140,15 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     Parameters
     ----------
     models : sequence of MLP
-        At least two networks of the same widths, activations and family; they should have been trained from one start.
+        At least two networks of the same widths, activations and family; they should have been trained from the same
+        initialisation.
     importances : sequence of DataArray or array_like, shape (P,)
-        One for each network, see `importance`. No entry may be negative. A coordinate ``standard_error`` is used, and has to
-        belong to the values: weigh networks by their numbers of inputs with ``scale_estimate(importance, n)``, as
-        ``importance * n`` would leave the error behind and is refused.
+        One for each network, see `importance`. No entry may be negative. A coordinate ``standard_error`` is used, and must
+        match the values: weight networks by their numbers of inputs with ``scale_estimate(importance, n)``, as
+        ``importance * n`` would not scale the error and is rejected.
     shrink : bool, default False
-        Replace each F by :math:`F\cdot F^2/(F^2+V)`, with the variance V that it carries, so that what is not known to be
-        important counts for less.
+        Replace each F by :math:`F\cdot F^2/(F^2+V)`, with its variance V, so that uncertain importances
+        get less weight.
 
     Returns
     -------
@@ -157,13 +159,15 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     Raises
     ------
     TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+        If fewer than two networks are given, if they differ in widths, activations, family or names, if `importances` is not one
+        non-negative vector over the parameters for each network, or if their standard errors do not match their values or have
+        different designs.
 
     Notes
     -----
-    Where all importances of a parameter are 0, the networks count alike. The standard error is of what those of the importances
-    are of, by their `design`: the labels that they were estimated from, or their inputs as well. Importances without one, such
-    as exact ones, are taken as known.
+    Where all importances of a parameter are 0, the networks have equal weights. The standard error has the `design` of those of
+    the importances: it covers the labels that they were estimated from, or their inputs as well. Importances without one, such
+    as exact ones, are treated as known.
 
     Examples
     --------

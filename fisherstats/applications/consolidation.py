@@ -1,4 +1,4 @@
-"""Elastic weight consolidation: what was learnt before is held by a quadratic penalty, weighted by Fisher information."""
+"""Elastic weight consolidation: a quadratic penalty, weighted by Fisher information, that preserves earlier tasks."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def importance(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.DataArray:
-    """Diagonal information of a learnt task, the weights of elastic weight consolidation, with the error that `design` asks for.
+    """Diagonal information of a learnt task, the weights of elastic weight consolidation, with its standard error.
 
     Parameters
     ----------
     model : MLP
-        The network that has learnt the task.
+        The network trained on the task.
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs of the task; from a dask array the result is lazy.
     y : array_like, shape (n,) or (n, T), optional
@@ -66,11 +66,11 @@ def importance(
     rng : int, SeedSequence or Generator, optional
         Source of these labels.
     design : {"fixed", "random", "subsample"}, default "fixed"
-        What the standard error is of, as for `estimate_fisher`. Closed forms and data labels have none at given inputs; where the
-        inputs are a sample, all four do.
+        Sampling design of the standard error, as for `estimate_fisher`. At fixed inputs closed forms and data labels have no
+        standard error; where the inputs are a sample, all four kinds have one.
     %(population)s
     on_kink : {"raise", "ignore"}, default "raise"
-        What the Hessian estimate does where it does not exist.
+        Behaviour at a kink, where the Hessian estimate does not exist.
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -90,7 +90,7 @@ def importance(
     Notes
     -----
     Cost: that of `fisher_information`, `estimate_fisher` or `empirical_fisher`. Hessian estimates may be negative, and a penalty
-    with negative weights has no minimum; nothing is clipped.
+    with negative weights has no minimum; they are not clipped.
 
     Examples
     --------
@@ -176,12 +176,12 @@ def _seed(rng: Seed | None) -> Seed:
 class Consolidation(Penalty):
     r"""Elastic weight consolidation: :math:`\frac\lambda2\sum_iF_i(\theta_i-\theta_i^*)^2` (Kirkpatrick et al. 2017).
 
-    A penalty of `training.fit`; several tasks are a list of them, or one that is carried on by `online`.
+    A penalty for `training.fit`; for several tasks pass a list of them, or one that is updated by `online`.
 
     Parameters
     ----------
     anchor : MLP
-        The network that has learnt the earlier task.
+        The network trained on the earlier task.
     importance : array_like or DataArray, shape (P,)
         F, one number per parameter, see `importance`.
     strength : float, default 1.0
@@ -191,7 +191,8 @@ class Consolidation(Penalty):
     Raises
     ------
     TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+        If `anchor` is not an `MLP`, `importance` is not a finite vector with one entry per parameter or its standard error does
+        not match its values, or `strength` is negative or not finite.
 
     Notes
     -----
@@ -221,7 +222,7 @@ class Consolidation(Penalty):
         object.__setattr__(self, "strength", arguments.non_negative_number("strength", self.strength))
 
     def start(self, model: MLP) -> Restraint:
-        """Return what it does in one fit."""
+        """Return the restraint for one fit."""
         checks.same_network("model", model.widths, self.anchor.widths)
         networks.same_names("model", model, "anchor", self.anchor)
         return _Held(self, model)
@@ -259,19 +260,19 @@ class Consolidation(Penalty):
         return np.concatenate([one.ravel() for one in gradients])
 
     def online(self, anchor: MLP, importance: ArrayLike, *, decay: float = 1.0) -> Consolidation:
-        r"""Return the penalty after one more task, :math:`F\leftarrow\gamma F+F_{new}` about the newest weights.
+        r"""Return the penalty after one more task, :math:`F\leftarrow\gamma F+F_{new}` around the newest weights.
 
-        The online form of Schwarz et al. (2018): memory and cost do not grow with the tasks. The sum of the penalties of single
-        tasks keeps every anchor; it is a list of them in `training.fit`.
+        The online form of Schwarz et al. (2018): memory and cost do not grow with the number of tasks. The sum of the
+        penalties of single tasks keeps every anchor; pass it as a list to `training.fit`.
 
         Parameters
         ----------
         anchor : MLP
-            The network that has learnt the new task as well.
+            The network after training on the new task.
         importance : array_like or DataArray, shape (P,)
             Information of the new task there.
         decay : float, default 1.0
-            gamma, above 0 and at most 1: how much of the earlier tasks is kept.
+            gamma, above 0 and at most 1: the weight of the earlier tasks.
 
         Returns
         -------
@@ -331,9 +332,9 @@ def consolidation_penalty(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Penalty of elastic weight consolidation with the standard error that its importances put on it.
+    r"""Penalty of elastic weight consolidation with the standard error due to its estimated importances.
 
-    With :math:`\delta=\theta-\theta^*`, the way from `anchor` or from `centre`, its variance is
+    With :math:`\delta=\theta-\theta^*`, the difference from `anchor` or from `centre`, its variance is
     :math:`\frac{\lambda^2}4(\delta^2)^\top\mathrm{Cov}(\hat F)\,\delta^2`: the entries of an estimate covary, as they come from
     the same labels. Per input it is :math:`\mathrm{Var}(r^\top Ar)` with :math:`A=J\,\mathrm{diag}(\delta^2)J^\top` for the score
     and :math:`\mathrm{Var}(s\cdot r)` with :math:`s=\sum_i\delta_i^2\,\partial_i^2h` for the Hessian estimate (2021, Theorems 4
@@ -342,26 +343,26 @@ def consolidation_penalty(
     Parameters
     ----------
     model : MLP
-        The network at which the penalty is taken.
+        The network at which the penalty is evaluated.
     anchor : MLP
-        The network that has learnt the earlier task, of the same widths.
+        The network trained on the earlier task, of the same widths.
     x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
         Inputs of the earlier task.
     y : array_like, shape (n,) or (n, T), optional
         Data labels, for the empirical information.
     centre : MLP, optional
-        The network that the penalty pulls to, in place of `anchor`, whose importances it has: what `Consolidation.online` leaves
-        of an earlier task.
+        The network that the penalty is centred at instead of `anchor`, with the importances of `anchor`: the form that an earlier
+        task has in `Consolidation.online`.
     strength : float, default 1.0
         lambda, at least 0.
     information, n_draws, rng : optional
         As for `importance`.
     design : {"fixed", "random", "subsample"}, default "fixed"
-        What varies: the drawn labels at the given inputs, or the inputs as well, as for `estimate_fisher`. The empirical
-        information draws no labels, so it has no standard error at given inputs.
+        Sources of variation: the drawn labels at fixed inputs, or the inputs as well, as for `estimate_fisher`. The empirical
+        information draws no labels, so it has no standard error at fixed inputs.
     %(population)s
     on_kink : {"raise", "ignore"}, default "raise"
-        What the Hessian estimate does where it does not exist.
+        Behaviour at a kink, where the Hessian estimate does not exist.
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -380,9 +381,9 @@ def consolidation_penalty(
 
     Notes
     -----
-    Cost: two or three times that of the importances; nothing of size P^2. Penalties of several tasks add, and so do the squares
-    of their standard errors where the labels are drawn independently; after an online merge with a decay, task k of K counts
-    :math:`\gamma^{K-k}` times, with the newest weights for its `centre`.
+    Cost: two or three times that of the importances; no array of size P^2. Penalties of several tasks add, and so do the squares
+    of their standard errors where the labels are drawn independently; after an online merge with a decay, task k of K has the
+    weight :math:`\gamma^{K-k}`, with the newest weights as its `centre`.
 
     Examples
     --------

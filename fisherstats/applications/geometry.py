@@ -1,4 +1,4 @@
-"""Lengths, divergences and volumes: how far a step moves the law of the response, and how much room there is."""
+"""Lengths of steps, divergences between response distributions, and volume and spectrum of the information."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def length_element(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Squared length of a step, :math:`\delta^\top I(\theta)\,\delta`, per layer, beside the exact divergence of the laws.
+    r"""Squared length of a step, :math:`\delta^\top I(\theta)\,\delta`, per layer, with the exact Kullback-Leibler divergence.
 
-    Half of it is the Kullback-Leibler divergence :math:`\mathrm{KL}[p_\theta\|p_{\theta+\delta}]` up to the third order. The
-    divergence given here is exact: that of the outputs, when a layer moves alone and when all move.
+    Half of it is the Kullback-Leibler divergence :math:`\mathrm{KL}[p_\theta\|p_{\theta+\delta}]` up to third order. The
+    divergence given here is exact: that of the outputs, when a single layer is changed and when all are.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def length_element(
 
     Notes
     -----
-    Always in float64. Cost: two forward passes per layer, nothing of size P^2. The length does not depend on how the network is
-    parametrised, to which the step is carried along.
+    Always in float64. Cost: two forward passes per layer, no array of size P^2. The length is invariant under
+    reparametrisation of the network, if the step is transformed accordingly.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def output_divergence(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Exact divergences between the laws that two networks give to the response, beside their quadratic approximation.
+    r"""Exact divergences between the response distributions of two networks, with their quadratic approximation.
 
     :math:`\mathrm{KL}[p_h\|p_{h'}]=F(h')-F(h)-(h'-h)^\top\eta(h)`, a Bregman divergence; the sum of both directions, Jeffreys',
     is :math:`(h'-h)^\top(\eta'-\eta)`, and the approximation :math:`\tfrac12(h'-h)^\top I(h)(h'-h)`.
@@ -138,7 +138,7 @@ def output_divergence(
         Two networks of the same family; their hidden layers may differ.
     %(x)s
     per_input : bool, default False
-        Give each input's own divergences instead of the mean over inputs.
+        Return the divergences of each input instead of the mean over inputs.
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -156,7 +156,7 @@ def output_divergence(
     Notes
     -----
     Always in float64, and no label is drawn. Cost: two forward passes. Divergences are sums of positive terms, so that those near
-    zero and those of laws with large parameters keep their digits; families without such a form give an integral of the
+    zero and those of distributions with large parameters are accurate; families without such a form use an integral of the
     information along the step.
 
     Examples
@@ -227,7 +227,7 @@ def fisher_rao_norm(
 
     Notes
     -----
-    Cost: one forward pass with a derivative along the parameters, nothing of size P^2.
+    Cost: one forward pass with a derivative along the parameters, no array of size P^2.
 
     Examples
     --------
@@ -279,7 +279,7 @@ def information_volume(
     %(model)s
     %(x)s
     tau : float
-        Scale that eigenvalues are compared with, above 0.
+        Scale to which eigenvalues are compared, above 0.
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -305,8 +305,8 @@ def information_volume(
 
     Notes
     -----
-    The eigenvalues are squared singular values of :math:`I^{1/2}J/\sqrt n`, so small ones keep twice the digits that the matrix
-    itself could give. Cost: n T P^2 operations and P^2 numbers.
+    The eigenvalues are squared singular values of :math:`I^{1/2}J/\sqrt n`, so small ones have twice the digits that the matrix
+    itself would give. Cost: n T P^2 operations and P^2 numbers.
 
     Examples
     --------
@@ -327,7 +327,7 @@ def information_volume(
 
     R, unit = call.mean(block, triangle_rows(call), combine=maximum_likelihood.merge_triangles)
     singular, rank = maximum_likelihood.singular_values(R, unit)
-    with np.errstate(over="ignore", under="ignore"):  # refused by value
+    with np.errstate(over="ignore", under="ignore"):  # raises below, by value
         values = np.square(singular) / call.n_inputs
     checks.within_range("an eigenvalue", values[:rank], True, "position")
     numbers = volume.of_spectrum(values, rank, tau)
@@ -370,8 +370,8 @@ def leading_eigenpairs(
     Returns
     -------
     Dataset
-        ``eigenvalues (eigenvalue)``, the largest first; ``eigenvectors (eigenvalue, param)`` of length one, their largest entry
-        positive; ``residual (eigenvalue)``, :math:`\|I q-\lambda q\|`: an eigenvalue of the exact matrix is as near as that;
+        ``eigenvalues (eigenvalue)``, the largest first; ``eigenvectors (eigenvalue, param)`` of unit length, their largest entry
+        positive; ``residual (eigenvalue)``, :math:`\|I q-\lambda q\|`: an eigenvalue of the exact matrix is within this distance;
         ``standard_error (eigenvalue)`` of :math:`q^\top\hat Iq`, to first order that of a simple eigenvalue of the score
         estimate. Units of 1, source key ``eigenpairs``.
 
@@ -385,8 +385,8 @@ def leading_eigenpairs(
 
     Notes
     -----
-    Always in float64. Up to 200 parameters, or for more than half of all pairs, the whole matrix is decomposed; else nothing of
-    size P^2 exists.
+    Always in float64. Up to 200 parameters, or for more than half of all pairs, the whole matrix is decomposed; otherwise no
+    array of size P^2 is created.
 
     Examples
     --------
@@ -411,7 +411,7 @@ def leading_eigenpairs(
     order = np.argsort(-values, kind="stable")[:k]
     values, vectors = values[order], vectors[:, order]
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(k)])
-    # Squares, and fourth powers along directions, in which the information is 1.
+    # Squares, and fourth powers along directions, in units where the information is 1.
     unit = power_of_two(np.sqrt(np.abs(values)))
     residual = np.linalg.norm((operator.matmat(vectors) - vectors * values) / unit / unit, axis=0) * unit * unit
     _, variance = _quadratic_forms(call, vectors / unit)

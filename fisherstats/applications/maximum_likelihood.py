@@ -1,4 +1,4 @@
-"""How well maximum likelihood knows the parameters of a network and its predictions."""
+"""Asymptotic inference for maximum likelihood: covariance, bounds, and intervals of parameters and predictions."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ def asymptotic_covariance(
 ) -> xr.Dataset:
     r"""Asymptotic covariance of the maximum likelihood estimate, :math:`\phi\,(nI(\theta))^+` or the sandwich.
 
-    The sandwich is :math:`H^{-1}\bigl(\sum_is_is_i^\top\bigr)H^{-1}`, with the score :math:`s_i` at each data label; it holds
-    where the family is wrong and the labels are independent. Nothing is inverted: W with covariance W W' comes from the QR
-    factorisation of :math:`A=I^{1/2}J`, :math:`A^\top A=nI`, block by block, and the SVD of its triangle, columns scaled to one.
-    The observed H of one layer has roots as well; with hidden layers it is A'A, taken as that root, plus what the labels add.
+    The sandwich is :math:`H^{-1}\bigl(\sum_is_is_i^\top\bigr)H^{-1}`, with the score :math:`s_i` at each data label; it is valid
+    where the family is misspecified and the labels are independent. No matrix is inverted: W with covariance W W' comes from the
+    QR factorisation of :math:`A=I^{1/2}J`, :math:`A^\top A=nI`, block by block, and the SVD of its triangle, columns scaled to
+    one. The observed H of one layer has roots as well; with hidden layers it is A'A, in terms of that root, plus a
+    label-dependent term.
 
     Parameters
     ----------
@@ -56,16 +57,16 @@ def asymptotic_covariance(
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs that it was fitted to; from a dask array the result is lazy.
     y : array_like, shape (n,) or (n, T), optional
-        Their labels; needed for what depends on them.
+        Their labels; required for the quantities that depend on them.
     hessian : {"expected", "observed"}, default "expected"
         H: n I, or minus the Hessian of the log-likelihood at the labels. They agree for generalised linear models with the
         canonical link.
     robust : bool, default False
-        Give the sandwich covariance (HC0); that of other packages has the observed H, where the link is not canonical.
+        Return the sandwich covariance (HC0); other packages use the observed H in it where the link is not canonical.
     dispersion : float or "pearson", optional
         Factor phi of the covariance; "pearson" is :math:`\sum_ir_i^\top I(h_i)^+r_i` over its degrees of freedom: the ranks of
-        all I(h_i), less that of the derivative of what can vary. By default, as for generalised linear models, that for a
-        Gaussian with labels and 1 otherwise. The sandwich needs none.
+        all I(h_i), minus that of the derivative of the components that can vary. By default, as for generalised linear models,
+        "pearson" for a Gaussian with labels and 1 otherwise. The sandwich needs none.
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -82,17 +83,17 @@ def asymptotic_covariance(
     ------
     %(refused)s
     AssumptionError
-        If the observed information has a negative eigenvalue, or rounding leaves open whether it has; or nothing is left to
-        estimate a dispersion from.
+        If the observed information has a negative eigenvalue, or one whose sign rounding leaves undecided; or if there are no
+        degrees of freedom left to estimate a dispersion.
     SizeError
         If matrices over the parameters would not fit in memory.
 
     Notes
     -----
-    Always in float64. Cost: n T P^2 operations and P^2 numbers. Columns of x may have any units: to scale one by a power of two
-    scales the results, and what is not within the range of floats then is refused. A parameter is estimable if its unit vector
+    Always in float64. Cost: n T P^2 operations and P^2 numbers. Columns of x may have any units: scaling one by a power of two
+    scales the results, and results outside the floating-point range raise an error. A parameter is estimable if its unit vector
     lies in the range of the information up to rounding; that of a softmax layer is singular, and so is that of a network with a
-    unit that is off.
+    dead unit.
 
     Examples
     --------
@@ -123,12 +124,12 @@ def asymptotic_covariance(
 
 
 def _covariance(found: Asymptotics) -> Array:
-    """Return the Moore-Penrose covariance; products are formed in units of each parameter, and their diagonal stays in range."""
+    """Return the Moore-Penrose covariance; products are formed in rescaled parameters, so that the diagonal does not overflow."""
     root = maximum_likelihood.moore_penrose_root(found.inverse)
     unit = power_of_two(np.abs(root).max(axis=1, initial=0))
     scaled = root / unit[:, None]
     product = scaled @ scaled.T
-    with np.errstate(over="ignore", under="ignore"):  # refused by value
+    with np.errstate(over="ignore", under="ignore"):  # raises below, by value
         covariance: Array = (product + product.T) / 2 * unit[:, None] * unit
     checks.within_range("the variance", np.diag(covariance), np.diag(product) > 0, "parameter")
     return covariance
@@ -155,7 +156,7 @@ def cramer_rao_bound(
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs, one label at each; from a dask array the result is lazy.
     directions : array_like, shape (k, P) or (P,), optional
-        Gradients v of what is estimated; by default each parameter.
+        Gradients v of the estimated functionals; by default each parameter.
     dispersion : float, default 1.0
         Factor of the variance.
     %(engine)s
@@ -199,7 +200,7 @@ def cramer_rao_bound(
 
 
 def _squares(estimable: NDArray[np.bool_], error: Array) -> Array:
-    with np.errstate(over="ignore", under="ignore"):  # refused by value
+    with np.errstate(over="ignore", under="ignore"):  # raises below, by value
         bound: Array = np.square(error)
     checks.within_range("the bound", bound, estimable & (error > 0), "position")
     return bound
@@ -234,7 +235,7 @@ def parameter_intervals(
     level : float, default 0.95
         Nominal coverage.
     reference : {"normal", "t"}, default "normal"
-        Law of the quantile; t with the degrees of freedom of the residuals is exact for a linear Gaussian model.
+        Distribution of the quantile; t with the degrees of freedom of the residuals is exact for a linear Gaussian model.
     hessian, robust, dispersion : optional
         As for `asymptotic_covariance`.
     %(engine)s
@@ -257,7 +258,7 @@ def parameter_intervals(
 
     Notes
     -----
-    Cost: that of `asymptotic_covariance`. They hold for many labels per parameter, at a maximum that is identified.
+    Cost: that of `asymptotic_covariance`. They are valid for many labels per parameter, at an identified maximum.
 
     Examples
     --------
@@ -334,7 +335,7 @@ def prediction_intervals(
     level : float, default 0.95
         Nominal coverage.
     reference : {"normal", "t"}, default "normal"
-        Law of the quantile.
+        Distribution of the quantile.
     hessian, robust, dispersion : optional
         As for `asymptotic_covariance`.
     %(engine)s
@@ -346,7 +347,7 @@ def prediction_intervals(
     Dataset, dims (input, output)
         ``predictor`` (z), ``predictor_standard_error``, ``predictor_lower``, ``predictor_upper``; and ``predicted_mean``,
         ``mean_standard_error``, ``mean_lower``, ``mean_upper``.
-        Infinite where not estimable, and so is the end of a mean's interval past the range of the family; a mean may be
+        Infinite where not estimable, and so is the end of a mean's interval outside the range of the family; a mean may be
         estimable where no output is (softmax). Units of 1, source key ``prediction-interval``.
 
     Raises
@@ -376,7 +377,7 @@ def prediction_intervals(
     common = {"engine": engine, "num_threads": num_threads, "progress": progress}
     networks.model_object(model, MLP)
     if model.feature_names is None and (names := column_names(x)) is not None:
-        model = model.named(names)  # columns of `at` are those of x, not those at the same places
+        model = model.named(names)  # columns of `at` are matched to those of x by name, not by position
     call = double_call(model, at, **common)
     found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
     quantile = _quantile(level, reference, found.degrees)
@@ -400,7 +401,7 @@ def prediction_intervals(
         h = np.where(finite, end, 0.0)
         h = h if link is None else link.evaluate(h, 0)[0]
         known = finite & _has_law(call.model.family, h)[:, None]
-        # Means grow with natural parameters, so the side that an end without a law lies on is known.
+        # Means increase with natural parameters, so it is known on which side an end outside the natural domain lies.
         beyond = np.where(finite, np.where(h > natural, np.inf, -np.inf), end)
         return np.where(known, call.model.family.at(np.where(known, h, natural)).mean, beyond)
 
@@ -416,7 +417,7 @@ _PREDICTED_NUMBERS = 2**20
 
 
 def _has_law(family: Family, h: Array) -> NDArray[np.bool_]:
-    """Return for which rows the family has a law within the range of floating-point numbers."""
+    """Return for which rows the family has a distribution within the floating-point range."""
     try:
         family.at(h)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Networks trained elsewhere, read as `MLP`.
+"""Conversion of networks trained with other libraries to `MLP`.
 
-Each reader takes the fitted object of one library and returns the exponential-family network with the same weights,
-so that every quantity of this package is about the network that the user has.
+Each converter takes the fitted object of one library and returns the exponential-family network with the same weights,
+so that every quantity of this package refers to the user's network.
 """
 
 from __future__ import annotations

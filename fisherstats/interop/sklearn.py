@@ -1,4 +1,4 @@
-"""Multilayer perceptrons of scikit-learn."""
+"""Conversion of scikit-learn's multilayer perceptrons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fisherstats.models.network import MLP
 
 __all__ = ["from_sklearn"]
 
-#: scikit-learn's word for a hidden activation -> the word of this package
+#: scikit-learn's name of a hidden activation -> the name in this package
 _ACTIVATION = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 
 #: scikit-learn's output function, the mean as a function of the last layer -> the family with that mean
@@ -26,12 +26,12 @@ _FAMILY: dict[str, type[Categorical | Bernoulli | Gaussian | Poisson]] = {
 
 
 def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
-    r"""Read a fitted `MLPClassifier` or `MLPRegressor` as the exponential-family network it is.
+    r"""Convert a fitted `MLPClassifier` or `MLPRegressor` to the equivalent exponential-family network.
 
-    The estimator's output function is the mean :math:`\eta(h_L)` of a family in its natural parameters, and that names
+    The estimator's output function is the mean :math:`\eta(h_L)` of a family in its natural parameters, which determines
     the family: softmax is `Categorical` (class k is ``estimator.classes_[k]``), logistic is `Bernoulli` with one output
     for two classes and one per label for multilabel data, the exponential of ``loss="poisson"`` is `Poisson`, identity
-    is `Gaussian`. Squared error says nothing about the variance of the response: it is 1 unless `family` gives it.
+    is `Gaussian`. Squared error does not determine the variance of the response: it is 1 unless given by `family`.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
     Raises
     ------
     TypeError
-        If `estimator` is not a perceptron of scikit-learn.
+        If `estimator` is not a scikit-learn `MLPClassifier` or `MLPRegressor`.
     ValueError
         If it is not fitted, or if `family` has another mean function or size than its output.
     MissingExtra
@@ -58,7 +58,7 @@ def from_sklearn(estimator: Any, *, family: Family | None = None) -> MLP:
     Notes
     -----
     Steps before the perceptron in a pipeline (scaling, for instance) are not part of the network: the inputs `x` of
-    this package are the inputs of the perceptron. Penalties and early stopping leave no trace in the network.
+    this package are the inputs of the perceptron. Penalties and early stopping are not recorded in the network.
 
     Examples
     --------

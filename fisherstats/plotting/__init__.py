@@ -1,4 +1,4 @@
-"""The figures: one function per figure, each takes one labelled result and nothing else."""
+"""Figures: one function per figure, each of a single labelled result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of what Fisher information is used for."""
+"""Figures of the applications of Fisher information."""
 
 from __future__ import annotations
 
@@ -22,13 +22,11 @@ _EFFICIENCY = figures.Drawn(
 )
 _FORGETTING = figures.Drawn(
     "result",
-    "the record of tasks that were learnt one after the other",
+    "the record of sequentially learnt tasks",
     {"accuracy": ("importance", "strength", "replicate", "task")},
     fewest={"task": 2},
 )
-_CURVES = figures.Drawn(
-    "curves", "the record of labels that were asked for by strategy", {"accuracy": ("strategy", "replicate", "labels")}
-)
+_CURVES = figures.Drawn("curves", "the record of requested labels by strategy", {"accuracy": ("strategy", "replicate", "labels")})
 _MOMENTS = figures.Drawn(
     "history",
     "a history of `fisherstats.training.fit` that records the second moment",
@@ -38,7 +36,7 @@ _MOMENTS = figures.Drawn(
 
 @styled
 def efficiency(result: xr.Dataset) -> Figure:
-    """Draw how the spread of an online estimate nears the least possible one.
+    """Plot how the covariance of an online estimate approaches the Cramér-Rao bound.
 
     Parameters
     ----------
@@ -49,7 +47,7 @@ def efficiency(result: xr.Dataset) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A panel per model: a line per gradient with bars of two standard errors, its expectation dotted, and 1, the least, grey.
+        A panel per model: a line per gradient with bars of two standard errors, its expectation dotted, and the bound 1 in grey.
     """
     result = figures.drawable(result, xr.Dataset, _EFFICIENCY)
     models = result["model"].values
@@ -82,7 +80,7 @@ def efficiency(result: xr.Dataset) -> Figure:
 
 @styled
 def forgetting(result: xr.Dataset) -> Figure:
-    """Draw what is kept of earlier tasks against what is learnt of the last one, along the strength of a penalty.
+    """Plot accuracy on earlier tasks against accuracy on the last one, along the strength of a penalty.
 
     Parameters
     ----------
@@ -115,7 +113,7 @@ def forgetting(result: xr.Dataset) -> Figure:
 
 @styled
 def learning_curves(curves: xr.Dataset) -> Figure:
-    """Draw accuracy against the number of labels that were asked for.
+    """Plot accuracy against the number of requested labels.
 
     Parameters
     ----------
@@ -143,7 +141,7 @@ def learning_curves(curves: xr.Dataset) -> Figure:
 
 @styled
 def second_moments(history: xr.Dataset) -> Figure:
-    """Draw Adam's second moment beside the diagonal information along a training, by layer.
+    """Plot Adam's second moment relative to the diagonal information during training, by layer.
 
     Parameters
     ----------
@@ -182,7 +180,7 @@ def second_moments(history: xr.Dataset) -> Figure:
 
 
 def _standard_error(values: xr.DataArray) -> xr.DataArray:
-    """Return the standard error of the mean over replicates; a single one has none."""
+    """Return the standard error of the mean over replicates; undefined for a single one."""
     n_replicates = values.sizes["replicate"]
     if n_replicates == 1:
         return xr.full_like(values.isel(replicate=0), np.nan)
@@ -190,6 +188,6 @@ def _standard_error(values: xr.DataArray) -> xr.DataArray:
 
 
 def _look(position: int) -> dict[str, Any]:
-    """Return colour, marker and line of one of several things to tell apart."""
+    """Return colour, marker and line style of one of several series."""
     colour, marker, line = LAYER_STYLES[position % len(LAYER_STYLES)]
     return {"color": colour, "marker": marker, "linestyle": line, "linewidth": 1.3, "markersize": 4}

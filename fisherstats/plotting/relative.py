@@ -1,4 +1,4 @@
-"""The figure of where units learn."""
+"""Figure of the learning zones of units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["learning_zone"]
 _MOST_POINTS = 4000
 _ZONE = figures.Drawn(
     "zone",
-    "what `fisherstats.learning_zone` returns",
+    "the result of `fisherstats.learning_zone`",
     {"pre_activation": ("input", "unit"), "coefficient": ("input", "unit"), "largest": ("unit",)},
     beside={"unit_layer": "unit"},
 )
@@ -26,19 +26,19 @@ _ZONE = figures.Drawn(
 
 @styled
 def learning_zone(zone: xr.Dataset) -> Figure:
-    """Draw where the pre-activations of each layer lie, and how much its units learn there.
+    """Plot the distribution of the pre-activations of each layer, and the learning coefficients of its units there.
 
     Parameters
     ----------
     zone : Dataset
-        What `learning_zone` returns.
+        The result of `learning_zone`.
 
     Returns
     -------
     matplotlib.figure.Figure
         A panel per layer: coefficients against pre-activations, thinned evenly along them to 4,000 points, over the histogram of
-        all pre-activations, whose height has no scale. The title gives the mean coefficient and, where it is known, what part of
-        the largest one that is.
+        all pre-activations, whose height has no scale. The title gives the mean coefficient and, where it is known, its
+        percentage of the largest one.
     """
     zone = figures.drawable(zone, xr.Dataset, _ZONE)
     layers = zone["unit_layer"].values

@@ -1,4 +1,4 @@
-"""The figures of a study."""
+"""Figures of a study."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _LAYERS = figures.Drawn(
 )
 _RELATIVE_ERROR = figures.Drawn(
     "relative_error",
-    "the relative error of a study, or the root of what `fisherstats.estimator_variance` returns over the information",
+    "the relative error of a study, or the root of the result of `fisherstats.estimator_variance` over the information",
     {"relative_error": ("estimator", "param")},
     beside={"param_layer": "param"},
 )
 _BOUNDS = figures.Drawn(
     "bounds",
-    "what `fisherstats.variance_bounds` returns",
+    "the result of `fisherstats.variance_bounds`",
     dict.fromkeys(("exact", "lower", "upper"), ("estimator", "param")),
     beside={"param_layer": "param"},
 )
@@ -52,7 +52,7 @@ _BOUNDS = figures.Drawn(
 
 @styled
 def information_by_layer(information: xr.DataArray) -> Figure:
-    """Draw how the exact diagonal information spreads over the parameters of each layer.
+    """Plot the distribution of the exact diagonal information over the parameters of each layer.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def information_by_layer(information: xr.DataArray) -> Figure:
 
 @styled
 def standard_error_by_draws(layers: xr.Dataset) -> Figure:
-    """Draw closed-form and observed relative standard errors of each layer's mean entry against the number of draws.
+    """Plot closed-form and observed relative standard errors of each layer's mean entry against the number of draws.
 
     Parameters
     ----------
@@ -95,8 +95,8 @@ def standard_error_by_draws(layers: xr.Dataset) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A panel per estimator: lines are closed forms, marks are observed with the bar that 95 % of them should
-        overlap the line with. A layer whose error is exactly zero is named in the panel.
+        A panel per estimator: lines are closed forms, marks are observed values with bars of which 95 %
+        should overlap the line. A layer whose error is exactly zero is named in the panel.
     """
     target = figures.attribute(layers, "target_standard_error", _LAYERS) if isinstance(layers, xr.Dataset) else 0.0
     layers = figures.drawable(layers, xr.Dataset, _LAYERS)
@@ -149,10 +149,10 @@ def standard_error_by_draws(layers: xr.Dataset) -> Figure:
 def _against_draws(
     panel: Axes, layer: int, draws: NDArray[Any], expected: NDArray[Any], observed: NDArray[Any], layers: xr.Dataset
 ) -> Any:
-    """Draw one layer's line and marks, and return the marks for the legend."""
+    """Plot one layer's line and marks, and return the marks for the legend."""
     colour, marker, line = LAYER_STYLES[layer % len(LAYER_STYLES)]
     panel.plot(draws, expected, line, color=colour, linewidth=1.4)
-    # observed / closed form lies in [low, high] with 95 %, so the closed form lies in [observed/high, observed/low].
+    # observed / closed form is in [low, high] with probability 95 %, so the closed form is in [observed/high, observed/low].
     low, high = layers["expected_ratio"].values.min(), layers["expected_ratio"].values.max()
     return panel.errorbar(
         draws,
@@ -167,7 +167,7 @@ def _against_draws(
 
 @styled
 def relative_error_by_layer(relative_error: xr.DataArray) -> Figure:
-    """Draw how the relative standard error at one draw per input spreads over the parameters of each layer.
+    """Plot the distribution of the relative standard error at one draw per input over the parameters of each layer.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def relative_error_by_layer(relative_error: xr.DataArray) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A box per layer and estimator over the positive errors; errors that are exactly zero are counted in words.
+        A box per layer and estimator over the positive errors; the number of errors that are exactly zero is given as text.
     """
     relative_error = figures.drawable(relative_error, xr.DataArray, _RELATIVE_ERROR)
     return _paired_boxes(
@@ -191,7 +191,7 @@ def relative_error_by_layer(relative_error: xr.DataArray) -> Figure:
 
 @styled
 def bound_tightness(bounds: xr.Dataset) -> Figure:
-    """Draw how close the certified bounds come to the exact variance in each layer.
+    """Plot the tightness of the certified bounds relative to the exact variance in each layer.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def bound_tightness(bounds: xr.Dataset) -> Figure:
     for name in bounds["estimator"].values:
         one = bounds.sel(estimator=name)
         exact = np.where(one["exact"].values > 0, one["exact"].values, np.nan)
-        # A column per side; a lower bound of 0 has no place on a log axis and is left out, as the caption says.
+        # A column per side; a lower bound of 0 cannot be shown on a log axis and is omitted, as stated in the caption.
         values[str(name)] = np.stack([one["lower"].values / exact, one["upper"].values / exact], axis=-1)
     return _paired_boxes(values, bounds["param_layer"].values, "bound / exact variance", "variance exactly 0", reference=1.0)
 
@@ -221,7 +221,7 @@ def _paired_boxes(
     reference: float | None = None,
     percent: bool = False,
 ) -> Figure:
-    """Draw a row of boxes per layer and estimator; `values` is (param,) or (param, side)."""
+    """Plot a row of boxes per layer and estimator; `values` is (param,) or (param, side)."""
     rows = np.unique(layers).tolist()
     figure, (panel,) = new_figure(1.6 + 0.8 * len(rows))
     offsets = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [0.0]

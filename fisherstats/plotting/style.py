@@ -1,7 +1,7 @@
-"""What the figures share: style, panels, axes, lines and boxes by layer.
+"""Common elements of the figures: style, panels, axes, lines and boxes by layer.
 
-Figures are narrow with large type, so that they can be read on a telephone; layers differ in colour, marker and line,
-so that they can be told apart on grey paper.
+Figures are narrow with large type, for reading on a phone; layers differ in colour, marker and line style, so that they can be
+distinguished in greyscale.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 
 Given = ParamSpec("Given")
 
-#: colour of each estimator (Okabe and Ito's palette, which colour-blind readers can tell apart)
+#: colour of each estimator (Okabe and Ito's palette, distinguishable for colour-blind readers)
 COLOUR = {"score": "#0072B2", "hessian": "#D55E00"}
 TITLE = {"score": "Score", "hessian": "Hessian"}
 #: colour, marker and line of each layer
@@ -77,7 +77,7 @@ _STYLE = {
 
 
 def new_figure(height: float, rows: int = 1, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """Return a figure that belongs to no window system and its panels, one below the other."""
+    """Return a figure independent of any GUI backend, and its panels from top to bottom."""
     figure = optional_module("matplotlib.figure", extra="study").Figure(figsize=(5.4, height), layout="constrained")
     panels = figure.subplots(rows, 1, squeeze=False, **shared)
     return figure, list(panels[:, 0])
@@ -85,21 +85,21 @@ def new_figure(height: float, rows: int = 1, **shared: Any) -> tuple[Figure, lis
 
 @contextlib.contextmanager
 def report_style() -> Iterator[None]:
-    """Use the style of the report: matplotlib's own with a few settings, whatever is set in this process or on this machine.
+    """Apply the report style: matplotlib's defaults with a few settings, regardless of the user's configuration.
 
-    A user's matplotlibrc can ask for LaTeX, fonts and sizes that would change a figure or fail in the middle of it.
+    A user's matplotlibrc can ask for LaTeX, fonts and sizes that would change a figure or fail while it is drawn.
     """
     matplotlib = library()
     default = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
     with warnings.catch_warnings(), matplotlib.rc_context():
-        # The defaults hold settings that are on their way out; to set them is no use of them.
+        # The defaults include deprecated settings; restoring them should not warn.
         warnings.filterwarnings("ignore", category=matplotlib.MatplotlibDeprecationWarning)
         matplotlib.rcParams.update(default | _STYLE)
         yield
 
 
 def library() -> ModuleType:
-    """Return matplotlib, also where its settings file or ``MPLBACKEND`` are such that it cannot be imported with them."""
+    """Return matplotlib, even if its settings file or ``MPLBACKEND`` prevent a normal import."""
     try:
         return optional_module("matplotlib", extra="study")
     except MissingExtra:
@@ -109,7 +109,7 @@ def library() -> ModuleType:
         if found is None or found.origin is None:
             raise
         kept = {name: os.environ.pop(name, None) for name in ("MATPLOTLIBRC", "MPLBACKEND")}
-        for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:  # half of it is there
+        for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:  # partially imported
             del sys.modules[name]
         os.environ["MATPLOTLIBRC"] = str(Path(found.origin).parent / "mpl-data" / "matplotlibrc")
         try:
@@ -120,18 +120,18 @@ def library() -> ModuleType:
 
 
 def styled(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
-    """Draw in the style of the report, and leave the caller's settings as they were."""
+    """Plot in the report style, and restore the caller's settings."""
 
     @functools.wraps(draw)
     def drawn(*args: Given.args, **keywords: Given.kwargs) -> Figure:
-        with report_style(), np.errstate(all="ignore"):  # what is undefined has no place in a figure, and is left out
+        with report_style(), np.errstate(all="ignore"):  # undefined values are omitted from the figure
             return draw(*args, **keywords)
 
     return drawn
 
 
 def as_svg(figure: Figure) -> str:
-    """Return the figure as an SVG document without a date, so that equal figures give equal text."""
+    """Return the figure as an SVG document without a date, so that identical figures give identical text."""
     library_figure("figure", figure, optional_module("matplotlib.figure", extra="study").Figure)
     text = io.StringIO()
     with report_style():
@@ -140,7 +140,7 @@ def as_svg(figure: Figure) -> str:
 
 
 def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None:
-    """Use a log scale with ticks a reader can name: several per decade where the range is short."""
+    """Use a log scale with readable ticks: several per decade where the range is short."""
     ticker = optional_module("matplotlib.ticker", extra="study")
     decades = np.log10(high) - np.log10(low) if 0 < low < high else 1.0
     if decades < 0.02:
@@ -151,7 +151,7 @@ def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None
         subs = (1, 1.5, 2, 3, 5, 7) if decades < 0.8 else (1, 2, 5) if decades < 1.7 else (1, 3) if decades < 3.5 else (1,)
         axis.set_major_locator(ticker.LogLocator(subs=subs))
     axis.set_minor_locator(ticker.NullLocator())
-    # Powers of ten are named as they are: seven figures and a per cent sign would run into each other.
+    # Powers of ten are labelled as powers: seven digits and a percent sign would overlap.
     if percent and decades < 3.5:
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:,.4g} %"))
     elif decades < 5:
@@ -159,13 +159,13 @@ def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None
 
 
 def ends(drawn: Iterable[Any]) -> tuple[float, float]:
-    """Return the least and the largest number that have a place on a log axis; 1 and 1 where there is none."""
+    """Return the smallest and the largest positive finite number; 1 and 1 if there is none."""
     shown = [float(value) for value in drawn if np.isfinite(value) and value > 0]
     return min(shown, default=1.0), max(shown, default=1.0)
 
 
 def boxes(panel: Axes, groups: Sequence[NDArray[Any]], heights: Sequence[float], width: float, colour: str) -> None:
-    """Draw a horizontal box per group: middle half, median, and whiskers over the middle 90 %."""
+    """Plot a horizontal box per group: middle half, median, and whiskers over the middle 90 %."""
     drawn = [(group, height) for group, height in zip(groups, heights, strict=True) if group.size]
     if not drawn:
         return
@@ -188,13 +188,13 @@ def boxes(panel: Axes, groups: Sequence[NDArray[Any]], heights: Sequence[float],
 
 
 def by_layer(panel: Axes, layers: Sequence[int]) -> None:
-    """Give every layer a row, the first on top."""
+    """Label one row per layer, the first on top."""
     panel.set_yticks(range(len(layers)), [f"layer {layer}" for layer in layers])
     panel.set_ylim(len(layers) - 0.5, -0.5)
     panel.grid(axis="y", visible=False)
 
 
 def name_zero(panel: Axes, layers: Sequence[str]) -> None:
-    """Name above the panel the layers whose values are all exactly zero, which have no place on a log axis."""
+    """List above the panel the layers whose values are all exactly zero, which a log axis cannot show."""
     if layers:
         panel.set_title(f"layer{'s' if len(layers) > 1 else ''} {', '.join(layers)}: exactly 0", loc="right", size=10)

@@ -1,4 +1,4 @@
-"""The figures of what training and penalties do to information and errors."""
+"""Figures of the effect of training and penalties on information and errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MEASURES = ("accuracy", "log_likelihood")
 _OPTIONAL = frozenset({*_MEASURES, *(f"validation_{measure}" for measure in _MEASURES)})
 _PATH = figures.Drawn(
     "path",
-    "what `fisherstats.regularization_path` returns",
+    "the result of `fisherstats.regularization_path`",
     {
         **dict.fromkeys(("variance", "upper", "relative_error"), ("strength", *_PER_ESTIMATOR)),
         **dict.fromkeys(sorted(_OPTIONAL), ("strength",)),
@@ -43,19 +43,19 @@ _PATH = figures.Drawn(
 
 @styled
 def training_errors(history: xr.Dataset) -> Figure:
-    """Draw information, standard deviations and their bounds by layer along a training, as Figure 2 of 2024 does.
+    """Plot information, standard deviations and their bounds by layer during training, as in Figure 2 of 2024.
 
     Parameters
     ----------
     history : Dataset
-        A history of `training.fit` with what `layer_errors` returns recorded in it: ``information (epoch, layer)``, ``variance``,
+        A history of `training.fit` that records the result of `layer_errors`: ``information (epoch, layer)``, ``variance``,
         ``lower`` and ``upper (epoch, estimator, layer)``.
 
     Returns
     -------
     matplotlib.figure.Figure
         The mean information; a panel per estimator with the root of the mean variance and that of its certified bounds (dotted,
-        lower bounds of 0 left out); and a panel per estimator with upper bound over exact variance. A layer whose variance is
+        lower bounds of 0 omitted); and a panel per estimator with upper bound over exact variance. A layer whose variance is
         exactly zero is named in the titles.
     """
     history = figures.drawable(history, xr.Dataset, _ERRORS)
@@ -82,19 +82,19 @@ def training_errors(history: xr.Dataset) -> Figure:
 
 @styled
 def regularization_path(path: xr.Dataset) -> Figure:
-    """Draw fit, absolute and relative errors by layer against the strength of a penalty.
+    """Plot fit, absolute and relative errors by layer against the strength of a penalty.
 
     Parameters
     ----------
     path : Dataset
-        What `regularization_path` returns.
+        The result of `regularization_path`.
 
     Returns
     -------
     matplotlib.figure.Figure
         Accuracy (or log-likelihood) of the training and validation labels; a panel per estimator with the root of the mean
-        variance and of its upper bound (dotted); and a panel per estimator with the relative error. Strengths stand at equal
-        distances, the smallest on the left, so that 0 and inf have a place.
+        variance and of its upper bound (dotted); and a panel per estimator with the relative error. Strengths are equally
+        spaced, the smallest on the left, so that 0 and inf can be shown.
     """
     path = figures.drawable(path, xr.Dataset, _PATH).sortby("strength")
     strengths = path["strength"].values
@@ -124,14 +124,14 @@ def regularization_path(path: xr.Dataset) -> Figure:
 
 
 def _lines(panel: Axes, places: NDArray[Any], quantities: dict[str, xr.DataArray], percent: bool = False) -> dict[str, Any]:
-    """Draw a line per layer on a log axis, the first quantity with marks and the others dotted; return the lines by layer."""
+    """Plot a line per layer on a log axis, the first quantity with marks and the others dotted; return the lines by layer."""
     handles: dict[str, Any] = {}
     drawn: list[float] = []
     first, *others = quantities.values()
     for layer in first["layer"].values:
         colour, marker, line = LAYER_STYLES[int(layer) % len(LAYER_STYLES)]
         values = _positive(first, layer)
-        if np.isnan(values).all():  # exactly 0, as the title says; no bound of it is drawn either
+        if np.isnan(values).all():  # exactly 0, as given in the title; its bounds are not drawn either
             continue
         (handles[f"layer {layer}"],) = panel.plot(places, values, line, marker=marker, color=colour, linewidth=1.4, markersize=4)
         for bound in (_positive(one, layer) for one in others):
@@ -145,18 +145,18 @@ def _lines(panel: Axes, places: NDArray[Any], quantities: dict[str, xr.DataArray
 
 
 def _positive(quantity: xr.DataArray, layer: int) -> NDArray[Any]:
-    """Return the values of a layer that have a place on a log axis, NaN elsewhere."""
+    """Return the values of a layer that a log axis can show, NaN elsewhere."""
     values = quantity.sel(layer=layer).values
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
 def _title(panel: Axes, name: str, errors: xr.Dataset) -> None:
-    """Name the estimator and the layers that it knows without any error."""
+    """Set the title: the estimator and the layers in which it is exact."""
     exact = [str(layer) for layer in errors["layer"].values if not errors["variance"].sel(layer=layer).values.any()]
     named = f" (exact in layer{'s' if len(exact) > 1 else ''} {', '.join(exact)})" if exact else ""
     panel.set_title(f"{TITLE[name]} estimator{named}", loc="left", color=COLOUR[name])
 
 
 def _whole_numbers(epochs: NDArray[Any]) -> NDArray[Any]:
-    """Return at most a dozen epochs to be named."""
+    """Return at most a dozen epochs for tick labels."""
     return epochs[:: -(-len(epochs) // 12)]

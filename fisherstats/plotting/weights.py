@@ -1,4 +1,4 @@
-"""The figures of what weight norms do."""
+"""Figures of the effect of weight norms."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["derivative_bounds", "norm_sweep"]
 
 _SWEEP = figures.Drawn(
     "sweep",
-    "what `fisherstats.norm_sweep` returns",
+    "the result of `fisherstats.norm_sweep`",
     dict.fromkeys(("variance", "relative_variance", "upper"), ("estimator", "scale", "layer")),
 )
 
 
 @styled
 def norm_sweep(sweep: xr.Dataset) -> Figure:
-    """Draw absolute and relative variances of each layer against the scale of the weight norms.
+    """Plot absolute and relative variances of each layer against the scale of the weight norms.
 
     Parameters
     ----------
     sweep : Dataset
-        What `norm_sweep` returns.
+        The result of `norm_sweep`.
 
     Returns
     -------
@@ -86,7 +86,7 @@ _CHAIN = {
 
 _DERIVATIVES = figures.Drawn(
     "bounds",
-    "what `fisherstats.derivative_bounds` returns for the mean over inputs",
+    "the result of `fisherstats.derivative_bounds` for the mean over inputs",
     {
         **dict.fromkeys(("first_exact", "first_upper"), ("norm", "layer")),
         **dict.fromkeys(_CHAIN, ("estimator", "norm")),
@@ -97,18 +97,18 @@ _DERIVATIVES = figures.Drawn(
 
 @styled
 def derivative_bounds(bounds: xr.Dataset) -> Figure:
-    """Draw the chain from weight norms over derivatives to the covariances.
+    """Plot the chain of bounds from weight norms over derivatives to the covariances.
 
     Parameters
     ----------
     bounds : Dataset
-        What `derivative_bounds` returns, for the mean over inputs.
+        The result of `derivative_bounds`, for the mean over inputs.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Exact norms of the first derivatives and their bounds by layer, a panel per norm; and where the covariances were asked
-        for the four stages of their chain, a panel per norm. What is exactly 0 has no place on a log axis and is left out.
+        Exact norms of the first derivatives and their bounds by layer, a panel per norm; and, if the covariances were
+        requested, the four stages of their chain, a panel per norm. Values that are exactly 0 are omitted from the log axes.
     """
     bounds = figures.drawable(bounds, xr.Dataset, _DERIVATIVES)
     layers = bounds["layer"].values

@@ -1,1 +1,1 @@
-"""What users call, and what all of it shares: a run over the inputs, views, labels, lazy results."""
+"""The public quantities and their common infrastructure: streaming over inputs, views, labels, lazy results."""

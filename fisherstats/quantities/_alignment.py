@@ -1,4 +1,4 @@
-"""Labelled arrays in the order of the network: what is labelled is put into that order or refused, never taken by position."""
+"""Alignment of labelled arrays to the parameter order of the network: labels are matched or rejected, never read by position."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 _DIMS = ("param", "param2")
 _PLACE = ("_layer", "_unit_out", "_unit_in")
-"""What tells a parameter apart beside its number."""
+"""The coordinates that identify a parameter, apart from its number."""
 
 
 def parameter_vector(name: str, value: Any, model: MLP) -> NDArray[np.floating]:
@@ -43,7 +43,7 @@ def direction_rows(value: Any, model: MLP) -> NDArray[np.floating]:
 
 
 def square_matrices(name: str, value: Any) -> Any:
-    """Return labelled square matrices with their two dims last, d and d2 as in a result; what has no labels as it is."""
+    """Return labelled square matrices with their two dims last, d and d2 as in a result; unlabelled arrays unchanged."""
     found = _labelled_array(name, value) if isinstance(value, xr.DataArray | xr.Variable | xr.Dataset) else None
     if found is None:
         return value
@@ -56,8 +56,8 @@ def square_matrices(name: str, value: Any) -> Any:
 def over_parameters(name: str, value: Any, model: MLP, ndim: int = 1) -> Any:
     """Return a vector (`ndim` 1) or a matrix (2) over the parameters in the order of the network.
 
-    Labels in another order are put into it, with all that goes with them; those of another network are refused. A vector may be
-    one of several, rows of a matrix. What has no labels is returned as it is.
+    Arrays labelled in another order are reordered, with all their coordinates; labels of another network are rejected. A vector
+    may be one of several, rows of a matrix. Unlabelled arrays are returned unchanged.
     """
     found = _labelled_array(name, value)
     if found is None:
@@ -76,7 +76,7 @@ def over_parameters(name: str, value: Any, model: MLP, ndim: int = 1) -> Any:
 
 
 def _labelled_array(name: str, value: Any) -> xr.DataArray | None:
-    """Return what has labels as a DataArray: one of xarray, or a Series or DataFrame of pandas."""
+    """Return a labelled object as a DataArray: from xarray, or from a pandas Series or DataFrame."""
     if isinstance(value, np.ndarray | list | tuple):
         return None
     if isinstance(value, xr.Dataset):
@@ -102,11 +102,11 @@ def _labelled_array(name: str, value: Any) -> xr.DataArray | None:
 
 
 def _order(name: str, given: xr.DataArray, dim: str, model: MLP) -> NDArray[np.int64] | None:
-    """Return where the parameters of the network are along a dim, or None if they are in its order or have no labels."""
+    """Return the positions of the network's parameters along a dim, or None if already in order or unlabelled."""
     wanted = {suffix: one[1] for suffix, one in _suffixes(_labels.param_coordinates(model, dim), dim).items()}
     n_params = len(wanted[""])
     if given.sizes[dim] != n_params:
-        return None  # refused by its shape
+        return None  # rejected later by its shape
     found = _suffixes(given.coords, dim)
     carried = {suffix: one.to_numpy() for suffix, one in found.items() if suffix in wanted and one.dims == (dim,)}
     if "" in carried and given.indexes[dim].nlevels > 1:

@@ -1,4 +1,4 @@
-"""What an error is of: the labels at the given inputs, or inputs that are a sample as well."""
+"""The design of a standard error: labels at fixed inputs, or inputs that are themselves a sample."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ MatrixBlock = Callable[[Array, int, bool], dict[tuple[int, int], Array]]
 """Block function of (x, first input, per input): blocks of the information."""
 
 _SMALLEST_SHARE = 1e-100
-"""Its square is a number still."""
+"""The smallest share considered; its square is still a normal number."""
 
 DESIGNS = ("fixed", "random", "subsample")
 
 
 @dataclass(frozen=True)
 class Design:
-    """How the inputs came about, checked against the call."""
+    """The sampling design of the inputs, validated against the call."""
 
     call: Call
     word: str
@@ -44,7 +44,7 @@ class Design:
     def of(
         cls, call: Call, design: str, population: Any, n_draws: int = 1, per_input: bool = False, allowed: Sequence[str] = DESIGNS
     ) -> Design:
-        """Check what a public function is given, in the words of `estimator_variance`."""
+        """Validate the arguments of a public function; they are named as in `estimator_variance`."""
         arguments.choice("design", design, allowed)
         arguments.only_with("population", population, "design", design, "subsample")
         if design != "fixed":
@@ -56,12 +56,12 @@ class Design:
 
     @property
     def fixed(self) -> bool:
-        """Whether the given inputs are all there is."""
+        """Whether the design is fixed: inference is for the given inputs alone."""
         return self.word == "fixed"
 
     @property
     def kept(self) -> float:
-        """The part of the variance over inputs that is left: none is where all of a population is given."""
+        """The finite-population correction: the fraction of the variance over inputs that remains, 0 for a whole population."""
         return 1.0 if self.population is None else 1.0 - self.call.n_inputs / self.population
 
     @property
@@ -71,7 +71,7 @@ class Design:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the provenance says."""
+        """The entries of the provenance."""
         return {"design": self.word} | ({} if self.population is None else {"population": self.population})
 
     def error(self, variance: Array, spread: Array | None) -> Array:
@@ -79,7 +79,7 @@ class Design:
         return np.sqrt(self.variance(variance, spread))
 
     def variance(self, variance: Array, spread: Array | None) -> Array:
-        """Return its square, or whatever else is in proportion to second moments of a mean over inputs."""
+        """Return its square, or any other quantity proportional to second moments of a mean over inputs."""
         return estimator_moments.under_design(variance, spread, self.n_draws, self.call.n_inputs, self.word, self.population)
 
     def diagonal(
@@ -92,9 +92,9 @@ class Design:
     ) -> list[tuple[Array, Array, Array]]:
         """Return standard error, degrees of freedom and the sampled part of the variance, per estimator, in two passes.
 
-        `information` gives what varies over inputs, alone; `block` beside it the variances of one label, whose means are
-        `variances`. Where these are taken as `known`, they do not count for the degrees of freedom: the labels of a Hessian
-        estimate enter linearly, those of squares are as uneven over inputs as the information itself.
+        `information` gives the quantity that varies over inputs; `block` gives it together with the variances of one label, whose
+        means are `variances`. Where these are taken as `known`, they do not count for the degrees of freedom: the labels of a
+        Hessian estimate enter linearly, those of squares are as uneven over inputs as the information itself.
         """
         call, n = self.call, self.call.n_inputs
         known = [False] * len(variances) if known is None else known
@@ -128,7 +128,7 @@ class Design:
         return found
 
     def variance_of_exact(self) -> Array:
-        """Return the variance of the exact diagonal over samples of inputs, which an estimate has beside that of its labels."""
+        """Return the variance of the exact diagonal over samples of inputs, which adds to the label variance of an estimate."""
 
         def exact(x: Array, first_input: int) -> tuple[Factors, Sequence[Factors], list[Array]]:
             passed, law = self.call.pass_through(x, first_input)
@@ -141,7 +141,7 @@ class Design:
     def entries(
         self, view: str, matrix: MatrixBlock, variance: dict[tuple[int, int], Array]
     ) -> list[dict[tuple[int, int], Array]]:
-        """Return the same of every entry of a dense view, in two passes over the inputs.
+        """Return the same for every entry of a dense view, in two passes over the inputs.
 
         `matrix` gives the blocks of the information, summed over a block of inputs or per input; `variance` is the mean variance
         of one label. The degrees of freedom are those of normal values over inputs (Welch and Satterthwaite).

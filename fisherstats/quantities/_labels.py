@@ -1,4 +1,4 @@
-"""The only builder of labelled objects: bare arrays in, schema rows and provenance attached once, xarray out."""
+"""Construction of labelled results: attaches schema attributes and provenance to plain arrays and returns xarray objects."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 ERROR, ERROR_OF = "standard_error", "standard_error_of"
-"""The coordinates of an estimate: its standard error, and the values which that belongs to."""
+"""The coordinates of an estimate: its standard error, and a copy of the values that the error belongs to."""
 
 Entry = tuple[str, Sequence[str], NDArray[Any]]
 """(schema key, dims, values)."""
@@ -97,7 +97,7 @@ def _index(values: int | tuple[str, ...], bias: bool = False) -> NDArray[Any]:
 
 @functools.lru_cache(maxsize=32)
 def _names(widths: tuple[int, ...], features: tuple[str, ...], layer: int | None) -> NDArray[Any]:
-    """Return a name for each parameter: that of the input, "unit k" behind a hidden unit, or "bias"."""
+    """Return a name for each parameter: that of the input, "unit k" for the output of a hidden unit, or "bias"."""
     arrays = _param_arrays(widths, layer)
     senders = np.array([*features, "bias"])
     units = np.array([*(f"unit {number}" for number in range(max(widths))), "bias"])
@@ -144,7 +144,7 @@ def layer_coordinates(n_layers: int) -> dict[str, Any]:
 
 
 def coordinates(**dims: int | Sequence[str] | NDArray[Any]) -> dict[str, Any]:
-    """Return index coordinates: an integer gives 0..size-1, a sequence gives its words."""
+    """Return index coordinates: an integer gives 0..size-1, a sequence gives its entries."""
     return {
         dim: (
             dim,
@@ -159,23 +159,23 @@ _templates: OrderedDict[tuple[Any, ...], tuple[Any, list[NDArray[Any]]]] = Order
 _MOST_TEMPLATES = 64
 
 _loading = forks.lock()
-"""xarray imports the libraries of other arrays with its first Dataset; a child forked meanwhile would wait for that for ever."""
+"""xarray imports optional array libraries with its first Dataset; a child forked during that import would deadlock."""
 
 
 def _template(entries: Sequence[Entry], coords: Mapping[str, Any], alone: bool = False) -> Any:
-    """Return a Dataset of such entries to be filled, or its only array, the same one again for the same coordinates.
+    """Return an empty Dataset of such entries, or its only array, cached by coordinates.
 
-    Making the coordinates takes ten times as long as filling in values.
+    Building the coordinates takes ten times as long as filling in values.
     """
     shapes = {VARIABLES[key].name: (tuple(dims), values.shape) for key, dims, values in entries}
     key = alone, tuple(shapes.items()), tuple((name, one[0], id(one[1])) for name, one in coords.items())
-    # Single steps in place of a lock: two threads may make the same one.
+    # Atomic steps instead of a lock: two threads may build the same template twice.
     found = _templates.get(key)
     if found is None:
         empty = {name: (dims, np.broadcast_to(0.0, shape)) for name, (dims, shape) in shapes.items()}
         with _loading:
             made = xr.Dataset(empty, coords=dict(coords))
-        # The arrays are kept, so that no other array can have the identity of one of them.
+        # The arrays are kept alive, so that no other array can reuse the id of one of them.
         found = made[next(iter(shapes))] if alone else made, [one[1] for one in coords.values()]
         _templates[key] = found
         if len(_templates) > _MOST_TEMPLATES:
@@ -189,7 +189,7 @@ _unchecked: contextvars.ContextVar[bool] = contextvars.ContextVar("unchecked", d
 
 @contextlib.contextmanager
 def unchecked() -> Iterator[None]:
-    """Make results whose numbers mean nothing: what a call gives for placeholder rows."""
+    """Disable value checks: for results computed from placeholder rows, whose numbers are meaningless."""
     token = _unchecked.set(True)
     try:
         yield
@@ -198,7 +198,7 @@ def unchecked() -> Iterator[None]:
 
 
 def _checked(entries: Sequence[Entry]) -> None:
-    """Let no number out that the schema does not know."""
+    """Raise if a value is outside the range that the schema declares."""
     if not _unchecked.get():
         for key, _, values in entries:
             if isinstance(values, np.ndarray | np.floating) and values.dtype.kind == "f":
@@ -215,7 +215,7 @@ def _filled(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: str
 
 
 def attributes(key: str, provenance: str) -> dict[str, str]:
-    """Return the attributes of a schema variable: netCDF-safe text, equal for equal work."""
+    """Return the attributes of a schema variable: netCDF-safe text, identical for identical calls."""
     variable = VARIABLES[key]
     source = SOURCES[variable.source]
     described = {
@@ -231,17 +231,17 @@ def attributes(key: str, provenance: str) -> dict[str, str]:
 
 
 def error_design(given: xr.DataArray) -> str | None:
-    """Return what a standard error is of, by its provenance: a design, or None where that is not said."""
+    """Return the design of a standard error from its provenance, or None if the provenance does not record it."""
     return json.loads(given.coords[ERROR].attrs.get("provenance", "{}")).get("design")
 
 
 def error_is_own(given: xr.DataArray) -> bool:
-    """Return whether a standard error without a copy of its values is the caller's own: ours say how they were made."""
+    """Return whether a standard error without a copy of its values was supplied by the caller: ours carry a provenance."""
     return "provenance" not in given.coords[ERROR].attrs
 
 
 def error_given() -> dict[str, str]:
-    """Return the attributes of a standard error that a user attaches: nobody else can say what it is of."""
+    """Return the attributes of a standard error supplied by the user, whose design is unknown to the package."""
     return {
         "long_name": "standard error as given by the caller",
         "symbol": VARIABLES[ERROR].symbol,
@@ -250,7 +250,7 @@ def error_given() -> dict[str, str]:
 
 
 as_text = json.JSONEncoder(sort_keys=True, default=lambda number: number.item()).encode
-"""Writes provenance down."""
+"""JSON encoder of the provenance."""
 
 
 def dataset(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: Mapping[str, Any]) -> xr.Dataset:
@@ -269,7 +269,7 @@ def array(
     provenance: Mapping[str, Any],
     companions: Sequence[Entry] = (),
 ) -> xr.DataArray:
-    """Return one labelled quantity; `companions` (its standard error, say) become coordinates beside it.
+    """Return one labelled quantity; `companions` (its standard error, say) become coordinates.
 
     A standard error is accompanied by a copy of the values that it belongs to (see `values_and_error`).
     """
@@ -289,17 +289,17 @@ def array(
 
 
 def values_and_error(name: str, given: Any) -> tuple[Any, NDArray[Any] | None]:
-    """Return the values of what may be an estimate, and their standard errors or None: the one gate for errors that are used.
+    """Return the values of what may be an estimate, and their standard errors or None; every use of a standard error passes here.
 
     xarray keeps coordinates through arithmetic, so the coordinate that is the standard error would outlive a change of the
-    values. A copy of the values lies beside it, in the coordinate `ERROR_OF`: where the two differ the error is refused. An error
-    of this package that has lost the copy is refused too; one that the caller has made by hand never had one, and is accepted.
+    values. A copy of the values is stored in the coordinate `ERROR_OF`: where the two differ the error is rejected. An error of
+    this package that has lost the copy is rejected too; one constructed by the caller never had a copy, and is accepted.
     """
     if not isinstance(given, xr.DataArray):
         return getattr(given, "values", given), None
     if ERROR not in given.coords:
         return given.values, None
-    given = given.compute()  # values and coordinates of a lazy one in one go
+    given = given.compute()  # values and coordinates of a lazy array in one computation
     if ERROR_OF not in given.coords:
         uncertainty.paired_errors(name, error_is_own(given))
         return given.values, np.broadcast_to(
@@ -313,7 +313,7 @@ def values_and_error(name: str, given: Any) -> tuple[Any, NDArray[Any] | None]:
 def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> xr.DataTree:
     """Return a DataTree with one child per layer."""
     root = xr.DataTree(xr.Dataset(attrs={"provenance": as_text(provenance)}))
-    # Both `from_dict` and children given at construction copy every child once more.
+    # `from_dict` and children passed to the constructor would each copy every child again.
     root.children = {name: xr.DataTree(child) for name, child in children.items()}
     return root
 
@@ -332,7 +332,7 @@ def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
         return x, None
     inputs.labelled_input(x.dims)
     x = x.transpose("input", "feature")
-    # Data that are still in their file, or on a device, stay there; xarray has no public word for it.
+    # Data in a file or on a device must not be loaded; xarray has no public API for this.
     here = x.variable._in_memory or x.chunks is not None or on_device(x.variable._data)
     data = x.data if here else _OnDisk(x.variable)
     if "input" not in x.indexes:
@@ -343,7 +343,7 @@ def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
 
 
 def _row_labels(index: Any) -> NDArray[Any] | None:
-    """Return the labels of the rows of a frame, if they are more than their numbers and a file can hold them."""
+    """Return the labels of the rows of a frame, if they are not just 0, 1, ... and can be stored in netCDF."""
     rows: NDArray[Any] = index.to_numpy()
     if index.nlevels > 1 or np.array_equal(rows, np.arange(len(rows))):
         return None
@@ -365,9 +365,9 @@ class _OnDisk:
 
 
 def _same_rows(rows: NDArray[Any], wanted: NDArray[Any]) -> None:
-    """Require the rows of a frame to be for the inputs of x; numbers of rows are labels where the others are the same numbers."""
+    """Require the rows of a frame to be for the inputs of x; row numbers match labels that are the same numbers."""
     if len(rows) != len(wanted):
-        return  # refused by its shape
+        return  # rejected later by its shape
     numbers = np.arange(len(rows))
     numbered = np.array_equal(rows, numbers) or np.array_equal(wanted, numbers)
     if not numbered or set(rows.tolist()) == set(wanted.tolist()):
@@ -375,7 +375,7 @@ def _same_rows(rows: NDArray[Any], wanted: NDArray[Any]) -> None:
 
 
 def unlabelled_response(y: Any, input_labels: NDArray[Any] | None = None) -> Any:
-    """Return the array inside labelled data labels, outputs last; both x and y labelled, they must be for the same inputs."""
+    """Return the array inside labelled data labels, outputs last; if both x and y are labelled, the labels must match."""
     if isinstance(y, xr.Dataset):
         inputs.one_array("y", y.data_vars)
     if isinstance(y, xr.Variable):

@@ -1,8 +1,8 @@
-"""Calls carried out in pieces: lazily over the chunks of a dask array, or over batches that pass by once.
+"""Out-of-core calls: lazily over the chunks of a dask array, or over an iterable of batches.
 
-Nothing here knows what is computed. A call is made three times over: once with two placeholder rows, for the dims, attributes and
-block sizes of its result; once per leaf of inputs, where it gets as far as its pass over them; and once with what all leaves
-gave, which makes the result. Leaves are added in their order, so a result has the same bits as that of the same x in memory.
+This module is independent of the quantity that is computed. A call is evaluated in three stages: once with two placeholder rows,
+for the dims, attributes and block sizes of its result; once per leaf of inputs, where it runs up to its pass over them; and once
+with the totals of all leaves, which gives the result. Leaves are summed in order, so the result is bitwise that of x in memory.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Labelled = xr.DataArray | xr.Dataset | xr.DataTree
 Totals = tuple[Callable[[list[Any], list[Any]], None], list[Any]]
-"""How to add the totals of further leaves, and the totals."""
+"""The reduction that adds the totals of further leaves, and the totals."""
 
 _CHUNK_BYTES = 2**27
-"""A chunk of a result with one row per input is halved while it is larger, but holds a group of blocks at least."""
+"""A chunk of a result with one row per input is halved while it is larger, but has at least one group of blocks."""
 
 _DENSE_PARAMETERS = 2000
-"""Networks of more parameters are laid out by two inputs alone, as more would take long."""
+"""For networks with more parameters the template uses two inputs only, as more would take long."""
 
 _BESIDE_X = {"y": Call.data_labels, "probabilities": Call.label_distributions}
-"""Arguments with an entry per input, and what checks them."""
+"""Arguments with an entry per input, and their validators."""
 
 
 def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function of (model, x, ...) take a lazy x or batches of rows; `per_input` if it always gives a row per input."""
+    """Let a function of (model, x, ...) accept a lazy x or batches of rows; `per_input` if it always returns a row per input."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         place = list(signature.parameters).index("x")
-        computed = overflow_is_inf(one_blas_thread(function))  # between the passes too
+        computed = overflow_is_inf(one_blas_thread(function))  # also between the passes
         takes = tuple(signature.parameters)
 
         @functools.wraps(function)
@@ -75,7 +75,7 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
                 given["rng"] = arguments.seed_sequence(given["rng"])
             for name in _BESIDE_X.keys() & given.keys():
                 if hasattr(given[name], "__dask_graph__"):
-                    given[name] = given[name].compute()  # once, and not in every task
+                    given[name] = given[name].compute()  # once, not in every task
             asked = _Asked(call, given, remedies.taken())
             known = arguments.boolean("per_input", given.get("per_input", False)) if per_input is None else per_input
             if not lazy:
@@ -83,7 +83,7 @@ def in_pieces(*, per_input: bool | None = None) -> Callable[[Callable[P, R]], Ca
             arguments.boolean("progress", given.get("progress", False))
             given["progress"] = False
             if given.get("num_threads") is None and "num_threads" in signature.parameters:
-                given["num_threads"] = 1  # whoever runs the tasks has threads of its own
+                given["num_threads"] = 1  # the scheduler runs tasks in its own threads
             return cast(R, _over_chunks(asked, x, known))
 
         return call
@@ -103,15 +103,15 @@ class _Asked:
     function: Callable[..., Any]
     given: dict[str, Any]
     taken: Collection[str] | None = None
-    """The arguments of the function of which this call is a part, see `remedies`."""
+    """The arguments of the public function that makes this call, see `remedies`."""
 
     def of(self, part: Part) -> Any:
-        """Return the result for the rows at hand."""
+        """Return the result for the given rows."""
         with remedies.as_called(self.taken):
             return self.function(**self.given, x=part)
 
     def pass_over(self, part: Part) -> Totals:
-        """Return what the next pass over the inputs gives for the rows at hand."""
+        """Return the totals of the next pass over the inputs for the given rows."""
         try:
             self.of(part)
         except PassEnded as ended:
@@ -136,7 +136,7 @@ def _over_batches(asked: _Asked, batches: Iterable[Any], per_input: bool) -> Any
     asked = replace(asked, given=asked.given | beside)
     n_labels = next((len(one) if one.ndim else 1 for one in beside.values()), None)
     source = Batches(reader, n_features, first.dtype, n_labels)
-    # Until the rows have been counted, labels that were given say how many there are; else as many as every check asks for.
+    # Until the rows are counted, given labels determine their number; otherwise it is whatever the checks expect.
     n_inputs = 2 if n_labels is None else n_labels
     known: list[list[Any]] = []
     input_labels = None
@@ -149,13 +149,13 @@ def _over_batches(asked: _Asked, batches: Iterable[Any], per_input: bool) -> Any
             if not known:
                 input_labels = inputs.batch_labels(reader.labels, source.n_read)
                 for one in given.values():
-                    _labels.unlabelled_response(one, input_labels)  # refused if they are for other inputs
+                    _labels.unlabelled_response(one, input_labels)  # raises if they are for other inputs
             known.append(ended.totals)
             n_inputs = source.n_read
 
 
 class _Reader:
-    """Iterates over batches, and again where their iterable allows it."""
+    """Iterates over batches, repeatedly if their iterable allows it."""
 
     def __init__(self, caller: str, batches: Iterable[Any], keeps_labels: bool, model: Any) -> None:
         self._model = model
@@ -188,7 +188,7 @@ class _Reader:
         data, own = _labels.unlabelled(columns_in_order(batch, self._model) if isinstance(self._model, MLP) else batch)
         if keep and own is not None:
             self.labels.append(own.copy())  # it may be a view of those of many more inputs
-        return data[:] if isinstance(batch, xr.DataArray | xr.Variable) else data  # what is still in its file is read
+        return data[:] if isinstance(batch, xr.DataArray | xr.Variable) else data  # data in a file are read here
 
 
 # --- lazy results --------------------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class _Reader:
 
 @dataclass(frozen=True)
 class _Lazy:
-    """A call over a dask array: what every task is sent."""
+    """A call over a dask array, as sent to every task."""
 
     asked: _Asked
     shape: tuple[int, int]
@@ -205,11 +205,11 @@ class _Lazy:
     checked: np.ndarray | None = None
 
     def part(self, source: Any, first: int, n_present: int, passes: Passes | None) -> Part:
-        """Return the x of a piece of the call."""
+        """Return the x of one part of the call."""
         return Part(source, self.shape, self.dtype, first, n_present, self.input_labels, passes, self.checked)
 
     def with_checked(self, name: str) -> _Lazy:
-        """Return the same call with an argument beside x that no task needs to look through again."""
+        """Return the same call with one further argument marked as validated, so that tasks skip its check."""
         given = self.asked.given
         checked = _BESIDE_X[name](_run.prepare(given["model"], self.part(None, 0, 0, None)), given[name])
         return replace(self, asked=replace(self.asked, given=given | {name: checked}), checked=checked)
@@ -242,12 +242,12 @@ def _over_chunks(asked: _Asked, x: Any, per_input: bool) -> Labelled:
 
 def _template(lazy: _Lazy, data: Any) -> tuple[Labelled, list[PassShape]]:
     """Return a result of the same dims, coordinates and attributes, and how its passes are cut, without reading x."""
-    known = len(lazy.shape) == 2 and not np.isnan(lazy.shape).any()  # else x is refused
+    known = len(lazy.shape) == 2 and not np.isnan(lazy.shape).any()  # else x is rejected
     few, n_columns = (min(2, lazy.shape[0]), lazy.shape[1]) if known else (2, 0)
     several = [few, min(lazy.shape[0], _rows_of_full_rank(lazy.asked.given["model"]))] if known else [few]
     refusal: Exception | None = None
-    # Two inputs may be too few for what is done with their information, and random ones may not do (outside the natural
-    # domain, say): then more of them are tried, and last the first rows of x, which have to be read.
+    # Two inputs may give a singular information, and random ones may be unsuitable (outside the natural domain, say):
+    # then more of them are tried, and finally the first rows of x, which have to be read.
     for n_rows, random in [*((count, True) for count in several), *((count, False) for count in several)]:
         recorded = RecordedPasses()
         with warnings.catch_warnings(), np.errstate(all="ignore"), _labels.unchecked():
@@ -256,7 +256,7 @@ def _template(lazy: _Lazy, data: Any) -> tuple[Labelled, list[PassShape]]:
             try:
                 return lazy.asked.of(lazy.part(np.asarray(rows), 0, n_rows, recorded)), recorded.shapes
             except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-                if not recorded.shapes:  # an argument was refused
+                if not recorded.shapes:  # an argument was rejected
                     raise
                 refusal = error
     assert refusal is not None
@@ -287,14 +287,14 @@ class _Graph:
         return f"{self._name}-{what}-{self._token}"
 
     def _graph(self, what: str, tasks: dict[Any, tuple[Any, ...]], *needed: Any) -> Any:
-        """Return a graph of one more layer of tasks (function, arguments or keys ...) on top of what it needs."""
+        """Return a graph with one more layer of tasks (function, arguments or keys ...) on top of its dependencies."""
         return self._graphs.HighLevelGraph.from_collections(self._key(what), tasks, dependencies=[self._sent, *needed])
 
     def _task(self, what: str, task: tuple[Any, ...], *needed: Any) -> Any:
         return self._delayed.Delayed(self._key(what), self._graph(what, {self._key(what): task}, *needed))
 
     def _leaves(self, rows: int) -> tuple[Any, list[tuple[int, int, int, Any]]]:
-        """Return x in pieces of so many rows, whatever its chunks are, and (number, first input, inputs, key) of each."""
+        """Return x rechunked to the given number of rows, and (number, first input, inputs, key) of each chunk."""
         cut = self._data.rechunk({0: rows, 1: -1})
         sizes = cut.chunks[0]
         firsts = np.cumsum([0, *sizes[:-1]]).tolist()
@@ -326,7 +326,7 @@ class _Graph:
         return self._delayed.Delayed(self._key(what), self._graph(what, {**pieces, **tasks}, cut, *known))
 
     def result(self, template: Labelled, known: Sequence[Any]) -> Labelled:
-        """Return the lazy result that is made of the totals of all passes."""
+        """Return the lazy result computed from the totals of all passes."""
         done = self._task("result", (_finished, self._sent.key, [one.key for one in known]), *known)
         lazily = {}
         for key, variable in _variables(template).items():
@@ -338,7 +338,7 @@ class _Graph:
         return _rebuilt(template, lazily)
 
     def rows(self, template: Labelled, passes: Sequence[PassShape]) -> Labelled:
-        """Return the lazy result that has a chunk of rows per piece of inputs."""
+        """Return the lazy result with one chunk of rows per chunk of inputs."""
         kept = {key: one for key, one in _variables(template).items() if "input" in one.dims}
         bytes_per_input = sum(one.nbytes // one.sizes["input"] for one in kept.values())
         cut, leaves = self._leaves(_chunk_rows(passes, bytes_per_input))
@@ -369,7 +369,7 @@ def _chunk_rows(passes: Sequence[PassShape], bytes_per_input: int) -> int:
     return rows
 
 
-# --- tasks: module-level functions, so that they can be sent to other processes ---------------------------------------------
+# --- tasks: module-level functions, so that they can be pickled -------------------------------------------------------------
 
 
 def _pass(lazy: _Lazy, known: list[list[Any]], rows: np.ndarray, first: int, block: int) -> Totals:
@@ -384,7 +384,7 @@ def _rows(lazy: _Lazy, rows: np.ndarray, first: int, block: int) -> Any:
 
 def _added(total: Totals, piece: Totals) -> Totals:
     combine, arrays = total
-    arrays = copy.deepcopy(arrays)  # results of tasks are not changed
+    arrays = copy.deepcopy(arrays)  # task results must not be mutated
     combine(arrays, piece[1])
     return combine, arrays
 
@@ -405,10 +405,10 @@ def _value(result: Labelled, node: str, name: str) -> np.ndarray:
     return _variables(result)[node, name].to_numpy()
 
 
-# --- taking labelled results apart ---------------------------------------------------------------------------------------------
+# --- decomposing labelled results ----------------------------------------------------------------------------------------------
 
 _SELF = ""
-"""Stands for the name of the variable of a DataArray."""
+"""Placeholder name for the variable of a DataArray."""
 
 
 def _nodes(result: Labelled) -> dict[str, Any]:
@@ -429,7 +429,7 @@ def _variables(result: Labelled) -> dict[tuple[str, str], xr.Variable]:
 def _rebuilt(
     template: Labelled, lazily: Mapping[tuple[str, str], tuple[Any, ...]], inputs_of_x: np.ndarray | None = None
 ) -> Labelled:
-    """Return the result with other variables in their places, and with the labels of all inputs."""
+    """Return the result with its variables replaced, and with the labels of all inputs."""
 
     def coordinates(path: str, node: Any) -> dict[str, Any]:
         found = {name: lazily.get((path, name), one.variable) for name, one in node.coords.items()}

@@ -1,4 +1,4 @@
-"""What every public call does first and last: check its arguments once, fix engine and precision, stream, record provenance."""
+"""The common frame of public calls: validation of arguments, choice of engine and precision, streaming, provenance."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ __all__ = ["DENSE_ROWS", "Call", "prepare"]
 Array = NDArray[np.floating]
 
 _SECOND_ORDER_ROWS, _SECOND_ORDER_LEAST = 128, 24
-"""Inputs in a block of work with second derivatives, and how many are worth a thread."""
+"""Inputs in a block of work with second derivatives, and the fewest that justify a thread."""
 
 DENSE_ROWS = 256
 """Inputs in a block of dense work."""
 
 _ROOT_ROWS = 512
-"""Inputs in a block of dense work that is given by rows of a root."""
+"""Inputs in a block of dense work on rows of a square root."""
 
 _DENSE_GROUP = 2048
 
 _DEVICE_ROWS = 2**17
-"""Inputs in a block on a device, which a single large product keeps busy."""
+"""Inputs in a block on a device, large enough for one product to occupy it."""
 
 _DEVICE_SHARE = 64
-"""The largest array of a block takes at most this part of the memory of a device."""
+"""The largest array of a block takes at most this fraction of device memory."""
 
 
 def _overflowing() -> np.errstate:
-    """What overflows in a block ends as infinite or nan in the results, which are checked; what underflows has the limit 0."""
+    """Overflow in a block gives inf or nan in the results, which are checked; underflow gives the limit 0."""
     return np.errstate(over="ignore", invalid="ignore", under="ignore")
 
 
 @dataclass(frozen=True)
 class Call:
-    """One checked call: the network in the precision of the call, the rows of x, and how to run over them."""
+    """One validated call: the network in the precision of the call, the rows of x, and the execution settings."""
 
     model: MLP
     rows: Rows
@@ -62,13 +62,13 @@ class Call:
     num_threads: int | None
     progress: bool
     name: str = "model"
-    """What messages call the network."""
+    """Name of the network in messages."""
     index: NDArray[Any] | None = None
-    """The labels of the inputs that those of data labels are compared with: also the numbers of rows that a frame has."""
+    """Input labels against which the labels of y are compared, including the default row numbers of a frame."""
     stated: np.dtype[np.floating] | None = None
-    """The precision of the results where it is not the one that everything is computed in."""
+    """The precision of the results if it differs from that of the computation."""
     taken: Collection[str] | None = None
-    """The arguments that the function takes which the user has called: messages advise no others."""
+    """The arguments of the public function called by the user: messages suggest no others."""
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -81,12 +81,12 @@ class Call:
         return self.rows.n_inputs
 
     def terms(self, per_input: bool) -> int:
-        """Return how many numbers follow each other at most in a sum over inputs: those of a block, and one of each leaf."""
+        """Return the largest number of sequential additions in a sum over inputs: those of a block, and one per leaf."""
         return 0 if per_input else min(self.n_inputs, 64 + self.n_inputs // 64)
 
     @property
     def n_present(self) -> int:
-        """Number of rows of x that are at hand: all of them, unless the call is carried out in pieces."""
+        """Number of rows of x that are present: all of them, unless the call is evaluated in parts."""
         return self.rows.n_inputs if self.rows.n_present is None else self.rows.n_present
 
     @property
@@ -110,7 +110,7 @@ class Call:
         return results
 
     def stack(self, block: BlockFunction, rows: int, infinite: bool = False) -> list[Array]:
-        """Return what `block` gives per input, joined; `infinite` says if inf may be a result."""
+        """Return the per-input results of `block`, concatenated; `infinite` says if inf may be a result."""
         with _overflowing():
             results = execution.stack(block, self.rows, rows, num_threads=self.num_threads, progress=self.progress)
         inputs.finite_results(results, self.rows.dtype, infinite)
@@ -131,8 +131,8 @@ class Call:
         See `assembly.DiagonalSum`.
 
         Few inputs of second order occupy two threads; the products of a group of blocks are formed together.
-        `shapes` are those of other parameters than the weights. The means are multiplied by `weight`, which is asked for
-        when all inputs are read; `n_rows` as for `block_rows`.
+        `shapes` are those of other parameters than the weights. The means are multiplied by `weight`, which is called
+        after all inputs are read; `n_rows` as for `block_rows`.
         """
         sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
         total: execution.Reduction
@@ -145,7 +145,7 @@ class Call:
             rows = self.block_rows(preferred, second_order and self.rows.device is not None, n_rows)
             self._reduce(lambda x, first: sums.of_block(*block(x, first)), total, rows)
         means: Array = total.totals[0]
-        # In one go, as they are larger than the caches.
+        # In a single pass, as they are larger than the caches.
         np.divide(means, self.n_inputs if weight is None else self.n_inputs / weight(), out=means)
         inputs.finite_results([means], self.rows.dtype, infinite)
         return means.astype(self.rows.dtype, copy=False)
@@ -206,7 +206,7 @@ class Call:
         return [result.astype(self.rows.dtype, copy=False) for result in results]
 
     def pass_through(self, x: Array, first_input: int, order: int = 1, by_units: bool = False) -> tuple[Forward, Law]:
-        """Return the forward pass of a block and the law of the response there."""
+        """Return the forward pass of a block and the response distribution there."""
         passed = derivatives.forward(self.model, x, order, by_units)
         inputs.finite_pass(passed.pre_activations, passed.natural, first_input, self.name, passed.hidden)
         self.model.family.check_domain(passed.natural, first_input)
@@ -215,7 +215,7 @@ class Call:
         return passed, law
 
     def unit_jacobians(self, passed: Forward, differences: bool = True) -> list[Array | None]:
-        """Return G for moments of the law, with None for the identity (see `derivatives.unit_jacobians`)."""
+        """Return G for moments of the response distribution, with None for the identity (see `derivatives.unit_jacobians`)."""
         return derivatives.unit_jacobians(self.model, passed, self._directions(differences), self.engine.contractions)
 
     def unit_jacobians_and_curvatures(
@@ -227,11 +227,11 @@ class Call:
         )
 
     def jacobians(self, passed: Forward, differences: bool = True) -> list[Array]:
-        """Return G; for use in moments of the law, `differences` of outputs are enough where the family says so."""
+        """Return G; for moments of the response distribution, `differences` of outputs suffice if the family says so."""
         return derivatives.jacobians(self.model, passed, self._directions(differences), self.engine.contractions)
 
     def root_rows(self, passed: Forward, second: SecondMoment) -> list[Array]:
-        """Return the rows of a root carried back through the network, see `fisher.root_rows`."""
+        """Return the rows of a root backpropagated through the network, see `fisher.root_rows`."""
         return fisher.root_rows(self.model, passed, second, self._directions(), self.engine.contractions)
 
     def root_products(self, passed: Forward, second: SecondMoment) -> list[RowProducts]:
@@ -263,7 +263,7 @@ class Call:
         return derivatives.hessian_blocks(self.model, passed, G, r, cross_layers)
 
     def _directions(self, differences: bool = True) -> Outputs:
-        """Return the outputs, or their differences where these are all that the law sees."""
+        """Return the outputs, or their differences where the response distribution depends on these only."""
         seen = differences and self.model.family.shift_invariant
         if seen not in self._outputs:
             self._outputs[seen] = Outputs(self.model.kernels[-1], seen)
@@ -289,7 +289,7 @@ class Call:
     def block_rows(self, preferred: int = 256, second_order: bool = False, n_rows: int | None = None) -> int:
         """Return the inputs per block for this network: fewer where the arrays per input are large.
 
-        `n_rows` are the rows that are held of an input at a time, if not one for each output.
+        `n_rows` is the number of rows held at a time per input, if not one for each output.
         """
         widest = max(self.model.widths[1:])
         numbers = (self.model.widths[-1] if n_rows is None else n_rows) * max(self.model.widths)
@@ -301,7 +301,7 @@ class Call:
 
     @property
     def block_numbers(self) -> int:
-        """Numbers in the largest array of a block: it stays near the cache, or leaves a device memory for what is made of it."""
+        """Numbers in the largest array of a block: it fits the cache, or leaves device memory for derived arrays."""
         return BLOCK_NUMBERS if self.rows.device is None else device_numbers(self.rows.device) // _DEVICE_SHARE
 
     def device_rows(self, numbers: int) -> int:
@@ -317,7 +317,7 @@ class Call:
         return self._checked(probabilities, lambda given, n: distributions.label_distributions(given, self.model.family, n))
 
     def _checked(self, given: Any, check: Callable[[Any, int], NDArray[Any]]) -> NDArray[Any]:
-        """Return what goes with all inputs; in a call in pieces it was checked when the call was made."""
+        """Return a validated argument with an entry per input; a call in parts has validated it when it was made."""
         if self.rows.checked is not None and self.rows.checked is given:
             return self.rows.checked
         given = response_in_order(given, self.model)
@@ -335,7 +335,7 @@ class Call:
         capacity.fits(what, numbers * itemsize, int(numbers * itemsize * copies), remedy)
 
     def provenance(self, **more: Any) -> dict[str, Any]:
-        """Return what a result records about its making; nothing that differs between equal runs."""
+        """Return the provenance of a result; it contains nothing that differs between identical runs."""
         return {
             "package": f"fisherstats {__version__}",
             "model": self.model.fingerprint,
@@ -360,11 +360,11 @@ def prepare(
     read_once: bool = False,
     in_double: bool = False,
 ) -> Call:
-    """Check model, x and the common keywords; nothing is computed before all of them are accepted.
+    """Validate model, x and the common keywords; computation starts only after all checks.
 
-    An x on a device stays there if the engine is that of the device, unless the work is for the host only. Where a call does
-    nothing but pass over x, it may be `read_once`: an x in memory is then looked at block by block, like one in a file. With
-    `in_double` everything is computed in float64, for the caller to round to the `dtype` of the call.
+    An x on a device stays there if the engine is that of the device, unless the work is for the host only. If a call only streams
+    over x, it may be `read_once`: an x in memory is then validated block by block, like one in a file. With `in_double`
+    everything is computed in float64, and the caller rounds to the `dtype` of the call.
     """
     networks.model_object(model, MLP)
     x = columns_in_order(x, model)

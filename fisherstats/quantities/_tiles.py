@@ -21,16 +21,16 @@ _TILE_NUMBERS = 2**21
 """Numbers in a tile, 16 MiB."""
 
 _PASS_NUMBERS = 2**23
-"""Numbers of the tiles that one pass over the inputs sums up, 64 MiB."""
+"""Numbers in the tiles that one pass over the inputs accumulates, 64 MiB."""
 
 _CHUNK_ROWS = 512
-"""A chunk of a block has about so many rows and columns: whole units."""
+"""Approximate rows and columns in a chunk of a block, rounded to whole units."""
 
 
 def information(
     call: Call, view: str, block: _views.RowsBlock, store: Any, provenance: dict[str, Any]
 ) -> xr.DataArray | xr.DataTree:
-    """Write the whole matrix or the diagonal blocks to a new zarr store, and return them as they lie there, lazily."""
+    """Write the whole matrix or the diagonal blocks to a new zarr store, and return them lazily from there."""
     arguments.optional_module("dask.array", extra="distributed")
     zarr = arguments.optional_module("zarr", extra="io")
     place = capacity.new_store(store, _views.numbers(call, view) * call.rows.dtype.itemsize)
@@ -59,7 +59,7 @@ def information(
 
 
 def opened(place: Path, view: str) -> xr.DataArray | xr.DataTree:
-    """Return what a store holds, lazily."""
+    """Return the contents of a store, lazily."""
     if view == "block":
         return xr.open_datatree(place, engine="zarr", chunks={})
     return xr.open_zarr(place, chunks={})["information"]
@@ -85,7 +85,7 @@ def _passes(shapes: list[tuple[int, int]], full: bool) -> Iterator[list[Tile]]:
 
 
 def _template(call: Call, view: str, provenance: dict[str, Any]) -> Any:
-    """Return the result, its values still to come."""
+    """Return the result with its values not yet computed."""
     array = arguments.optional_module("dask.array", extra="distributed")
     dtype = call.rows.dtype
 

@@ -1,4 +1,4 @@
-"""Variances whose terms are below the range of floating-point numbers, computed again in units of their own.
+"""Variances whose terms underflow, recomputed in rescaled units.
 
 The variance of an estimated entry is of fourth order in inputs and derivatives, so that it underflows where the entry and its
 standard error do not. With inputs, derivatives and second derivatives in powers of two near the largest of each column and
@@ -39,7 +39,7 @@ def _largest(values: Array) -> Array:
 
 
 def _may_pass_again(call: Call) -> bool:
-    """Whether further passes can be made, which the first ones did not announce."""
+    """Whether further, unplanned passes over the inputs are possible."""
     partial = call.rows.passes is not None or call.rows.n_present != call.rows.n_inputs
     return call.rows.device is None and (isinstance(call.rows.source, Batches) or not partial)
 
@@ -93,7 +93,7 @@ def mended_error(
 ) -> list[Array]:
     """Return the standard errors for given inputs, from variances of one label over `shares` labels.
 
-    An entry that is not 0 and has a variance below the range of normal numbers is looked at again.
+    An entry that is not 0 and has a variance below the range of normal numbers is evaluated again.
     """
     errors = [np.sqrt(one / shares) for one in variances]
     kind = np.finfo(call.rows.dtype)
@@ -103,7 +103,7 @@ def mended_error(
         return errors
     for place, (root, exponent) in zip(asked, label_deviations(call, [kinds[one] for one in asked], per_input), strict=True):
         right = np.ldexp(root / np.sqrt(shares), exponent)
-        # What is below the smallest number still is an error; what is rounding in these units is none.
+        # A value below the smallest number is still an error; one at rounding level in these units is not.
         right = np.maximum(right.astype(kind.dtype), kind.smallest_subnormal)
         right = np.where(root > 64 * kind.eps, right, errors[place])
         errors[place] = np.where(lost[place], right, errors[place]).astype(errors[place].dtype)
@@ -131,7 +131,7 @@ def mended_variances(
         return [*variances]
     found = [*variances]
     for place, (root, exponent) in zip(asked, label_deviations(call, [kinds[one] for one in asked], per_input), strict=True):
-        # Less is the rounding of what cancels.
+        # Smaller values are rounding errors of cancellation.
         lost = zeros[place] & seen & (root > 64 * np.finfo(call.rows.dtype).eps)
         right = np.ldexp(np.square(root) / shares, 2 * exponent)
         found[place] = np.where(lost, right, found[place]).astype(found[place].dtype)
@@ -139,7 +139,7 @@ def mended_variances(
 
 
 def _varies(call: Call, kind: str) -> NDArray[np.bool_]:
-    """Return for which parameters the variance is not 0 by theory: that of the Hessian is, if all above is piecewise linear."""
+    """Return where the variance is not 0 by theory; the Hessian's is 0 if all later layers are piecewise linear."""
     model = call.model
     linear = [one.piecewise_linear for one in model.activations]
     curved = [kind != "hessian" or model.family.link is not None or not all(linear[layer:]) for layer in range(model.n_layers)]

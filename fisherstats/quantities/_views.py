@@ -20,7 +20,7 @@ Array = NDArray[np.floating]
 
 VIEWS = ("diagonal", "block", "full")
 KRONECKER = {"kronecker_inputs": ("feature", "feature2"), "kronecker_units": ("unit", "unit2")}
-"""The two quantities of `view="kfac"`, which `fisher_information` offers besides, and their dims."""
+"""The two quantities of `view="kfac"`, offered by `fisher_information` only, and their dims."""
 
 DiagonalBlock = Callable[[Array, int], list[Any]]
 MatrixBlock = Callable[[Array, int], list[dict[tuple[int, int], Array]]]
@@ -28,7 +28,7 @@ RowsBlock = Callable[[Array, int], tuple[list[Any], list[Array]]]
 
 
 _BY_ROWS, _PER_INPUT, _BY_BLOCKS = 0.35, 1.5, 2.9
-"""Memory that is taken beside a result, as a part of it (measured): where a mean is given by rows of a root and written in place;
+"""Measured working memory as a fraction of the result: where a mean is given by rows of a root and written in place;
 where there is a result per input, a diagonal or a factor; where two threads hold whole matrices of blocks."""
 
 
@@ -104,7 +104,7 @@ def compute(
             arrays = call.over_inputs(summands, call.block_rows(second_order=second_order), True)
         else:
             means = call.diagonal_mean(factors_and_inputs, second_order, n_rows=n_rows)
-            # Each in memory of its own: whoever keeps one does not keep the others.
+            # Separate copies, so that keeping one does not keep the others alive.
             arrays = [means[0]] if len(means) == 1 else [one.copy() for one in means]
         return [{(0, 0): array} for array in arrays]
 

@@ -1,4 +1,4 @@
-"""The study of a network: from data to a report that says how well its Fisher information is known."""
+"""End-to-end study of a network: from data to a report on the accuracy of its estimated Fisher information."""
 
 from __future__ import annotations
 

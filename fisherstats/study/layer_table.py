@@ -1,4 +1,4 @@
-"""What a study says about each layer: how large its information is and how many draws its estimates need."""
+"""Layer table of a study: size of each layer's information, and draws that its estimates need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[np.floating]
 
 
 def relative_error(variance: Array, information: Array) -> NDArray[np.float64]:
-    r"""Return :math:`\sqrt V/I`, NaN where the information is zero: nothing can be relative to it."""
+    r"""Return :math:`\sqrt V/I`, NaN where the information is zero."""
     ratio = np.full(variance.shape, np.nan)
     informed = np.broadcast_to(information > 0, variance.shape)
     np.divide(np.sqrt(variance), information, out=ratio, where=informed)
@@ -27,7 +27,7 @@ def relative_error(variance: Array, information: Array) -> NDArray[np.float64]:
 def draws_needed(error: Array, target: float) -> NDArray[np.float64]:
     r"""Return :math:`N=\lceil V/(\tau^2I^2)\rceil`, at least 1, from the relative error :math:`\sqrt V/I` at one draw.
 
-    A standard error falls as :math:`1/\sqrt N`, so N draws bring it to the target :math:`\tau` (2024, Lemma 3.1).
+    A standard error decreases as :math:`1/\sqrt N`, so N draws reduce it to the target :math:`\tau` (2024, Lemma 3.1).
     """
     whole: NDArray[np.float64] = np.ceil((error / target) ** 2)
     return np.maximum(whole, 1.0)
@@ -36,14 +36,14 @@ def draws_needed(error: Array, target: float) -> NDArray[np.float64]:
 def expected_ratio(replicates: int) -> NDArray[np.float64]:
     r"""Return the 95 % range of observed over closed-form standard error, :math:`\sqrt{\chi^2_R/R}`.
 
-    For normal estimates. The observed one has all R degrees of freedom because deviations are taken from the exact
-    information, which is known.
+    For normal estimates. The observed one has all R degrees of freedom because deviations are from the exact information, which
+    is known.
     """
     return np.sqrt(stats.chi2.ppf([0.025, 0.975], replicates) / replicates)
 
 
 def _medians(values: Array, layer: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return the median over each layer's finite entries, (estimator, layer); NaN where there is none."""
+    """Return the median over each layer's finite entries, (estimator, layer); NaN if there are none."""
     medians = np.full((len(values), layer.max() + 1), np.nan)
     for estimator, row in enumerate(values):
         for one in range(layer.max() + 1):
@@ -82,9 +82,9 @@ def layers(
     replicates : int
         Number of replicates behind the observed standard errors.
     target : float
-        Relative standard error that is wanted.
+        Target relative standard error.
     provenance : dict
-        Goes on every variable.
+        Attached to every variable.
 
     Returns
     -------

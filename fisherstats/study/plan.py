@@ -1,4 +1,4 @@
-"""What a study measures, as pieces of work that do not depend on each other."""
+"""Plan of a study: its computations as independent tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fisherstats.study.setup import Settings
 
 __all__ = ["Measured", "Step", "measure", "observed_errors", "plan"]
 
-#: factors of all weight norms in the sweep
+#: factors of the weight norms in the sweep
 _SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 #: parameters times inputs times replicates of one group: a few seconds of work
@@ -39,7 +39,7 @@ _MOST_BYTES = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One piece of work: what the progress bar calls it, where its results go, and for replicates which ones they are."""
+    """One task: its name in the progress bar, the place of its results, and for replicates their numbers."""
 
     name: str
     slot: Slot
@@ -50,7 +50,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What all pieces of work look at; the exact information is None until it is there."""
+    """Input common to all tasks; the exact information is None until it is computed."""
 
     model: MLP
     x: NDArray[np.float64]
@@ -60,9 +60,9 @@ class Measured:
 
 
 def plan(settings: Settings, model: MLP, n_inputs: int) -> list[Step]:
-    """Return the pieces of work of a study, which its settings and its network decide and nothing else.
+    """Return the tasks of a study, determined by its settings and its network only.
 
-    The first is the exact information, from which the others take their deviations.
+    The first is the exact information, from which the deviations of the others are computed.
     """
     whole = {name: Slot(Child(name)) for name in ("exact", "variance", "layer_variance", "bounds")}
     steps = [
@@ -87,7 +87,7 @@ def plan(settings: Settings, model: MLP, n_inputs: int) -> list[Step]:
 
 
 def _group_size(settings: Settings, n_params: int, n_inputs: int) -> int:
-    """Return how many replicates are computed and kept together."""
+    """Return how many replicates are computed and stored together."""
     in_time = min(_MOST_REPLICATES, int(_GROUP_WORK / (n_params * n_inputs)))
     all_bytes = settings.replicates * len(settings.n_draws) * 4 * n_params * 8
     n_groups = -(-settings.replicates // max(1, in_time, -(-all_bytes // _MOST_BYTES)))
@@ -105,7 +105,7 @@ def _group_coordinates(settings: Settings, groups: list[tuple[int, range]]) -> d
 
 
 def measure(measured: Measured, step: Step, num_threads: int | None) -> xr.Dataset:
-    """Return the results of one piece of work."""
+    """Return the results of one task."""
     model, x = measured.model, measured.x
     known: dict[str, Any] = {"num_threads": num_threads}
     match step.slot.child.name:

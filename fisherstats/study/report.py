@@ -1,6 +1,6 @@
-"""The report of a study: one HTML file that needs nothing else.
+"""The report of a study, as a self-contained HTML file.
 
-Everything it says is formatted from the study's tree; nothing is computed here but what formatting needs.
+All contents are formatted from the study's tree; only values needed for formatting are computed here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TITLE = {"score": "Score", "hessian": "Hessian", "neither": "neither"}
 #: figure -> title and caption; the order is the order on the page
 _FIGURES = {
     "standard_error": (
-        "Are the closed-form standard errors right?",
+        "Are the closed-form standard errors correct?",
         "Relative standard error of each layer's mean entry against the number of draws per input. Lines: closed form. "
         "Marks: observed over {replicates} independent replicates, with the bar that covers its line in 95 % of cases. "
         "The dotted line is the target.",
@@ -42,14 +42,14 @@ _FIGURES = {
     "bounds": (
         "How tight are the bounds?",
         "Certified lower (left of 1) and upper bounds (right of 1) of each parameter's variance, over its exact value. "
-        "Lower bounds that are 0 say nothing and have no place on a log axis: the boxes leave them out, the table does "
-        "not.",
+        "Lower bounds of 0 are trivial and cannot be shown on a log axis: they are omitted from the boxes, but not from "
+        "the table.",
     ),
     "sweep": (
         "What if the weights were larger or smaller?",
-        "All kernels times a scale, biases as they are: mean variance of a layer's parameters at one draw per input with its "
+        "All kernels times a scale, biases unchanged: mean variance of a layer's parameters at one draw per input with its "
         "certified upper bound (dotted), and the same over the squared mean information, the square of a relative error. Small "
-        "weights make the variance small; whether the relative error falls too is another question.",
+        "weights make the variance small, but not necessarily the relative error.",
     ),
 }
 
@@ -60,14 +60,14 @@ def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
     Parameters
     ----------
     tree : DataTree
-        What `study.run` returns.
+        The result of `study.run`.
     figures : mapping of str to str
         SVG text of the figures "information", "standard_error", "relative_error", "bounds" and "sweep".
 
     Returns
     -------
     str
-        HTML with style and figures inside; it loads nothing.
+        HTML with embedded style and figures, without external resources.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def render(tree: xr.DataTree, figures: Mapping[str, str]) -> str:
 
 
 def _percent(ratio: float) -> str:
-    """Return a ratio as per cent with two figures, and "0 %" only for exactly 0; the space does not break."""
+    """Return a ratio as a percentage with two digits, and "0 %" only for exactly 0; with a non-breaking space."""
     if not np.isfinite(ratio):
         return "undefined"
     value = 100 * ratio
@@ -107,14 +107,14 @@ def _percent(ratio: float) -> str:
 
 
 def _count(number: float) -> str:
-    """Return a whole number with its thousands apart."""
+    """Return an integer with thousands separators."""
     if not np.isfinite(number):
         return "undefined"
     return f"{number:,.0f}" if number < 1e7 else f"{number:.2g}"
 
 
 def _layer(layers: xr.Dataset, layer: int, widths: list[int]) -> dict[str, Any]:
-    """Return what the tables say about one layer."""
+    """Return the table entries of one layer."""
     one = layers.isel(layer=layer)
     return {
         "layer": layer,
@@ -144,10 +144,10 @@ def _tightness(ratio: float) -> str:
 
 
 def _choice(of: str, error: xr.DataArray, draws: xr.DataArray) -> dict[str, Any]:
-    """Return which estimator reaches the target with fewer draws, and why."""
+    """Return which estimator reaches the target with fewer draws, and the reason."""
     names = [str(name) for name in error["estimator"].values]
     errors = dict(zip(names, error.values.tolist(), strict=True))
-    # Unrounded, so that two estimators which need the same whole number of draws are still told apart.
+    # Unrounded, so that two estimators that need the same number of draws are still distinguished.
     best, other = sorted(names, key=lambda name: errors[name])
     if np.isnan(errors[best]):
         best, why = "neither", "the layer has no information"
@@ -170,7 +170,7 @@ def _choice(of: str, error: xr.DataArray, draws: xr.DataArray) -> dict[str, Any]
 
 
 def _headline(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the numbers of the first sentence, or None where no parameter has information."""
+    """Return the numbers of the first sentence, or None if no parameter has information."""
     medians, means = ([row["targets"][which] for row in rows] for which in (0, 1))
     if all(choice["use"] == "neither" for choice in medians):
         return None
@@ -196,7 +196,7 @@ def _by_estimator(uses: list[str]) -> str:
 
 
 def _agreement(layers: xr.Dataset) -> dict[str, str]:
-    """Return how many observed standard errors lie where 95 % of them should."""
+    """Return how many observed standard errors are inside their 95 % range."""
     expected, observed = layers["standard_error"].values, layers["observed_standard_error"].values
     ratio = observed[expected > 0] / expected[expected > 0]
     low, high = layers["expected_ratio"].values
@@ -214,7 +214,7 @@ def _agreement(layers: xr.Dataset) -> dict[str, str]:
 def _embedded(
     layers: xr.Dataset, rows: list[dict[str, Any]], sweep: xr.Dataset, figures: Mapping[str, str]
 ) -> list[dict[str, str]]:
-    """Return the figures in their order, each as a data address with title, caption and a text in its place."""
+    """Return the figures in order, each as a data URI with title, caption and alternative text."""
     texts = _alternatives(layers, rows, sweep)
     embedded = []
     for name, (title, caption) in _FIGURES.items():
@@ -234,7 +234,7 @@ def _embedded(
 
 
 def _alternatives(layers: xr.Dataset, rows: list[dict[str, Any]], sweep: xr.Dataset) -> dict[str, str]:
-    """Return what each figure shows, for readers who do not see it."""
+    """Return the alternative text of each figure."""
     draws = layers["n_draws"].values
     ratio = _agreement(layers)
     spans = "; ".join(
@@ -271,7 +271,7 @@ def _alternatives(layers: xr.Dataset, rows: list[dict[str, Any]], sweep: xr.Data
 
 
 def _sources(tree: xr.DataTree) -> dict[str, Any]:
-    """Return papers with their statements and the quantities that rest on them, the assumptions and the errata, each once."""
+    """Return papers with their statements and the quantities based on them, assumptions and errata, without duplicates."""
     papers: dict[str, dict[str, list[str]]] = {}
     assumptions: dict[str, None] = {}
     errata: dict[str, None] = {}
@@ -296,8 +296,8 @@ def _network(provenance: Mapping[str, Any]) -> str:
 def _toml(tables: Mapping[str, Any]) -> str:
     """Return the settings as the TOML text that repeats the study.
 
-    JSON values of these types are TOML values, but for two things: TOML knows no pairs of surrogates, so characters are written
-    as they are, and no delete character that is not escaped.
+    JSON values of these types are TOML values, with two exceptions: TOML has no surrogate pairs, so characters are written
+    literally, and the delete character must be escaped.
     """
 
     def line(key: str, value: Any) -> str:

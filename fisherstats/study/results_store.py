@@ -1,7 +1,7 @@
-"""What keeps the results of the pieces of a study: memory, or a zarr store that a later run can go on with.
+"""Storage of the results of a study's tasks: in memory, or in a zarr store from which a later run can be resumed.
 
-A store is a zarr hierarchy that xarray opens as a tree. Every piece is a whole group, or a region of one; a mark, the digest of
-its results, is written after them. So whatever moment a run is killed at, what is marked is complete; the rest is computed again.
+A store is a zarr hierarchy that xarray opens as a tree. Every task is a whole group, or a region of one; a mark, the digest of
+its results, is written after them. So whenever a run is killed, marked results are complete; the others are recomputed.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from fisherstats.quantities import _labels
 __all__ = ["Child", "Memory", "Results", "Slot", "Store", "discard", "exclusive"]
 
 _PROGRESS = "progress"
-_CHANGED = "it is not what was written"
+_CHANGED = "its content differs from what was written"
 _TORN = re.compile(r"\.[0-9a-f]{32}\.partial$")
-"""What zarr calls a file until it is written."""
+"""Names of zarr's temporary files."""
 _CHUNK = re.compile(r"\d+(\.\d+)*")
 _LOCK = b"fisherstats lock 1\n"
 _FORMAT: Any = 2
-"""Text of fixed width, which the labels are, has no specification in format 3 of zarr yet."""
+"""Fixed-width text, used for the labels, is not specified in zarr format 3 yet."""
 
 
 class Child(NamedTuple):
-    """A group of results: one piece, or one piece for each place along a dim."""
+    """A group of results: one task, or one task for each position along a dim."""
 
     name: str
     dim: str = ""
@@ -46,32 +46,32 @@ class Child(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Where the results of a piece go."""
+    """The place of the results of a task."""
 
     child: Child
     place: int = 0
 
 
 class Results(Protocol):
-    """Keeps the results of pieces."""
+    """Storage of task results."""
 
     done: NDArray[np.bool_]
 
     def write(self, piece: int, dataset: xr.Dataset) -> None:
-        """Keep the results of a piece."""
+        """Store the results of a task."""
         ...
 
     def read(self, child: Child) -> xr.Dataset:
-        """Return a child of which all pieces are done."""
+        """Return a child whose tasks are all complete."""
         ...
 
     def finish(self) -> None:
-        """Do what is left when all pieces are done."""
+        """Finalise the storage when all tasks are complete."""
         ...
 
 
 class Memory:
-    """Keeps results as long as the process lives."""
+    """Storage in memory, for the lifetime of the process."""
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         self.done = np.zeros(len(slots), bool)
@@ -79,13 +79,13 @@ class Memory:
         self._parts: dict[str, dict[int, xr.Dataset]] = {}
 
     def write(self, piece: int, dataset: xr.Dataset) -> None:
-        """Keep the results of a piece."""
+        """Store the results of a task."""
         child, place = self._slots[piece]
         self._parts.setdefault(child.name, {})[place] = dataset
         self.done[piece] = True
 
     def read(self, child: Child) -> xr.Dataset:
-        """Return a child of which all pieces are done."""
+        """Return a child whose tasks are all complete."""
         parts = self._parts[child.name]
         if not child.dim:
             return parts[0]
@@ -96,7 +96,7 @@ class Memory:
 
 
 def _along(child: Child, part: xr.Dataset, values: Callable[[str], Any]) -> xr.Dataset:
-    """Return the dataset of which `part` is one place along the dim, with these values of the variables that have it."""
+    """Return the dataset of which `part` is one position along the dim, with the given values of the variables over it."""
     variables = {
         name: (one.dims, values(str(name)), one.attrs) if child.dim in one.dims else one for name, one in part.data_vars.items()
     }
@@ -105,7 +105,7 @@ def _along(child: Child, part: xr.Dataset, values: Callable[[str], Any]) -> xr.D
 
 
 class Store:
-    """Keeps results in a zarr store; made whole by `create`, gone on with by `open`."""
+    """Storage in a zarr store; created atomically by `create`, resumed by `open`."""
 
     def __init__(self, path: Path, slots: Sequence[Slot], marks: NDArray[np.uint64]) -> None:
         self.path = path
@@ -117,7 +117,7 @@ class Store:
     def create(
         cls, path: Path, provenance: Mapping[str, Any], children: Mapping[str, xr.Dataset], slots: Sequence[Slot]
     ) -> Store:
-        """Make a store with some children and no piece done; it is there as a whole or not at all."""
+        """Create a store with the given children and no task complete, atomically."""
         marks = np.zeros(len(slots), np.uint64)
         progress = _labels.dataset([("piece_mark", ["piece"], marks)], _labels.coordinates(piece=len(slots)), provenance)
         try:
@@ -131,7 +131,7 @@ class Store:
 
     @staticmethod
     def record(path: Path) -> dict[str, Any] | None:
-        """Return what is recorded of the study that made the store at `path`, None where nothing is."""
+        """Return the record of the study that created the store at `path`, None if there is none."""
         if not path.exists() or not any(path.iterdir()):
             return None
         zarr = arguments.optional_module("zarr", extra="study")
@@ -139,19 +139,19 @@ class Store:
             root = zarr.open_group(path, mode="r", zarr_format=_FORMAT, use_consolidated=False)
             record = json.loads(root.attrs["provenance"])
             root[f"{_PROGRESS}/mark"]
-        except Exception as error:  # there is no end of what a folder can hold
+        except Exception as error:  # a folder can contain anything
             names = ", ".join(sorted(one.name for one in path.iterdir())[:3])
-            stores.foreign(path, f"it holds {names}, and is no store: {type(error).__name__}")
+            stores.foreign(path, f"it contains {names} and is not a store: {type(error).__name__}")
         return dict(record)
 
     @classmethod
     def open(cls, path: Path, slots: Sequence[Slot], given: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> Store:
-        """Go on with a store: what it was made with and what is marked is read, and compared with what it must be."""
-        for leftover in path.rglob("*.partial"):  # of a file that was being written when a run was killed
+        """Resume a store: its settings and marked results are read and validated."""
+        for leftover in path.rglob("*.partial"):  # left by a run that was killed while writing
             if _TORN.search(leftover.name) and (leftover.parent / ".zarray").exists():
                 leftover.unlink()
         if cls.record(path) != json.loads(_labels.as_text(provenance)):
-            stores.damaged(path, "the record of the study", "it is not the one that was written")
+            stores.damaged(path, "the record of the study", "it differs from the one that was written")
         for name, dataset in given.items():
             if _digest(read(path, name)) != _digest(dataset):
                 stores.damaged(path, name, _CHANGED)
@@ -168,7 +168,7 @@ class Store:
         return store
 
     def write(self, piece: int, dataset: xr.Dataset) -> None:
-        """Keep the results of a piece, then mark it as done."""
+        """Store the results of a task, then mark it as complete."""
         child, place = self._slots[piece]
         try:
             with atomic_directory.interrupts_held():
@@ -204,11 +204,11 @@ class Store:
         self.done[piece] = True
 
     def read(self, child: Child) -> xr.Dataset:
-        """Return a child; what is not done yet is undefined."""
+        """Return a child; results of incomplete tasks are undefined."""
         return read(self.path, child.name)
 
     def finish(self) -> None:
-        """Gather the descriptions of all arrays in one file, as readers of finished stores expect."""
+        """Consolidate the metadata of all arrays in one file, as readers of finished stores expect."""
         zarr = arguments.optional_module("zarr", extra="study")
         try:
             zarr.consolidate_metadata(self.path, zarr_format=_FORMAT)
@@ -217,7 +217,7 @@ class Store:
 
 
 def _at(child: Child, place: int, dataset: xr.Dataset) -> xr.Dataset:
-    """Return the results of a piece with the coordinates that they have when they are read."""
+    """Return the results of a task with the coordinates that they have when read back."""
     if not child.dim:
         return dataset
     coords = {name: (dims, values[place : place + 1], attrs) for name, (dims, values, attrs) in child.coords.items()}
@@ -229,20 +229,20 @@ def read(path: Path, name: str) -> xr.Dataset:
     try:
         with xr.open_zarr(path, group=name, zarr_format=_FORMAT, consolidated=False, chunks=None) as opened:
             dataset: xr.Dataset = opened.load().drop_encoding()
-    except Exception as error:  # as many kinds as there are ways to damage a file
+    except Exception as error:  # a damaged file can raise any exception
         stores.damaged(path, name, f"{type(error).__name__}: {error}")
     return dataset
 
 
 def _marks(path: Path, n_pieces: int) -> NDArray[np.uint64]:
-    """Return the marks; one that was being written when a run was killed is not there."""
+    """Return the marks; a partially written one counts as missing."""
     zarr = arguments.optional_module("zarr", extra="study")
     stored = zarr.open_array(path / _PROGRESS / "mark", mode="r", zarr_format=_FORMAT)
     if stored.shape != (n_pieces,):
         stores.damaged(path, _PROGRESS, f"it has {stored.shape[0]} pieces of work and not {n_pieces}")
     marks = np.zeros(n_pieces, np.uint64)
     for piece in range(n_pieces):
-        with contextlib.suppress(Exception):  # a torn file
+        with contextlib.suppress(Exception):  # a partially written file
             marks[piece] = stored[piece]
     return marks
 
@@ -255,17 +255,17 @@ def _digest(dataset: xr.Dataset) -> np.uint64:
         values = variable.values
         described = [name, kind, variable.dims, values.shape, values.dtype.str, _labels.as_text(variable.attrs)]
         digest.update(json.dumps(described).encode())
-        # A NaN may come back with another sign.
+        # A NaN may be read back with another sign.
         plain = np.where(np.isnan(values), np.nan, values) if values.dtype.kind == "f" else values
         digest.update(np.ascontiguousarray(plain).tobytes())
     return np.uint64(int.from_bytes(digest.digest(), "little") or 1)
 
 
 def discard(path: Path, groups: Iterable[str]) -> list[str]:
-    """Remove a store of these groups; return what else is there, which stays."""
+    """Remove a store of these groups; return other files found there, which are kept."""
     with exclusive(Path(os.path.realpath(path))), atomic_directory.interrupts_held():
         names = atomic_directory.contents(path)
-        # Without these two a folder is no store: if the rest cannot be removed, nobody takes it for one.
+        # Without these two a folder is not a store: if the rest cannot be removed, it is not mistaken for one.
         ours = sorted((name for name in names if _is_ours(path, name, set(groups))), key=lambda name: (name != ".zgroup", name))
         atomic_directory.remove_files(path, ours)
     return sorted(set(atomic_directory.contents(path)) - set(ours)) if path.is_dir() else []
@@ -289,11 +289,11 @@ forks.anew_in_child(_held.clear)
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Keep every other run away from a store; the system lets go of it when the process ends, in whatever way.
+    """Lock a store for one run; the operating system releases the lock when the process ends, however it ends.
 
-    Processes hold a lock of POSIX on a file beside the store, which a forked child does not inherit. Its name is a digest of the
-    store's, and its text says that it is ours; a file that says something else is refused and left alone. Threads of one process
-    are kept apart by a set of paths; on systems without such locks, only they are.
+    Processes hold a POSIX lock on a file next to the store, which a forked child does not inherit. Its name is a digest of the
+    store's, and its content identifies it as ours; a file with other content raises and is left unchanged. Threads of one process
+    are excluded by a set of paths; on systems without POSIX locks this is the only protection.
     """
     own = object()
     if _held.setdefault(path, own) is not own:
@@ -330,7 +330,7 @@ def _locked(path: Path, lock: Path) -> int:
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EAGAIN):
                 stores.in_use(path)
             raise
-        # Whoever held it before may have removed the file in between: then this lock keeps nobody away.
+        # The previous holder may have removed the file meanwhile: then this lock is ineffective.
         with contextlib.suppress(FileNotFoundError):
             if os.stat(lock).st_ino == os.fstat(descriptor).st_ino:
                 return descriptor

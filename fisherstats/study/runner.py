@@ -1,4 +1,4 @@
-"""The main job: from data to a report that says how well a Fisher matrix is known."""
+"""The main job: from data to a report on the accuracy of an estimated Fisher matrix."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fisherstats.study.setup import Data, Experiment, Settings, read_settings
 
 __all__ = ["finished", "run"]
 
-#: recorded of a study before anything is computed; a store goes on only with the same
+#: recorded before anything is computed; a store can only be resumed with the same
 _DECIDED = ("package", "settings", "data", "data_sha256", "versions")
 
 
@@ -46,9 +46,9 @@ def run(
     store: str | os.PathLike[str] | None = None,
     client: Any = None,
 ) -> xr.DataTree:
-    r"""Train a network on real data and say how well its diagonal Fisher information can be estimated.
+    r"""Train a network on real data and report how accurately its diagonal Fisher information can be estimated.
 
-    With no `config`: the handwritten digits of scikit-learn, an `MLPClassifier` fitted by scikit-learn and read through
+    With no `config`: the handwritten digits of scikit-learn, an `MLPClassifier` fitted by scikit-learn and converted by
     `from_sklearn`. Computes the exact information, both estimators at several numbers of draws, their closed-form and
     observed standard errors over replicates, the bounds of Theorem 4.1, and all of it along a scale of the weight norms;
     writes ``study.nc``, ``study.zarr`` and ``report.html`` to `out`.
@@ -57,23 +57,23 @@ def run(
     ----------
     config : path of a TOML file or mapping, optional
         Keys ``seed``, ``[data] source | x, y, header, task``, ``[model] hidden, activation, epochs`` and
-        ``[analysis] inputs, n_draws, replicates, target_standard_error``; what is absent keeps its default. ``source`` is
+        ``[analysis] inputs, n_draws, replicates, target_standard_error``; missing keys use defaults. ``source`` is
         ``"digits"`` or an .npz file with arrays x and y, ``x`` and ``y`` are .npy or .csv files. A .csv file is text in UTF-8
-        with commas, decimal points and a number in every cell; what can be read in two ways is refused, and ``header = true`` or
-        ``false`` says whether its first line holds names where that cannot be seen. No column of y may be one of x.
+        with commas, decimal points and a number in every cell; ambiguous files are rejected, and ``header = true`` or ``false``
+        declares whether the first line holds names where that cannot be inferred. No column of y may be one of x.
     out : path, optional
-        Directory for the results; it is new, empty, or holds an earlier study and nothing else, and is replaced when all is
-        done. None writes nothing.
+        Directory for the results; it must be new, empty, or contain only an earlier study, and is replaced when the study is
+        complete. None writes nothing.
     seed : int, optional
         Overrides the configuration's seed.
     progress : bool
-        Show a progress bar over the pieces of work.
+        Show a progress bar over the tasks.
     store : path, optional
-        Folder in which the results of every piece of work are kept as soon as they are there (zarr). If it holds pieces of an
-        earlier run of the same study, however that ended, they are not computed again. The results are the same, bit for bit.
-        It stays when the study is done.
+        Folder in which the results of every task are stored as soon as they are computed (zarr). Results in it from an earlier
+        run of the same study, however that ended, are not recomputed. The final results are the same, bit for bit. The folder is
+        kept when the study is complete.
     client : distributed.Client or executor, optional
-        Who computes the pieces of work, each with one thread; by default this process. Never changes a bit of the results.
+        Where the tasks are computed, each with one thread; by default in this process. Never changes a bit of the results.
 
     Returns
     -------
@@ -84,25 +84,26 @@ def run(
     Raises
     ------
     ValueError, TypeError
-        If the configuration, the data, `out` or `client` will not do, or if `store` is of another study (the message says what
-        has changed), damaged, in use, or no store; before any work.
+        If the configuration or the data are not valid, `out` contains other files, `client` is not a client or executor, or
+        `store` belongs to another study (the message names the differences), is damaged, in use, or not a store; raised before
+        any computation.
     OSError
-        If results cannot be written. What `store` holds by then stays good; if it is `out` that fails, for whatever reason,
-        everything is computed, and the exception has it as its attribute ``tree``.
+        If results cannot be written. The contents of `store` remain valid; if writing to `out` fails, for whatever reason,
+        everything has been computed, and the exception has the results as its attribute ``tree``.
     WorkerLost
-        If the workers of `client` die. The message of an error begins with the piece of work in which it was raised.
+        If the workers of `client` die. The message of an error begins with the task in which it was raised.
     MissingExtra
-        If a library of the extra ``study`` is absent.
+        If a library of the extra ``study`` is not installed.
 
     Notes
     -----
-    Results are written to a hidden directory beside `out` and renamed at the end, so that an interrupted study leaves
-    neither a half-written file nor a damaged earlier one. The file ``.fisherstats`` in `out` lists what the study has written,
-    with digests. Only what is listed there and unchanged is ever replaced; anything else in `out` is refused, before the study
-    and again before its results are moved there. Equal studies give equal bytes of every file.
+    Results are written to a hidden directory next to `out` and renamed at the end, so that an interrupted study leaves neither a
+    partially written file nor a damaged earlier one. The file ``.fisherstats`` in `out` lists the files of the study, with
+    digests. Only listed and unchanged files are ever replaced; any other file in `out` raises an error, before the study and
+    again before its results are moved there. Identical studies give identical bytes of every file.
 
-    In `store` a piece is marked as done after its results are written, so a run that is killed at any moment can be gone on with.
-    Replicates are grouped by a few seconds of work; the groups depend on the configuration alone.
+    In `store` a task is marked as complete after its results are written, so a run that is killed at any moment can be resumed.
+    Replicates are grouped into a few seconds of work; the groups depend on the configuration only.
 
     Examples
     --------
@@ -136,7 +137,7 @@ def run(
         if place is not None:
             try:
                 _write(tree, place, bar)
-            except Exception as error:  # whatever it is, the results must not be lost with it
+            except Exception as error:  # whatever the error, the results must not be lost
                 stores.results_not_written(place, error, kept, tree)
     return tree
 
@@ -147,7 +148,7 @@ def finished(
     out: str | os.PathLike[str] = "fisherstats-study",
     seed: int | None = None,
 ) -> bool:
-    """Say whether a directory holds the results of this very study, made with the libraries that are installed.
+    """Return whether a directory holds the complete results of this study, computed with the installed library versions.
 
     Parameters
     ----------
@@ -161,12 +162,12 @@ def finished(
     Returns
     -------
     bool
-        Whether all files are there, and settings, data and versions are the same.
+        Whether all files exist, and settings, data and versions are the same.
 
     Raises
     ------
     ValueError, TypeError
-        If the configuration or the data will not do.
+        If the configuration or the data are not valid.
 
     Examples
     --------
@@ -181,7 +182,7 @@ def finished(
 
 @dataclasses.dataclass(frozen=True)
 class _Study:
-    """A study under way: what it is about, its pieces of work, and what keeps their results."""
+    """A running study: its subject, its tasks, and the storage of their results."""
 
     settings: Settings
     experiment: Experiment
@@ -191,16 +192,16 @@ class _Study:
 
     @property
     def n_done(self) -> int:
-        """Pieces of work of which the results are there."""
+        """Number of completed tasks."""
         return int(self.results.done[: len(self.steps)].sum())
 
 
-#: children of the tree that are made of the results of all pieces, and come after them in a store
+#: children of the tree that are derived from the results of all tasks, and follow them in a store
 _TABLES = ("estimates", "layers")
 
 
 def _begun(settings: Settings, data: Data, kept: Path | None, bar: Bar) -> _Study:
-    """Return the study with its network, trained or taken from the store."""
+    """Return the study with its network, trained or loaded from the store."""
     decided = _decided(settings, data)
     record = None if kept is None else Store.record(kept)
     if kept is None or record is None:
@@ -223,7 +224,7 @@ def _begun(settings: Settings, data: Data, kept: Path | None, bar: Bar) -> _Stud
 
 
 def _restored(data: Data, kept: Path, record: Mapping[str, Any]) -> Experiment:
-    """Return the experiment with the network of the store, which must be the one that was put there."""
+    """Return the experiment with the network of the store, after validating it."""
     parameters = results_store.read(kept, "network")
     try:
         subject = setup.restore(data, parameters["parameters"].values, record)
@@ -234,10 +235,10 @@ def _restored(data: Data, kept: Path, record: Mapping[str, Any]) -> Experiment:
 
 
 def _measured(study: _Study, client: Any, bar: Bar) -> xr.DataTree:
-    """Compute what is not there yet, and return everything the report shows."""
+    """Compute the incomplete tasks, and return all contents of the report."""
     subject, results = study.experiment, study.results
     measured = Measured(subject.model, subject.x, study.settings.seed, study.provenance)
-    # The first is small and the others need it, so it is computed here, and what all others need is sent once.
+    # The first is small and required by the others, so it is computed here; data common to all others are sent once.
     for wave, where in ((range(1), None), (range(1, len(study.steps)), client)):
         todo = [piece for piece in wave if not results.done[piece]]
         pieces = [tasks.Piece(study.steps[piece].name, study.steps[piece]) for piece in todo]
@@ -260,7 +261,7 @@ def _measured(study: _Study, client: Any, bar: Bar) -> xr.DataTree:
 
 
 def _in_order(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a dataset with its variables and attributes in order of their names: a store gives them in any order."""
+    """Return a dataset with its variables and attributes sorted by name: a store returns them in any order."""
 
     def ordered(variables: Mapping[Any, Any]) -> dict[str, Any]:
         return {
@@ -272,7 +273,7 @@ def _in_order(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _given(subject: Experiment, provenance: Mapping[str, Any]) -> dict[str, xr.Dataset]:
-    """Return what the study is about: the analysed inputs with their labels, and the network."""
+    """Return the subject of the study: the analysed inputs with their labels, and the network."""
     inputs = _labels.coordinates(input=len(subject.x), feature=subject.x.shape[1])
     output = ["output"] if subject.y.ndim == 2 else []
     if output:
@@ -290,7 +291,7 @@ def _given(subject: Experiment, provenance: Mapping[str, Any]) -> dict[str, xr.D
 
 
 def _tables(study: _Study, found: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-    """Return what is made of several results: the estimates with their errors, and the numbers of each layer."""
+    """Return the tables derived from several results: the estimates with their errors, and the numbers of each layer."""
     settings, n_draws = study.settings, study.settings.n_draws
     first, observed, layer_observed = plan.observed_errors(found["replicates"], settings)
     variance = found["variance"]["variance"].transpose("estimator", "param").values
@@ -317,7 +318,7 @@ def _tables(study: _Study, found: Mapping[str, xr.Dataset]) -> dict[str, xr.Data
 
 
 def _decided(settings: Settings, data: Data) -> dict[str, Any]:
-    """Return what decides the numbers before anything is computed: no times, durations or names of machines."""
+    """Return everything that determines the results before computation: no times, durations or machine names."""
     versions = {name: metadata.version(name) for name in ("numpy", "scipy", "xarray", "scikit-learn")}
     return {
         "package": f"fisherstats {__version__}",
@@ -329,7 +330,7 @@ def _decided(settings: Settings, data: Data) -> dict[str, Any]:
 
 
 def _provenance(decided: Mapping[str, Any], subject: Experiment) -> dict[str, Any]:
-    """Return what is recorded of a study."""
+    """Return the provenance of a study."""
     model, data = subject.model, subject.data
     return {
         **decided,
@@ -353,7 +354,7 @@ def _listed(names: tuple[str, ...] | None) -> list[str] | None:
 
 
 def _finished(place: Path, decided: Mapping[str, Any]) -> xr.DataTree | None:
-    """Return the study at `place` if all of it is there and it is this one."""
+    """Return the study at `place` if it is complete and identical to this one."""
     if not place.is_dir() or not atomic_directory.intact(place):
         return None
     try:
@@ -378,9 +379,9 @@ def _figures(tree: xr.DataTree) -> dict[str, str]:
 
 
 def _write(tree: xr.DataTree, place: Path, bar: Bar) -> None:
-    """Write everything in a workshop beside `place` and move it there when all is written; an earlier study is replaced at once.
+    """Write everything to a temporary directory next to `place` and move it there; an earlier study is replaced atomically.
 
-    Ctrl-C is looked at between the files.
+    Ctrl-C is handled between the files.
     """
     with atomic_directory.interrupts_held() as stop_if_interrupted, atomic_directory.whole(place, replacing=True) as new:
         bar.begin("figures")
@@ -393,7 +394,7 @@ def _write(tree: xr.DataTree, place: Path, bar: Bar) -> None:
         stop_if_interrupted()
         tree.to_netcdf(new / "study.nc")
         stop_if_interrupted()
-        # Format 2: text of fixed width, which the labels are, has no specification in format 3 yet.
+        # Format 2: fixed-width text, used for the labels, is not specified in format 3 yet.
         tree.to_zarr(new / "study.zarr", zarr_format=2)
         stop_if_interrupted()
         atomic_directory.sign(new)
@@ -401,5 +402,5 @@ def _write(tree: xr.DataTree, place: Path, bar: Bar) -> None:
 
 
 def discard(store: str | os.PathLike[str], tree: xr.DataTree) -> list[str]:
-    """Remove the store of a study that is done and return what else is in its folder, which stays there."""
+    """Remove the store of a completed study and return other files in its folder, which are kept."""
     return results_store.discard(Path(store), {*tree.children, "layer_variance", "progress", "replicates"})

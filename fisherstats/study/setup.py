@@ -1,4 +1,4 @@
-"""What a study is about: its settings, its data and the network that scikit-learn trains on them."""
+"""Set-up of a study: its settings, its data and the network that scikit-learn trains on them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _KEYS = {
     "analysis": ("inputs", "n_draws", "replicates", "target_standard_error"),
 }
 
-#: inputs that are analysed when the configuration does not say
+#: number of analysed inputs unless configured
 _DEFAULT_INPUTS = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Everything that decides a study's numbers, with the defaults of the main job."""
+    """All settings that determine a study's results, with the defaults of the main job."""
 
     seed: int = 0
     data: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"source": "digits"})
@@ -67,7 +67,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """All the data of a study, and which of them train the network and which are analysed."""
+    """The data of a study, and which of them are used for training and for analysis."""
 
     name: str
     x: NDArray[np.float64]
@@ -80,13 +80,13 @@ class Data:
 
     @property
     def analysed(self) -> NDArray[np.int64]:
-        """The rows at which the information is taken."""
+        """The rows at which the information is evaluated."""
         return self.held_out[: self.n_inputs]
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A trained network, the held-out inputs it is studied on, and how good it is."""
+    """A trained network, the held-out inputs of the analysis, and its score."""
 
     data: Data
     model: MLP
@@ -95,7 +95,7 @@ class Experiment:
 
     @property
     def x(self) -> NDArray[np.float64]:
-        """The inputs at which the information is taken."""
+        """The inputs at which the information is evaluated."""
         return self.data.x[self.data.analysed]
 
     @property
@@ -105,7 +105,7 @@ class Experiment:
 
 
 def read_settings(config: str | os.PathLike[str] | Mapping[str, Any] | None, seed: int | None = None) -> Settings:
-    """Return checked settings from nothing, a TOML file or a mapping with the same keys; `seed` wins over both."""
+    """Return validated settings from None, a TOML file or a mapping with the same keys; `seed` overrides both."""
     folder = Path()
     if isinstance(config, Mapping):
         given: Mapping[str, Any] = config
@@ -153,7 +153,7 @@ def _arrays(settings: Settings) -> tuple[str, NDArray[np.float64], NDArray[Any]]
     data = settings.data
     if data.get("source") == "digits":
         digits = arguments.optional_module("sklearn.datasets", extra="study").load_digits()
-        # Grey levels 0..16 become 0..1, so that the network sees inputs of order one.
+        # Grey levels 0..16 are scaled to 0..1, so that the inputs are of order one.
         return "handwritten digits of scikit-learn (8 × 8 pixels)", digits.data / 16.0, digits.target
     if "source" in data:
         x, y = (data_files.read("data.source", data["source"], settings.folder, entry) for entry in "xy")
@@ -179,7 +179,7 @@ def _train(settings: Settings, x: NDArray[np.float64], y: NDArray[Any], random_s
         loss = "poisson" if settings.task == "count" else "squared_error"
         estimator = library.MLPRegressor(loss=loss, **options)
     exceptions = arguments.optional_module("sklearn.exceptions", extra="study")
-    # The number of epochs is a setting, so reaching it is no failure; ending early is, and scikit-learn only warns of Ctrl-C.
+    # The number of epochs is a setting, so reaching it is not an error; stopping early is, and scikit-learn only warns of Ctrl-C.
     # One BLAS thread: the products are small, and the weights do not depend on the number of cores.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
@@ -217,7 +217,7 @@ def prepare(settings: Settings, data: Data) -> Experiment:
 
 
 def restore(data: Data, parameters: NDArray[np.float64], record: Mapping[str, Any]) -> Experiment:
-    """Return the experiment with a network that was trained earlier, from its parameters and what was recorded of it."""
+    """Return the experiment with a network that was trained earlier, from its parameters and its record."""
     widths = record["widths"]
     shapes = [(n_out, n_in + 1) for n_in, n_out in itertools.pairwise(widths)]
     parts = np.split(parameters, np.cumsum([rows * columns for rows, columns in shapes])[:-1])

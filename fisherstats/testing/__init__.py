@@ -1,4 +1,4 @@
-"""Tests for families: whether a family's moments, probabilities, labels, link and draws belong to one law."""
+"""Tests of families: consistency of a family's moments, probabilities, labels, link and draws."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fisherstats.testing.quadrature import weighted_labels
 __all__ = ["check_family"]
 
 EXACT = 1e-7
-"""Largest error of what is compared with a sum, an integral or a derivative, in units of standard deviations."""
+"""Tolerance for comparisons with a sum, an integral or a derivative, in units of standard deviations."""
 
 Z_LIMIT = 5.5
-"""A z-score of a right family passes it with probability 4e-8; below 100 are taken."""
+"""A z-score of a correct family exceeds it with probability 4e-8; fewer than 100 are computed."""
 
 POWER = 14.0
-"""Expected z-score of labels drawn at shifted natural parameters, which must pass `Z_LIMIT`."""
+"""Expected z-score of labels drawn at shifted natural parameters, which must exceed `Z_LIMIT`."""
 
 N_LABELS = 20_000
 REPLICATES = 2_000
@@ -32,13 +32,13 @@ STEP = 0.001
 
 
 def check_family(family: Family, *, h: Any = None, rng: Any = 0) -> dict[str, float]:
-    """Test that a family is what it says it is.
+    """Test that the methods of a family are consistent with one exponential family.
 
     It tests: normalisation and moments against a sum over the support or an integral, where labels are countable or one number,
-    else by z-scores of labels (where only the dependence of the normalisation on h is seen); every cumulant as the derivative of
-    the one before it (d eta / dh = I(h) and so on); every moment along directions against the cumulant tensors; residuals; labels
-    that are drawn must be accepted, and NaN, half counts and wrong shapes refused; the sampler and the draws of the estimators by
-    z-scores, which must not be passed by the family's own labels and must be by labels of a slightly shifted h; the derivatives
+    else by z-scores of labels (which detect only the dependence of the normalisation on h); every cumulant as the derivative of
+    the previous one (d eta / dh = I(h) and so on); every moment along directions against the cumulant tensors; residuals; that
+    drawn labels are accepted, and NaN, half counts and wrong shapes rejected; the sampler and the draws of the estimators by
+    z-scores, whose limit the family's own labels must not exceed and labels of a slightly shifted h must exceed; the derivatives
     of the link.
 
     Parameters
@@ -49,7 +49,7 @@ def check_family(family: Family, *, h: Any = None, rng: Any = 0) -> dict[str, fl
         Natural parameters (n, T) at which to test, in the interior of the domain; three random ones, through the family's link,
         unless given.
     rng : int, SeedSequence or Generator, default 0
-        Source of randomness; with the same one the outcome is the same.
+        Source of randomness; the same seed gives the same result.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def check_family(family: Family, *, h: Any = None, rng: Any = 0) -> dict[str, fl
     Raises
     ------
     AssertionError
-        If a test failed; the message lists all that did.
+        If a test failed; the message lists all failed tests.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def check_family(family: Family, *, h: Any = None, rng: Any = 0) -> dict[str, fl
 
 
 class _Tests:
-    """The tests of one family at natural parameters h (n, T), with what they found."""
+    """The tests of one family at natural parameters h (n, T), with their results."""
 
     def __init__(self, family: Family, h: np.ndarray, rng: np.random.Generator) -> None:
         self.family, self.h, self.rng = family, h, rng
@@ -99,13 +99,13 @@ class _Tests:
         self.worst: dict[str, float] = {}
         self.failures: list[str] = []
         self.deviation = np.sqrt(np.maximum(np.einsum("naa->na", self.law.information()), np.finfo(np.float64).tiny))
-        # A law of numerical cumulants says how accurate they are.
+        # A distribution with numerical cumulants declares their accuracy.
         self.tolerance = EXACT + 10 * max(getattr(self.law, "accuracy", {0: 0.0}).values())
         # One direction per column, scaled so that outputs matter equally.
         self.u, self.s = (rng.standard_normal((*h.shape, 3)) / self.deviation[:, :, None] for _ in range(2))
 
     def note(self, name: str, error: Any, limit: float, at_least: bool = False) -> None:
-        """Keep the worst error of a test, and whether it passed."""
+        """Record the worst error of a test, and whether it passed."""
         value = float(np.min(error) if at_least else np.max(error))
         pick = min if at_least else max
         self.worst[name] = value if name not in self.worst else pick(self.worst[name], value)
@@ -114,12 +114,12 @@ class _Tests:
             self.failures.append(f"{name}: {value:.3g}, {'at least' if at_least else 'at most'} {limit:.3g} allowed")
 
     def require(self, holds: bool, failure: str) -> None:
-        """Keep a failure unless something holds."""
+        """Record a failure unless a condition holds."""
         if not holds:
             self.failures.append(failure)
 
     def declarations(self) -> None:
-        """Test what the family says about itself."""
+        """Test the family's declared attributes."""
         parameters = self.family.parameters()
         self.require(json.loads(json.dumps(parameters)) == parameters, "parameters: not plain values")
         self.require(parameters.get("n_outputs") == self.family.n_outputs, "parameters: `n_outputs` differs from the family's")
@@ -128,7 +128,7 @@ class _Tests:
             self.require(scheme in DRAW_SCHEMES, f"draw_scheme: {scheme!r} is not in DRAW_SCHEMES")
 
     def link(self) -> None:
-        """Test the derivatives of the link, and that it leads into the natural domain."""
+        """Test the derivatives of the link, and that it maps into the natural domain."""
         if self.family.link is None:
             return
         z = self.rng.uniform(-3, 3, (20, self.family.n_outputs))
@@ -139,7 +139,7 @@ class _Tests:
             self.note(name, np.abs(difference - derivative) / (np.abs(derivative) + np.abs(slope)), 1e-9)
 
     def derivatives(self) -> None:
-        """Test that the cumulant of every order is the derivative of the one before."""
+        """Test that the cumulant of every order is the derivative of the previous one."""
         for order in (1, 2, 3):
             for column in range(self.u.shape[2]):
                 u = self.u[:, :, column]
@@ -220,7 +220,7 @@ class _Tests:
         }
 
     def labels(self, row: int) -> tuple[np.ndarray, bool]:
-        """Return labels of one input and whether they are accepted, after testing what else is."""
+        """Return labels of one input and whether they are accepted, after testing that invalid labels are rejected."""
         sample, accepted = self.family.sample(self.h[row : row + 1], self.rng, N_LABELS)[:, 0], True
         try:
             self.family.check_labels(sample, len(sample))
@@ -272,7 +272,7 @@ class _Tests:
             self.note(f"{name} of labels", abs(weights @ values - expected) / max(size, 1.0), self.tolerance)
 
     def sampler(self, row: int, sample: np.ndarray) -> None:
-        """Test the mean and the variance of labels, and that labels of a shifted h are noticed."""
+        """Test the mean and the variance of labels, and that labels of a shifted h are detected."""
         h, u = self.h[row : row + 1], self.u[row : row + 1]
         law = self.family.at(h)
         information = law.diagonal(u)[0]
@@ -288,7 +288,7 @@ class _Tests:
         root = np.sqrt(len(sample))
         mean = np.abs(along.mean(axis=0)) / np.sqrt(variance) * root
         excess = np.abs((along**2).mean(axis=0) - variance)
-        # Where (u.delta)^2 is constant there is nothing to estimate but rounding.
+        # Where (u.delta)^2 is constant, only rounding is left.
         spread = np.where(excess <= 1e-12 * variance, 0.0, excess / np.sqrt(np.maximum(of_square, 1e-24 * variance**2)) * root)
         return np.maximum(mean, spread)
 

@@ -1,4 +1,4 @@
-"""Labels with weights that stand for the law of a family: its whole support if countable, a quadrature rule if one number."""
+"""Weighted labels that represent a family's distribution: the support if countable, a quadrature rule for a real label."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["weighted_labels"]
 
 MOST_LABELS = 200_000
 NEGLIGIBLE = -80.0
-"""Labels whose log probability is that far below the largest are left out."""
+"""Labels whose log probability is this far below the largest are omitted."""
 
 MOST_PANELS = 2_000
 HIGHEST = 200.0
-"""Larger log densities are taken for wrong, and cut so that their sums stay finite."""
+"""Larger log densities are assumed to be wrong, and clipped so that their sums stay finite."""
 
 # Lobatto's nodes include both ends, so that no kink hides between the last node and the end of a panel.
 _POLYNOMIAL = np.polynomial.legendre.Legendre.basis(15)
@@ -25,7 +25,7 @@ WEIGHTS = 2 / (16 * 15 * _POLYNOMIAL(NODES) ** 2)
 
 
 def weighted_labels(family: Family, h: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return labels and weights p(y | h) dy of one input, from labels `sample` to start with; None if there is no rule.
+    """Return labels and weights p(y | h) dy of one input, starting from the labels `sample`; None if there is no rule.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def _log_prob(family: Family, h: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _accepted(family: Family, labels: np.ndarray) -> np.ndarray:
-    """Return which labels the family's check takes, by halving what it refuses."""
+    """Return which labels the family's check accepts, by bisecting rejected sets."""
     try:
         family.check_labels(labels, len(labels))
     except ValueError:
@@ -66,7 +66,7 @@ def _accepted(family: Family, labels: np.ndarray) -> np.ndarray:
 
 
 def _countable(family: Family, h: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return all labels that are reached from the sample by steps of one in a column, or of opposite ones in two."""
+    """Return all labels reachable from the sample by unit steps in a column, or opposite unit steps in two."""
     columns = 1 if sample.ndim == 1 else sample.shape[1]
     units = np.eye(columns, dtype=np.int64)
     exchanges = [units[a] - units[b] for a, b in itertools.permutations(range(columns), 2)]
@@ -100,7 +100,7 @@ def _quadrature(family: Family, h: np.ndarray, sample: np.ndarray) -> tuple[np.n
     """Return nodes and weights of adaptive Lobatto quadrature over the real line, or over log y > -700."""
     positive = not _accepted(family, np.array([[-1.0]]))[0]
     x = np.log(sample) if positive else sample
-    # Panels grow away from the middle of the sample, out to where no law with a fourth moment has mass.
+    # Panels grow away from the middle of the sample, as far as a distribution with a fourth moment can have mass.
     edges = np.median(x) + np.std(x) * np.sinh(np.linspace(-10, 10, 81))
     if positive:
         edges = np.clip(edges, -700.0, 700.0)
@@ -113,7 +113,7 @@ def _quadrature(family: Family, h: np.ndarray, sample: np.ndarray) -> tuple[np.n
         halves[:, 0, 1] = halves[:, 1, 0] = panels.mean(axis=1)
         _, finer = _panel_rule(family, h, halves.reshape(-1, 2), positive)
         error = np.abs(mass.sum(axis=1) - finer.reshape(len(panels), -1).sum(axis=1))
-        # A density that is not normalised may be rough everywhere; what it then sums to is wrong, and is noticed.
+        # A density that is not normalised may be rough everywhere; its sum is then wrong, and the test fails.
         rough = (error > 1e-15) & (len(panels) < MOST_PANELS)
         labels.append(y[~rough].ravel())
         weights.append(mass[~rough].ravel())

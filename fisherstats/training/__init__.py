@@ -1,9 +1,9 @@
-"""Training by maximum likelihood, with penalties on the weights and a record of any labelled quantity along the way.
+"""Maximum likelihood training with penalties on the weights and recording of any labelled quantity during training.
 
 `fit` is the loop; `SGD`, `Adam` and the natural gradients (`NaturalGradient`, `DiagonalNaturalGradient`,
-`KroneckerNaturalGradient`, `RelativeNaturalGradient`) decide the steps, `Frobenius`, `Spectral`, `GroupWise` and
-`SpectralProjection` restrain the weights, `BatchNormalization` normalises hidden layers. `Optimizer` and `Penalty` are what to
-subclass for others.
+`KroneckerNaturalGradient`, `RelativeNaturalGradient`) are the optimisers, `Frobenius`, `Spectral`, `GroupWise` and
+`SpectralProjection` regularise or constrain the weights, `BatchNormalization` normalises hidden layers. `Optimizer` and `Penalty`
+are the base classes for user-defined ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The order of the inputs: one Philox stream per epoch, so that an epoch's batches follow from the seed and its number alone."""
+"""Shuffling of the inputs: one Philox stream per epoch, so that the batches depend only on seed and epoch number."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def batches(
     n_inputs : int
         Number of inputs.
     batch_size : int
-        Inputs per batch; the last batch is smaller where it does not divide their number.
+        Inputs per batch; the last batch is smaller if `batch_size` does not divide their number.
     rng : int, SeedSequence or Generator
         Source of the shuffling; the same int gives the same batches.
     epoch : int
@@ -31,12 +31,12 @@ def batches(
     Returns
     -------
     list of ndarray of int
-        Each input once.
+        Each input occurs exactly once.
 
     Raises
     ------
     ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+        If `n_inputs`, `batch_size` or `epoch` is not a positive integer, or `rng` is not an accepted seed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Maximum likelihood by minibatches: the loop over epochs and steps."""
+"""Maximum likelihood training by minibatches: the loop over epochs and steps."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _LEFT_DOMAIN = "the outputs of the network have left the domain of the family"
 
 
 class Fitted(NamedTuple):
-    """A trained network and how it came about.
+    """A trained network and its training history.
 
     Parameters
     ----------
     model : MLP
-        The network after the last whole epoch.
+        The network after the last completed epoch.
     history : Dataset
-        What was recorded, over `epoch`.
+        The recorded quantities, over `epoch`.
     """
 
     model: MLP
@@ -80,40 +80,40 @@ def fit(
     y : array_like, shape (n,) or (n, T)
         Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
     optimizer : Optimizer
-        How to step: `SGD`, `Adam`, or one of your own.
+        The optimiser: `SGD`, `Adam`, a natural gradient, or a user-defined subclass.
     penalty : Penalty, sequence of Penalty or None, optional
-        What is added to the loss, or constrains the weights: `Frobenius`, `Spectral`, `GroupWise`, `SpectralProjection`.
+        Terms added to the loss, or constraints on the weights: `Frobenius`, `Spectral`, `GroupWise`, `SpectralProjection`.
     normalization : BatchNormalization, optional
-        Normalise the pre-activations of hidden layers over each minibatch. What callbacks see and what is returned has the
-        running means and variances folded into its weights.
+        Normalise the pre-activations of hidden layers over each minibatch. The networks passed to callbacks and returned have
+        the running means and variances folded into their weights.
     epochs : int
         Passes over the inputs.
     batch_size : int
-        Inputs per step. The last batch of an epoch is smaller where it does not divide their number; a size of n or more is
+        Inputs per step. The last batch of an epoch is smaller if `batch_size` does not divide n; a size of n or more is
         full-batch descent.
     rng : int, SeedSequence or Generator
         Source of the shuffling; the same int gives the same batches (`batches` shows them) and the same network.
     callbacks : iterable of callables, default ()
-        Each is called with (epoch, model) at the end of every epoch; what it returns (a named DataArray, a Dataset, a dict of
-        numbers and DataArrays, or None) is joined along ``epoch``. See `record`.
+        Each is called with (epoch, model) at the end of every epoch; its results (a named DataArray, a Dataset, a dict of
+        numbers and DataArrays, or None) are concatenated along ``epoch``. See `record`.
     validation : (x, y), optional
-        Further inputs and labels to compute loss and accuracy on at the end of every epoch.
+        Validation inputs and labels for loss and accuracy at the end of every epoch.
     engine : {None, "numpy", "numba", "cupy"}, optional
-        Who computes: the GPU for "cupy", or for None and an `x` that is a cupy array. The others differ in the contractions of
-        natural gradients alone; None lets the package choose. What ran is in the provenance.
+        Backend: the GPU for "cupy", or for None and an `x` that is a cupy array. The others differ in the array kernels of
+        natural gradients only; None selects automatically. The backend used is recorded in the provenance.
     num_threads : int, optional
-        Threads over blocks of inputs, or over the products and updates of small minibatches; by default the cores given to the
-        process. Never changes a bit of the result.
+        Threads over blocks of inputs, or over the products and updates of small minibatches; by default the cores given to
+        the process. Never changes a bit of the result.
     progress : bool, default False
         Show a progress bar over the steps (needs tqdm, extra ``study``).
 
     Returns
     -------
     Fitted
-        ``model``, and ``history``, a Dataset over ``epoch`` = 1, 2, ...: ``loss``, ``penalty``, ``gradient_norm`` (means over the
-        inputs or steps of the epoch, while the weights change), ``accuracy`` for classes and binary outputs, ``validation_loss``,
-        ``validation_accuracy``, and ``weight_norm``, ``spectral_norm`` (epoch, layer) of the kernels after the epoch; then what
-        the callbacks recorded. Units of nat or 1, source keys ``model``, ``weight-penalties``.
+        ``model``, and ``history``, a Dataset over ``epoch`` = 1, 2, ...: ``loss``, ``penalty``, ``gradient_norm`` (means over
+        the inputs or steps of the epoch, evaluated while the weights change), ``accuracy`` for classes and binary outputs,
+        ``validation_loss``, ``validation_accuracy``, and ``weight_norm``, ``spectral_norm`` (epoch, layer) of the kernels
+        after the epoch; then the results of the callbacks. Units of nat or 1, source keys ``model``, ``weight-penalties``.
 
     Raises
     ------
@@ -123,18 +123,18 @@ def fit(
 
     Notes
     -----
-    Whatever ends a training early, `TrainingDiverged`, an error in a callback or an interrupt from the keyboard, is raised again
-    with a `Fitted` as its attribute ``fitted``: the network after the last whole epoch and the history up to there.
+    An exception that ends training early (`TrainingDiverged`, an error in a callback, a keyboard interrupt) is re-raised with
+    a `Fitted` as its attribute ``fitted``: the network after the last completed epoch and the history up to then.
 
-    Cost per step: three matrix products per layer and, for Adam, a dozen passes over the parameters; no network is made.
-    float32 is kept only if weights and x are both float32.
+    Cost per step: three matrix products per layer and, for Adam, a dozen passes over the parameters; no new network object is
+    created. float32 is kept only if weights and x are both float32.
 
-    On a GPU inputs, labels, parameters and all that a step needs stay there; a step waits for the device once, for its loss and
-    the outcome of its checks, however many inputs and parameters there are. Natural gradients wait a few times more where they
-    renew a matrix, `SpectralProjection` and ``solver="cg"`` once per iteration. `x` and `y`, and those of `validation`, may lie
-    on either side; an `x` of the host that would fill more than half of the device's memory, or one in a file, is moved minibatch
-    by minibatch. What comes out, and what callbacks see, is of the host. Optimisers and penalties of your own are given arrays
-    of the device.
+    On a GPU inputs, labels, parameters and all intermediate arrays stay on the device; a step synchronises once, for its loss
+    and the outcome of its checks, regardless of the numbers of inputs and parameters. Natural gradients synchronise a few
+    more times when they update a matrix, `SpectralProjection` and ``solver="cg"`` once per iteration. `x` and `y`, and those
+    of `validation`, may be host or device arrays; an `x` on the host that would fill more than half of the device's memory,
+    or one in a file, is transferred minibatch by minibatch. Results, and the networks passed to callbacks, are on the host.
+    User-defined optimisers and penalties receive device arrays.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def fit(
 
 
 class _Descent:
-    """The steps of a training: one network, one optimiser, and what restrains the weights."""
+    """The training loop of one network with one optimiser and its penalties."""
 
     def __init__(self, trainee: Trainee, data: Labelled, optimizer: Optimizer, restraints: list[Restraint]) -> None:
         self.trainee = trainee
@@ -210,7 +210,7 @@ class _Descent:
         self.taken = 0
 
     def epoch(self, epoch: int, order: list[NDArray[np.int64]], seed: np.random.SeedSequence, bar: Bar) -> dict[str, Any]:
-        """Take the steps of an epoch and return its numbers."""
+        """Run the steps of an epoch and return its statistics."""
         rng = stream(seed, epoch, _OPTIMISING)
         sums = np.zeros(4)
         self._descend(epoch, order, rng, sums, bar)
@@ -223,12 +223,12 @@ class _Descent:
             numbers["training_accuracy"] = sums[1] / len(self.data)
         return numbers | {"training_gradient_norm": sums[3] / len(order)}
 
-    # One BLAS thread per block, the same for every number of cores; callbacks have the threads that they are used to.
+    # One BLAS thread per block, whatever the number of cores; callbacks run with the usual BLAS threads.
     @execution.one_blas_thread
     def _descend(
         self, epoch: int, order: list[NDArray[np.int64]], rng: np.random.Generator, sums: NDArray[np.float64], bar: Bar
     ) -> None:
-        """Take the steps of an epoch, and add up loss, accuracy, penalty and norm of the gradient."""
+        """Run the steps of an epoch, and accumulate loss, accuracy, penalty and gradient norm."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for step, rows in enumerate(_beside(order, self.data.y), start=1):
                 loss, accuracy, penalised, length = self._step(epoch, step, rows, rng)
@@ -238,7 +238,7 @@ class _Descent:
     def _step(
         self, epoch: int, step: int, rows: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[float, float, float, float]:
-        """Take a step; return loss, accuracy, penalty and the norm of the gradient before it."""
+        """Perform a step; return loss, accuracy, penalty and gradient norm before it."""
         trainee = self.trainee
         network, gradient, numbers = self._differentiate(epoch, step, rows)
         loss, accuracy, penalised, square = numbers
@@ -254,9 +254,9 @@ class _Descent:
         return loss, accuracy, penalised, length
 
     def _differentiate(self, epoch: int, step: int, rows: NDArray[np.int64]) -> tuple[MLP, Array, list[float]]:
-        """Return the network that the minibatch sees, the gradient, and loss, accuracy, penalty and squared norm of the gradient.
+        """Return the network evaluated on the minibatch, the gradient, and loss, accuracy, penalty and squared gradient norm.
 
-        A device is waited for once, for these numbers and all checks that were made on the way.
+        The device is synchronised once, for these numbers and all deferred checks.
         """
         if self.data.device is None:
             return self._measured(epoch, step, rows)
@@ -264,12 +264,12 @@ class _Descent:
             network, gradient, numbers = self._measured(epoch, step, rows)
         found, held = numbers_and_checks(vector(numbers, gradient), noted)
         if not held:
-            # Done again, every check is waited for, and the one that fails says why.
+            # Repeated with immediate checks, so that the failing one raises its own message.
             self._measured(epoch, step, rows)
         return network, gradient, found
 
     def _measured(self, epoch: int, step: int, rows: NDArray[np.int64]) -> tuple[MLP, Array, list[Any]]:
-        """Return the same, with the numbers where they are computed."""
+        """Return the same, with the numbers left on the device that computes them."""
         trainee = self.trainee
         network: MLP = trainee
         try:
@@ -280,7 +280,7 @@ class _Descent:
                 there, gradient, square = self.data.gradient(trainee, rows)
         except inputs.RowsRefused:
             raise
-        except ValueError as error:  # the families refuse what they have no law for
+        except ValueError as error:  # outputs outside the natural domain of the family
             training.diverged(epoch, step, f"{_LEFT_DOMAIN} ({error})")
         if isinstance(trainee, NormalizedTrainee) and not trainee.is_finite():
             training.diverged(epoch, step, "the variance of a unit over the minibatch is no longer finite")
@@ -293,7 +293,7 @@ class _Descent:
 
 
 def _beside(order: list[NDArray[np.int64]], other: Any) -> list[NDArray[np.int64]]:
-    """Return the row numbers of an epoch where `other` lives, moved there together."""
+    """Return the row numbers of an epoch on the device of `other`, transferred together."""
     if not on_device(other):
         return order
     whole = like(np.concatenate(order), other)
@@ -304,18 +304,18 @@ def _beside(order: list[NDArray[np.int64]], other: Any) -> list[NDArray[np.int64
 def started(
     model: MLP, penalties: Sequence[Penalty], normalization: BatchNormalization | None, n_inputs: int, batch_size: int
 ) -> list[Restraint]:
-    """Return what each penalty does in one fit, once network, minibatches and penalties are known to suit the normalisation.
+    """Return the penalties started for one fit, after validating network, batch size and penalties against the normalisation.
 
     Parameters
     ----------
     model : MLP
         The network to be trained.
     penalties : sequence of Penalty
-        What restrains its weights.
+        Penalties and constraints on its weights.
     normalization : BatchNormalization or None
-        How hidden layers are normalised.
+        Normalisation of the hidden layers.
     n_inputs, batch_size : int
-        Inputs to train on, and of them per step.
+        Number of training inputs, and inputs per step.
 
     Returns
     -------
@@ -330,11 +330,11 @@ def started(
     return restraints
 
 
-# BLAS threads that have worked stay awake for a while, and would take a core from the next epoch.
+# Active BLAS threads keep spinning for a while, and would take a core from the next epoch.
 @execution.one_blas_thread
 def _kernel_norms(network: MLP) -> dict[str, Any]:
     """Return the norms of the kernels of each layer."""
     kernels = [kernel.astype(np.float64) for kernel in network.kernels]
-    with np.errstate(over="ignore"):  # a norm may be past the range of the weights
+    with np.errstate(over="ignore"):  # a norm may overflow the range of the weights
         norms = [[np.linalg.norm(kernel, kind) for kernel in kernels] for kind in ("fro", 2)]
     return {"training_weight_norm": norms[0], "training_spectral_norm": norms[1]}

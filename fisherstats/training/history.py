@@ -1,4 +1,4 @@
-"""What a training leaves behind: its own numbers per epoch, and what the callbacks return, joined along `epoch`."""
+"""Training history: statistics of each epoch and results of the callbacks, concatenated along `epoch`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _PER_EPOCH = {
 
 
 def record(function: Callable[[MLP], Any], *, prefix: str = "", every: int = 1) -> Callback:
-    """Return a callback that records what a function of the network returns.
+    """Return a callback that records the result of a function of the network.
 
     Parameters
     ----------
     function : callable
         Takes an `MLP`; returns a named DataArray, a Dataset, or a dict of numbers and DataArrays.
     prefix : str, default ""
-        Put before every name, so that two records of one quantity can stand side by side.
+        Prefix of every variable name, so that one quantity can be recorded twice, e.g. at different inputs.
     every : int, default 1
         Record epochs 1, 1 + every ... only; the history holds nan (or the like) at the others.
 
@@ -49,7 +49,7 @@ def record(function: Callable[[MLP], Any], *, prefix: str = "", every: int = 1) 
     Raises
     ------
     TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+        If `function` is not callable, `prefix` is not a string, or `every` is not a positive integer.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def record(function: Callable[[MLP], Any], *, prefix: str = "", every: int = 1) 
 
 
 def _labelled(what: str, result: Any) -> xr.Dataset:
-    """Return what a callback returned as a Dataset; a coordinate that is a quantity, a standard error say, as a variable."""
+    """Return a callback's result as a Dataset; coordinates that are quantities, such as standard errors, become variables."""
     if isinstance(result, xr.DataArray) and isinstance(result.name, str):
         result = result.to_dataset()
     elif isinstance(result, Mapping) and not isinstance(result, xr.Dataset):
@@ -88,12 +88,12 @@ def _labelled(what: str, result: Any) -> xr.Dataset:
 
 
 class History:
-    """The numbers of a training, epoch by epoch.
+    """The recorded quantities of a training run, epoch by epoch.
 
     Parameters
     ----------
     provenance : mapping
-        What the result records about its making.
+        Provenance of the result.
     callbacks : sequence of callables
         Called with (epoch, model) at the end of each epoch.
     """
@@ -105,7 +105,7 @@ class History:
         self.recorded: list[list[tuple[int, xr.Dataset]]] = [[] for _ in callbacks]
 
     def append(self, numbers: dict[str, Any]) -> None:
-        """Add the training's own numbers of an epoch.
+        """Append the training statistics of an epoch.
 
         Parameters
         ----------
@@ -115,14 +115,14 @@ class History:
         self.rows.append(numbers)
 
     def call(self, epoch: int, model: MLP) -> None:
-        """Let every callback see the network, and keep what it returns.
+        """Call every callback with the network, and keep its result.
 
         Parameters
         ----------
         epoch : int
-            Number of the epoch that has ended.
+            Number of the completed epoch.
         model : MLP
-            The network as it is now.
+            The current network.
         """
         for position, callback in enumerate(self.callbacks):
             result = callback(epoch, model)
@@ -132,7 +132,7 @@ class History:
                 self.recorded[position].append((epoch, found))
 
     def _fits(self, position: int, found: xr.Dataset) -> None:
-        """Refuse at once what could not be joined at the end."""
+        """Raise immediately for a result that could not be concatenated at the end."""
         if "epoch" in found.variables or "epoch" in found.dims:
             training.callback_name(position, "epoch", "the history adds itself")
         others = [self._own(), *(records[0][1] for at, records in enumerate(self.recorded) if records and at != position)]
@@ -152,7 +152,7 @@ class History:
         return _labels.dataset(entries, coords | (_labels.layer_coordinates(n_layers) if n_layers else {}), self.provenance)
 
     def dataset(self) -> xr.Dataset:
-        """Return all that was recorded so far.
+        """Return everything recorded so far.
 
         Returns
         -------
@@ -162,7 +162,7 @@ class History:
         parts = [self._own()]
         for records in self.recorded:
             if records:
-                # Its provenance differs from epoch to epoch, as the network does, and is dropped; its meaning stays.
+                # The provenance changes with the network at every epoch and is dropped; the schema attributes are kept.
                 joined = xr.concat(
                     [dataset for _, dataset in records],
                     dim=xr.Variable("epoch", [epoch for epoch, _ in records], {"long_name": COORDINATES["epoch"]}),

@@ -1,4 +1,4 @@
-r"""The information of a minibatch, as an optimiser needs it: a matrix, products with vectors, a diagonal, Kronecker factors.
+r"""Fisher information of a minibatch for optimisers: matrix, matrix-vector products, diagonal, Kronecker factors.
 
 The closed forms are those of the public functions: exact, score and empirical information differ in the matrix between two
 Jacobians only, and all are sums of squared rows :math:`R^\top R`. The Hessian estimate adds a term linear in the mean residual.
@@ -38,7 +38,7 @@ INFORMATION = ("exact", "score", "hessian", "empirical")
 
 
 def call_on(batch: Batch) -> Call:
-    """Return what runs block functions over the inputs of a batch."""
+    """Return a call that evaluates block functions over the inputs of a batch."""
     model = batch.model
     rows = Rows(batch.x, batch.data.dtype, known_finite=True)
     rows.device = batch.data.device
@@ -56,7 +56,7 @@ class BatchInformation:
     batch : Batch
         The batch and the network. The seed of the labels is the next number of its stream.
     kind : {"exact", "score", "hessian", "empirical"}
-        What stands for the information.
+        The matrix used as the information.
     n_draws : int or None
         Labels per input for score and hessian.
     """
@@ -114,7 +114,7 @@ class BatchInformation:
             passed, law = self._call.pass_through(x, first)
             parts = self._own.parts(passed.inputs)
             layers = self._call.root_products(passed, self._middle(law, first, len(x)))
-            # A diagonal is of the outputs, which have no multiplier.
+            # A diagonal second moment is that of the last layer, which has no multiplier.
             products = [(part.scaled(layers[part.layer][0]), layers[part.layer][1]) for part in parts]
             return products, [part.inputs for part in parts]
 
@@ -133,7 +133,7 @@ class BatchInformation:
         return held[: len(held) // 2], held[len(held) // 2 :]
 
     def product(self) -> Product:
-        """Return the function v -> I v, (P,) to (P,), at the weights as they are now; in float64."""
+        """Return the function v -> I v, (P,) to (P,), at the current weights; in float64."""
         model = Trainee(self.batch.model, np.float64)
         x = self.batch.x.astype(np.float64, copy=False)
         passed, law = dataclasses.replace(self._call, model=model).pass_through(x, 0, 1 + (self.kind == "hessian"))
@@ -194,7 +194,7 @@ class BatchInformation:
         return self._mean_of_blocks(block, call.block_rows(second_order=True))
 
     def _matrix_on_device(self) -> Array:
-        """Return the matrix from its blocks, where it need not be formed tile by tile to stay in a cache."""
+        """Return the matrix from its blocks; on a device no tiling for the cache is needed."""
         call = self._call
 
         def block(x: Array, first: int) -> fisher.Blocks:

@@ -44,43 +44,43 @@ _HELD_GRADIENTS = 4
 
 _EVALUATED_ROWS = 512
 
-# What overflows is infinite or nan, and stops the training.
+# Overflow gives inf or nan, which stops the training.
 _OVERFLOWING = np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How well a network fits labelled inputs."""
+    """Loss and accuracy of a network on labelled inputs."""
 
     loss: float
     """Mean negative log-likelihood."""
     accuracy: float
-    """Fraction of right labels; nan where labels are not classes."""
+    """Fraction of correct labels; nan where labels are not classes."""
 
 
 class _Sums(NamedTuple):
     """Sums over a part of a minibatch."""
 
     gradient: Array
-    """Of the mean negative log-likelihood of the whole minibatch, (P,)."""
+    """Gradient of the mean negative log-likelihood of the whole minibatch, (P,)."""
     numbers: Array
-    """Negative log-likelihood and right labels, (2,)."""
+    """Negative log-likelihood and number of correct labels, (2,)."""
     square: Any
-    """Of the gradient; taken while it is in the cache."""
+    """Squared norm of the gradient; computed while it is in the cache."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Inputs with their checked labels, read by row number; both lie on the device that computes, or else on the host."""
+    """Inputs with their validated labels, read by row number; both are on the device that computes, or on the host."""
 
     x: Any
     y: NDArray[Any]
     dtype: np.dtype[np.floating]
     num_threads: int | None
     engine: engines.Engine | None = None
-    """Who computes; None lets the package choose on the host."""
+    """Backend; None selects automatically on the host."""
     device: Any = None
-    """An array of the device that computes; None on the host."""
+    """An array on the device that computes; None on the host."""
     block_rows: int | None = None
     """Rows in a block on a device; None on the host."""
 
@@ -94,7 +94,7 @@ class Labelled:
         return ALONE if self.device is not None else Workers(execution.thread_count(self.num_threads))
 
     def inputs(self, rows: NDArray[np.int64]) -> Array:
-        """Return the inputs of some rows, as they are computed with."""
+        """Return the inputs of some rows, in the precision and on the device of the computation."""
         gathered: Array = execution.rows_by_number(self.x, rows).astype(self.dtype, copy=False)
         return gathered if self.device is None else like(gathered, self.device)
 
@@ -106,7 +106,7 @@ class Labelled:
     def gradient(self, model: MLP, rows: NDArray[np.int64]) -> tuple[Array, Array, Any]:
         """Return loss and accuracy at the given rows, the gradient of their mean negative log-likelihood, (P,), and its square.
 
-        Of a small minibatch the threads share the large products; of another one each thread takes blocks.
+        For a small minibatch the threads share the large products; otherwise each thread processes blocks.
         """
         blocks = self._blocks(rows)
         if len(blocks) == 1:
@@ -121,7 +121,7 @@ class Labelled:
         return found.numbers / len(rows), found.gradient, found.square
 
     def _added(self, blocks: list[_Sums]) -> _Sums:
-        """Return the sums over blocks, in their order; the first gradient is added to in place."""
+        """Return the sums over blocks, in their order; accumulating in place into the first gradient."""
         first, *others = blocks
 
         def add(part: slice) -> Any:
@@ -134,13 +134,13 @@ class Labelled:
         return _Sums(first.gradient, sum((one.numbers for one in others), first.numbers), sum(squares))
 
     def _blocks(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Return the blocks of a minibatch, cut by its own size alone so that the number of threads changes no bit."""
+        """Return the blocks of a minibatch, which depend on its size only, so that the number of threads changes no bit."""
         if self.block_rows is not None:
             size = self.block_rows
         elif len(rows) <= _SHARED_ROWS:
             size = len(rows)
         else:
-            # An even number of equal size, so that two threads end together.
+            # An even number of equal size, so that two threads finish together.
             size = -(-len(rows) // min(_BLOCKS, 2 * -(-len(rows) // (2 * _BLOCK_ROWS))))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
@@ -168,7 +168,7 @@ class Labelled:
         return _Sums(gradient, numbers, sum(squares))
 
     def fit(self, model: MLP) -> Fit:
-        """Return the fit of a network of the host to all rows."""
+        """Return loss and accuracy over all rows of a network on the host."""
         there = model.beside(self.device)
 
         @_OVERFLOWING
@@ -183,9 +183,10 @@ class Labelled:
 
 
 def labelled(call: Call, y: Any, dtype: np.dtype[np.floating]) -> Labelled:
-    """Return the inputs of a call with their labels, checked, and moved to a device where the call is carried out on one.
+    """Return the inputs of a call with their validated labels, transferred to the device if the call runs on one.
 
-    An array of more than half the memory of the device, or one in a file, stays on the host, minibatch by minibatch.
+    An array of more than half the memory of the device, or one in a file, stays on the host and is transferred minibatch by
+    minibatch.
     """
     x: Any = call.rows.source
     given, device = call.data_labels(y), call.rows.device
@@ -200,18 +201,18 @@ def labelled(call: Call, y: Any, dtype: np.dtype[np.floating]) -> Labelled:
 
 
 def labelled_beside(call: Call, model: MLP, x: Any, y: Any) -> Labelled:
-    """Return other inputs with their labels, where a call is carried out and in its precision."""
+    """Return further inputs with their labels, on the device and in the precision of a call."""
     other = prepare(model, x, engine=call.engine.name, num_threads=call.num_threads)
     return labelled(other, y, call.rows.dtype)
 
 
 def measures_accuracy(family: Family) -> bool:
-    """Return whether a label is right or wrong."""
+    """Return whether predictions of the family's labels are correct or incorrect, so that accuracy is defined."""
     return isinstance(family, Bernoulli | Categorical)
 
 
 def sums(family: Family, law: Law, y: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the sums over inputs of the negative log-likelihood and of the right labels (a mean over binary outputs)."""
+    """Return the sums over inputs of the negative log-likelihood and of correct labels (a mean over binary outputs)."""
     right: Any = np.nan
     if isinstance(law, CategoricalLaw):
         right = np.count_nonzero(law.top == y)

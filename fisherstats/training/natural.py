@@ -1,4 +1,4 @@
-"""Natural gradients by the whole information of the minibatch, by its diagonal, or by Kronecker factors of each layer."""
+"""Natural gradients with the full Fisher information of the minibatch, its diagonal, or Kronecker factors of each layer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["DiagonalNaturalGradient", "KroneckerNaturalGradient", "NaturalGradie
 Array = NDArray[np.floating]
 
 _MOST_APART = 2.0**8
-"""Scores whose sizes differ by no more than this factor are left as they are."""
+"""Scores are rescaled only if their magnitudes differ by more than this factor."""
 
 
 @dataclass(frozen=True)
@@ -37,45 +37,45 @@ class NaturalGradient(Preconditioner):
         Step size eta, above 0; 1 is a full step.
     information : {"exact", "score", "hessian", "empirical"}, default "exact"
         ``exact``: the closed form (2021, eq 6). ``score``, ``hessian``: the estimators of 2024, eqs (2) and (3), from labels
-        drawn from the model. ``empirical``: the data labels in their place (2024, eq 17), no estimate of the information.
+        drawn from the model. ``empirical``: the data labels instead (2024, eq 17), not an estimate of the information.
     n_draws : int, optional
-        Labels per input, N; needed for ``score`` and ``hessian``, refused otherwise.
+        Labels per input, N; required for ``score`` and ``hessian``, not allowed otherwise.
     damping : float, default 1e-3
         lambda, at least 0.
     solver : {"dense", "cg"}, default "dense"
         ``dense``: Cholesky factor of the matrix. ``cg``: conjugate gradients by products with vectors.
     update_every : int, default 1
-        Steps for which an information serves; it is that of the first of them.
+        Number of steps that reuse the information computed at the first of them.
     tolerance : float, default 1e-8
         For ``cg``: norm of the residual at which to stop, as a fraction of that of the gradient.
 
     Raises
     ------
     ValueError
-        If a setting is out of its range.
+        If a setting is outside its range.
     SizeError
         In a fit, if the matrix would not fit in memory.
     AssumptionError
-        In a fit, if information and damping together are not positive definite; the message names an eigenvalue or, for ``cg``,
-        the curvature of a direction. Nothing is clipped.
+        In a fit, if information and damping together are not positive definite; the message names an eigenvalue or, for
+        ``cg``, the curvature along a direction. Eigenvalues are not clipped.
 
     Notes
     -----
-    Cost: ``dense`` n P^2 operations for the matrix of n inputs, beside one Jacobian pass (T backward passes), P^3 / 3 for its
-    factor, and 2 P^2 per step that it serves; memory of 2 P^2 numbers. Where n T < P and the damping is above 0 (not for
-    ``hessian``) the same step is found in the span of n T rows: (n T)^2 (units + inputs) for their products, (n T)^3 / 3 for a
-    factor, 2 T n P per step at most, memory of 2 (n T)^2 numbers. ``cg`` takes about one gradient of the minibatch per
+    Cost: ``dense`` n P^2 operations for the matrix of n inputs, plus one Jacobian pass (T backward passes), P^3 / 3 for its
+    factor, and 2 P^2 per step that uses it; memory of 2 P^2 numbers. Where n T < P and the damping is above 0 (not for
+    ``hessian``) the same step is found in the span of n T rows: (n T)^2 (units + inputs) for their products, (n T)^3 / 3 for
+    a factor, 2 T n P per step at most, memory of 2 (n T)^2 numbers. ``cg`` takes about one gradient of the minibatch per
     iteration, two for ``hessian``, in each step; P iterations at most in theory, fewer where eigenvalues cluster; memory of a
-    forward pass. It is the solution of least norm where there is no damping, the information is exact and has no full rank;
-    where scores differ in size by more than 2^8, without damping, that of least norm in units of their size.
+    forward pass. Without damping and with a rank-deficient exact information it is the minimum-norm solution; if scores also
+    differ in magnitude by more than 2^8, the minimum norm is in units of their magnitude.
 
-    The information of n inputs has a rank of n T at most (n min(N, T) for ``score``, n for ``empirical``): smaller batches need a
-    damping. The Hessian estimate is indefinite in general where there are hidden layers, and then needs a damping above its most
-    negative eigenvalue, or more draws; at a kink it takes left derivatives. Labels come from the optimiser's own stream: the
-    ``rng`` of `fit` decides them, and shuffling does not depend on them.
+    The information of n inputs has a rank of n T at most (n min(N, T) for ``score``, n for ``empirical``): smaller batches
+    need a damping. The Hessian estimate is indefinite in general where there are hidden layers, and then needs a damping
+    above its most negative eigenvalue, or more draws; at a kink it takes left derivatives. Labels come from the optimiser's
+    own stream: the ``rng`` of `fit` decides them, and shuffling does not depend on them.
 
-    Penalties are part of the gradient, not of the information. On a GPU all of it stays there, but for the natural parameters
-    that labels are drawn for: samplers are of the host.
+    Penalties are part of the gradient, not of the information. On a GPU everything stays on the device, except the natural
+    parameters for which labels are drawn: samplers run on the host.
 
     Examples
     --------
@@ -119,7 +119,7 @@ class NaturalGradient(Preconditioner):
         return lambda gradient: conjugate_gradients(scaled, gradient / unit, self.damping, place, self.tolerance) / unit
 
     def _units(self, information: BatchInformation) -> Array | None:
-        """Return powers of two of the size of the parameters' scores, if these differ much and nothing is to be added to them."""
+        """Return powers of two of the size of the parameters' scores, if these differ much and there is no damping."""
         if self.damping or information.batch.data.device is not None:
             return None
         size = np.sqrt(np.abs(information.diagonal()).astype(np.float64))
@@ -148,25 +148,25 @@ class DiagonalNaturalGradient(Preconditioner):
     learning_rate : float
         Step size eta, above 0.
     information : {"exact", "score", "hessian", "empirical"}, default "exact"
-        What stands for the information, as for `NaturalGradient`.
+        The matrix used as the information, as for `NaturalGradient`.
     n_draws : int, optional
-        Labels per input, N; needed for ``score`` and ``hessian``, refused otherwise.
+        Labels per input, N; required for ``score`` and ``hessian``, not allowed otherwise.
     damping : float, default 1e-3
         lambda, at least 0.
     update_every : int, default 1
-        Steps for which an information serves.
+        Number of steps that reuse the information.
 
     Raises
     ------
     ValueError
-        If a setting is out of its range.
+        If a setting is outside its range.
     AssumptionError
         In a fit, if an entry of the diagonal plus the damping is not above 0: an estimate by ``hessian``, or a dead unit.
 
     Notes
     -----
-    Cost: one Jacobian pass (T backward passes) of the minibatch and one product per layer; P per step that it serves. ``hessian``
-    adds one pass of second derivatives. No root is taken, unlike Adam's.
+    Cost: one Jacobian pass (T backward passes) of the minibatch and one product per layer; P per step that uses it. ``hessian``
+    adds one pass of second derivatives. Unlike Adam, no square root is taken.
 
     Examples
     --------
@@ -213,18 +213,18 @@ class KroneckerNaturalGradient(Preconditioner):
     learning_rate : float
         Step size eta, above 0.
     information : {"exact", "score", "empirical"}, default "exact"
-        What stands for the information, as for `NaturalGradient`; ``score`` with one draw is the original.
+        The matrix used as the information, as for `NaturalGradient`; ``score`` with one draw is the original method.
     n_draws : int, optional
-        Labels per input, N; needed for ``score``, refused otherwise.
+        Labels per input, N; required for ``score``, not allowed otherwise.
     damping : float, default 1e-3
         lambda, at least 0.
     update_every : int, default 1
-        Steps for which the factors serve.
+        Number of steps that reuse the factors.
 
     Raises
     ------
     ValueError
-        If a setting is out of its range.
+        If a setting is outside its range.
     AssumptionError
         In a fit, if a damped factor is not positive definite.
 
@@ -232,8 +232,8 @@ class KroneckerNaturalGradient(Preconditioner):
     -----
     Cost for a layer of a units and b inputs: n (R a^2 + b^2) for the factors of n inputs (R = T rows, or min(N, T) or 1; at most
     1 for exact ones of the last layer where outputs are classes or independent), (a^3 + b^3) / 3 for their Cholesky factors,
-    2 a b (a + b) per step that they serve. The factors are those of the latest batch alone, without the running averages, the
-    momentum and the adaptive damping of Martens & Grosse. Where pi is undefined, as a factor is 0, it is 1.
+    2 a b (a + b) per step that uses them. The factors are those of the latest batch alone, without the running averages, the
+    momentum and the adaptive damping of Martens & Grosse. Where pi is undefined because a factor is 0, it is set to 1.
 
     Examples
     --------
@@ -278,7 +278,7 @@ class KroneckerNaturalGradient(Preconditioner):
 
 
 def _check(settings: Any, allowed: tuple[str, ...]) -> None:
-    """Check and convert what all settings here share."""
+    """Validate and convert the settings common to these optimisers."""
     object.__setattr__(settings, "learning_rate", arguments.positive_number("learning_rate", settings.learning_rate))
     arguments.choice("information", settings.information, allowed)
     object.__setattr__(settings, "n_draws", training.draws_of(settings.information, settings.n_draws))

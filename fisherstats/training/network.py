@@ -16,12 +16,12 @@ Array = NDArray[np.floating]
 
 
 class Trainee(MLP):
-    """A copy of a network that is made once and then trained in place.
+    """A copy of a network, made once and then trained in place.
 
-    An `MLP` is frozen: making one copies and checks every weight, and its fingerprint hashes them. Done at every step this would
-    cost more than the step. Here an update of the flat vector `parameters` is an update of the network, and everything that takes
-    an `MLP` (the forward pass, its derivatives, the closed forms) works on it between two updates. It never leaves the training:
-    `frozen` gives what users see.
+    An `MLP` is immutable: constructing one copies and validates every weight, and its fingerprint hashes them. At every step this
+    would cost more than the step. Here an update of the flat vector `parameters` updates the network, and every function of an
+    `MLP` (the forward pass, its derivatives, the closed forms) can be evaluated between two updates. It is internal to training:
+    `frozen` returns the public network.
 
     Parameters
     ----------
@@ -47,16 +47,16 @@ class Trainee(MLP):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights as they are now; never kept, as they change."""
+        """SHA-256 of the current weights; not cached, as they change."""
         return self.frozen().fingerprint
 
     @property
     def kernels(self) -> tuple[Array, ...]:
-        """Weight matrices without the bias column, as they are now: views."""
+        """Current weight matrices without the bias column, as views."""
         return tuple(matrix[:, :-1] for matrix in self.weights)
 
     def frozen(self) -> MLP:
-        """Return the network as it is now, on the host."""
+        """Return the current network as an immutable `MLP` on the host."""
         return self.with_weights(layer_views(self, on_host(self.parameters)))
 
 

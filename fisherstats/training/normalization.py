@@ -1,4 +1,4 @@
-"""Batch normalisation in training, folded into the weights of the network that comes out."""
+"""Batch normalisation in training, folded into the weights of the returned network."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class BatchNormalization:
     r"""Batch normalisation of every hidden layer: :math:`a=s\,\frac{z-\mu}{\sqrt{v+\epsilon}}+b` with :math:`z=Vh`.
 
     In training :math:`\mu` and v are mean and variance of z over the minibatch, unit by unit, and the gradient takes into
-    account that they depend on V and on the layers below (Ioffe & Szegedy 2015). Evaluation is with running means
+    account that they depend on V and on the layers below (Ioffe & Szegedy 2015). Evaluation uses running means
     :math:`\bar\mu\leftarrow(1-\rho)\bar\mu+\rho\mu` and, from the unbiased variance of n inputs,
     :math:`\bar v\leftarrow(1-\rho)\bar v+\rho\frac n{n-1}v`. There it is linear in h, so that the network *is* the MLP with
-    the kernel :math:`\frac s{\sqrt{\bar v+\epsilon}}V` and the bias :math:`b-\frac s{\sqrt{\bar v+\epsilon}}\bar\mu`: what `fit`
-    returns, what callbacks see, and what every function of this package applies to.
+    the kernel :math:`\frac s{\sqrt{\bar v+\epsilon}}V` and the bias :math:`b-\frac s{\sqrt{\bar v+\epsilon}}\bar\mu`: what
+    `fit` returns, what callbacks see, and what every function of this package applies to.
 
     Parameters
     ----------
@@ -41,26 +41,27 @@ class BatchNormalization:
     Raises
     ------
     ValueError
-        If a setting is out of its range; in a fit, if a minibatch has a single input, the network has no hidden layer, or a
-        penalty is a `SpectralProjection`, whose limit would not outlast the folding.
+        If a setting is outside its range; in a fit, if a minibatch has a single input, the network has no hidden layer, or a
+        penalty is a `SpectralProjection`, whose limit the folded kernels would not satisfy.
 
     Notes
     -----
     The conventions are those of ``torch.nn.BatchNorm1d`` between a linear layer and its activation. The scales s start at 1,
-    running means at 0, running variances at 1, the shifts b as the biases of the given network: a bias beside a shift would
-    change nothing, so there is none. The last layer is not normalised.
+    running means at 0, running variances at 1, the shifts b as the biases of the given network: a bias in addition to
+    a shift would have no effect, so there is none. The last layer is not normalised.
 
-    The parameters of the training are those of the network, with shifts for the biases of hidden layers, and after them the
+    The trained parameters are those of the network, with shifts for the biases of hidden layers, and after them the
     scales, layer by layer: a gradient has that many numbers. Penalties act on the kernels before folding, and none on the
-    scales. What comes out is one network; a further `fit` starts with scales of 1 again, not where this one ended.
+    scales. The result is a plain network; a further `fit` starts with scales of 1 again, not where this one ended.
 
-    Natural gradients take mean and variance of the minibatch as given, as the relative Fisher information takes its reference:
+    Natural gradients treat mean and variance of the minibatch as constants, as the relative Fisher information takes its
+    reference:
     their information is that of the folded network, which has the outputs of the minibatch, in the parameters V, b, s. It is
-    singular, as a change of s can be undone by V and b, so they need a damping. The Kronecker factors are those of V,
-    b and s apart. With ``information="hessian"`` the estimate is carried over from the folded weights, :math:`J^\top\hat I_2J`.
+    singular, as a change of s can be undone by V and b, so they need a damping. There are separate Kronecker factors for V,
+    b and s. With ``information="hessian"`` the estimate is transformed from the folded weights, :math:`J^\top\hat I_2J`.
 
     Cost: a few passes more over the pre-activations of hidden layers and one over the weights per step; a minibatch is one
-    block, of which threads share the update of SGD and Adam alone.
+    block, in which threads share only the update of SGD and Adam.
 
     Examples
     --------
@@ -87,7 +88,7 @@ class BatchNormalization:
 class NormalizedTrainee(Trainee):
     """A network with normalised hidden layers while it is trained.
 
-    As an MLP it is the network without the normalisation, for the penalties; `frozen` gives what users see.
+    As an MLP it is the network without the normalisation, for the penalties; `frozen` returns the public network.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ class NormalizedTrainee(Trainee):
     variances: list[Array]
     """Views of the running variances."""
     work: list[Array]
-    """Room for the folded weights of hidden layers: new arrays in every step would take as long as the folding."""
+    """Buffers for the folded weights of hidden layers: allocating them in every step would take as long as the folding."""
 
     def __init__(self, model: MLP, settings: BatchNormalization) -> None:
         super().__init__(model)
@@ -129,7 +130,7 @@ class NormalizedTrainee(Trainee):
         return len(self.parameters)
 
     def frozen(self) -> MLP:
-        """Return the network as it is evaluated now, on the host, with the running means and variances folded in."""
+        """Return the current network in evaluation mode, on the host, with the running means and variances folded in."""
         parameters, running = on_host(self.parameters), on_host(self.running)
         means, variances = _means_and_variances(running, [len(scale) for scale in self.scales])
         deviations = [np.sqrt(variance + self.settings.epsilon) for variance in variances]
@@ -143,7 +144,7 @@ class NormalizedTrainee(Trainee):
     def differentiate(self, data: Labelled, rows: NDArray[np.int64]) -> tuple[FoldedNetwork, Array, Array]:
         """Return the network of a minibatch, loss and accuracy there, and the gradient of the loss by all parameters.
 
-        The running means and variances follow.
+        The running means and variances are updated.
         """
         x, y = data.inputs(rows), data.labels(rows)
         inputs, slopes, normals = [x], [], []
@@ -164,7 +165,7 @@ class NormalizedTrainee(Trainee):
         output = inputs[-1] @ self.weights[-1][:, :-1].T + self.weights[-1][:, -1]
         link = self.family.link
         natural, link_slope = (output, None) if link is None else link.evaluate(output, 1)
-        # The mean over the minibatch is taken here, so that all below are sums.
+        # The division by the minibatch size is done here, so that all layers below are sums.
         law = self.family.at(natural)
         back: Array = law.residual(y) * (-1 / len(rows))
         if link_slope is not None:
@@ -185,7 +186,7 @@ class NormalizedTrainee(Trainee):
         return network, sums(self.family, law, y) / len(rows), gradient
 
     def _follow(self, layer: int, mean: Array, variance: Array) -> None:
-        """Move the running mean and variance of a layer towards those of a minibatch."""
+        """Update the running mean and variance of a layer with those of a minibatch."""
         for running, latest in ((self.means[layer], mean), (self.variances[layer], variance)):
             running += self.settings.momentum * (latest - running)
 
@@ -199,7 +200,7 @@ def _means_and_variances(running: Array, sizes: Sequence[int]) -> tuple[list[Arr
 
 
 def _through_normalization(back: Array, normal: Array, factor: Array) -> Array:
-    r"""Return the derivative by z from that by :math:`a=s\hat z+b`: no part along the ones or along :math:`\hat z` gets through.
+    r"""Return the derivative by z from that by :math:`a=s\hat z+b`: orthogonal to the ones and to :math:`\hat z`.
 
     :math:`\frac s\sigma\big(g-\bar g-\hat z\,\overline{g\hat z}\big)`, with means over the minibatch.
     """
@@ -223,12 +224,12 @@ def folded(
     scales, means, deviations : sequence of ndarray, shape (units,)
         Of the hidden layers.
     out : sequence of ndarray, optional
-        Where to write the hidden layers.
+        Output arrays for the hidden layers.
 
     Returns
     -------
     list of ndarray, shape (units, n_in + 1)
-        In the precision of the weights; the last layer as it is.
+        In the precision of the weights; the last layer is unchanged.
     """
     found = [np.empty_like(weight) for weight in weights[:-1]] if out is None else list(out)
     for own, weight, scale, mean, deviation in zip(found, weights, scales, means, deviations, strict=False):

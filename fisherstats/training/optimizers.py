@@ -1,10 +1,10 @@
-"""What decides a step: the protocol of optimisers, gradient descent and Adam.
+"""Optimisers: their protocol, gradient descent and Adam.
 
-An `Optimizer` holds settings only, so one object may serve several fits. Its `start` makes the `Steps` of one fit, with whatever
-they remember; `step` is given the gradient and the `Batch` it comes from (an optimiser that preconditions by the information of
-the batch needs both) and returns the change of the parameter vector.
+An `Optimizer` holds settings only, so one object can be used in several fits. Its `start` creates the `Steps` of one fit, with
+their state; `step` receives the gradient and the `Batch` it was computed on (an optimiser that preconditions by the information
+of the batch needs both) and returns the parameter update.
 
-The steps use ufuncs with `out=` on arrays made like the parameters, and so run where these are: on a device, if the fit does.
+The steps use ufuncs with `out=` on arrays created like the parameters, and so run on the device of the fit.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ Array = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step may look at beside the gradient.
+    """The minibatch and network available to a step, in addition to the gradient.
 
     Parameters
     ----------
     model : MLP
-        The network at the current parameters. It changes with every step, so keep nothing of it without a copy. With
+        The network at the current parameters. It is updated in place by every step, so copy whatever must be kept. With
         normalisation it is folded at the mean and variance of the batch, and has fewer weights than there are parameters.
     data : Labelled
         All labelled inputs.
     rows : ndarray of int
-        Row numbers of the batch; in a fit on a device all arrays are of the device, these too if the inputs lie there.
+        Row numbers of the batch; in a fit on a device all arrays are device arrays, these too if the inputs are there.
     number : int
-        Steps before this one.
+        Number of steps before this one.
     rng : numpy.random.Generator
-        Stream of the optimiser, apart from that of the shuffling.
+        Random stream of the optimiser, independent of that of the shuffling.
     """
 
     model: MLP
@@ -58,32 +58,32 @@ class Batch:
 
     @property
     def y(self) -> NDArray[Any]:
-        """Checked labels of the batch: class numbers (m,), else (m, T)."""
+        """Validated labels of the batch: class numbers (m,), else (m, T)."""
         return self.data.labels(self.rows)
 
 
 class Steps(ABC):
-    """The steps of one fit, with what they remember."""
+    """The steps of one fit, with their state."""
 
     @abstractmethod
     def step(self, gradient: Array, batch: Batch) -> Array:
-        """Return the change of the parameter vector; it may be an array that the next call overwrites.
+        """Return the parameter update; it may be an array that the next call overwrites.
 
         Parameters
         ----------
         gradient : ndarray, shape (P,)
-            Gradient of the mean negative log-likelihood of the batch plus the penalties; not to be changed.
+            Gradient of the mean negative log-likelihood of the batch plus the penalties; must not be modified.
         batch : Batch
             The batch and the network.
 
         Returns
         -------
         ndarray, shape (P,)
-            What is added to the parameters.
+            The update to add to the parameters.
         """
 
     def move(self, parameters: Array, gradient: Array, batch: Batch) -> None:
-        """Change the parameters by a step, in place; the gradient may be used up.
+        """Update the parameters by a step, in place; the gradient may be overwritten.
 
         Parameters
         ----------
@@ -96,11 +96,11 @@ class Steps(ABC):
 
 
 class _EntrywiseSteps(Steps):
-    """Steps that take each entry by itself, and so may be shared by slices."""
+    """Entrywise steps, which can be divided over threads by slices."""
 
     @abstractmethod
     def turn(self, change: Array, part: slice, taken: int) -> None:
-        """Turn a slice of the gradient into the change, in place; `taken` is the number of steps before this one."""
+        """Transform a slice of the gradient into the update, in place; `taken` is the number of steps before this one."""
 
     def step(self, gradient: Array, batch: Batch) -> Array:
         change = gradient.copy()
@@ -131,7 +131,7 @@ class Optimizer(ABC):
         Returns
         -------
         Steps
-            Fresh, remembering nothing of other fits.
+            New, without state from other fits.
         """
 
 
@@ -146,12 +146,12 @@ class SGD(Optimizer):
     momentum : float, default 0.0
         Decay mu of the velocity v, in [0, 1). The velocity starts as the first gradient.
     nesterov : bool, default False
-        Step along g + mu v in place of v; needs momentum.
+        Step along g + mu v instead of v; requires momentum.
 
     Raises
     ------
     ValueError
-        If a setting is out of its range.
+        If a setting is outside its range.
 
     Notes
     -----
@@ -207,12 +207,12 @@ class Adam(Optimizer):
     betas : tuple of two floats, default (0.9, 0.999)
         Decays of the two moments, each in [0, 1).
     epsilon : float, default 1e-8
-        Added to the root of the second moment, above 0.
+        Added to the square root of the second moment, above 0.
 
     Raises
     ------
     ValueError
-        If a setting is out of its range.
+        If a setting is outside its range.
 
     Notes
     -----
@@ -242,11 +242,11 @@ class Adam(Optimizer):
 class _AdamSteps(_EntrywiseSteps):
     def __init__(self, settings: Adam, model: MLP) -> None:
         self.settings = settings
-        # The moments without the factors 1 - beta: passes over the parameters are what a step costs.
+        # The moments without the factors 1 - beta: this saves passes over the parameters, which dominate the cost of a step.
         self.first, self.second = _zeros(model), _zeros(model)
 
     def second_moment(self, taken: int) -> Array:
-        """Return the estimate of the mean squared gradient after some steps, corrected for the bias of its start."""
+        """Return the estimate of the mean squared gradient after some steps, with bias correction."""
         beta = self.settings.betas[1]
         return self.second * ((1 - beta) / (1 - beta**taken))
 
@@ -261,5 +261,5 @@ class _AdamSteps(_EntrywiseSteps):
 
 
 def _zeros(model: MLP) -> Array:
-    """Return a parameter vector of zeros where the weights are."""
+    """Return a parameter vector of zeros on the device of the weights."""
     return np.zeros_like(model.weights[0], shape=(model.n_params,))

@@ -1,9 +1,9 @@
-r"""How the parameters that are trained make the weights of the network, for optimisers that ask for an information.
+r"""Map from the trained parameters to the weights of the network, for optimisers that use the information.
 
-Without normalisation they are the weights. With it the weights of a hidden layer are made of the kernel V, the shifts b and the
-scales s of its units, :math:`\tilde W[o]=\big[\tfrac{s_o}{\sigma_o}V[o]\,\big|\,b_o-\tfrac{s_o}{\sigma_o}\mu_o\big]`, at mean
-:math:`\mu` and deviation :math:`\sigma` of the minibatch, which are held fixed: a reference, as the metric of 2017 has it. Then
-a derivative by any parameter is still (a number per unit) x (an input): from the number :math:`u_o` of the folded network,
+Without normalisation they are the weights. With it the weights of a hidden layer are composed of the kernel V, the shifts b and
+the scales s of its units, :math:`\tilde W[o]=\big[\tfrac{s_o}{\sigma_o}V[o]\,\big|\,b_o-\tfrac{s_o}{\sigma_o}\mu_o\big]`, at mean
+:math:`\mu` and deviation :math:`\sigma` of the minibatch, which are held fixed: a reference, as the metric of 2017 has it. Then a
+derivative by any parameter is still (a number per unit) x (an input): from the number :math:`u_o` of the folded network,
 :math:`u_o\frac{s_o}{\sigma_o}\cdot h[d]` by the kernel, :math:`u_o\cdot1` by the shift and :math:`u_o\hat z_o\cdot1` by the
 scale, where :math:`\hat z=(Vh-\mu)/\sigma`. These are the parts of a layer.
 """
@@ -25,14 +25,14 @@ Array = NDArray[np.floating]
 
 
 class Part(NamedTuple):
-    """Parameters of a layer that have one form of derivative."""
+    """Parameters of a layer whose derivatives have the same form."""
 
     layer: int
     """The layer."""
     multiplier: Array | None
-    """What the number per unit is multiplied by, (units,) or (n, units); None for 1."""
+    """Multiplier of the number per unit, (units,) or (n, units); None for 1."""
     inputs: Array
-    """What this is multiplied by, (n, k)."""
+    """The input factor, (n, k)."""
 
     def scaled(self, factor: Array) -> Array:
         """Return the numbers per unit, (n, units) or (n, R, units), times the multiplier."""
@@ -57,7 +57,7 @@ class Parametrization:
 
     @property
     def names(self) -> list[str]:
-        """What errors call each part."""
+        """Name of each part in error messages."""
         return [f"layer {layer}" for layer in range(self.model.n_layers)]
 
     @property
@@ -66,7 +66,7 @@ class Parametrization:
         return [matrix.shape for matrix in self.model.weights]
 
     def kept(self) -> Parametrization:
-        """Return what stays as it is while the network moves on."""
+        """Return a copy that does not change when the network is updated."""
         return self
 
     def parts(self, inputs: Sequence[Array]) -> list[Part]:
@@ -74,11 +74,11 @@ class Parametrization:
         return [Part(layer, None, h_bar) for layer, h_bar in enumerate(inputs)]
 
     def views(self, vector: Array) -> list[Array]:
-        """Return the piece of a parameter vector that belongs to each part, (units, k), without a copy."""
+        """Return the views of a parameter vector for each part, (units, k), without a copy."""
         return layer_views(self.model, vector)
 
     def forward(self, direction: Array) -> Array:
-        """Return the change of the weights of the network along a change of the parameters."""
+        """Return the directional derivative of the weights of the network along a direction of the parameters."""
         return direction
 
     def back(self, rows: Array) -> Array:
@@ -86,7 +86,7 @@ class Parametrization:
         return rows
 
     def assembled(self, pieces: Array) -> Array:
-        """Return the parameter vector of pieces that are joined part by part, each row-major."""
+        """Return the parameter vector from pieces concatenated part by part, each row-major."""
         return pieces
 
 
@@ -117,7 +117,7 @@ class FoldedParametrization(Parametrization):
 
     @property
     def names(self) -> list[str]:
-        """What errors call each part."""
+        """Name of each part in error messages."""
         hidden = [f"{word} of layer {layer}" for layer in range(len(self.kernels)) for word in ("kernel", "shift", "scale")]
         return [*hidden, f"layer {len(self.kernels)}"]
 
@@ -128,7 +128,7 @@ class FoldedParametrization(Parametrization):
         return [*hidden, self.model.weights[-1].shape]
 
     def kept(self) -> FoldedParametrization:
-        """Return what stays as it is while the network moves on."""
+        """Return a copy that does not change when the network is updated."""
         kernels, scales = ([one.copy() for one in arrays] for arrays in (self.kernels, self.scales))
         return FoldedParametrization(self.model, kernels, scales, self.means, self.deviations)
 
@@ -143,7 +143,7 @@ class FoldedParametrization(Parametrization):
         return [*found, Part(len(self.kernels), None, inputs[-1])]
 
     def views(self, vector: Array) -> list[Array]:
-        """Return the piece of a parameter vector that belongs to each part, (units, k), without a copy."""
+        """Return the views of a parameter vector for each part, (units, k), without a copy."""
         *hidden, last = layer_views(self.model, vector)
         found = []
         for own, scale in zip(hidden, scale_views(self.model, vector), strict=True):
@@ -151,7 +151,7 @@ class FoldedParametrization(Parametrization):
         return [*found, last]
 
     def forward(self, direction: Array) -> Array:
-        """Return the change of the weights of the network along a change of the parameters."""
+        """Return the directional derivative of the weights of the network along a direction of the parameters."""
         change = direction[: self.model.n_params].copy()
         hidden = zip(layer_views(self.model, change), scale_views(self.model, direction), self._hidden(), strict=False)
         for own, of_scale, (kernel, scale, mean, deviation) in hidden:
@@ -176,7 +176,7 @@ class FoldedParametrization(Parametrization):
         return found
 
     def assembled(self, pieces: Array) -> Array:
-        """Return the parameter vector of pieces that are joined part by part, each row-major."""
+        """Return the parameter vector from pieces concatenated part by part, each row-major."""
         vector = np.empty_like(pieces)
         start = 0
         for view in self.views(vector):
@@ -189,12 +189,12 @@ class FoldedParametrization(Parametrization):
 
 
 class FoldedNetwork(MLP):
-    """The network that a minibatch sees in a training with normalisation: folded at the minibatch's mean and deviation.
+    """The network evaluated on a minibatch in training with normalisation: folded at the minibatch's mean and deviation.
 
     Parameters
     ----------
     model : MLP
-        For activations and family.
+        The source of activations and family.
     weights : sequence of ndarray
         The folded weights; not copied.
     kernels, scales, means, deviations : sequence of ndarray
@@ -219,7 +219,7 @@ class FoldedNetwork(MLP):
 
 
 def parametrization_of(model: MLP) -> Parametrization:
-    """Return how the parameters that are trained make the weights of the network that an optimiser sees."""
+    """Return the map from the trained parameters to the weights of the network passed to an optimiser."""
     return model.parametrization if isinstance(model, FoldedNetwork) else Parametrization(model)
 
 

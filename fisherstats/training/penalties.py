@@ -1,6 +1,6 @@
-"""Penalties on the weights and constraints, each with its exact gradient. Kernels are the weights without the bias column.
+"""Penalties and constraints on the weights, with exact gradients. Kernels are the weights without the bias column.
 
-A `Penalty` holds settings only; its `start` makes the `Restraint` of one fit, which may remember a direction from step to step.
+A `Penalty` holds settings only; its `start` creates the `Restraint` of one fit, which may keep state between steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Array = NDArray[np.floating]
 
 
 class Restraint:
-    """What a penalty does in one fit; each of its two methods may be left as it is."""
+    """A penalty during one fit; subclasses override either or both of its methods."""
 
     def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> Any:
         """Return the penalty at the weights and add its gradient to `gradients` in place.
@@ -31,24 +31,24 @@ class Restraint:
         Parameters
         ----------
         weights, gradients : sequence of ndarray, shape (n_out, n_in + 1)
-            One matrix per layer, the bias in the last column; arrays of the device in a fit there.
+            One matrix per layer, the bias in the last column; device arrays in a fit on a device.
 
         Returns
         -------
         float
-            The value that is added to the mean negative log-likelihood; on a device it may be an array of one number there.
+            The value added to the mean negative log-likelihood; on a device it may be a device array of one number.
         """
         return 0.0
 
     def project(self, weights: Sequence[Array], exact: bool) -> None:
-        """Change the weights in place after a step, so that they meet a constraint.
+        """Project the weights onto the constraint in place after a step.
 
         Parameters
         ----------
         weights : sequence of ndarray, shape (n_out, n_in + 1)
             One matrix per layer, the bias in the last column.
         exact : bool
-            True at the end of an epoch, where time may be spent.
+            True at the end of an epoch, where an exact projection is affordable.
         """
 
 
@@ -57,7 +57,7 @@ class Penalty(ABC):
 
     @abstractmethod
     def start(self, model: MLP) -> Restraint:
-        """Return what it does in one fit.
+        """Return the restraint for one fit.
 
         Parameters
         ----------
@@ -67,7 +67,7 @@ class Penalty(ABC):
         Returns
         -------
         Restraint
-            Fresh, remembering nothing of other fits.
+            New, without state from other fits.
         """
 
 
@@ -106,7 +106,7 @@ class Frobenius(Penalty):
         object.__setattr__(self, "biases", arguments.boolean("biases", self.biases))
 
     def start(self, model: MLP) -> Restraint:
-        """Return what it does in one fit."""
+        """Return the restraint for one fit."""
         return _Frobenius(training.per_layer("strength", self.strength, model.n_layers), self.biases)
 
 
@@ -129,24 +129,25 @@ class _Frobenius(Restraint):
 class GroupWise(Penalty):
     r"""Group lasso: :math:`\sum_l\lambda_l\sum_g\sqrt{|g|}\,\|w_g\|_2` over groups g of a kernel.
 
-    Unlike weight decay it brings whole groups to zero: units that do nothing, inputs that are not used.
+    Unlike weight decay it drives whole groups to zero: inactive units, unused inputs.
 
     Parameters
     ----------
     strength : float or sequence of float
         lambda, at least 0: one number for all layers, or one per layer.
     by : {"unit", "feature", "layer"}, default "unit"
-        What a group is: the weights into a unit (a row of the kernel), out of a unit or input (a column), or the whole kernel.
+        Definition of a group: the weights into a unit (a row of the kernel), out of a unit or input (a column), or the whole
+        kernel.
 
     Raises
     ------
     ValueError
-        If a strength is negative or not finite, or the word is unknown.
+        If a strength is negative or not finite, or `by` is not one of the listed values.
 
     Notes
     -----
-    The factor is the root of the number of weights in the group (Yuan & Lin 2006). At a group that is exactly 0 the gradient is
-    taken as 0, one of the subgradients. Gradient steps come near zero and do not stay on it.
+    The factor is the root of the number of weights in the group (Yuan & Lin 2006). At a group that is exactly 0 the gradient
+    is taken as 0, one of the subgradients. Gradient steps approach zero without reaching it exactly.
 
     Examples
     --------
@@ -163,7 +164,7 @@ class GroupWise(Penalty):
         arguments.choice("by", self.by, ("unit", "feature", "layer"))
 
     def start(self, model: MLP) -> Restraint:
-        """Return what it does in one fit."""
+        """Return the restraint for one fit."""
         axes = {"unit": (1,), "feature": (0,), "layer": (0, 1)}
         return _GroupWise(training.per_layer("strength", self.strength, model.n_layers), axes[self.by])
 
@@ -199,13 +200,13 @@ class Spectral(Penalty):
     Raises
     ------
     ValueError
-        If a setting is out of its range.
+        If a setting is outside its range.
 
     Notes
     -----
-    The gradient is :math:`\lambda s\,uv^\top`. The first singular vectors are exact, and those of a step start from those of
-    the step before; then the value is :math:`\|W^\top u\|\le s_{\max}`, with an error of second order in that of u. Cost: two
-    products with a vector per iteration and layer.
+    The gradient is :math:`\lambda s\,uv^\top`. The first singular vectors are exact, and each step starts the iteration from
+    those of the previous step; then the value is :math:`\|W^\top u\|\le s_{\max}`, with an error of second order in that of u.
+    Cost: two products with a vector per iteration and layer.
 
     Examples
     --------
@@ -222,7 +223,7 @@ class Spectral(Penalty):
         object.__setattr__(self, "iterations", arguments.positive_integer("iterations", self.iterations))
 
     def start(self, model: MLP) -> Restraint:
-        """Return what it does in one fit."""
+        """Return the restraint for one fit."""
         return _Spectral(training.per_layer("strength", self.strength, model.n_layers), model, self.iterations)
 
 
@@ -252,20 +253,20 @@ class SpectralProjection(Penalty):
     Parameters
     ----------
     limit : float or sequence of float
-        c, above 0: one number for all layers, or one per layer (inf leaves a layer alone).
+        c, above 0: one number for all layers, or one per layer (inf leaves a layer unconstrained).
     iterations : int, default 100
-        Most power iterations after a step; they end earlier where the singular value has settled.
+        Maximum number of power iterations after a step; they stop earlier when the singular value has converged.
 
     Raises
     ------
     ValueError
-        If a setting is out of its range.
+        If a setting is outside its range.
 
     Notes
     -----
-    After a step the singular value comes from power iteration that starts from the step before and stops where it changes by
-    less than 1e-9 of itself; at the end of an epoch it is computed exactly, so that callbacks and the fitted network see kernels
-    within the limit. A device is waited for once per step, and once per iteration.
+    After a step the singular value is found by power iteration, warm-started from the previous step and stopped when the relative
+    change is below 1e-9; at the end of an epoch it is computed exactly, so that callbacks and the fitted network have kernels
+    within the limit. A device is synchronised once per step, and once per iteration.
 
     Examples
     --------
@@ -282,7 +283,7 @@ class SpectralProjection(Penalty):
         object.__setattr__(self, "iterations", arguments.positive_integer("iterations", self.iterations))
 
     def start(self, model: MLP) -> Restraint:
-        """Return what it does in one fit."""
+        """Return the restraint for one fit."""
         return _SpectralProjection(training.per_layer("limit", self.limit, model.n_layers), model, self.iterations)
 
 
@@ -303,19 +304,19 @@ class _SpectralProjection(Restraint):
             elif squares[position] > limit**2:
                 top.follow(kernel, self.iterations, settled=1e-9)
             if top.value > limit:
-                # A little less, so that rounding does not end above the limit.
+                # Slightly less, so that rounding cannot exceed the limit.
                 shrinkage = limit / top.value * (1 - 4 * float(np.finfo(kernel.dtype).eps))
                 np.multiply(kernel, shrinkage, out=kernel)
                 top.value *= shrinkage
 
 
 class TopSingular:
-    """The largest singular value of a matrix that changes little by little, with its two vectors.
+    """The largest singular value of a slowly changing matrix, with its two singular vectors.
 
     Parameters
     ----------
     matrix : ndarray, shape (m, k)
-        The matrix to begin with, for which all is exact.
+        The initial matrix, for which all values are exact.
     """
 
     value: Any
@@ -326,27 +327,27 @@ class TopSingular:
         self.exact(matrix)
 
     def exact(self, matrix: Array) -> None:
-        """Compute all of it anew.
+        """Recompute value and vectors exactly.
 
         Parameters
         ----------
         matrix : ndarray, shape (m, k)
-            The matrix as it is now.
+            The current matrix.
         """
         left, values, right = np.linalg.svd(matrix, full_matrices=False)
         self.value, self.left, self.right = float(values[0]), left[:, 0].copy(), right[0].copy()
 
     def follow(self, matrix: Array, iterations: int, settled: float = 0.0) -> None:
-        """Iterate from the vectors of before, until the value changes by no more than the fraction `settled`.
+        """Iterate from the previous vectors, until the relative change of the value is at most `settled`.
 
         Parameters
         ----------
         matrix : ndarray, shape (m, k)
-            The matrix as it is now.
+            The current matrix.
         iterations : int
-            The most iterations.
+            Maximum number of iterations.
         settled : float, default 0.0
-            Relative change at which to stop; a device is waited for in every iteration only if it is above 0.
+            Relative change at which to stop; only if it is above 0, a device is synchronised in every iteration.
         """
         before = np.nan
         for _ in range(iterations):

@@ -1,4 +1,4 @@
-r"""Optimisers that step along :math:`-M^{-1}g` for a damped matrix M that is computed anew every few steps."""
+r"""Optimisers that step along :math:`-M^{-1}g` for a damped matrix M that is recomputed every few steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Solve = Callable[[Array], Array]
 
 
 class Preconditioner(Optimizer):
-    r"""Steps :math:`\theta\leftarrow\theta-\eta M^{-1}g` with the matrix M of the latest batch whose number is due."""
+    r"""Steps :math:`\theta\leftarrow\theta-\eta M^{-1}g` with the matrix M of the latest batch at which it was updated."""
 
     learning_rate: float
     update_every: int
@@ -30,7 +30,7 @@ class Preconditioner(Optimizer):
         Parameters
         ----------
         batch : Batch
-            The batch and the network; nothing of the network may be kept without a copy.
+            The batch and the network; copy whatever must be kept of the network.
 
         Returns
         -------

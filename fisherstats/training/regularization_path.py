@@ -1,4 +1,4 @@
-"""How far a penalty on the weights reduces the errors of the estimators: what holds per layer, along a grid of strengths."""
+"""Effect of a penalty on the weights on the estimators' errors, per layer and along a grid of penalty strengths."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def layer_errors(
         Inputs, at least one row, finite and real; a fixed design; from a dask array the result is lazy.
     %(n_draws)s
     target_cv : float, default 0.1
-        Wanted relative error, for the draws.
+        Target relative error, for the number of draws.
     estimators : sequence of {"score", "hessian"}, default both
-        Which estimators; with the score alone kinks do not matter, and nothing of the Hessian is computed.
+        Which estimators; with the score alone kinks are irrelevant, and the Hessian estimator is not computed.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -82,9 +82,9 @@ def layer_errors(
     -------
     Dataset
         ``information (layer)``; ``variance``, ``lower``, ``upper``, ``relative_error``, ``draws (estimator, layer)``: variances
-        and their certified bounds at `n_draws` labels per input; draws as whole floats, inf where no number is enough. A relative
-        error is 0 without a variance, and inf where only the information is 0. Units of 1, source keys ``information``,
-        ``estimator-variance``, ``bounds``, ``layer-errors``.
+        and their certified bounds at `n_draws` labels per input; draws as integer-valued floats, inf where no number suffices. A
+        relative error is 0 where the variance is 0, and inf where only the information is 0. Units of 1, source keys
+        ``information``, ``estimator-variance``, ``bounds``, ``layer-errors``.
 
     Raises
     ------
@@ -99,8 +99,8 @@ def layer_errors(
     -----
     The variance of an entry, averaged, is not the variance of the average entry, which `estimator_variance` with
     group_by="layer" gives. With ``training.record(lambda model: layer_errors(model, x))`` as a callback of `training.fit` it
-    becomes a history over epochs, which `plotting.training_errors` draws. Cost: that of one pass over the inputs; nothing of the
-    size of the parameters is made.
+    is recorded over epochs, and `plotting.training_errors` plots it. Cost: one pass over the inputs; no array of the
+    size of the parameters is created.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def layer_errors(
 
 
 def _errors(call: Call, n_draws: int, target: float, chosen: Sequence[str], on_kink: str) -> dict[str, Array]:
-    """Return the means over each layer's entries and what follows from them."""
+    """Return the means over each layer's entries and the quantities derived from them."""
     information, (variance, lower, upper) = layer_bounds(call, chosen, on_kink)
     variance, lower, upper = (one / n_draws for one in (variance, lower, upper))
     found = {
@@ -165,10 +165,10 @@ def regularization_path(
     progress: bool = False,
     client: Any = None,
 ) -> xr.Dataset:
-    r"""Train along a grid of penalties; say how well each network fits, and how well its information can be estimated.
+    r"""Train along a grid of penalty strengths; report the fit of each network and the errors of its estimated information.
 
-    Bounded weights bound the derivatives and with them the covariance of the estimators (2021, conclusion). That is the absolute
-    error; the information falls as well, so the relative error :math:`\sqrt{V_j}/I` may go either way.
+    Bounded weights bound the derivatives and with them the covariance of the estimators (2021, conclusion). That is the
+    absolute error; the information falls as well, so the relative error :math:`\sqrt{V_j}/I` may rise or fall.
 
     Parameters
     ----------
@@ -179,16 +179,16 @@ def regularization_path(
     y : array_like, shape (n,) or (n, T)
         Data labels: class numbers for Categorical, else one number per output ((n,) if there is one output).
     penalty : callable
-        Makes the penalty of a strength: a class such as `training.Frobenius`, `training.Spectral`, `training.GroupWise` or
+        Returns the penalty for a strength: a class such as `training.Frobenius`, `training.Spectral`, `training.GroupWise` or
         `training.SpectralProjection` (whose strengths are limits), or a function of one number, which may return several.
     strengths : sequence of float
         The grid, in the order of training, each strength once.
     normalization : BatchNormalization, optional
         Normalise the pre-activations of hidden layers over each minibatch, as in `training.fit`. Penalties then act on the
-        kernels before it is folded into them; all that is returned is of the network after. A penalty that constrains the
-        kernels, such as `training.SpectralProjection`, is refused with it.
+        kernels before folding; all results are for the folded network. A penalty that constrains the
+        kernels, such as `training.SpectralProjection`, cannot be combined with it.
     optimizer : Optimizer
-        How to step: `training.SGD`, `training.Adam`, or one of your own.
+        The optimiser: `training.SGD`, `training.Adam`, a natural gradient, or a user-defined subclass.
     epochs : int
         Passes over the inputs, for every strength.
     batch_size : int
@@ -196,51 +196,51 @@ def regularization_path(
     rng : int, SeedSequence or Generator
         Source of the shuffling; every strength sees the same batches.
     warm_start : bool, default False
-        Start each training from the network of the strength before, instead of from `model`; not possible with `client`, as
-        the trainings then wait for each other.
+        Start each training from the network of the previous strength, instead of from `model`; not possible with `client`, as
+        the trainings are then sequential.
     x_eval : array_like, DataArray or dask array, optional
-        Inputs of the Fisher information and of its estimators' errors, a fixed design; by default those of the training.
+        Inputs of the Fisher information and of its estimators' errors, a fixed design; by default the training inputs.
     validation : (x, y), optional
-        Further inputs and labels to compute likelihood and accuracy on.
+        Validation inputs and labels for likelihood and accuracy.
     n_draws : int, default 1
         Labels per input, N, of the variances, bounds and relative errors.
     target_cv : float, default 0.1
-        Wanted relative error, for the draws.
+        Target relative error, for the number of draws.
     %(on_kink)s
     engine, num_threads : optional
         As for `fisher_information` and `training.fit`.
     progress : bool, default False
         Show a progress bar over the strengths (needs tqdm, extra ``study``).
     client : distributed.Client or executor, optional
-        Who trains with the strengths, each with one thread; by default this process. Never changes a bit of the result. The
-        penalties and the optimiser must be such that they can be sent (pickled).
+        Where the strengths are trained, each with one thread; by default in this process. Never changes a bit of the result.
+        The penalties and the optimiser must be picklable.
 
     Returns
     -------
     Dataset
-        Over ``strength``: ``log_likelihood`` (mean over the inputs, in nat) and, for classes and binary outputs, ``accuracy`` of
-        the trained network, ``validation_log_likelihood`` and ``validation_accuracy``; ``frobenius`` and ``spectral (strength,
-        layer)``, norms of the kernels; ``information``, ``variance``, ``lower``, ``upper``, ``relative_error`` and ``draws`` as
-        `layer_errors` has them. Source keys ``model``, ``weight-norms``, ``information``, ``estimator-variance``, ``bounds``,
-        ``layer-errors``.
+        Over ``strength``: ``log_likelihood`` (mean over the inputs, in nat) and, for classes and binary outputs, ``accuracy``
+        of the trained network, ``validation_log_likelihood`` and ``validation_accuracy``; ``frobenius`` and
+        ``spectral (strength, layer)``, norms of the kernels; ``information``, ``variance``, ``lower``, ``upper``,
+        ``relative_error`` and ``draws`` as `layer_errors` has them. Source keys ``model``, ``weight-norms``, ``information``,
+        ``estimator-variance``, ``bounds``, ``layer-errors``.
 
     Raises
     ------
     %(refused)s
     TrainingDiverged
-        If the training with a strength diverges; the strength, and the message of `training.fit`.
+        If the training with a strength diverges; the message names the strength and repeats that of `training.fit`.
     %(kink)s
     WorkerLost
         If the workers of `client` die. The message of every error begins with the strength in which it was raised.
 
     Notes
     -----
-    Whatever ends it early, `TrainingDiverged`, a kink or an interrupt from the keyboard, is raised again with the Dataset of the
-    strengths that are done as its attribute ``path``. Without warm starts the network of a strength is the one that
-    `training.fit` gives with that penalty and the same settings, so only the chosen one need be trained again. A warm start with
-    a normalisation takes the folded weights of the strength before as kernels and shifts; its scales start at 1 again and its
-    running statistics anew, as in any further `training.fit`, so that it does not begin where the training before has ended.
-    A normalised layer gives the same output for kernels of any length, so a penalty on that length restrains the folded kernels
+    An exception that ends it early (`TrainingDiverged`, a kink, a keyboard interrupt) is re-raised with the Dataset of the
+    completed strengths as its attribute ``path``. Without warm starts the network of a strength is the one that
+    `training.fit` gives with that penalty and the same settings, so only the chosen one need be retrained. A warm start with
+    a normalisation takes the folded weights of the previous strength as kernels and shifts; scales and running statistics are
+    reset, as in any further `training.fit`, so that it does not start exactly where the previous training ended.
+    A normalised layer gives the same output for kernels of any length, so a penalty on that length affects the folded kernels
     far less. Cost per strength: one `training.fit` and one `layer_errors`.
 
     Examples
@@ -280,7 +280,7 @@ def regularization_path(
         arguments.positive_integer(name, value) for name, value in (("epochs", epochs), ("batch_size", batch_size))
     )
     training.normalization_object(normalization, BatchNormalization)
-    if normalization is not None:  # each fit would refuse its own penalty, but only after the trainings before it
+    if normalization is not None:  # each fit would reject its own penalty, but only after the previous trainings
         for one in penalties:
             started(model, training.penalties(one, Penalty), normalization, call.n_inputs, batch_size)
     settings: dict[str, Any] = {"optimizer": optimizer, "epochs": epochs, "batch_size": batch_size, "rng": seed}
@@ -305,7 +305,7 @@ def regularization_path(
 
 @dataclasses.dataclass
 class _Training:
-    """What the trainings with all strengths have in common; with warm starts, `model` moves on."""
+    """Settings shared by the trainings with all strengths; with warm starts, `model` is updated."""
 
     model: MLP
     data: list[tuple[Any, Any]]
@@ -339,7 +339,7 @@ def _norms(model: MLP) -> dict[str, Array]:
 
 
 def _fits(model: MLP, data: Sequence[Labelled]) -> dict[str, Array]:
-    """Return the likelihood of each set of labelled inputs and, where labels are right or wrong, the accuracy."""
+    """Return the likelihood of each set of labelled inputs and, where it is defined, the accuracy."""
     found: dict[str, Array] = {}
     for (likelihood, accuracy), one in zip(_FIT.items(), data, strict=False):
         there = one.fit(model)
@@ -350,7 +350,7 @@ def _fits(model: MLP, data: Sequence[Labelled]) -> dict[str, Array]:
 
 
 class _Path:
-    """The numbers of a path, strength by strength."""
+    """The results of a path, strength by strength."""
 
     def __init__(self, call: Call, grid: NDArray[np.float64], provenance: dict[str, Any]) -> None:
         self.call = call
@@ -359,7 +359,7 @@ class _Path:
         self.rows: dict[int, dict[str, Array]] = {}
 
     def dataset(self) -> xr.Dataset:
-        """Return what is there so far; without a row, the coordinates alone."""
+        """Return the results so far; before the first one, the coordinates only."""
         dims = _PER_LAYER | _NORMS
         done = sorted(self.rows)
         rows = [self.rows[position] for position in done]

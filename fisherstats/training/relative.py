@@ -41,12 +41,12 @@ class RelativeNaturalGradient(Preconditioner):
     damping : float, default 1e-3
         lambda, at least 0.
     update_every : int, default 100
-        Minibatches for which the inverses serve; they are those of the first of them.
+        Number of steps that reuse the inverses computed at the first of them.
 
     Raises
     ------
     ValueError
-        If a setting is out of its range.
+        If a setting is outside its range.
     SizeError
         In a fit, if the inverses of a layer would not fit in memory.
     AssumptionError
@@ -55,10 +55,10 @@ class RelativeNaturalGradient(Preconditioner):
 
     Notes
     -----
-    A hidden unit answers with :math:`\nu=\sigma'(a)` for tanh and sigmoid, whose response is binary, and with
-    :math:`\nu=\sigma'(a)^2` for all others, whose response is Gaussian of unit variance. An output answers by the family:
+    A hidden unit has :math:`\nu=\sigma'(a)` for tanh and sigmoid, whose response is binary, and
+    :math:`\nu=\sigma'(a)^2` for all others, whose response is Gaussian with unit variance. For an output the family determines
     :math:`\nu=I(h)_{aa}`, times the square of the link's slope; for softmax that is :math:`\eta_a(1-\eta_a)`, the block of the
-    neuron in the metric of the layer. Nothing is carried back through the network.
+    neuron in the metric of the layer. There is no backward pass.
 
     Cost for a layer of a neurons and b inputs: a n b^2 + a b^3 for the metrics of n inputs and their inverses by batched
     Cholesky factors, a b^2 per step and in memory. Where n < b and the damping is above 0 they are solved in the span of the
@@ -110,7 +110,7 @@ class RelativeNaturalGradient(Preconditioner):
 
 
 def _fits(units: int, size: int, device: Any) -> None:
-    """Require the inverses of a layer, and as much again three times, to fit in memory."""
+    """Require four times the size of a layer's inverses to fit in memory."""
     needed, remedy = 8 * units * size**2, "use batches smaller than the layers, with a damping above 0."
     capacity.fits("`RelativeNaturalGradient`", needed, 3 * needed, remedy, device)
 

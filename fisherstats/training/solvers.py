@@ -1,4 +1,4 @@
-"""Linear systems with a damped information, and what to do where it is not positive definite: refuse."""
+"""Linear systems with a damped information; raises if it is not positive definite."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Place", "above_rounding", "cholesky_solver", "conjugate_gradients", 
 Array = NDArray[np.floating]
 
 _MOST_ITERATIONS = 10
-"""Of conjugate gradients, times the number of parameters, which is enough but for rounding."""
+"""Maximum iterations of conjugate gradients per parameter; 1 would suffice without rounding."""
 
 
 class Place(NamedTuple):
-    """What a refusal names: the matrix, the damping given, and the number of the step, from 1."""
+    """Context for error messages: the matrix, the damping given, and the number of the step, from 1."""
 
     what: str
     damping: float
@@ -38,7 +38,7 @@ def damped(matrix: Array, damping: float) -> NDArray[np.float64]:
 
 
 def cholesky_solver(matrix: Array, damping: float, place: Place, precision: float) -> Product:
-    """Return the function b -> (matrix + damping identity)^-1 b; see `inverses` for what is refused."""
+    """Return the function b -> (matrix + damping identity)^-1 b; see `inverses` for the errors."""
     total = damped(matrix, damping)
     size = np.diagonal(total).copy()
     try:
@@ -89,7 +89,8 @@ def span_solver(
 def inverses(matrices: Array, damping: float, place: Place, precision: float) -> NDArray[np.float64]:
     """Return the inverses of (matrix + damping identity), one for each of the leading axis, by Cholesky factors.
 
-    Refused is what has no Cholesky factor, and what has one by rounding only: where a pivot is lost against its diagonal entry.
+    Raises for a matrix without a Cholesky factor, or with one due to rounding only: where a pivot is negligible against its
+    diagonal entry.
     """
     total = damped(matrices, damping)
     try:
@@ -119,8 +120,8 @@ def _definite(factors: Array, size: Array, precision: float) -> bool:
 def conjugate_gradients(product: Product, b: Array, damping: float, place: Place, tolerance: float) -> Array:
     """Return (I + damping identity)^-1 b to a residual of `tolerance` times that of 0.
 
-    Each product is with a search direction, so a direction of no positive curvature is met if it matters, and refused. A device
-    is waited for once per iteration.
+    Each product is with a search direction, so a direction without positive curvature is detected if it matters, and raises. A
+    device is synchronised once per iteration.
     """
     solution, residual, direction = np.zeros_like(b), b.copy(), b.copy()
     square = residual @ residual
@@ -130,7 +131,7 @@ def conjugate_gradients(product: Product, b: Array, damping: float, place: Place
     for _ in range(_MOST_ITERATIONS * len(b)):
         result = product(direction) + damping * direction
         curvature = direction @ result
-        with np.errstate(divide="ignore", invalid="ignore"):  # a curvature of 0 is refused below, where it is waited for
+        with np.errstate(divide="ignore", invalid="ignore"):  # a curvature of 0 raises below, at the synchronisation
             step = square / curvature
             solution += step * direction
             residual -= step * result

@@ -1,6 +1,6 @@
-"""What the threads of a training share of a step.
+"""Division of the work of a training step over threads.
 
-Work is cut by its size alone and sums are added in order, so the number of threads changes no bit.
+Work is divided by its size only and sums are added in order, so the number of threads changes no bit.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ __all__ = ["ALONE", "Workers"]
 Array = NDArray[np.floating]
 
 _SHARED_PRODUCT = 3 * 10**6
-"""Multiplications from which on a product is shared; fewer take less time than to wake a thread for half of them."""
+"""Multiplications above which a product is shared; below, waking a thread takes longer than half of the product."""
 
 _SHARED_VECTOR = 2**15
 _PIECES = 2
 _GATHERED_ROWS = 64
 _ENTRIES = 2**16
-"""Rows, and entries of vectors, that stay in the cache of a core while they are worked on."""
+"""Rows, and entries of vectors, that fit the cache of a core."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The threads of one training.
+    """The threads of one training run.
 
     Parameters
     ----------
     threads : int
-        How many there are.
+        Number of threads.
     sharing : bool, default True
-        Whether they share single products and updates: not while each has a block to itself, nor on a device.
+        Whether they share single products and updates; False while each processes its own block, and on a device.
     """
 
     threads: int
     sharing: bool = True
 
     def slices(self, size: int, multiplications: int) -> list[slice]:
-        """Return the slices of an axis of a product that are shared."""
+        """Return the slices of an axis over which a product is divided."""
         shared = self.sharing and multiplications >= _SHARED_PRODUCT
         return _cut(size, -(-size // _PIECES) if shared else size)
 
@@ -69,17 +69,17 @@ class Workers:
         return x_bar
 
     def entrywise(self, update: Callable[[slice], Any], size: int) -> list[Any]:
-        """Return what an update of the entries of vectors of a size gives, slice by slice where it is shared."""
+        """Apply an entrywise update of vectors of a given size, divided over slices where it is shared; return its results."""
         shared = self.sharing and size >= _SHARED_VECTOR
         return self.each(update, _cut(size, min(_ENTRIES, -(-size // _PIECES)) if shared else size))
 
     def each(self, function: Callable[[Any], Any], pieces: Sequence[Any]) -> list[Any]:
-        """Return what a function gives for each piece."""
+        """Return the results of a function for each piece."""
         return execution.share(function, pieces, self.threads)
 
 
 ALONE = Workers(1, sharing=False)
-"""A thread that has a block to itself, or that hands work to a device."""
+"""A thread that processes its own block, or submits work to a device."""
 
 
 def _cut(size: int, piece: int) -> list[slice]:

@@ -95,7 +95,7 @@ def test_ctrl_c_that_a_library_reports_as_its_own_failure_is_still_ctrl_c(monkey
 
     monkeypatch.setattr(cli, "_study", loading)
     assert cli.main(["study"]) == 130
-    assert capsys.readouterr().err == "fisherstats: interrupted; no half-written results are left.\n"
+    assert capsys.readouterr().err == "fisherstats: interrupted; no partial results are left.\n"
 
 
 def test_python_m(config, tmp_path):
@@ -137,7 +137,7 @@ class TestInterrupt:
         process = self.start(config, out)
         shown = self.interrupt(process, "training", 0.1)
         assert process.returncode == 130
-        assert shown.splitlines()[-1].endswith("fisherstats: interrupted; no half-written results are left.")
+        assert shown.splitlines()[-1].endswith("fisherstats: interrupted; no partial results are left.")
         assert "Traceback" not in shown
         assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == [config]
 
@@ -149,7 +149,7 @@ class TestInterrupt:
         shown = self.interrupt(process, "replicates", delay)
         kept = tmp_path / "results" / "out.unfinished"
         assert process.returncode == 130
-        assert shown.splitlines()[-1].endswith(f"fisherstats: interrupted; {kept} keeps what is done: go on with --resume.")
+        assert shown.splitlines()[-1].endswith(f"fisherstats: interrupted; {kept} holds the finished work; rerun with --resume.")
         assert "Traceback" not in shown
         assert list((tmp_path / "results").iterdir()) == [kept]
 

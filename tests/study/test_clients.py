@@ -161,6 +161,6 @@ class TestCommandLine:
         os.killpg(process.pid, signal.SIGINT)
         shown = process.communicate(timeout=60)[1].decode()
         assert process.returncode == 130
-        assert shown == f"fisherstats: interrupted; {tmp_path / 'out.unfinished'} keeps what is done: go on with --resume.\n"
+        assert shown == f"fisherstats: interrupted; {tmp_path / 'out.unfinished'} holds the finished work; rerun with --resume.\n"
         assert self.gone(workers)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["config.toml", "out.unfinished", "program.py"]

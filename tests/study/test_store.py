@@ -95,7 +95,7 @@ class TestRefusals:
         exact = results_store.read(store, "exact")
         exact["information"][3] *= 1 + 1e-15
         exact.to_zarr(store, group="exact", mode="w", zarr_format=2, consolidated=False)
-        with pytest.raises(ValueError, match=r"in which exact is damaged \(it is not what was written\); restore"):
+        with pytest.raises(ValueError, match=r"in which exact is damaged \(its content differs from what was written\); restore"):
             run(store)
 
     @pytest.mark.parametrize("name", ["exact/information/.zarray", "bounds/upper/0.0", "sweep/variance/0.0.0", ".zattrs"])

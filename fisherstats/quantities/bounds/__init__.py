@@ -1,1 +1,1 @@
-"""Certified bounds, with the exact values alongside."""
+"""Certified bounds, with the exact values."""

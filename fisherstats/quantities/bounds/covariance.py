@@ -49,7 +49,7 @@ def covariance_bounds(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Certified bounds of the norms of both covariance tensors, beside the exact norms (2021, Theorems 7 and 8).
+    r"""Certified bounds of the norms of both covariance tensors, with the exact norms (2021, Theorems 7 and 8).
 
     :math:`\|\mathrm{Cov}(\hat I_1)\|_F\le\|J\|_F^4\|M\|_F/N` and :math:`\|\mathrm{Cov}(\hat I_2)\|_F\le\|H\|_F^2\|I(h)\|_F/N`,
     sharper forms of both, and bounds of the spectral norm and the trace. The tightest form is taken input by input; several
@@ -61,7 +61,7 @@ def covariance_bounds(
     %(x)s
     %(n_draws)s
     per_input : bool, default False
-        Give each input's own norms and bounds instead of those of the mean over inputs.
+        Return the norms and bounds of each input instead of those of the mean over inputs.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -71,8 +71,8 @@ def covariance_bounds(
     -------
     Dataset
         ``exact, upper, ratio ([input,] estimator, norm)`` of the matricised covariance, norm = frobenius, spectral, trace (the
-        sum of the variances of all entries); ``upper_by_form ([input,] bound, estimator, norm)``, inf where a form says
-        nothing. ratio is upper / exact, 1 where both are 0, inf where only exact is. Units of 1, source keys
+        sum of the variances of all entries); ``upper_by_form ([input,] bound, estimator, norm)``, inf where a form gives
+        no bound. ratio is upper / exact, 1 where both are 0, inf where only exact is. Units of 1, source keys
         ``covariance-norms``, ``covariance-bounds``.
 
     Raises
@@ -80,14 +80,14 @@ def covariance_bounds(
     %(refused)s
     %(kink)s
     SizeError
-        If what the exact norms are made of does not fit in memory.
+        If the intermediate arrays of the exact norms do not fit in memory.
 
     Notes
     -----
     Forms: ``theorem`` (as numbered), ``gram`` (:math:`\|JJ^\top\|_F^2\|M\|_F`, :math:`\|Q\|_F\|I\|_F` with
     :math:`Q_{ab}=\langle H^a,H^b\rangle`), ``derivative`` (:math:`s_{max}(J)^4` or :math:`s_{max}(\mathrm{mat}_1H)^2` times the
     same norm of M or I) and ``response`` (:math:`\lambda_{max}` of M or I times the norm of :math:`JJ^\top\otimes JJ^\top` on
-    symmetric matrices, or of Q). Nothing of size P^2 is built. Cost of the bounds: that of the Hessian blocks per input; of the
+    symmetric matrices, or of Q). No array of size P^2 is built. Cost of the bounds: that of the Hessian blocks per input; of the
     exact values: that of `covariance_norms`, or without any pairs of inputs if `per_input`.
 
     Examples
@@ -157,7 +157,7 @@ def trace_bounds(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Certified bounds of the trace of the information and of the summed variances, exact values beside (2024, Corollary 4.6).
+    r"""Certified bounds of the trace of the information and of the summed variances, with exact values (2024, Corollary 4.6).
 
     :math:`\mathrm{tr}I\le\min\{s_{max}^2(J)\mathrm{tr}I(h),\|J\|_F^2\lambda_{max}(I)\}`;
     :math:`\sum_iV_1(\theta_i)\le\frac1N\min\{ s_{max}^2(\mathrm{vJac})\mathrm{tr}M,\sum_i\|\partial_ih\|^4\lambda_{max}(M)\}`;
@@ -170,9 +170,9 @@ def trace_bounds(
     %(x)s
     %(n_draws)s
     per_input : bool, default False
-        Give each input's own traces and bounds instead of those of the mean over inputs.
+        Return the traces and bounds of each input instead of those of the mean over inputs.
     form : {"corrected", "printed"}, default "corrected"
-        "printed" gives Corollary 4.6 and Theorem D.1 as they stand in print. They are false: ratios below 1 occur.
+        "printed" gives Corollary 4.6 and Theorem D.1 as published. They are incorrect: ratios below 1 occur.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -183,8 +183,8 @@ def trace_bounds(
     Dataset
         ``exact, lower, upper, ratio ([input,] estimator)`` of the summed variances with ``lower_by_form, upper_by_form
         ([input,] bound, estimator)``, and the same names with ``information_`` before them for the trace of the information,
-        without ``estimator``. A form that says nothing is 0 below and inf above. Units of 1, source keys ``trace-bounds`` or
-        ``trace-bounds-printed``, whose ``erratum`` attribute says what is wrong in print.
+        without ``estimator``. A form that gives no bound is 0 below and inf above. Units of 1, source keys ``trace-bounds`` or
+        ``trace-bounds-printed``, whose ``erratum`` attribute describes the error in the publication.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def trace_bounds(
     -----
     Forms: ``derivative`` and ``response`` are the two terms of the minima (below, smallest for largest eigenvalues),
     ``spectrum`` is Theorem D.1, and ``svec`` its statement (23) without the zero eigenvalues on antisymmetric matrices, which
-    spoil the lower bound: for a Gaussian with equal variances both sides are equalities. vJac has one row vec(dh dh') per
+    make the lower bound trivial: for a Gaussian with equal variances both sides are equalities. vJac has one row vec(dh dh') per
     parameter; only its Gram matrix is built. Cost: that of `estimator_variance` and one eigenvalue problem of size T (T + 1) /
     2 per input.
 
@@ -286,7 +286,7 @@ def off_diagonal_bounds(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Certified bounds of the variances of chosen entries (i, j) of both estimators, beside the exact ones (2024, Theorem C.1).
+    r"""Certified bounds of the variances of selected entries (i, j) of both estimators, with the exact ones (2024, Theorem C.1).
 
     :math:`\mathrm{Var}(\hat I_{1,ij})=M(\partial_ih,\partial_jh,\partial_ih,\partial_jh)/N\le\|\partial_ih\|^2\|\partial_jh\|^2
     \tilde\gamma_{max}(M)/N` and :math:`\mathrm{Var}(\hat I_{2,ij})=\partial^2_{ij}h^\top I(h)\,\partial^2_{ij}h/N\le
@@ -301,7 +301,7 @@ def off_diagonal_bounds(
         Rows and columns of the entries, as indices in the flat parameter vector; an entry may be on the diagonal.
     %(n_draws)s
     per_input : bool, default False
-        Give each input's own variances and bounds instead of those of the mean over inputs.
+        Return the variances and bounds of each input instead of those of the mean over inputs.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -311,8 +311,8 @@ def off_diagonal_bounds(
     -------
     Dataset
         ``exact, upper, ratio ([input,] estimator, pair)`` and ``upper_by_form ([input,] bound, estimator, pair)``, inf where a
-        form says nothing; the coordinates ``param`` and ``param2`` of ``pair`` (with their layers and units) say which entry it
-        is. Lower bounds are trivial. Units of 1, source keys ``estimator-variance``, ``off-diagonal-bounds``.
+        form gives no bound; the coordinates ``param`` and ``param2`` of ``pair`` (with their layers and units) identify the
+        entry. Lower bounds are trivial. Units of 1, source keys ``estimator-variance``, ``off-diagonal-bounds``.
 
     Raises
     ------
@@ -352,7 +352,7 @@ def off_diagonal_bounds(
         s = entry_derivatives.hessian_entries(hessian, passed.inputs, rows, columns)
         rounding = forward_rounding(call.model, passed)
         bounds = [tensor_bounds.score_entry_bounds(law, u, v, rounding), tensor_bounds.hessian_entry_bounds(law, s, rounding)]
-        # (n, pair, estimator) and (n, bound, pair, estimator) as they come; estimators go before pairs.
+        # (n, pair, estimator) and (n, bound, pair, estimator) on return; estimators are moved before pairs.
         exact, _, upper, _, forms, failed = (array.swapaxes(-1, -2) for array in _sides(bounds, PAIR_FORMS))
         arrays = [exact, upper, forms, failed]
         return arrays if per_input else [array.sum(axis=0, dtype=np.float64) for array in arrays]
@@ -377,7 +377,7 @@ def off_diagonal_bounds(
 
 
 def _with_hessians(call: Call, x: Array, first_input: int, on_kink: str) -> tuple[Forward, Law, list[Array], HessianBlocks]:
-    """Pass a block through and make the Jacobian and the Hessian blocks of every output."""
+    """Return forward pass, response distribution, Jacobian and Hessian blocks of every output for a block."""
     passed, law = call.pass_through(x, first_input, order=2)
     call.refuse_kinks(passed, on_kink, first_input)
     G = call.jacobians(passed, differences=False)
@@ -410,7 +410,7 @@ def _rounding(
 ) -> list[Array]:
     """Return the rounding of the traces of information, score and Hessian variances relative to them, (n,) each.
 
-    A standard deviation is off by a few eps of what it would be if nothing cancelled in it.
+    A standard deviation has an error of a few eps times its value without cancellation.
     """
     few = (16 * margins.EPS + of_outputs)[:, None]
 
@@ -432,7 +432,7 @@ def _rounding(
 
 
 def _outwards(call: Call, name: str, values: Array, per_input: bool) -> Array:
-    """Return numbers in the precision of the call: exact ones as near as may be, bounds outwards of their sums over inputs."""
+    """Return values in the precision of the call: exact ones rounded to nearest, bounds outwards by the error of their sums."""
     side = name.partition("_")[0]
     if side not in ("lower", "upper"):
         return margins.nearest(values, call.dtype)
@@ -447,7 +447,7 @@ def _sides(bounds: Sequence[Bounds], forms: Sequence[str]) -> list[Array]:
         nothing = np.full_like(one.exact, np.inf)
         lower = np.stack([one.lower.get(form, np.zeros_like(one.exact)) for form in forms], axis=1)
         upper = np.stack([one.upper.get(form, nothing) for form in forms], axis=1)
-        # No number says nothing.
+        # NaN is replaced by the trivial bound.
         lower, upper = np.where(np.isnan(lower), 0, lower), np.where(np.isnan(upper), np.inf, upper)
         never, found = np.zeros_like(one.exact, dtype=bool), one.failed()
         failed = np.stack([found.get(form, never) for form in forms], axis=1).astype(np.float64)

@@ -1,4 +1,4 @@
-"""What the norms of the weights say: of the derivatives of the network, and through them of the covariances."""
+"""Bounds by weight norms: of the derivatives of the network, and through them of the covariances."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ Array = NDArray[np.floating]
 _NORMS = ("frobenius", "spectral")
 _BLOCK_ROWS = 16
 _BLOCK_NUMBERS = 2**24
-"""A block's second derivatives stay below this many numbers, or it is a single input."""
+"""Maximum numbers in a block's second derivatives, unless the block is a single input."""
 
 
 @documented
 @overflow_is_inf
 @one_blas_thread
 def weight_norms(model: MLP) -> xr.Dataset:
-    r"""Norms of every kernel (the weight matrix without its bias), and the products that the derivative bounds are made of.
+    r"""Norms of every kernel (the weight matrix without its bias), and the products that enter the derivative bounds.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def derivative_bounds(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Norms of the derivatives beside their bounds by weight norms, and what these say of the covariances (2021, norm theorem).
+    r"""Norms of the derivatives, their bounds by weight norms, and the implied bounds of the covariances (2021, norm theorem).
 
     :math:`\|\partial h_L/\partial W_l\|=\|B_{l+1}D_l\|\|\bar h_l\|\le\prod_{i\ge l}c_{1,i}\prod_{i>l}\|W_i^-\|\,\|\bar h_l\|`
     (with Frobenius norms or largest singular values), the Frobenius norm of the last layer's identity being
@@ -140,13 +140,13 @@ def derivative_bounds(
     %(x)s
     %(n_draws)s
     per_input : bool, default False
-        Give each input's own norms and bounds instead of their means over inputs.
+        Return the norms and bounds of each input instead of their means over inputs.
     form : {"corrected", "printed"}, default "corrected"
-        "printed" gives the bounds of the first derivatives as they stand in print, with the empty product 1 in the last layer,
-        which is false for several outputs, and :math:`|\sigma'|\le1` by hypothesis, beyond which they say nothing: ratios below 1
+        "printed" gives the bounds of the first derivatives as published, with the empty product 1 in the last layer, which is
+        incorrect for several outputs, and :math:`|\sigma'|\le1` by hypothesis, without which they do not hold: ratios below 1
         occur.
     covariance : bool, default True
-        Give also the norms of the covariances and the bounds of them.
+        Also return the norms of the covariances and their bounds.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -171,7 +171,7 @@ def derivative_bounds(
     AssumptionError
         If a pre-activation is exactly on a kink and `on_kink` is "raise" (form="corrected").
     SizeError
-        If the second derivatives of one input, or what the norms of the covariances are made of, do not fit in memory.
+        If the second derivatives of one input, or the intermediate arrays of the covariance norms, do not fit in memory.
 
     Notes
     -----
@@ -181,11 +181,11 @@ def derivative_bounds(
     :math:`s_{max}(\mathrm{mat}_1H)^2\lambda_{max}(I)`. In that matrix the second term of a block has the Frobenius norm of its
     last factor, :math:`\sqrt{\min(n_{l+1},\dots,n_m)}` times the spectral one at most; ``tensor_upper`` has the spectral one
     itself. Derivatives are those of the natural parameters: a link counts as one more activation, with its own largest slope and
-    bend at each input. The norms of the layer inputs are taken as they are, and held fixed in the gradients; an elasticity is
+    bend at each input. The norms of the layer inputs are evaluated exactly, and held fixed in the gradients; an elasticity is
     gradient * norm / bound. An activation's suprema are certified, or declared with it.
 
     Cost: the second derivatives of every output per unit pair, T n_{l+1} n_{m+1} numbers per pair of layers and input, with
-    T x T Gram matrices; and that of `covariance_bounds`, which grows with T^6 and is left out by covariance=False.
+    T x T Gram matrices; and that of `covariance_bounds`, which grows with T^6 and is skipped with covariance=False.
 
     Examples
     --------
@@ -234,7 +234,7 @@ _DIMS = {
 
 
 def _suprema(model: MLP, passed: Forward | None = None) -> Suprema:
-    """Return the suprema of the activations, and with a pass the slopes and bends of the link at its inputs."""
+    """Return the suprema of the activations, and with a forward pass the derivatives of the link at its inputs."""
     link = None
     if passed is not None and passed.link_slope is not None and passed.link_bend is not None:
         link = passed.link_slope, passed.link_bend
@@ -243,7 +243,7 @@ def _suprema(model: MLP, passed: Forward | None = None) -> Suprema:
 
 
 def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on_kink: str) -> dict[str, Array]:
-    """Return norms of the derivatives, their bounds, and with `covariance` what both imply (before it is chained)."""
+    """Return norms of the derivatives, their bounds, and with `covariance` the implied bounds (before chaining)."""
     widths, outputs = call.model.widths, call.model.widths[-1]
     pairs = sum(left * right for at, left in enumerate(widths[1:]) for right in widths[1 + at :])
     rank = outputs * (outputs + 1) // 2
@@ -300,7 +300,7 @@ def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on
 
 
 def _upper(bounds: Array) -> Array:
-    """Return bounds with a margin for the products and sums that they are made of, and those of the exact numbers beside them."""
+    """Return bounds with a rounding margin for the products and sums in them, and for those in the exact values."""
     return margins.above(bounds, 2 * margins.ROUNDING)
 
 
@@ -316,7 +316,7 @@ def _rounded(call: Call, found: dict[str, Array], per_input: bool) -> dict[str, 
 
 
 def _chained(found: dict[str, Array], exact: Array, upper: Array) -> dict[str, Array]:
-    """Return the chain of bounds of the covariances from its exact end; where two links are one number, rounding orders them."""
+    """Return the chain of bounds of the covariances from its exact end; equal links must not be reordered by rounding."""
     chain = {"covariance_exact": exact, "covariance_upper": upper}
     for name in ("covariance_from_derivatives", "covariance_from_weights"):
         beneath, bound = list(chain.values())[-1], found[name]

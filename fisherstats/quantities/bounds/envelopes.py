@@ -44,12 +44,12 @@ def information_envelopes(
     Parameters
     ----------
     model : MLP
-        The network, with the Categorical family; its weights are taken as given.
+        The network, with the Categorical family; its weights are treated as fixed.
     %(x)s
     rank : int, default 1
         Eigenpairs of the lower envelope; with as many as outputs it is exact, in the overcomplete form with one less.
     per_input : bool, default False
-        Give each input's own envelopes instead of the mean over inputs.
+        Return the envelopes of each input instead of the mean over inputs.
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -64,7 +64,8 @@ def information_envelopes(
     Raises
     ------
     TypeError, ValueError
-        If an argument is refused, such as a model of another family.
+        If `model` is not an `MLP` with the Categorical family, `x` is not a finite real matrix with one column per input of the
+        network, or `rank` is not a positive integer in its range.
     %(size)s
 
     Notes
@@ -112,6 +113,6 @@ def information_envelopes(
 
 def _ratio(bound: Array, exact: Array) -> Array:
     nothing = exact == 0
-    with np.errstate(over="ignore"):  # inf where the ratio is past the largest number
+    with np.errstate(over="ignore"):  # inf where the ratio overflows
         ratio: Array = np.where(nothing, np.where(bound == 0, 1.0, np.inf), bound / np.where(nothing, 1, exact))
     return ratio.astype(exact.dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Bounds of what is known before any derivative: the extremes of a family at each input, and the variance over inputs."""
+"""Extremes of a family at each input, and bounds of the variance over inputs of the information."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def family_extremes(
 ) -> xr.Dataset:
     r"""Extremes over unit vectors of I(h), the fourth moment K and M = Cov(rr', rr') at each input (2024, Proposition 4.3).
 
-    Certified ends beside what the statements say: :math:`\tilde\lambda_{max}(K)\le B\lambda_{max}(I)\le B^2` where
+    Certified extremes, and those given by the statements: :math:`\tilde\lambda_{max}(K)\le B\lambda_{max}(I)\le B^2` where
     :math:`\|r\|^2\le B` (Proposition 4.3), B = 2 for classes (Corollary R.1); :math:`\lambda_{max}(I)\le m` and
     :math:`\tilde\lambda_{max}(M)\le2m` for classes with :math:`m=\min(\max_kp_k,1-\|p\|^2)` (Theorem 5.2); 1 and 2 for a
     Gaussian of unit variance (Proposition 5.1).
@@ -52,8 +52,8 @@ def family_extremes(
     -------
     Dataset
         ``certified (input, tensor, side)``, tensor = information, fourth_moment, square_covariance (exact for the information
-        up to rounding outwards); ``attained (input, side)``, extremes of M that an iteration attained; ``by_statement (input,
-        bound, tensor, side)``, 0 below and inf above where a statement does not apply or says nothing; ``ratio (input, bound,
+        up to rounding outwards); ``attained (input, side)``, extremes of M attained by an iteration; ``by_statement (input,
+        bound, tensor, side)``, 0 below and inf above where a statement does not apply or gives no bound; ``ratio (input, bound,
         tensor)``, its upper end over the certified one; ``squared_radius (input)``, the largest :math:`\|r\|^2`, inf where t is
         unbounded. Units of 1, source key ``family-extremes``.
 
@@ -63,12 +63,12 @@ def family_extremes(
 
     Notes
     -----
-    Assumptions: those of each statement; the values are with respect to natural parameters. What Proposition 4.3 says of M is by
-    Corollary 4.2, :math:`B\lambda_{max}(I)-\lambda_{min}(I)^2`; the certified end is the smallest of that, of what the other
-    statements say, and of the largest eigenvalue of M on symmetric matrices, as none is always the tightest. Certified ends
-    carry an outward margin for their rounding. Only certified numbers enter a bound anywhere in the package;
-    attained ones are shown. Cost: eigenvalue problems of the size of the outputs (C x C for classes; T (T + 1) / 2 for families
-    without a closed form), 60 iterations for what is attained.
+    Assumptions: those of each statement; the values are with respect to natural parameters. Proposition 4.3 bounds M by Corollary
+    4.2, :math:`B\lambda_{max}(I)-\lambda_{min}(I)^2`; the certified extreme is the smallest of this bound, those of the other
+    statements, and the largest eigenvalue of M on symmetric matrices, as none is always the tightest. Certified extremes include
+    an outward margin for rounding. Only certified values enter bounds anywhere in the package; attained ones are informative.
+    Cost: eigenvalue problems of the size of the outputs (C x C for classes; T (T + 1) / 2 for families without a closed form), 60
+    iterations for the attained extremes.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def family_extremes(
 def input_variance_bounds(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
 ) -> xr.Dataset:
-    r"""Certified bound of the variance over inputs of the diagonal information, beside the exact one (2024, Lemma 4.8).
+    r"""Certified bound of the variance over inputs of the diagonal information, with the exact one (2024, Lemma 4.8).
 
     :math:`\mathrm{Var}_x(I(\theta_i|x))\le E_x[I(\theta_i|x)^2]\le E_x[\|\partial_ih\|^4\lambda_{max}^2(I(h|x))]`.
 
@@ -131,14 +131,15 @@ def input_variance_bounds(
     Returns
     -------
     Dataset
-        ``exact, upper, ratio (moment, param)``: for moment = "population" the variance under the law that is uniform on the
-        given inputs and the lemma for that law, for "sample" the variance with divisor n - 1 and the bound times n / (n - 1);
-        ``second_moment (param)``, the mean square in between. Units of 1, source key ``input-variance-bound``.
+        ``exact, upper, ratio (moment, param)``: for moment = "population" the variance under the uniform distribution on the
+        given inputs and the lemma for that distribution, for "sample" the variance with divisor n - 1 and the bound times n / (n
+        - 1); ``second_moment (param)``, the mean square in between. Units of 1, source key ``input-variance-bound``.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is refused, or x has a single row.
+        If `model` is not an `MLP`, or `x` is not a finite real matrix with at least two rows and one column per input of the
+        network.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""What scaling the weights does to information, variances and their bounds."""
+"""Effect of scaling the weights on information, variances and their bounds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["norm_sweep"]
 Array = NDArray[np.floating]
 
 _STEP = 0.01
-"""Step in log s of the local exponents: truncation is of the order of its fourth power, rounding of eps over it."""
+"""Step in log s of the local exponents: truncation error is of the order of its fourth power, rounding error of eps / step."""
 
 _DIFFERENCE = ((1, 2 / 3), (2, -1 / 12))
 """Weights of the central differences over one and two steps, exact to the fourth power of the step."""
@@ -56,7 +56,7 @@ def norm_sweep(
 ) -> xr.Dataset:
     r"""Information, variances and their bounds per layer along a scale s of the weight norms, with local exponents.
 
-    If the last kernel alone is scaled, biases apart, and I(h) is constant (a Gaussian of known variance), then in every earlier
+    If only the last kernel is scaled, not its biases, and I(h) is constant (a Gaussian of known variance), then in every earlier
     layer :math:`I\propto s^2`, :math:`V_1\propto s^4` and :math:`V_2\propto s^2` exactly; elsewhere the exponents are local and
     no theorem gives them.
 
@@ -71,10 +71,10 @@ def norm_sweep(
     layers : sequence of int, optional
         The weight matrices whose kernels change; all of them by default. Biases never change.
     by : {"frobenius", "spectral"}, default "frobenius"
-        The norm that is scaled. It makes a difference with mode="project" only.
+        The norm that is scaled; relevant for mode="project" only.
     mode : {"rescale", "project"}, default "rescale"
         "rescale": the kernel times s. "project": the nearest kernel whose norm is at most s times its norm; the Frobenius norm
-        shrinks all singular values alike, the spectral norm cuts off those above.
+        shrinks all singular values by one factor, the spectral norm truncates those above the limit.
     %(n_draws)s
     %(on_kink)s
     engine, num_threads : optional
@@ -82,7 +82,7 @@ def norm_sweep(
     progress : bool, default False
         Show a progress bar over the scales (needs tqdm, extra ``study``).
     client : distributed.Client or executor, optional
-        Who computes the scales, each with one thread; by default this process. Never changes a bit of the result.
+        Where the scales are computed, each with one thread; by default in this process. Never changes a bit of the result.
 
     Returns
     -------
@@ -107,8 +107,8 @@ def norm_sweep(
     -----
     Exponents are central differences of logarithms in double precision over one and two steps of 0.01 in log s, exact to the
     fourth power of the step: for a power law to about 1e-12, else to about 1e-8 times the fifth derivative of log V in log s.
-    Where a difference straddles a kink of an activation, or the end of a projection (s = 1, or a singular value that begins to be
-    cut off), it mixes both sides. Cost: per scale that of `variance_bounds`, and four times that of `estimator_variance` and
+    Where a difference straddles a kink of an activation, or the end of a projection (s = 1, or a singular value that starts to be
+    truncated), it mixes both sides. Cost: per scale that of `variance_bounds`, and four times that of `estimator_variance` and
     `fisher_information`.
 
     Examples
@@ -145,7 +145,7 @@ def norm_sweep(
 
 @dataclasses.dataclass(frozen=True)
 class _Sweep:
-    """What all scales have in common."""
+    """Settings shared by all scales."""
 
     model: MLP
     x: Any
@@ -158,7 +158,7 @@ class _Sweep:
 
 
 def _row(sweep: _Sweep, scale: float, num_threads: int | None) -> dict[str, Array]:
-    """Return everything at one scale."""
+    """Return all quantities at one scale."""
     known: dict[str, Any] = {"engine": sweep.engine, "num_threads": num_threads}
 
     def scaled(factor: float) -> MLP:
@@ -212,7 +212,7 @@ def _logarithm(values: Array) -> Array:
 
 
 def _predicted(model: MLP, layers: Sequence[int], mode: str) -> Array:
-    """Return the exponents that hold for every network, NaN elsewhere: below a last kernel that alone is scaled."""
+    """Return the exponents that hold for every network, NaN elsewhere: those below a last kernel that alone is scaled."""
     predicted = np.full((len(ESTIMATORS), model.n_layers), np.nan)
     if mode == "rescale" and list(layers) == [model.n_layers - 1] and isinstance(model.family, Gaussian):
         predicted[:, :-1] = [[4.0], [2.0]]

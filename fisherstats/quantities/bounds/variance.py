@@ -1,4 +1,4 @@
-"""Certified bounds of the information and of the estimators' variances, the exact values beside them."""
+"""Certified bounds of the information and of the estimators' variances, with the exact values."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def variance_bounds(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Certified bounds of the estimators' variances and of the information, beside the exact values (2024, Theorem 4.1).
+    r"""Certified bounds of the estimators' variances and of the information, with the exact values (2024, Theorem 4.1).
 
     :math:`\|\partial_ih\|^4\lambda(M)/N` bounds the score estimator's variance (8), :math:`\|\partial_i^2h\|^2\lambda(I)/N`
     the Hessian estimator's (9), :math:`\|\partial_ih\|^2\lambda(I)` the information (7). The tightest of several certified
-    forms is taken unit by unit and input by input, then added up for the fixed design.
+    forms is chosen for each unit and input, then summed for the fixed design.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ def variance_bounds(
     %(x)s
     %(n_draws)s
     per_input : bool, default False
-        Give each input's own bounds instead of those of the mean over inputs.
+        Return the bounds of each input instead of those of the mean over inputs.
     estimators : sequence of {"score", "hessian"}, default both
-        Which variances; with the score alone kinks do not matter, and nothing of the Hessian is computed.
+        Which variances; with the score alone kinks are irrelevant, and the Hessian estimator is not computed.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -67,12 +67,13 @@ def variance_bounds(
     -------
     Dataset
         ``exact, lower, upper, ratio ([input,] estimator, param)``, ratio = upper / exact (1 where both are 0, inf where only
-        exact is 0); ``lower_by_form, upper_by_form ([input,] bound, estimator, param)`` with 0 and inf where a form says nothing;
-        with the score estimator ``attained ([input,] side, param)``, Theorem 4.1 with quartic extremes that an iteration attained
-        (not certified, never used as a bound); ``information_lower, information_exact, information_upper ([input,] param)``;
-        ``failed ([input,] bound, estimator)``, the number of entries at which a form is on the wrong side of the exact number or
-        is none: 0, or a fault of the package that a warning tells of. A failed form is shown and bounds nothing. Units of 1,
-        source keys ``bounds``, ``information-bounds``; the forms' are ``bhatia-davis`` and ``pearson``.
+        exact is 0); ``lower_by_form, upper_by_form ([input,] bound, estimator, param)`` with 0 and inf where a form gives no
+        bound; with the score estimator ``attained ([input,] side, param)``, Theorem 4.1 with quartic extremes attained by an
+        iteration (not certified, never used as a bound);
+        ``information_lower, information_exact, information_upper ([input,] param)``; ``failed ([input,] bound, estimator)``, the
+        number of entries at which a form is on the wrong side of the exact value or is NaN: 0 unless there is a defect in the
+        package, which raises a warning. A failed form is reported but not used. Units of 1, source keys ``bounds``,
+        ``information-bounds``; the forms' are ``bhatia-davis`` and ``pearson``.
 
     Raises
     ------
@@ -83,8 +84,9 @@ def variance_bounds(
     Notes
     -----
     Forms: ``spectral`` (the theorem with certified eigenvalues), ``projected`` (softmax without its flat direction),
-    ``standardised`` (the theorem in the parametrisation t / sqrt(I)), ``bhatia_davis`` (bounded t) and ``pearson`` (lower
-    bound of (8)). Cost: that of `estimator_variance`, and with the score 1,200 products with the law per input for `attained`.
+    ``standardised`` (the theorem in the parametrisation t / sqrt(I)), ``bhatia_davis`` (bounded t) and ``pearson`` (lower bound
+    of (8)). Cost: that of `estimator_variance`, and with the score 1,200 products with the response distribution per input for
+    `attained`.
 
     Examples
     --------
@@ -133,11 +135,11 @@ class _Block:
     inputs: list[Array]
     information: list[Bounds]
     variances: dict[str, Sequence[Bounds | None]]
-    """By estimator; a layer of None is zero throughout."""
+    """By estimator; None stands for a layer that is zero."""
 
     @property
     def score_forms(self) -> Bounds:
-        """Any layer's: all have the same forms."""
+        """Those of any layer: all have the same forms."""
         first = self.variances["score"][0]
         assert first is not None
         return first
@@ -165,7 +167,7 @@ def _of_block(call: Call, x: Array, first_input: int, chosen: Sequence[str], on_
 def layer_bounds(call: Call, chosen: Sequence[str], on_kink: str) -> tuple[Array, Array]:
     """Return the mean information of each layer's entries, (L,), and for one label exact, lower, upper variance (3, e, L).
 
-    Sums over a layer's entries are products of sums, so nothing of the size of the parameters is made.
+    Sums over a layer's entries are products of sums, so no array of the size of the parameters is created.
     """
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -193,7 +195,7 @@ Assemble = Callable[[Sequence[Array | None]], Array]
 
 
 def _three(layers: Sequence[Bounds | None], assemble: Assemble) -> list[Array]:
-    """Return exact, lower and upper over parameters; a layer of None is zero throughout."""
+    """Return exact, lower and upper over parameters; None stands for a layer that is zero."""
     tightest = [None if layer is None else layer.tightest() for layer in layers]
     return [
         assemble([None if layer is None else layer.exact for layer in layers]),
@@ -203,7 +205,7 @@ def _three(layers: Sequence[Bounds | None], assemble: Assemble) -> list[Array]:
 
 
 def _by_form(layers: Sequence[Bounds | None], pattern: Bounds, assemble: Assemble) -> list[Array]:
-    """Return every form's lower, then upper bound; a form that `pattern` lacks says nothing, as no number does: 0 and inf."""
+    """Return every form's lower, then upper bound; a form missing in `pattern`, or NaN, gives the trivial bounds 0 and inf."""
     empty = assemble([None] * len(layers))
 
     def side(chosen: str, nothing: float) -> list[Array]:
@@ -225,7 +227,7 @@ def _failures(
 ) -> Array:
     """Return for how many parameters a form has failed, (n, forms, estimators) or summed over inputs.
 
-    The information counts with the first estimator.
+    Failures for the information are counted with the first estimator.
     """
     nothing = np.zeros_like(information[0].exact[:, 0])
     by_estimator = []
@@ -241,7 +243,7 @@ def _failures(
 
 
 def _attained(found: _Block) -> list[list[Array]]:
-    """Return the factors |dh|^4 times the smallest and largest quartic value that an iteration attained."""
+    """Return the factors |dh|^4 times the smallest and largest quartic value attained by an iteration."""
     extremes = attained_extremes(found.bounded.law, found.bounded.quartic[1][:, 0])
     fourth = [
         np.ones_like(found.bounded.law.h) if G_l is None else np.square(np.einsum("ntk,ntk->nk", G_l, G_l)) for G_l in found.G
@@ -283,7 +285,7 @@ def _dataset(
     low, high = lower(low), upper(high)
     checks.forms_hold("variance_bounds", FORMS, failed)
     nothing = exact == 0
-    with np.errstate(over="ignore"):  # inf where upper / exact is past the largest number
+    with np.errstate(over="ignore"):  # inf where upper / exact overflows
         ratio = np.where(nothing, np.where(high == 0, 1.0, np.inf), high / np.where(nothing, 1, exact))
     first = ["input"] if per_input else []
     dims = [*first, "estimator", "param"]

@@ -51,7 +51,7 @@ def efron_curvature(
     directions : array_like, shape (k, P) or (P,)
         Vectors over the parameters, in the order of the coordinate ``param``.
     per_input : bool, default False
-        Give each input's own curvature instead of that of the joint law of one label at every input.
+        Return the curvature of each input instead of that of the joint distribution of one label at every input.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -61,8 +61,9 @@ def efron_curvature(
     -------
     Dataset, dims ([input,] direction)
         ``nu_20``, ``nu_11``, ``nu_02`` and ``curvature_squared``. Without `per_input` the nu are *sums* over the inputs, those of
-        the joint law, for which N labels per input have the curvature squared over N. Where a direction moves no natural
-        parameter the curvature is 0, or inf if it bends them. Units of 1, source key ``efron-curvature``.
+        the joint distribution, for which N labels per input have the curvature squared over N. Where the first derivative of the
+        natural parameters along a direction is 0, the curvature is 0, or inf if the second derivative is not. Units of 1, source
+        key ``efron-curvature``.
 
     Raises
     ------
@@ -71,8 +72,8 @@ def efron_curvature(
 
     Notes
     -----
-    Cost: two tangent passes per direction. The numerator is the squared norm of what h'' leaves beside h' in the metric I(h), so
-    it is never negative and does not cancel; with one output it is exactly 0 at each input.
+    Cost: two tangent passes per direction. The numerator is the squared norm of the part of h'' orthogonal to h' in the metric
+    I(h), so it is never negative and has no cancellation; with one output it is exactly 0 at each input.
 
     Examples
     --------
@@ -122,7 +123,7 @@ def amari_chentsov(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.DataArray:
-    r"""Return the Amari-Chentsov tensor of directions, :math:`T(u,v,w)=\frac1n\sum_i\kappa_3(J_iu,J_iv,J_iw)`.
+    r"""Amari-Chentsov tensor of directions, :math:`T(u,v,w)=\frac1n\sum_i\kappa_3(J_iu,J_iv,J_iw)`.
 
     It is :math:`E[(u\cdot\partial\ell)(v\cdot\partial\ell)(w\cdot\partial\ell)]`, the third moment of the score (Amari and
     Nagaoka 2000), for all triples of the given directions.

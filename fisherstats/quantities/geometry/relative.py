@@ -47,8 +47,8 @@ def relative_fisher(
 ) -> xr.DataTree:
     r"""Relative Fisher information of every layer, :math:`g(w_o|h_l)=\frac1n\sum_i\nu_f(w_o,h_l)\,\bar h_l\bar h_l^\top`.
 
-    What the response of a subsystem says of its weights, given the subsystem's input (2017, table of subsystems): here the input
-    of layer l at each row of x. The relative information of the whole system is the Fisher information.
+    The information of a subsystem's response about its weights, given the subsystem's input (2017, table of subsystems): here the
+    input of layer l at each row of x. The relative information of the whole system is the Fisher information.
 
     Parameters
     ----------
@@ -56,14 +56,15 @@ def relative_fisher(
     %(x)s
     subsystem : {"neuron", "layer", "two_layers", "system"}, default "neuron"
         Where the response is observed: at each neuron, at the whole layer, one layer above it, or at the network's output; the
-        units between are deterministic. A subsystem that would reach beyond the output ends there.
+        units between are deterministic. A subsystem that would extend beyond the output is truncated there.
     response : {"paper", "gaussian"}, default "paper"
-        How hidden units respond. ``paper``: tanh and sigmoid units with a binary variable whose mean is their value, all others
-        with a Gaussian about it; ``gaussian``: all with a Gaussian. The output layer responds as the family of the network says.
+        Response distribution of hidden units. ``paper``: a binary variable whose mean is the unit's value for tanh and sigmoid
+        units, a Gaussian around it for all others; ``gaussian``: a Gaussian for all. The response of the output layer is that of
+        the network's family.
     variance : float, default 1
         Variance of the Gaussian responses of hidden units.
     per_input : bool, default False
-        Give each input's own metric instead of the mean over inputs.
+        Return the metric of each input instead of the mean over inputs.
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -196,16 +197,16 @@ def subsystem_metric(
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs of the subsystem, at least one row, finite and real; from a dask array the result is lazy.
     activation : str, Activation or sequence of them
-        The activation of all layers, or one per layer. The last one says how the subsystem responds: ``"identity"`` is the linear
-        layer, ``"softmax"`` a class with these log odds; ``SmoothedReLU(iota, omega)``, ``LeakyReLU(iota)`` and ``ELU(alpha)`` of
-        `fisherstats.activations` are rectifiers with parameters.
+        The activation of all layers, or one per layer. The last one determines the response distribution: ``"identity"`` is the
+        linear layer, ``"softmax"`` a class with these log odds; ``SmoothedReLU(iota, omega)``, ``LeakyReLU(iota)`` and
+        ``ELU(alpha)`` of `fisherstats.activations` are rectifiers with parameters.
     response : {"paper", "gaussian"}, default "paper"
-        ``paper``: tanh and sigmoid units respond with a binary variable whose mean is their value, all others with a Gaussian
-        about it; ``gaussian``: all but the softmax with a Gaussian.
+        ``paper``: the response is a binary variable whose mean is the unit's value for tanh and sigmoid units, a Gaussian around
+        it for all others; ``gaussian``: a Gaussian for all but the softmax.
     variance : float, default 1
         Variance of a Gaussian response.
     per_input : bool, default False
-        Give each input's own metric instead of the mean over inputs.
+        Return the metric of each input instead of the mean over inputs.
     %(num_threads)s
     %(progress)s
 
@@ -218,14 +219,15 @@ def subsystem_metric(
     Raises
     ------
     TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+        If `weights` are not finite matrices whose shapes match, `x` is not a finite real matrix with one column per input of the
+        first layer, `activation` or `response` is unknown, or `variance` is not a positive number.
     SizeError
         If the metric would not fit in memory; the message names the bytes.
 
     Notes
     -----
-    Cost: one pass through the subsystem and back, and one Khatri-Rao product of all pairs of units with all pairs of inputs.
-    At a kink the slope is the left one. The units between the first matrix and the last layer are deterministic.
+    Cost: one forward and backward pass through the subsystem, and one Khatri-Rao product of all pairs of units with all pairs of
+    inputs. At a kink the slope is the left one. The units between the first matrix and the last layer are deterministic.
     `relative_fisher` gives the metrics of all layers of a network at once.
 
     Examples
@@ -248,7 +250,7 @@ def subsystem_metric(
         subsystems.softmax_units(n_outputs)
         model = MLP(matrices, activation=chosen, family=Categorical(n_outputs))
     else:
-        # The lower part of a network that hands its response on.
+        # The subsystem is the lower part of a network whose upper part is the identity.
         onward = np.eye(n_outputs, n_outputs + 1, dtype=common_dtype(*matrices))
         model = MLP([*matrices, onward], activation=chosen, family=Gaussian(n_outputs))
     call = _run.prepare(model, x, num_threads=num_threads, progress=progress, host_only=True)
@@ -288,15 +290,15 @@ def learning_zone(
 ) -> xr.Dataset:
     r"""Effective learning zone of every unit: its coefficient :math:`\nu_f(w_o,h_l)` at every input (2017).
 
-    A unit learns from an input as much as its coefficient says; where that is 0 the unit is saturated, or dead, and the metric of
-    its weights vanishes. `fisherstats.plotting.learning_zone` draws the result.
+    The coefficient measures how much a unit learns from an input; where it is 0 the unit is saturated, or dead, and the metric of
+    its weights vanishes. `fisherstats.plotting.learning_zone` plots the result.
 
     Parameters
     ----------
     %(model)s
     %(x)s
     response : {"paper", "gaussian"}, default "paper"
-        How hidden units respond, as for `relative_fisher`.
+        Response distribution of hidden units, as for `relative_fisher`.
     variance : float, default 1
         Variance of the Gaussian responses of hidden units.
     %(engine)s
@@ -362,8 +364,8 @@ def pullback(metric: ArrayLike, jacobian: ArrayLike) -> NDArray[np.floating]:
     Parameters
     ----------
     metric : array_like, shape (..., m, m)
-        Symmetric matrix in the coordinates Lambda, or several; of a labelled one, the dims are those of a result, ``param`` and
-        ``param2``, say, wherever they stand.
+        Symmetric matrix in the coordinates Lambda, or several; a labelled one has the dims of a result, such as ``param`` and
+        ``param2``, in any position.
     jacobian : array_like, shape (..., m, k)
         Derivatives of Lambda by Theta: a row for each coordinate of the metric, a column for each new one.
 
@@ -379,7 +381,7 @@ def pullback(metric: ArrayLike, jacobian: ArrayLike) -> NDArray[np.floating]:
 
     Notes
     -----
-    Cost: two matrix products, m k (m + k) operations. Labels of the metric are dropped, as Theta has others.
+    Cost: two matrix products, m k (m + k) operations. Labels of the metric are dropped, as they do not apply to Theta.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""The information itself: exact, estimated, empirical, observed, as an operator."""
+"""Fisher information: exact, estimated, empirical, observed, and as a linear operator."""

@@ -1,4 +1,4 @@
-"""The empirical Fisher information as an estimator: its variance for labels of a given law, and the signs of its bias."""
+"""The empirical Fisher information as an estimator: its variance for a given label distribution, and the signs of its bias."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def empirical_variance(
 ) -> xr.Dataset:
     r"""Mean, bias and variance of the empirical Fisher information for labels from given distributions (2024, G.1 and G.2).
 
-    :math:`V=\frac1N\{E_q[(\partial_ih^\top r)^4]-E_q[(\partial_ih^\top r)^2]^2\}` with r = t(y) - E[t] about the mean of the
-    model and labels y from q, which need not be the model: a table of probabilities, or the law of another network, for any
-    family.
+    :math:`V=\frac1N\{E_q[(\partial_ih^\top r)^4]-E_q[(\partial_ih^\top r)^2]^2\}` with r = t(y) - E[t] around the mean of the
+    model and labels y from q, which may differ from the model: a table of probabilities, or the response distribution of another
+    network, for any family.
 
     Parameters
     ----------
@@ -54,16 +54,16 @@ def empirical_variance(
         The distribution q of the label at each input: the probabilities of the classes, or that of a 1. For a Categorical
         family or one Bernoulli output; either this or `truth`.
     truth : MLP, optional
-        A network of the same family whose law at each input is q, for every family. It takes the same inputs; its hidden layers
-        may be others. Computed in the precision of the model and x.
+        A network of the same family whose response distribution at each input is q, for every family. It has the same inputs; its
+        hidden layers may differ. Computed in the precision of the model and x.
     %(n_draws)s
     design : {"fixed", "random", "subsample"}, default "fixed"
-        ``fixed``: the inputs are all there is (Corollary G.1), :math:`\frac1{n^2}\sum_iV(x_i)/N`. ``random``: independent draws
-        (Corollary G.2), :math:`\frac1n[s_x^2(I_q(\theta|x))+\frac1n\sum_iV(x_i)/N]`. ``subsample``: drawn without
-        replacement from `population` inputs, of whose :math:`s_x^2/n` the part :math:`1-n/n_{all}` is left.
+        ``fixed``: inference is for the given inputs (Corollary G.1), :math:`\frac1{n^2}\sum_iV(x_i)/N`. ``random``: independent
+        draws (Corollary G.2), :math:`\frac1n[s_x^2(I_q(\theta|x))+\frac1n\sum_iV(x_i)/N]`. ``subsample``: drawn without
+        replacement from `population` inputs, with :math:`s_x^2/n` times the finite-population correction :math:`1-n/n_{all}`.
     %(population)s
     per_input : bool, default False
-        Give the quantities of each input (fixed design only).
+        Return the quantities of each input (fixed design only).
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -87,10 +87,10 @@ def empirical_variance(
     Cost: that of the variance of the score estimator, which is the special case of q = the model, and one forward pass of
     `truth`. With g the derivative of h along one parameter, :math:`\delta=t-E_q[t]` and :math:`c=g^\top(E_q[t]-E[t])`, the mean
     is :math:`g^\top I_qg+c^2` and V is :math:`\mathrm{Var}_q((g^\top\delta)^2+2c\,g^\top\delta)/N`, a sum of squares in every
-    family of the package; for a law of one's own that is no `LogPartitionFamily` it is a sum of moments, set to 0 where rounding
-    takes it below. c is as accurate as the two means: an error of a few eps E[t], which shows where E[t] is far above both the
-    standard deviation of t and the distance of the means. With one certain label per input the variance is 0, and the bias
-    remains.
+    family of the package; for a user-defined family that is not a `LogPartitionFamily` it is a sum of moments, set to 0 where
+    rounding makes it negative. c is as accurate as the two means: an error of a few eps E[t], which matters where E[t] is far
+    above both the standard deviation of t and the distance of the means. With one certain label per input the variance is 0, and
+    the bias remains.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def empirical_variance(
 
 
 def _law_of_labels(call: _run.Call, probabilities: Any, truth: MLP | None) -> Callable[[Array, int], Array | Law]:
-    """Return a function of (block of x, its first input) that gives q there, as a table or as a law."""
+    """Return a function of (block of x, its first input) that returns q there, as a table or as a distribution."""
     if truth is not None:
         distributions.true_network(truth, call.model, MLP)
         true_call = call.of(truth, "truth")
@@ -167,7 +167,7 @@ def bias_signature(
     r"""Signs of the bias of the empirical Fisher information per input: eigenvalues of :math:`rr^\top-I(h)` (2024, Lemma 6.1).
 
     One data label makes the empirical information of rank one: it overstates the information in at most one direction of the
-    natural parameters and understates it in all others in which there is any.
+    natural parameters and understates it in all others in which it is not 0.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def bias_signature(
     -----
     Cost: one forward pass and one eigenvalue problem of size T per input. The signs over the parameters are the same for each
     input's J of full rank (Sylvester's law of inertia), with zeros for the rest. Softmax over all classes: the direction of
-    equal shifts of all logits is a zero, and the positive eigenvalue is there where the label's probability is below 1/2.
+    equal shifts of all logits is a zero, and the positive eigenvalue exists where the label's probability is below 1/2.
 
     Examples
     --------

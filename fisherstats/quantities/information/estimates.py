@@ -52,7 +52,7 @@ def estimate_fisher(
 ) -> xr.DataArray | xr.DataTree:
     r"""Monte Carlo Fisher information from labels drawn from the model, with its closed-form standard error.
 
-    The error is of the drawn labels at the given inputs (`design` "fixed"), or of the inputs as well, where these are a sample.
+    The error covers the drawn labels at the given inputs (`design` "fixed"), or the inputs as well, where these are a sample.
     ``"score"`` is :math:`\hat I_1=\frac1{nN}\sum\partial\ell\,\partial\ell^\top`, ``"hessian"`` is
     :math:`\hat I_2=-\frac1{nN}\sum\partial^2\ell` (2024, eqs 2 and 3), over N labels of each of the n inputs. The other two
     draw no labels: ``"hutchinson_gaussian"`` and ``"hutchinson_rademacher"`` are :math:`\frac1{nN}\sum(R^\top\xi)_i^2`, over N
@@ -71,14 +71,13 @@ def estimate_fisher(
     view : {"diagonal", "block", "full"}, default "diagonal"
         The diagonal, the diagonal block of each layer, or the whole matrix; probes give the diagonal only.
     per_input : bool, default False
-        Give each input's own estimate instead of the mean over inputs.
+        Return the estimate of each input instead of the mean over inputs.
     standard_error : bool, optional
         Attach the standard error as a coordinate (in the block view as a variable). By default in the diagonal view only: for a
         dense view it costs about T times the estimate.
     design : {"fixed", "random", "subsample"}, default "fixed"
-        What the standard error is of, as for `estimator_variance`: the labels at the given inputs, which are all there is;
-        independent inputs and their labels; or inputs drawn without replacement from `population` and their labels. It changes
-        no bit of the estimate.
+        Sampling design of the standard error, as for `estimator_variance`: labels at fixed inputs; independent inputs and their
+        labels; or inputs drawn without replacement from `population` and their labels. It changes no bit of the estimate.
     %(population)s
     %(on_kink)s
     %(engine)s
@@ -89,10 +88,10 @@ def estimate_fisher(
     -------
     DataArray or DataTree
         ``diagonal``: dims ([input,] [estimator,] param). ``full``: ([input,] [estimator,] param, param2). Both have the
-        coordinates ``standard_error`` and ``standard_error_of``, a copy of the values by which what uses the error sees that it
-        still belongs to them (`scale_estimate` scales all three). Where inputs are a sample, ``degrees_of_freedom`` says
-        how well the error is known, as that over inputs is estimated from the inputs (Satterthwaite), and ``sampling_share``
-        which part of its square is due to them. ``block``: DataTree as for
+        coordinates ``standard_error`` and ``standard_error_of``, a copy of the values against which functions that use the error
+        validate it (`scale_estimate` scales all three). Where inputs are a sample, ``degrees_of_freedom`` gives
+        the precision of the error, whose part over inputs is estimated from the inputs (Satterthwaite), and ``sampling_share``
+        the fraction of its square due to them. ``block``: DataTree as for
         `fisher_information`. Units of 1, source keys ``score-estimator``, ``hessian-estimator``, ``both-estimators`` or
         ``probe-estimator``; the standard error's is ``estimator-variance``, ``estimator-variance-random``,
         ``estimator-variance-subsample`` or ``probe-variance``.
@@ -105,17 +104,17 @@ def estimate_fisher(
 
     Notes
     -----
-    Labels are drawn exactly. Where the law allows, only sufficient statistics are drawn and `n_draws` costs nothing: Categorical
-    (counts of the classes; up to 16 labels one by one, which is faster), Bernoulli with one output (a binomial count), Gaussian
-    (normal mean and an independent Wishart matrix) for both estimators and every view; Bernoulli, Binomial and Poisson with any
-    number of outputs (sums of t) for the Hessian estimator alone. The score estimator draws counts over the support for one
-    Binomial or Poisson output (cost grows with the spread of y), counts of joint patterns for several Bernoulli or Binomial
-    outputs while these are fewer than `n_draws`, and else labels in slabs (cost grows with `n_draws`, memory does not). `explain`
-    and the provenance say which case applies. The score estimate is positive semi-definite, the Hessian estimate of one input is
-    indefinite in general; neither is clipped. The cost of probes grows with `n_draws`, memory does not.
+    Labels are drawn exactly. Where the family allows, only sufficient statistics are drawn and `n_draws` does not affect the
+    cost: Categorical (counts of the classes; up to 16 labels one by one, which is faster), Bernoulli with one output (a binomial
+    count), Gaussian (normal mean and an independent Wishart matrix) for both estimators and every view; Bernoulli, Binomial and
+    Poisson with any number of outputs (sums of t) for the Hessian estimator only. The score estimator draws counts over the
+    support for one Binomial or Poisson output (cost grows with the spread of y), counts of joint patterns for several Bernoulli
+    or Binomial outputs while these are fewer than `n_draws`, and else labels in slabs (cost grows with `n_draws`, memory does
+    not). `explain` and the provenance say which case applies. The score estimate is positive semi-definite, the Hessian estimate
+    of one input is indefinite in general; neither is clipped. The cost of probes grows with `n_draws`, memory does not.
 
     Time: that of the exact diagonal for the score without its standard error, and less where a softmax has at least twice as
-    many classes as labels are drawn: then a row goes back through the network for each label, and not for each class. The
+    many classes as labels are drawn: then one row is backpropagated for each label, instead of for each class. The
     Hessian estimate needs products of width^3 per input between hidden layers that are not neighbours (20 hidden layers of 256
     units: 0.03 s per input on two cores, 0.14 s with its standard error, against 0.4 ms for the score); where that is too much,
     use the score estimator, which has no such term.
@@ -132,7 +131,7 @@ def estimate_fisher(
     >>> float(estimate.standard_error.max())
     0.0
     """
-    # A generator is not to be advanced by a call that is refused.
+    # A generator must not be advanced by a call that raises.
     once = not isinstance(rng, np.random.Generator)
     call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=once)
     chosen = arguments.words("estimator", estimator, DIAGONAL_ESTIMATORS)
@@ -352,8 +351,9 @@ def empirical_fisher(
 ) -> xr.Dataset | xr.DataTree:
     r"""Empirical Fisher information at the data labels, :math:`\frac1n\sum_i\partial\ell_i\,\partial\ell_i^\top`, and its bias.
 
-    It uses r = t(y) - E[t] at the data label about the model's mean (2024, eq 17); it estimates the Fisher information only where
-    the model is right, and the bias is its distance from the exact information of the model at the same inputs (Lemma 6.1).
+    It uses r = t(y) - E[t] at the data label around the model's mean (2024, eq 17); it estimates the Fisher information only if
+    the model is correctly specified, and the bias is its difference from the exact information of the model at the same inputs
+    (Lemma 6.1).
 
     Parameters
     ----------
@@ -364,7 +364,7 @@ def empirical_fisher(
     view : {"diagonal", "block", "full"}, default "diagonal"
         The diagonal, the diagonal block of each layer, or the whole matrix.
     per_input : bool, default False
-        Give each input's own matrices instead of the mean over inputs.
+        Return the matrices of each input instead of the mean over inputs.
     %(engine)s
     %(num_threads)s
     %(progress)s

@@ -266,7 +266,7 @@ def _layer_call(model: MLP, x: Any, layer: Any, engine: str | None, num_threads:
 
 
 def _reach(call: Call, passed: derivatives.Forward, layer: int) -> Array:
-    """Return B_l, the derivative of the natural parameters by h_l."""
+    """Return B_l, the derivative of the natural parameters with respect to h_l."""
     G = call.jacobians(passed, differences=False)
     return G[-1] if layer == call.model.n_layers else derivatives.pull_back(call.model, G[layer], layer)
 
@@ -299,10 +299,10 @@ def fisher_information(
     view : {"diagonal", "block", "full", "kfac"}, default "diagonal"
         The diagonal, the diagonal block of each layer, the whole matrix, or the Kronecker factors of each layer's block.
     per_input : bool, default False
-        Give each input's own conditional information instead of the mean over inputs.
+        Return the conditional information of each input instead of the mean over inputs.
     store : path, optional
-        With ``block`` or ``full``: a zarr store to make, for a matrix that does not fit in memory. It is computed a few tiles at
-        a time, within 1 GB of memory, and appears at its path when it is whole.
+        With ``block`` or ``full``: a zarr store to create, for a matrix that does not fit in memory. It is computed a few tiles
+        at a time, within 1 GB of memory, and appears at its path once complete.
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -314,25 +314,25 @@ def fisher_information(
         children ``layer_0``, ``layer_1``, ... of ``information ([input,] param, param2)``, `param` being the index in the whole
         parameter vector. ``kfac``: DataTree with children of ``A ([input,] feature, feature2)``, the mean of
         :math:`\bar h_l\bar h_l^\top` with the bias last (`feature` -1), and ``G ([input,] unit, unit2)``, the mean of
-        :math:`G_l^\top I(h)G_l`; the block is about the Kronecker product of G and A (Martens & Grosse 2015, Section 3), exactly
-        so for one input; `kfac_error` says how far it is. Units of 1, source keys ``information`` and ``kronecker-factors``.
+        :math:`G_l^\top I(h)G_l`; the block is approximately the Kronecker product of G and A (Martens & Grosse 2015, Section 3),
+        exactly for one input; `kfac_error` gives the error. Units of 1, source keys ``information`` and ``kronecker-factors``.
         With a `store` it is lazy, backed by dask arrays over the store.
 
     Raises
     ------
     %(refused)s
     SizeError
-        If the result would not fit in memory or on the disk of the store; the message names the bytes and what would do.
+        If the result would not fit in memory or on the disk of the store; the message names the bytes and the alternatives.
     OSError
-        If the store cannot be written; nothing is left of it.
+        If the store cannot be written; a partial store is removed.
 
     Notes
     -----
-    Cost of the diagonal: one forward pass, one backward pass for T outputs and one matrix product per layer; nothing of size
-    inputs x outputs x parameters exists. Dense views: one product of Khatri-Rao factors per pair of layers, without a factor T.
-    Kronecker factors: one backward pass for the rows of a root of I(h) and two symmetric products per layer, of the last layer's
-    outputs with one row per input (softmax) or none (independent outputs). With a store, the inputs are passed through anew for
-    every 64 MiB of the upper triangle.
+    Cost of the diagonal: one forward pass, one backward pass for T outputs and one matrix product per layer; no array of size
+    inputs x outputs x parameters is created. Dense views: one product of Khatri-Rao factors per pair of layers, without a factor
+    T. Kronecker factors: one backward pass for the rows of a root of I(h) and two symmetric products per layer, of the last
+    layer's outputs with one row per input (softmax) or none (independent outputs). With a store, the forward and backward passes
+    are repeated for every 64 MiB of the upper triangle.
 
     Examples
     --------

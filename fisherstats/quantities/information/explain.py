@@ -1,4 +1,4 @@
-"""What a call would do: the engine, the size of a block, and how labels would be drawn."""
+"""Description of how a call would be executed: the engine, and the scheme by which labels are drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["explain"]
 
 
 def explain(model: MLP, *, estimator: str | Sequence[str] = "score", n_draws: int = 1, engine: str | None = None) -> str:
-    """Say in words how labels would be drawn for an estimate and which engine would run.
+    """Describe how labels would be drawn for an estimate and which engine would be used.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ def explain(model: MLP, *, estimator: str | Sequence[str] = "score", n_draws: in
     Raises
     ------
     TypeError, ValueError
-        If an argument is refused.
+        If `model` is not an `MLP`, `estimator` is unknown, `n_draws` is not a positive integer, or `engine` is unknown.
     EngineUnavailable
-        If the engine cannot be had; the message says why.
+        If the engine is not available; the message gives the reason.
 
     Examples
     --------

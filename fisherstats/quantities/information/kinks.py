@@ -29,7 +29,7 @@ def kink_report(
 ) -> xr.Dataset:
     r"""Units whose pre-activation is within `tolerance` of a kink of their activation (2021, smoothness theorem).
 
-    There the network has no second derivative in the parameters, and the Hessian estimator and its variance have no meaning.
+    There the network has no second derivative in the parameters, and the Hessian estimator and its variance are undefined.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def kink_report(
     x : array_like, DataArray (dims ``input``, ``feature``) or dask array, shape (n, n_features)
         Inputs, at least one row, finite and real.
     tolerance : float, default 0
-        Largest distance from a kink that is reported; 0 reports what the Hessian estimator refuses.
+        Largest distance from a kink that is reported; 0 reports the kinks at which the Hessian estimator raises.
     %(num_threads)s
     %(progress)s
 

@@ -1,4 +1,4 @@
-"""How far the Kronecker-factored approximation of each layer's block is from the exact block."""
+"""Error of the Kronecker-factored approximation of each layer's block."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def kfac_error(
 
     Notes
     -----
-    Cost: all pairs of inputs, n^2 (units^2 + inputs) operations per layer, beside one forward and one backward pass; memory of
+    Cost: all pairs of inputs, n^2 (units^2 + inputs) operations per layer, plus one forward and one backward pass; memory of
     n (inputs + T units) numbers, 2 n T of the outputs where they are independent or classes. It is a double sum over the
-    deviations of each input's own factors from their means, so it is exactly 0 for one input and does not suffer where the
+    deviations of each input's own factors from their means, so it is exactly 0 for one input and does not lose accuracy where the
     approximation is good; where theory says 0 by cancellation over inputs, the relative error is of the order of the square root
     of the rounding unit. A relative error above 1 means that 0 would have been a better approximation. It is NaN where the block
     is 0.
@@ -92,7 +92,7 @@ def kfac_error(
     gathered = call.stack(gather, call.block_rows())
     inputs = gathered[:n_layers]
     units: list[RowProducts] = [(rows, None) for rows in gathered[n_layers : 2 * n_layers]]
-    if len(gathered) > 2 * n_layers:  # a diagonal, of the outputs
+    if len(gathered) > 2 * n_layers:  # a diagonal second moment at the outputs
         units[-1] = units[-1][0], gathered[-1]
     again = _over(call, inputs[0])
 
@@ -117,5 +117,5 @@ def kfac_error(
 
 
 def _over(call: Call, array: Array) -> Call:
-    """Return the same call over the rows of an array that is held already, so that a lazy x is read only once."""
+    """Return the same call over the rows of an array already in memory, so that a lazy x is read only once."""
     return dataclasses.replace(call, rows=Rows(array, array.dtype, known_finite=True))

@@ -1,4 +1,4 @@
-"""Observed information: minus the Hessian of the log-likelihood at the data labels, beside the expected information."""
+"""Observed information: minus the Hessian of the log-likelihood at the data labels, with the expected information."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def observed_information(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset | xr.DataTree:
-    r"""Observed information :math:`-\partial^2\ell=J^\top I(h)J-\sum_ar_aH^a` at the data labels, and how far it is from I.
+    r"""Observed information :math:`-\partial^2\ell=J^\top I(h)J-\sum_ar_aH^a` at the data labels, and its deviation from I.
 
-    It is the Hessian estimate (2024, eq 3) with the data labels in place of draws, r = t(y) - E[t]. Under the model its mean is
+    It is the Hessian estimate (2024, eq 3) with the data labels instead of draws, r = t(y) - E[t]. Under the model its mean is
     the expected information and its variance that of the Hessian estimator with one draw (Lemma 3.1), which gives the z-score.
 
     Parameters
@@ -49,7 +49,7 @@ def observed_information(
     view : {"diagonal", "block", "full"}, default "diagonal"
         The diagonal, the diagonal block of each layer, or the whole matrix.
     per_input : bool, default False
-        Give each input's own matrices instead of the mean over inputs.
+        Return the matrices of each input instead of the mean over inputs.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -69,14 +69,15 @@ def observed_information(
 
     Notes
     -----
-    Observed and expected are at the same inputs, so the z-score is of the labels, and its formula does not depend on how the
-    inputs came about: given any inputs, ``observed - expected`` has mean 0 under the model, so that by the law of total variance
-    nothing is added to E_x[V]/n for independent inputs or a subsample of a population. It is no error of ``observed`` or
-    ``expected`` as estimates of the information over other inputs, which is that of `estimate_fisher` with its `design`.
+    Observed and expected are at the same inputs, so the z-score concerns the labels, and its formula does not depend on the
+    sampling design of the inputs: given any inputs, ``observed - expected`` has mean 0 under the model, so that by the law of
+    total variance nothing is added to E_x[V]/n for independent inputs or a subsample of a population. It is not the error of
+    ``observed`` or ``expected`` as estimates of the information over other inputs; for that use `estimate_fisher` with its
+    `design`.
 
     Cost: that of one Hessian estimate and of its variance. The z-score is 0 where the Hessian does not depend on the label (last
     layer without a link, piecewise linear networks) and infinite where a label is impossible under the model. z-scores of
-    different parameters depend on each other; the standard normal law is an approximation for many inputs.
+    different parameters are dependent; the standard normal distribution is an approximation for many inputs.
 
     Examples
     --------

@@ -23,7 +23,7 @@ __all__ = ["fisher_operator"]
 Array = NDArray[np.floating]
 
 _KEPT_BYTES = 2**28
-"""What an operator keeps of the forward pass at most; past it, every product passes through the network again."""
+"""Maximum size of the cached forward pass of an operator; above it, every product repeats the forward pass."""
 
 _PRODUCT_ROWS = 512
 
@@ -32,7 +32,7 @@ class _InformationOperator(LinearOperator):
     """v -> mean over inputs of J' I(h) J v, block by block, linearised once if the forward pass of all inputs is small enough."""
 
     def __init__(self, call: Call) -> None:
-        # The stubs take the base class for one without arguments.
+        # The type stubs declare the base class without arguments.
         super().__init__(dtype=call.rows.dtype, shape=(call.model.n_params,) * 2)  # type: ignore[call-arg]
         self._call = call
         self._kept: dict[int, tuple[derivatives.Forward, Law]] = {}
@@ -68,7 +68,7 @@ class _InformationOperator(LinearOperator):
     def _matmat(self, vectors: Array) -> Array:
         call = self._call
         directions = arguments.real_array("vector", vectors).astype(call.rows.dtype, copy=False)
-        # A block holds the factors of all columns that are taken together.
+        # A block holds the factors of all columns that are processed together.
         count = max(1, call.block_numbers // (call.block_rows(_PRODUCT_ROWS, n_rows=1) * sum(call.model.widths[1:])))
         if directions.shape[1] <= count:
             return self._products(directions)
@@ -96,7 +96,7 @@ class _InformationOperator(LinearOperator):
 def fisher_operator(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
 ) -> LinearOperator:
-    r"""Fisher information as a linear operator: :math:`v\mapsto\frac1n\sum_iJ_i^\top I(h_i)J_iv`, nothing of size P^2.
+    r"""Fisher information as a linear operator: :math:`v\mapsto\frac1n\sum_iJ_i^\top I(h_i)J_iv`, no array of size P^2.
 
     Parameters
     ----------
@@ -118,9 +118,9 @@ def fisher_operator(
 
     Notes
     -----
-    Cost of a product: a tangent and a backward pass over the inputs, and in the first product a forward pass. What they need of
-    it is kept while it takes at most 256 MiB (8 bytes per input, feature and unit, times about three); past that, every product
-    makes it again, for as many columns as fit in a block. The operator looks at x as it is when it is first used.
+    Cost of a product: a tangent and a backward pass over the inputs, and in the first product a forward pass. It is cached
+    if it takes at most 256 MiB (8 bytes per input, feature and unit, times about three); otherwise, every product
+    repeats it, for as many columns as fit in a block. The operator reads x when it is first used.
 
     Examples
     --------

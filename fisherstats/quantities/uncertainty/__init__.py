@@ -1,1 +1,1 @@
-"""How well an estimate is known: variances, covariances, intervals, sample sizes, propagated errors."""
+"""Uncertainty of estimates: variances, covariances, intervals, sample sizes, error propagation."""

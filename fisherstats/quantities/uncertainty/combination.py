@@ -42,8 +42,8 @@ def combine_estimators(
     r"""Best linear combination :math:`\alpha\hat I_1+(1-\alpha)\hat I_2` of the two diagonal estimates from the same labels.
 
     Per parameter :math:`\alpha^*=(V_2-C_{12})/(V_1+V_2-2C_{12})`, from the closed-form variances of the mean over the given
-    inputs (2024, Lemma 3.1); the weight does not depend on the labels, so the combination is unbiased. What sampled inputs add to
-    the variance both estimates share, so that the weight is the same for every `design`.
+    inputs (2024, Lemma 3.1); the weight does not depend on the labels, so the combination is unbiased. The contribution of
+    sampled inputs to the variance is common to both estimates, so that the weight is the same for every `design`.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ def combine_estimators(
     rng : int, SeedSequence or Generator
         Source of the labels; the same int gives the labels that `estimate_fisher` draws for a pair.
     per_input : bool, default False
-        Combine the estimates of each input, with weights of its own (fixed design only).
+        Combine the estimates of each input, with separate weights (fixed design only).
     design : {"fixed", "random", "subsample"}, default "fixed"
-        What the variance is of, as for `estimator_variance`: the labels at the given inputs, or sampled inputs as well.
+        Sampling design of the variance, as for `estimator_variance`: labels at fixed inputs, or sampled inputs as well.
     %(population)s
     %(on_kink)s
     %(engine)s
@@ -81,9 +81,10 @@ def combine_estimators(
     Cost: that of `estimate_fisher` for a pair, and a few operations per input and parameter for the weights. The weight may lie
     outside [0, 1]. It is 0 where the Hessian estimate is exact (last layer without a link, piecewise linear networks) and 1/2
     where the two estimates differ by a constant. For one input and binary outputs both estimates are affine in the mean label and
-    the variance is 0; for several inputs one weight serves them all, and it is not. The variance is a sum of squares, with an
-    error of the order of the square of a rounding error of the parts for every family but those given by cumulant tensors
-    (GammaShapeRate, GaussianMeanVariance, Dirichlet, a user's own), where it is of the order of a rounding error.
+    the variance is 0; for several inputs a single weight is used for all, and the variance is positive. The variance is a sum of
+    squares, with an error of the order of the square of a rounding error of the parts for every family but those given by
+    cumulant tensors (GammaShapeRate, GaussianMeanVariance, Dirichlet, a user's own), where it is of the order of a rounding
+    error.
 
     Examples
     --------

@@ -46,7 +46,7 @@ def estimator_covariance(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.DataArray:
-    r"""Return the P^4 covariance tensor of an estimator for the given inputs (2021, Theorems 4 and 6).
+    r"""P^4 covariance tensor of an estimator for the given inputs (2021, Theorems 4 and 6).
 
     :math:`\frac1{n^2N}\sum_iJ_{ai}J_{bj}J_{ck}J_{dl}M_{abcd}` for the score, :math:`\frac1{n^2N}\sum_iH^a_{ij}H^b_{kl}I_{ab}`
     for the Hessian estimator, :math:`-\frac1{n^2N}\sum_iJ_{ai}J_{bj}H^c_{kl}\kappa_{abc}` for their covariance from the same
@@ -57,12 +57,12 @@ def estimator_covariance(
     %(model)s
     %(x)s
     estimator : {"score", "hessian", "cross"}
-        Whose covariance; for "cross" the first pair of dims belongs to the score estimator.
+        Estimator whose covariance is returned; for "cross" the first pair of dims belongs to the score estimator.
     %(n_draws)s
     max_bytes : int, default 2**31
         Largest tensor that is built.
     on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink ("score" does not look).
+        Behaviour if a pre-activation is exactly on a kink (ignored for "score").
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -129,7 +129,7 @@ def covariance_norms(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Return exact norms of the P^4 covariance tensors for any P, by Gram matrices of the size of the outputs.
+    r"""Exact norms of the P^4 covariance tensors for any P, by Gram matrices of the size of the outputs.
 
     Of the matricised covariance of the mean over the given inputs: the Frobenius norm, the spectral norm (largest eigenvalue)
     and the trace (the sum of the variances of *all* entries). With :math:`K_{ij}=J_iJ_j^\top` and :math:`Q_{ij}^{ab}=\langle
@@ -142,7 +142,7 @@ def covariance_norms(
     %(x)s
     %(n_draws)s
     per_input : bool, default False
-        Give the norms of each input's own covariance (without the tensor spectral norm) instead of those of the mean.
+        Return the norms of the covariance of each input (without the tensor spectral norm) instead of those of the mean.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -152,19 +152,19 @@ def covariance_norms(
     -------
     Dataset
         ``exact ([input,] estimator, norm)``; ``tensor_spectral_lower, tensor_spectral_upper (estimator)``: the interval of
-        :math:`\max|\mathrm{Cov}(\alpha,\beta,\gamma,\delta)|` over unit vectors, between what an alternating power method
-        attains and the matricised spectral norm. Units of 1, source keys ``covariance-norms``, ``tensor-spectral``.
+        :math:`\max|\mathrm{Cov}(\alpha,\beta,\gamma,\delta)|` over unit vectors, between the value attained by an alternating
+        power method and the matricised spectral norm. Units of 1, source keys ``covariance-norms``, ``tensor-spectral``.
 
     Raises
     ------
     %(refused)s
     %(kink)s
     SizeError
-        If the Gram matrices or what they are made of do not fit in memory.
+        If the Gram matrices or their intermediate arrays do not fit in memory.
 
     Notes
     -----
-    Cost: n^2 T^2 numbers per layer, n^2 T products of pairs of layers; nothing of size P^2. The norm of the mean covariance is
+    Cost: n^2 T^2 numbers per layer, n^2 T products of pairs of layers; no array of size P^2. The norm of the mean covariance is
     not the mean of the norms, so all pairs of inputs enter.
 
     Examples
@@ -212,7 +212,7 @@ def covariance_product(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.DataArray:
-    r"""Return :math:`(\mathrm{Cov}:X)_{ij}=\sum_{kl}\mathrm{Cov}_{ijkl}X_{kl}` for a symmetric X, without the P^4 tensor.
+    r"""Product :math:`(\mathrm{Cov}:X)_{ij}=\sum_{kl}\mathrm{Cov}_{ijkl}X_{kl}` for a symmetric X, without the P^4 tensor.
 
     It is the covariance of every entry of the estimate with the linear functional tr(X I-hat). Per input
     :math:`J^\top(M:JXJ^\top)J` for the score and :math:`\sum_{ab}H^aI_{ab}\mathrm{tr}(H^bX)` for the Hessian estimator (2021,
@@ -225,10 +225,10 @@ def covariance_product(
     matrix : array_like, shape (P, P)
         Symmetric X.
     estimator : {"score", "hessian"}
-        Whose covariance.
+        Estimator whose covariance is used.
     %(n_draws)s
     on_kink : {"raise", "ignore"}, default "raise"
-        What to do when a pre-activation is exactly on a kink ("score" does not look).
+        Behaviour if a pre-activation is exactly on a kink (ignored for "score").
     %(engine)s
     %(num_threads)s
     %(progress)s
@@ -305,7 +305,7 @@ def functional_variance(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Return the variance of :math:`v^\top\hat Iv` or of :math:`\mathrm{tr}(X\hat I)` for both estimators, for any P.
+    r"""Variance of :math:`v^\top\hat Iv` or of :math:`\mathrm{tr}(X\hat I)` for both estimators, for any P.
 
     Per input and label :math:`\mathrm{Var}(r^\top Ar)` with :math:`A=JXJ^\top` for the score and
     :math:`\mathrm{Var}(r\cdot s)` with :math:`s_a=\mathrm{tr}(XH^a)` for the Hessian estimator (2021, Theorems 4 and 6);
@@ -321,7 +321,7 @@ def functional_variance(
         Symmetric X; exactly one of the two is given.
     %(n_draws)s
     per_input : bool, default False
-        Give each input's own variance instead of that of the mean.
+        Return the variance of each input instead of that of the mean.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -340,7 +340,7 @@ def functional_variance(
 
     Notes
     -----
-    Cost for a vector: one forward pass with two derivatives along v, nothing of size P^2.
+    Cost for a vector: one forward pass with two derivatives along v, no array of size P^2.
 
     Examples
     --------
@@ -400,7 +400,7 @@ def functional_variance(
 def _second_order(
     call: Call, x: Array, first_input: int, on_kink: str, with_hessian: bool, with_blocks: bool = True
 ) -> tuple[Forward, Law, list[Array], HessianBlocks | None]:
-    """Pass a block through and make J and, if asked for, refuse kinks and make the Hessian blocks of every output."""
+    """Return forward pass and J of a block and, if requested, check for kinks and return the Hessian blocks of every output."""
     passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
     G = call.jacobians(passed, differences=False)
     if not with_hessian:
@@ -416,7 +416,7 @@ def _pairs_of_layers(n_layers: int) -> list[tuple[int, int]]:
 
 
 class _Summary:
-    """What the Gram matrices of all pairs of inputs are made of, gathered block by block, in float64."""
+    """Inputs of the Gram matrices of all pairs of inputs, gathered block by block, in float64."""
 
     def __init__(self, parts: list[Array], call: Call) -> None:
         doubled: Iterator[Array] = iter([np.asarray(part, np.float64) for part in parts])
@@ -433,7 +433,7 @@ class _Summary:
 
     @classmethod
     def of(cls, call: Call, on_kink: str) -> _Summary:
-        """Stream the inputs once and keep what every pair of them needs."""
+        """Stream the inputs once and keep the arrays needed for every pair of them."""
         outputs, widths = call.model.widths[-1], call.model.widths[1:]
         pairs = sum(left * right for at, left in enumerate(widths) for right in widths[at:])
         rank = max(outputs * (outputs + 1) // 2, outputs)
@@ -446,7 +446,7 @@ class _Summary:
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law, G, hessian = _second_order(call, x, first_input, on_kink, True)
             assert hessian is not None
-            # A block that is zero is handed on as an empty array.
+            # A block that is zero is represented by an empty array.
             units = [np.empty((len(x), 0)) if (own := hessian.pairs[key]) is None else own for key in keys]
             return [
                 *G,

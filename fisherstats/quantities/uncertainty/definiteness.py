@@ -1,4 +1,4 @@
-"""Whether the Hessian estimate is positive definite: how many draws are sufficient, and how often it is in simulation."""
+"""Positive definiteness of the Hessian estimate: sufficient number of draws, and simulated probability."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def definiteness(
     Parameters
     ----------
     model : MLP
-        The network, with few parameters; its weights are taken as given.
+        The network, with few parameters; its weights are treated as fixed.
     x : array_like, DataArray (dims ``input``, ``feature``), or array on disk, shape (n, n_features)
-        Inputs, at least one row, finite and real; they are taken as given (fixed design).
+        Inputs, at least one row, finite and real; fixed design.
         From a dask array the result is lazy.
     n_draws : int
         Labels per input, N, of the simulated estimates.
@@ -65,19 +65,19 @@ def definiteness(
     n_replicates : int, default 200
         Simulated estimates.
     delta : float, default 0.05
-        Probability of failure that the sufficient number of draws allows.
+        Failure probability for the sufficient number of draws.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
     progress : bool, default False
         Show a progress bar over groups of replicates (needs tqdm, extra ``study``).
     client : distributed.Client or executor, optional
-        Who computes the replicates, each with one thread; by default this process. Never changes a bit of the result.
+        Where the replicates are computed, each with one thread; by default in this process. Never changes a bit of the result.
 
     Returns
     -------
     Dataset
-        Numbers without a dim: ``smallest_eigenvalue`` (0 where the information is singular up to rounding), ``total_variance``
+        Scalars: ``smallest_eigenvalue`` (0 where the information is singular up to rounding), ``total_variance``
         (S), ``sufficient_draws`` (inf where it is singular), ``probability`` at `n_draws`, with its exact 95 % interval
         ``probability_lower``, ``probability_upper``. Source keys ``information``, ``definiteness``.
 
@@ -95,7 +95,7 @@ def definiteness(
     Cost: `n_replicates` full estimates and eigenvalue problems of size P. The sufficient number is far from necessary, often by
     orders of magnitude. One input's information has rank T at most, so with P > T its estimate is singular at best and
     indefinite in general; the softmax over all classes has null directions in its last layer and is never positive definite
-    (use ``minimal=True``). Nothing is clipped or damped here.
+    (use ``minimal=True``). No clipping or damping is applied.
 
     Examples
     --------

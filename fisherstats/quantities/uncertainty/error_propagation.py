@@ -1,4 +1,4 @@
-"""What the error of an estimated information does to the quantities that people compute from it."""
+"""Propagation of the error of an estimated information to functionals of it."""
 
 from __future__ import annotations
 
@@ -65,17 +65,17 @@ def propagate(
     Parameters
     ----------
     functional : SolveWith, LogDet, EffectiveDimension or LeadingEigenvalues
-        What is computed from the information matrix.
+        Functional of the information matrix.
     model : MLP
-        The network; its weights are taken as given. At most 1,000 parameters.
+        The network; its weights are treated as fixed. At most 1,000 parameters.
     %(x)s
     estimator : {"score", "hessian"} or a sequence of both
-        How the information would be estimated. A sequence adds the dim ``estimator``.
+        Estimator of the information. A sequence adds the dim ``estimator``.
     n_draws : int
         Labels per input, N.
     design : {"fixed", "random", "subsample"}, default "fixed"
-        What error and bias are of, as for `estimator_variance`: the labels at the given inputs, which are all there is;
-        independent inputs and their labels; or inputs drawn without replacement from `population` and their labels.
+        Sampling design of error and bias, as for `estimator_variance`: labels at fixed inputs; independent inputs and their
+        labels; or inputs drawn without replacement from `population` and their labels.
     %(population)s
     %(on_kink)s
     %(engine)s
@@ -99,16 +99,17 @@ def propagate(
 
     Notes
     -----
-    With sampled inputs E has two parts that are not correlated: labels, and the deviations :math:`F_i-F` of the information of
-    single inputs, whose covariance :math:`\kappa S_x/n` is estimated with the divisor n - 1 (Theorem 4.7 of 2024;
-    :math:`\kappa=1-n/n_{all}` for a subsample). Error and bias are then those of :math:`\phi(\hat F)` about :math:`\phi` of
-    the mean information over all inputs, and both have the part of the inputs that no number of labels makes smaller. ``value``
-    is :math:`\phi` at the given inputs, which has that part of the bias itself.
+    With sampled inputs E has two uncorrelated parts: labels, and the deviations :math:`F_i-F` of the information of single
+    inputs, whose covariance :math:`\kappa S_x/n` is estimated with the divisor n - 1 (Theorem 4.7 of 2024;
+    :math:`\kappa=1-n/n_{all}` for a subsample). Error and bias are then those of :math:`\phi(\hat F)` relative to :math:`\phi` of
+    the mean information over all inputs, and both include the part due to the inputs, which no number of labels reduces.
+    ``value`` is :math:`\phi` at the given inputs, which itself has that part of the bias.
 
     Cost: one eigendecomposition of the matrix. The score then needs moments of T x T forms per input, the Hessian estimator its
-    dense Hessians (2 T P^3 operations per input), sampled inputs one P x P matrix each. Nothing of size P^4 exists. It is an
-    expansion for errors that are small beside the damping or the gap to the next eigenvalue: a bias that is not small beside the
-    standard error says that they are not. With the Hessian estimator :math:`\hat F+\tau` may have no logarithm for few labels.
+    dense Hessians (2 T P^3 operations per input), sampled inputs one P x P matrix each. No array of size P^4 is created. The
+    expansion is valid for errors that are small relative to the damping or the gap to the next eigenvalue: a bias that is not
+    small relative to the standard error indicates that they are not. With the Hessian estimator :math:`\hat F+\tau` may have no
+    logarithm for few labels.
 
     Examples
     --------
@@ -195,7 +196,7 @@ def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: 
 
 
 def _over_inputs(call: Call, functional: Functional, spectrum: Spectrum) -> list[Array | None]:
-    """Return variance and bias for one input whose labels are all known, with the divisor n - 1."""
+    """Return variance and bias for one sampled input with exact conditional information, with the divisor n - 1."""
 
     def deviations(x: Array, first_input: int) -> list[Array]:
         passed, law = call.pass_through(x, first_input)

@@ -44,9 +44,10 @@ def confidence_intervals(
 
     They are for the information of the given inputs (`design` "fixed"), or for that of all inputs where those given are a sample
     of independent inputs ("random") or of a finite population ("subsample"). For given inputs the standard error is exact and not
-    estimated from the draws, so only the normal law of the estimate is an approximation (central limit theorem in the number of
+    estimated from the draws, so only the normality of the estimate is an approximation (central limit theorem in the number of
     draws and inputs). That over inputs is estimated from the inputs: such intervals are :math:`\hat I\exp(\pm t\,se/\hat I)` on
-    the diagonal and :math:`\hat I\pm t\,se` off it, t the quantile of Student's law with Satterthwaite's degrees of freedom.
+    the diagonal and :math:`\hat I\pm t\,se` off it, t the quantile of Student's t distribution with Satterthwaite's degrees of
+    freedom.
 
     Parameters
     ----------
@@ -64,10 +65,10 @@ def confidence_intervals(
     view : {"diagonal", "full"}, default "diagonal"
         The diagonal, or every entry.
     per_input : bool, default False
-        Give each input's own estimate and interval (fixed design only).
+        Return the estimate and interval of each input (fixed design only).
     design : {"fixed", "random", "subsample"}, default "fixed"
-        What the interval is for, as for `estimator_variance`: the value at the given inputs, the mean over the law that the
-        inputs are independent draws of, or the mean over all `population` inputs of which those given are drawn without
+        Target of the interval, as for `estimator_variance`: the value at the given inputs, the mean over the distribution from
+        which the inputs are independent draws, or the mean over all `population` inputs of which those given are drawn without
         replacement.
     %(population)s
     %(on_kink)s
@@ -91,13 +92,13 @@ def confidence_intervals(
 
     Notes
     -----
-    Cost: that of `estimate_fisher`. An interval is not cut at 0. At 1000 draws and more, intervals of level 0.95 cover in 94 to
-    96 % of replicates where the absolute skewness of the estimate is at most 0.15; few draws of a skewed law cover otherwise,
-    by as much as ``docs/coverage.md`` shows. Intervals of several entries do not hold jointly with that probability.
+    Cost: that of `estimate_fisher`. Intervals are not truncated at 0. At 1000 draws and more, intervals of level 0.95 cover in 94
+    to 96 % of replicates where the absolute skewness of the estimate is at most 0.15; with few draws of a skewed distribution the
+    coverage differs, as shown in ``docs/coverage.md``. Intervals of several entries do not hold jointly with that probability.
 
-    Intervals from a sample cannot know of inputs that it does not hold. An entry that is 0 at all of them (a pixel that is never
-    lit) is known to be at least 0, and its upper end is infinite; one that few of them dominate has few ``degrees_of_freedom``
-    and a wide interval, which covers less than it says.
+    Intervals from a sample cannot account for inputs outside it. For an entry that is 0 at all sampled inputs (a pixel that is
+    never on) the lower end is 0 and the upper end infinite; one dominated by few inputs has few ``degrees_of_freedom`` and a wide
+    interval, whose coverage is below the nominal level.
 
     Examples
     --------
@@ -140,7 +141,7 @@ def confidence_intervals(
     else:
         freedom = estimated.coords["degrees_of_freedom"].values
         quantile = stdtrit(freedom.astype(np.float64), (1 + level) / 2)
-        # Entries off the diagonal may have either sign; of all inputs of a population nothing is left to be estimated.
+        # Entries off the diagonal may have either sign; for a complete population no sampling variance remains.
         on_log_scale = view == "diagonal" and population != call.n_inputs
         # The score squares residuals and is skewed as the information is; in the Hessian estimate they are linear.
         shares = np.sqrt(estimated.coords["sampling_share"].values).reshape(len(chosen), -1)

@@ -1,4 +1,4 @@
-"""How many draws an estimate of the Fisher information needs, which estimator to use, and how to split a budget."""
+"""Sample size planning: number of draws, choice of estimator, and optimal split of a budget over inputs and draws."""
 
 from __future__ import annotations
 
@@ -45,11 +45,12 @@ def plan_draws(
     num_threads: int | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    r"""Draws per input that bring the relative standard error of an estimate to a target (2024, Lemma 3.1 and Theorem 4.7).
+    r"""Draws per input needed for a target relative standard error of an estimate (2024, Lemma 3.1 and Theorem 4.7).
 
     Fixed design: the smallest N with :math:`V^{(1)}/N\le\text{target}^2I^2`, where :math:`V^{(1)}` is the variance of the mean
-    over the given inputs with one draw each. Random design: :math:`(s_x^2+\bar V/N)/N_x\le\text{target}^2I^2`, which no N reaches
-    where the floor :math:`s_x^2/N_x` alone is larger. Of a finite population the part :math:`1-N_x/n_{all}` of the floor is left.
+    over the given inputs with one draw each. Random design: :math:`(s_x^2+\bar V/N)/N_x\le\text{target}^2I^2`, which no N
+    satisfies where the floor :math:`s_x^2/N_x` alone is larger. For a finite population the floor is multiplied by
+    :math:`1-N_x/n_{all}`.
 
     Parameters
     ----------
@@ -57,19 +58,19 @@ def plan_draws(
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs, at least one row (two for the random design), finite and real; from a dask array the result is lazy.
     target_cv : float
-        Wanted standard error over the exact value.
+        Target standard error relative to the exact value.
     level : {"parameter", "layer", "trace"}, default "parameter"
-        Of what: each diagonal entry, the mean entry of each layer, or the trace.
+        Quantity to plan for: each diagonal entry, the mean entry of each layer, or the trace.
     design : {"fixed", "random", "subsample"}, default "fixed"
-        Whether the given inputs are all there is, or a sample that tells the variance over inputs: of independent inputs, or of
-        a finite population.
+        Whether inference is for the given inputs, or these are a sample from which the variance over inputs is estimated: of
+        independent inputs, or of a finite population.
     %(population)s
     n_inputs : int, optional
         Inputs of the planned sample, N_x; the number of given inputs by default.
     cost_input, cost_draw : float, optional
-        Cost of one more input and of one more draw, in one unit; both, and for sampled inputs only.
+        Cost of an additional input and of an additional draw, in the same unit; give both, for sampled inputs only.
     estimators : sequence of {"score", "hessian"}, default both
-        Which estimators; with the score alone kinks do not matter, and nothing of the Hessian is computed.
+        Which estimators; with the score alone kinks are irrelevant, and the Hessian estimator is not computed.
     %(on_kink)s
     %(engine)s
     %(num_threads)s
@@ -78,12 +79,12 @@ def plan_draws(
     Returns
     -------
     Dataset
-        ``draws (estimator[, param | layer])``, whole numbers as floats, inf where no number of draws is enough; ``best ([param |
-        layer])``, the estimator of the smaller variance ("either" where they are equal); for parameters ``median_draws
-        (estimator, layer)`` over those with information. Sampled inputs: ``floor_cv``, the relative error that is left with
-        exact conditional information; with costs ``optimal_draws``, N* = sqrt(cost_input V / (cost_draw s_x^2)), below 1 to be
-        read as 1, and ``optimal_inputs``, the inputs that then reach the target. Source keys ``draws-needed``,
-        ``draws-needed-random``, ``optimal-split``.
+        ``draws (estimator[, param | layer])``, integer-valued floats, inf where no number of draws suffices;
+        ``best ([param | layer])``, the estimator of the smaller variance ("either" where they are equal); for parameters
+        ``median_draws (estimator, layer)`` over those with information. Sampled inputs: ``floor_cv``, the relative error that
+        remains with exact conditional information; with costs ``optimal_draws``, N* = sqrt(cost_input V / (cost_draw s_x^2)), to
+        be read as 1 if below 1, and ``optimal_inputs``, the number of inputs that then reaches the target. Source keys
+        ``draws-needed``, ``draws-needed-random``, ``optimal-split``.
 
     Raises
     ------
@@ -93,9 +94,9 @@ def plan_draws(
 
     Notes
     -----
-    Cost: that of `estimator_variance`. An entry that is known without a draw (no variance) takes one draw; one without
-    information has no relative error, and takes inf unless it has no variance either. The random design takes the variance over
-    inputs as estimated from the given inputs, without an allowance for its own error.
+    Cost: that of `estimator_variance`. An entry without variance needs one draw; one without
+    information has no relative error, and needs inf unless it has no variance either. The random design uses the variance over
+    inputs estimated from the given inputs, without accounting for its own error.
 
     Examples
     --------
@@ -133,7 +134,7 @@ def plan_draws(
     shape = information.shape if dims else ()
     finite = np.zeros_like(spread) if sampled.population is None else spread / sampled.population
     floor = np.zeros_like(spread) if sampled.fixed else spread / planned - finite
-    with np.errstate(over="ignore", under="ignore"):  # any error is allowed, or none
+    with np.errstate(over="ignore", under="ignore"):  # an overflow allows any error, an underflow none
         allowed = (target * information) ** 2
         inputs.reachable_target(target, allowed, information, variance)
         draws = closed.draws_needed(variance / planned, floor, allowed)
@@ -168,7 +169,7 @@ def plan_draws(
 
 
 def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_spread: bool) -> tuple[Array, Array, Array]:
-    """Return the mean information (k,), its variance over inputs (k,), 0 if not asked for, and the mean variances (e, k)."""
+    """Return the mean information (k,), its variance over inputs (k,), 0 if not requested, and the mean variances (e, k)."""
     with_hessian = "hessian" in chosen
 
     def block(x: Array, first_input: int) -> list[Array]:

@@ -1,4 +1,4 @@
-"""Estimates and their standard errors together: scaled by one function, or attached anew."""
+"""Scaling of estimates together with their standard errors, and attachment of standard errors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Array = NDArray[Any]
 
 
 def scale_estimate(estimate: xr.DataArray, factor: ArrayLike | xr.DataArray) -> xr.DataArray:
-    """Multiply an estimate by known factors, together with the standard error that it carries.
+    """Multiply an estimate by known factors, together with its standard error.
 
-    Arithmetic of xarray changes the values alone; what uses the standard error afterwards refuses it. Scaled by this function
-    an estimate keeps an error that is right: that of c F is abs(c) times that of F.
+    Arithmetic of xarray changes the values only; functions that use the standard error then reject it. This function scales
+    both consistently: the standard error of c F is abs(c) times that of F.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ def scale_estimate(estimate: xr.DataArray, factor: ArrayLike | xr.DataArray) -> 
     Raises
     ------
     TypeError, ValueError
-        If an argument is refused, among them an estimate whose values have been changed since its error was computed; the message
-        names it, what is required and what arrived.
+        If `estimate` is not a DataArray, its values have been changed since its error was computed, or `factor`
+        is not finite or does not match the shape or labels of `estimate`.
 
     Notes
     -----
-    Cost: a few operations per value. The factor is taken as known: a number that is itself estimated has an error that this
-    function does not see.
+    Cost: a few operations per value. The factor is treated as known: the error of a factor that is itself estimated is not
+    accounted for.
 
     Examples
     --------
@@ -87,10 +87,10 @@ def scale_estimate(estimate: xr.DataArray, factor: ArrayLike | xr.DataArray) -> 
 
 
 def with_standard_error(values: xr.DataArray, standard_error: ArrayLike | xr.DataArray) -> xr.DataArray:
-    r"""Attach standard errors of your own to values, in place of any that they carry.
+    r"""Attach user-supplied standard errors to values, replacing existing ones.
 
-    For values whose error you know: a function g of an estimate by the delta method, say, with :math:`|g'(F)|` times the error
-    of F.
+    For values whose error is known, for example a function g of an estimate by the delta method, with :math:`|g'(F)|` times the
+    error of F.
 
     Parameters
     ----------
@@ -104,12 +104,14 @@ def with_standard_error(values: xr.DataArray, standard_error: ArrayLike | xr.Dat
     -------
     DataArray
         The values with the coordinates ``standard_error`` and ``standard_error_of`` (a copy of the values, by which a later
-        change of them is noticed). What the error is of, nobody can tell but you: its attributes say that it was given.
+        change of them is detected). The attributes of the error record that it was supplied by the user, as its design is
+        unknown.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is refused; the message names it, what is required and what arrived.
+        If `values` is not a DataArray, or `standard_error` has negative entries or does not match the shape or labels of
+        `values`.
 
     Examples
     --------
@@ -136,7 +138,7 @@ def with_standard_error(values: xr.DataArray, standard_error: ArrayLike | xr.Dat
 
 
 def _each(function: Any, *variables: Any) -> xr.Variable:
-    """Apply a function of arrays, to each chunk where an array is lazy."""
+    """Apply a function of arrays, chunk by chunk where an array is lazy."""
 
     def quietly(*arrays: Array) -> Array:
         with np.errstate(over="ignore", under="ignore"):
@@ -147,7 +149,7 @@ def _each(function: Any, *variables: Any) -> xr.Variable:
 
 
 def _factor(factor: Any, estimate: xr.DataArray) -> tuple[xr.Variable, Any]:
-    """Return the factors over dims of the estimate, in its precision, and what the provenance says of them."""
+    """Return the factors over dims of the estimate, in its precision, and their description for the provenance."""
     record: Any
     if not isinstance(factor, xr.DataArray):
         array = checks.scale_factor(factor)
@@ -167,7 +169,7 @@ def _factor(factor: Any, estimate: xr.DataArray) -> tuple[xr.Variable, Any]:
 
 
 def _like(array: xr.DataArray, wanted: xr.DataArray, name: str, other: str) -> xr.DataArray:
-    """Return an array in the order of the labels that another one has."""
+    """Return an array reordered to the labels of another one."""
     for dim in array.dims:
         if dim in array.indexes and dim in wanted.indexes:
             places = array.indexes[dim].get_indexer(wanted.indexes[dim])
@@ -178,7 +180,7 @@ def _like(array: xr.DataArray, wanted: xr.DataArray, name: str, other: str) -> x
 
 
 def _scaled_attributes(attrs: dict[Any, Any], record: Any) -> dict[Any, Any]:
-    """Return the attributes of a scaled quantity: its provenance says by what."""
+    """Return the attributes of a scaled quantity: its provenance records the factor."""
     if "provenance" not in attrs:
         return dict(attrs)
     made = json.loads(attrs["provenance"])

@@ -61,13 +61,13 @@ def estimator_variance(
     n_draws : int, default 1
         Labels or probes per input, N.
     design : {"fixed", "random", "subsample", "exact_labels"}, default "fixed"
-        How the inputs came about. ``fixed``: they are all there is, :math:`\frac1{n^2}\sum_iV(x_i)/N`. ``random``: independent
-        draws, :math:`\frac1n[s_x^2(I(\theta|x))+\frac1n\sum_iV(x_i)/N]` (Theorem 4.7). ``subsample``: drawn without
-        replacement from `population` inputs, :math:`(1-m/n_{all})s_x^2/m+\bar V/(Nm)`. ``exact_labels``: random inputs
-        whose information is known in closed form, :math:`s_x^2/n`, the limit of many labels; `n_draws` has no effect.
+        Sampling design of the inputs. ``fixed``: inference is for the given inputs, :math:`\frac1{n^2}\sum_iV(x_i)/N`.
+        ``random``: independent draws, :math:`\frac1n[s_x^2(I(\theta|x))+\frac1n\sum_iV(x_i)/N]` (Theorem 4.7). ``subsample``:
+        drawn without replacement from `population` inputs, :math:`(1-m/n_{all})s_x^2/m+\bar V/(Nm)`. ``exact_labels``: random
+        inputs whose information is known in closed form, :math:`s_x^2/n`, the limit of many labels; `n_draws` has no effect.
     %(population)s
     per_input : bool, default False
-        Give V(x_i)/N of each input (fixed design only).
+        Return V(x_i)/N of each input (fixed design only).
     group_by : {None, "layer", "unit", "model"}, optional
         The exact variance of the *mean* entry of a group, which is not the mean of the variances.
     estimators : sequence of {"score", "hessian", "hutchinson_gaussian", "hutchinson_rademacher"}, default the first two
@@ -96,8 +96,8 @@ def estimator_variance(
     -----
     Cost: forward and backward pass, one Jacobian chain between layers per input (shared by all outputs, width^3 per pair of
     hidden layers that are not neighbours: 0.14 s per input on two cores for 20 hidden layers of 256 units), one matrix product
-    per layer. ``estimators=["score"]`` does without the chain. Zero by theory is exactly 0.0: the Hessian variance and the
-    covariance in the last layer and below nothing but piecewise linear activations.
+    per layer. ``estimators=["score"]`` avoids the chain. Values that are 0 by theory are exactly 0.0: the Hessian variance and
+    the covariance in the last layer and in layers followed only by piecewise linear activations.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def estimator_variance(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a call of `estimator_variance` asks for."""
+    """The quantities requested by a call of `estimator_variance`."""
 
     call: Call
     sampled: Design
@@ -143,7 +143,7 @@ class _Asked:
 
     @property
     def names(self) -> list[str]:
-        """What is returned, in order."""
+        """The returned quantities, in order."""
         return [*self.chosen, "cross"] if self.both else [*self.chosen]
 
     @property
@@ -178,7 +178,7 @@ class _Asked:
             return self.by_design(block)
 
         def weight() -> float:
-            # The variance of the mean is in proportion to that of one label.
+            # The variance of the mean is proportional to that of one label.
             return float(self.sampled.variance(np.ones(()), None))
 
         found = self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, weight=weight)
@@ -189,7 +189,7 @@ class _Asked:
         return self.named(found)
 
     def named(self, values: Array | Sequence[Array]) -> dict[str, Array]:
-        """Return the variances side by side, and the covariance, from all that is returned in order."""
+        """Return the stacked variances and the covariance by name, from all returned quantities in order."""
         count = len(self.chosen)
         variances = values[:count] if isinstance(values, np.ndarray) else np.stack(values[:count], axis=int(self.per_input))
         return {"variance": variances} | ({"cross": values[count]} if self.both else {})
@@ -197,7 +197,7 @@ class _Asked:
     def factors(
         self, passed: Forward, law: Law, G: Sequence[Array | None], S: Sequence[Array | None]
     ) -> list[Sequence[Array | None]]:
-        """Return the factors per unit of each variance asked for, and of the covariance."""
+        """Return the factors per unit of each requested variance, and of the covariance."""
         found: dict[str, Sequence[Array | None]] = {}
         if self.both:
             found["score"], found["hessian"], found["cross"] = estimator_moments.entry_factors(law, G, S)
@@ -236,7 +236,7 @@ class _Asked:
         return {name: array[..., 0] for name, array in results.items()} if whole_model else results
 
     def by_design(self, block: BlockFunction, grouped: bool = False) -> dict[str, Array]:
-        """Stream, and turn the single-label variances into those of the design (Theorem 4.7)."""
+        """Stream, and convert the single-label variances into those of the design (Theorem 4.7)."""
         call, rows = self.call, self.call.block_rows(second_order="hessian" in self.chosen)
         if self.per_input:
             stacked = call.stack(block, rows)
