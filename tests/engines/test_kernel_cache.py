@@ -142,6 +142,7 @@ for place in range(0, len(whole), 2):
 """
 
 
+@pytest.mark.validation
 def test_every_byte_of_an_index_may_be_another(cache):
     assert warned(cache, SCRIPT + EVERY_BYTE) == []
 

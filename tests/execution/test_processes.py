@@ -168,6 +168,7 @@ if __name__ == "__main__":
 
 @needs_fork
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.validation
 def test_processes_of_every_kind(method, tmp_path):
     script = tmp_path / "started.py"
     script.write_text(BEGINNING + STARTED)

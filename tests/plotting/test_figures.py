@@ -212,13 +212,13 @@ def test_lazy_results_are_drawn():
             "bound_tightness",
             lambda: fs.variance_bounds(MODEL, X, per_input=True),
             ValueError,
-            "`bounds` must be what `fisherstats.variance_bounds` returns, .+; the figure shows the mean over inputs",
+            "`bounds` must be the result of `fisherstats.variance_bounds`, .+; the figure shows the mean over inputs",
         ),
         (
             "bound_tightness",
             lambda: fs.fisher_information(MODEL, X),
             TypeError,
-            "`bounds` must be what `fisherstats.variance_bounds` returns, with `exact` (estimator, param), .+, got a DataArray "
+            "`bounds` must be the result of `fisherstats.variance_bounds`, with `exact` (estimator, param), .+, got a DataArray "
             "`information` (param).",
         ),
         (

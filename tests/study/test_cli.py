@@ -154,6 +154,7 @@ class TestInterrupt:
         assert list((tmp_path / "results").iterdir()) == [kept]
 
     @pytest.mark.parametrize("delay", [0.0, 0.05, 0.15, 0.3])
+    @pytest.mark.validation
     def test_while_writing(self, tmp_path, config, delay):
         """Whatever the moment: the new study complete, or the earlier one untouched, and then what was computed is kept."""
         out = tmp_path / "results" / "out"

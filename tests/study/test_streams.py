@@ -44,6 +44,7 @@ def shell(folder: Path, command: str, **variables: str) -> subprocess.CompletedP
         (">&- 2>&- <&-", None),
     ],
 )
+@pytest.mark.validation
 def test_a_study_is_done(streams, error, tmp_path) -> None:
     done = shell(tmp_path, f"fisherstats study config.toml --out é {streams}")
     assert done.returncode == 0

@@ -119,6 +119,7 @@ class TestBefore:
         assert contents(tmp_path / "out.unfinished") == {"thesis.tex": b"all of it"}
 
 
+@pytest.mark.validation
 class TestWhileItRuns:
     def run(self, config: str, out: Path, monkeypatch: pytest.MonkeyPatch, then: object) -> int:
         """Make a study; when its figures are drawn something happens."""
@@ -188,6 +189,7 @@ class TestPlaces:
         assert cli.main(["study", config, "--out", ".", "--no-progress"]) == 0
         assert sorted(path.name for path in (tmp_path / "d").iterdir()) == NAMES
 
+    @pytest.mark.validation
     def test_links_to_other_disks(self, tmp_path, config, capsys) -> None:
         (tmp_path / "disk" / "results").mkdir(parents=True)
         (tmp_path / "disk" / "kept").mkdir()
@@ -237,6 +239,7 @@ def test_equal_studies_are_equal_files(made, tmp_path) -> None:
     assert contents(tmp_path / "stored") == contents(made) == contents(tmp_path / "other")
 
 
+@pytest.mark.validation
 class TestMatplotlib:
     def test_settings_of_the_user_change_nothing(self, made, tmp_path) -> None:
         import matplotlib
