@@ -115,7 +115,7 @@ class TestRefusals:
         (tmp_path / "thesis").mkdir()
         (tmp_path / "thesis" / "thesis.tex").write_text("all of it")
         with pytest.raises(
-            ValueError, match=r"`store` must be a new folder, or that of a study .* \(it holds thesis\.tex, and is no"
+            ValueError, match=r"`store` must be a new folder, or that of a study .* \(it contains thesis\.tex and is not"
         ):
             run(tmp_path / "thesis")
         whole[0].to_zarr(tmp_path / "study.zarr", zarr_format=2)

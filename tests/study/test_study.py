@@ -316,7 +316,7 @@ class TestRefusals:
             study.run(config, out=None)
 
     def test_missing_file(self, tmp_path):
-        with pytest.raises(ValueError, match=r"`config` must be an existing TOML file, got .*none\.toml', which is not there"):
+        with pytest.raises(ValueError, match=r"`config` must be an existing TOML file, got .*none\.toml', which does not exist"):
             study.run(tmp_path / "none.toml", out=None)
 
     def test_broken_file(self, tmp_path):

@@ -67,8 +67,8 @@ def _existing(name: str, given: str, folder: Path) -> Path:
     except (OSError, ValueError) as error:
         raise ValueError(f"`{name}` must be an existing file, got {shown(path)} ({error}).") from error
     if not file:
-        why = "no file" if there else "not there"
-        raise ValueError(f"`{name}` must be an existing file, got {shown(path)}, which is {why}.")
+        why = "which is no file" if there else "which does not exist"
+        raise ValueError(f"`{name}` must be an existing file, got {shown(path)}, {why}.")
     return path
 
 
