@@ -74,6 +74,8 @@ ON_THE_HOST = {
     ),
     *("tensor_bounds._svec_basis", "weight_norms.Suprema.of", "weight_norms._powers", "weight_norms._slopes"),
     *("weight_norms.first_bound", "weight_norms.second_bound"),
+    # labels are drawn on the host
+    *("sampling._groups", "sampling._probed", "sampling._products", "sampling._uniforms", "sampling.seed_record"),
     # checks of a functional, once per call
     *(
         "error_propagation.Functional.defined_at",
