@@ -232,7 +232,11 @@ def test_the_contracts_catch_what_they_forbid(module: str, statement: str, contr
     report = import_contracts(tmp_path)
     broken = re.findall(r"^(.*) BROKEN", report.stdout, flags=re.MULTILINE)
     assert (report.returncode != 0) == (contract is not None), report.stdout + report.stderr
-    if statement or module == "loose.py":  # an exception that nothing needs is an error of its own
+    if (module, statement) == ("core/arrays.py", ""):  # an exception that nothing needs is an error of its own
+        assert "No matches for ignored import fisherstats.core.arrays -> cupy" in " ".join(
+            (report.stdout + report.stderr).split()
+        )
+    else:
         assert [contract in name for name in broken] == ([True] if contract else [])
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fisherstats.execution import Batches
 from fisherstats.quantities import _views
 from fisherstats.quantities._run import Call
-from fisherstats.theory import estimator_moments, probes
+from fisherstats.theory import probes
 
 __all__ = ["label_deviations", "mended_error", "mended_variances"]
 
@@ -69,14 +69,11 @@ def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> list[
         passed, law = call.pass_through(x, first_input, order)
         G, S = call.jacobians_and_curvatures(passed) if with_hessian else (call.jacobians(passed), [])
         G, S = scaled(G, of_units), scaled(S, of_bends) if with_hessian else []
-        factors: list[Any] = []
-        for one in kinds:
-            if one == "score":
-                factors.append([law.square_variance(G_l) for G_l in G])
-            elif one == "hessian":
-                factors.append(estimator_moments.hessian_variance_factors(law, S))
-            else:
-                factors.append(probes.variance_factors(law, G, one == "hutchinson_gaussian"))
+        # In units of its own the last layer is no identity, for which the score has a form of its own.
+        factors = [
+            [law.square_variance(G_l) for G_l in G] if one == "score" else probes.label_variance_factors(one, law, passed, G, S)
+            for one in kinds
+        ]
         return [*((one, 4) for one in factors), scaled(passed.inputs, of_inputs)]
 
     found = _views.compute(call, "diagonal", per_input, block, lambda x, first: [], with_hessian)
@@ -116,16 +113,12 @@ def mended_variances(
     per_input: bool,
     variances: Sequence[Array],
     shares: float,
-    seen: NDArray[np.bool_] | None = None,
 ) -> list[Array]:
-    """Return the variances with what has underflowed on the way in its place; below the smallest number they are 0.
-
-    `seen` are the entries that may have a variance, where the caller knows.
-    """
+    """Return the variances, recomputed where only intermediate results underflow; below the smallest number they are 0."""
     zeros = [(one == 0) & _varies(call, kind) for one, kind in zip(variances, kinds, strict=True)]
     if not any(one.any() for one in zeros) or not _may_pass_again(call):
         return [*variances]
-    seen = np.asarray(_seen(call) if seen is None else seen, bool)
+    seen = _seen(call)
     asked = [place for place, one in enumerate(zeros) if (one & seen).any()]
     if not asked:
         return [*variances]

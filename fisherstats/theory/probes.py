@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from fisherstats.core import margins
 from fisherstats.core.arrays import identity
 from fisherstats.engines.primitives import pair_sum, sum_of_squares, weighted_square
+from fisherstats.models.derivatives import Forward
 from fisherstats.models.families import Law
 from fisherstats.models.families.categorical import CategoricalLaw
 from fisherstats.models.families.extremes import largest_eigenpairs
 from fisherstats.models.families.quadratic_forms import white_norm, white_norm_apart
 from fisherstats.theory.cancellation import uncancelled_variance
-from fisherstats.theory.estimator_moments import Group
+from fisherstats.theory.estimator_moments import Group, hessian_variance_factors, score_variance_factors
 from fisherstats.theory.forward_rounding import SENSITIVITY
 
-__all__ = ["class_envelopes", "group_variance", "unit_variance", "variance_factors"]
+__all__ = ["class_envelopes", "group_variance", "label_variance_factors", "unit_variance", "variance_factors"]
 
 Array = NDArray[np.floating]
 
@@ -60,6 +61,17 @@ def group_variance(law: Law, groups: Sequence[Group], gaussian: bool) -> Array:
     """
     of_group = white_norm if gaussian else white_norm_apart
     return np.stack([2 * of_group(law, one.squares) / one.size**2 for one in groups], axis=1)
+
+
+def label_variance_factors(
+    estimator: str, law: Law, passed: Forward, G: Sequence[Array | None], S: Sequence[Array | None]
+) -> Sequence[Array | None]:
+    """Return the unit factors of the variance of one label, or of one probe, for any estimator of the diagonal."""
+    if estimator == "score":
+        return score_variance_factors(law, passed, G)
+    if estimator == "hessian":
+        return hessian_variance_factors(law, S)
+    return variance_factors(law, G, estimator == "hutchinson_gaussian")
 
 
 def class_envelopes(

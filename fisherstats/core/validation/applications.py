@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fisherstats.core.arrays import holds, on_host
 from fisherstats.core.errors import AssumptionError
 from fisherstats.core.validation.arguments import only_with, parameter_vector, positive_integer, positive_number, shown
+from fisherstats.core.validation.inputs import underflows
 
 __all__ = [
     "alike",
@@ -121,14 +122,10 @@ def within_range(what: str, values: NDArray[np.floating], known: NDArray[np.bool
         )
 
 
-_SQUARED = 1e-150
-"""Smaller numbers have squares below the normal range of float64."""
-
-
 def errors_within_range(values: NDArray[np.floating], error: NDArray[np.floating]) -> None:
     """Refuse standard errors of tiny estimates whose variances, of fourth order in the inputs, underflow."""
-    lost = (np.abs(values) < _SQUARED) & (np.abs(values) > 0) & (error < _SQUARED)
-    if values.dtype == np.float64 and lost.any():
+    lost = underflows(values, error)
+    if lost.any():
         position = int(np.argmax(lost))
         raise ValueError(
             "`x` must give variances within the range of float64, but that of the score estimate underflows at parameter "

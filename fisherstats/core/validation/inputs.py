@@ -41,6 +41,7 @@ __all__ = [
     "population_size",
     "reachable_target",
     "same_inputs",
+    "underflows",
     "variances_within_range",
 ]
 
@@ -337,10 +338,14 @@ _SQUARED = 1e-150
 """Smaller numbers have squares below the normal range of float64."""
 
 
+def underflows(values: NDArray[np.floating], error: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return where the square of a standard error is below the range of float64 and the estimate is not 0."""
+    return (values.dtype == np.float64) & (np.abs(values) < _SQUARED) & (values != 0) & (error < _SQUARED)
+
+
 def errors_within_range(estimator: str, values: NDArray[np.floating], error: NDArray[np.floating]) -> None:
     """Refuse standard errors whose squares are below the range of float64, where the estimate is not 0."""
-    if values.dtype == np.float64:
-        variances_within_range(estimator, (np.abs(values) < _SQUARED) & (values != 0) & (error < _SQUARED), "float64")
+    variances_within_range(estimator, underflows(values, error), "float64")
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from fisherstats.quantities import _run, _underflow, _views
 from fisherstats.quantities._designs import Design
 from fisherstats.quantities._lazy import in_pieces
 from fisherstats.quantities._run import Call
-from fisherstats.theory import entry_variances, estimator_moments, fisher, probes, sampling
+from fisherstats.theory import entry_variances, fisher, probes, sampling
 from fisherstats.theory.sampling import PROBES
 
 __all__ = ["empirical_fisher", "estimate_fisher"]
@@ -254,14 +254,7 @@ class _Estimate:
 
     def label_variances(self, law: Law, passed: Forward, G: Sequence[Any], S: Sequence[Any]) -> list[Any]:
         """Return the unit factors of the variance of one label or probe, per estimator."""
-        factors: dict[str, Any] = {}
-        if self.with_score:
-            factors["score"] = estimator_moments.score_variance_factors(law, passed, G)
-        if self.with_hessian:
-            factors["hessian"] = estimator_moments.hessian_variance_factors(law, S)
-        for one in self.probing:
-            factors[one] = probes.variance_factors(law, G, one == "hutchinson_gaussian")
-        return [factors[one] for one in self.chosen]
+        return [probes.label_variance_factors(one, law, passed, G, S) for one in self.chosen]
 
     def rows_of(self, x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
         passed, _, draw = self.drawn(x, first_input)

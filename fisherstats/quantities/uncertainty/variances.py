@@ -199,16 +199,9 @@ class _Asked:
     ) -> list[Sequence[Array | None]]:
         """Return the factors per unit of each requested variance, and of the covariance."""
         found: dict[str, Sequence[Array | None]] = {}
-        if self.both:
+        if self.both:  # they share moments
             found["score"], found["hessian"], found["cross"] = estimator_moments.entry_factors(law, G, S)
-        elif "score" in self.chosen:
-            found["score"] = estimator_moments.score_variance_factors(law, passed, G)
-        elif "hessian" in self.chosen:
-            found["hessian"] = estimator_moments.hessian_variance_factors(law, S)
-        for one in self.chosen:
-            if one in PROBES:
-                found[one] = probes.variance_factors(law, G, one == "hutchinson_gaussian")
-        return [found[name] for name in self.names]
+        return [found[name] if name in found else probes.label_variance_factors(name, law, passed, G, S) for name in self.names]
 
     def of_groups(self, group_by: str) -> dict[str, Array]:
         """Return the information and the variances of the mean entry of each group."""
