@@ -16,8 +16,9 @@ from fisherstats.core.validation import arguments
 from fisherstats.models.families.categorical import CategoricalLaw
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import information_contractions, response_support, sampling
 
 __all__ = ["expected_gradient_length", "select_batch"]
@@ -29,7 +30,7 @@ SCORES = ("squared_norm", "norm")
 
 
 @documented
-@in_pieces(per_input=True)
+@streamed(per_input=True)
 def expected_gradient_length(
     model: MLP,
     x: Any,
@@ -40,7 +41,7 @@ def expected_gradient_length(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Expected length of the gradient over the model's own labels, :math:`\mathrm E_y\|\partial\ell(x,y)\|` or its square.
 
     The square is :math:`\mathrm{tr}\,I(\theta|x)=\mathrm{tr}(I(h)JJ^\top)`, exact for every family; the norm is the score of
@@ -109,8 +110,8 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
     keys = [key for one in SCORES if one in chosen for key in _PARTS[one]]
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        G = call.unit_jacobians(passed, differences=False)
+        passed, law = call.network.forward(x, first_input)
+        G = call.network.unit_jacobians(passed, differences=False)
         found: list[Array] = []
         if "squared_norm" in chosen:
             found.append(information_contractions.mean_square_length(law, G, passed.inputs))
@@ -140,7 +141,7 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
 
     widest = max(call.model.widths)
     rows = execution.block_rows(max(n_draws, call.model.widths[-1] + 1) * widest)
-    arrays = call.stack(block, rows, infinite=n_draws == 1)
+    arrays = yield from call.stack(block, rows, infinite=n_draws == 1)
     return {key: array.astype(call.rows.dtype, copy=False) for key, array in zip(keys, arrays, strict=True)}
 
 
@@ -230,10 +231,10 @@ def _entropies(call: Call) -> Array:
     checks.few_labels(call.model.family.name, response_support.few(call.model.family))
 
     def block(x: Array, first_input: int) -> list[Array]:
-        _, law = call.pass_through(x, first_input)
+        _, law = call.network.forward(x, first_input)
         support = response_support.enumerated(call.model.family, law)
         assert support is not None
         return [response_support.entropy(support[1])]
 
-    (values,) = call.stack(block, call.block_rows())
+    (values,) = yield from call.stack(block, call.block_rows())
     return values.astype(call.rows.dtype, copy=False)

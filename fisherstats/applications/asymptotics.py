@@ -113,8 +113,8 @@ def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
     """
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        triangle = maximum_likelihood.triangle(call.root_rows(passed, law), passed.inputs)
+        passed, law = call.network.forward(x, first_input)
+        triangle = maximum_likelihood.triangle(call.network.root_rows(passed, law), passed.inputs)
         variance = law.own_diagonal()
         lost = variance == 0
         certain = _certain_rows(call, passed, law, (variance < _FAINT).any(axis=1))
@@ -130,7 +130,7 @@ def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
         first = np.where(lost, places, np.inf).min().reshape(1)
         return [*triangle, *certain, score, np.stack([one.sum() for one in numbers]), first]
 
-    return call.mean(block, triangle_rows(call), combine=_merge_all, infinite=True)
+    return (yield from call.mean(block, triangle_rows(call), combine=_merge_all, infinite=True))
 
 
 def _merge_all(total: list[Array], part: list[Array]) -> None:
@@ -155,7 +155,7 @@ def _certain_rows(call: Call, passed: Forward, law: Law, faint: Any) -> list[Arr
     if call.rows.device is not None or not faint.any():  # avoids a device synchronisation
         return [np.zeros_like(law.h, shape=(n_params, n_params)), np.ones_like(law.h, shape=n_params)]
     milder = call.model.family.at(np.clip(law.h, -_CERTAIN, _CERTAIN))
-    rows = [one * faint[:, None, None] for one in call.root_rows(passed, milder)]
+    rows = [one * faint[:, None, None] for one in call.network.root_rows(passed, milder)]
     return maximum_likelihood.triangle(rows, passed.inputs)
 
 
@@ -167,12 +167,12 @@ def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Array:
     r"""Return W R', R'R the sum of W's s'W over the scores s of all labels: the sandwich covariance is its square."""
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         scores = covariance_tensors.dense_jacobian(_score_rows(call, passed, residual), passed.inputs)[:, 0]
         return maximum_likelihood.triangle_of(scores @ like(inverse.root, scores))
 
-    R, unit = call.mean(block, triangle_rows(call), combine=maximum_likelihood.merge_triangles)
+    R, unit = yield from call.mean(block, triangle_rows(call), combine=maximum_likelihood.merge_triangles)
     return inverse.root @ (R * unit).T
 
 
@@ -204,15 +204,15 @@ def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> tup
     scaled, slices = call.of(same, call.name), call.model.layer_slices()
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = scaled.pass_through(x / like(ratio[:-1], x), first_input, order=2)
-        scaled.refuse_kinks(passed, "raise", first_input)
+        passed, law = scaled.network.forward(x / like(ratio[:-1], x), first_input, order=2)
+        scaled.network.refuse_kinks(passed, "raise", first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
-        G = scaled.jacobians(passed, differences=False)
-        terms = observed.deviation_blocks(scaled.hessian_blocks(passed, G, residual[:, None, :]), passed.inputs)
-        _, rounding = observed.deviation_factors(scaled.curvatures(passed, G), residual)
+        G = scaled.network.jacobians(passed, differences=False)
+        terms = observed.deviation_blocks(scaled.network.hessian_blocks(passed, G, residual[:, None, :]), passed.inputs)
+        _, rounding = observed.deviation_factors(scaled.network.curvatures(passed, G), residual)
         return [*terms.values(), assembly.diagonal(rounding, passed.inputs, 2, call.sizes, False)]
 
-    *parts, rounding = scaled.mean(block, call.block_rows(_run.DENSE_ROWS, True))
+    *parts, rounding = yield from scaled.mean(block, call.block_rows(_run.DENSE_ROWS, True))
     pairs = [(left, right) for left in range(len(slices)) for right in range(left, len(slices))]
     change = assembly.full_matrix(dict(zip(pairs, parts, strict=True)), slices) * call.n_inputs
     size = scale.copy()
@@ -230,14 +230,14 @@ def _signed_terms(call: Call, data_labels: Any) -> tuple[Inverse, Array, Array]:
     """
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2)
+        passed, law = call.network.forward(x, first_input, order=2)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         values, vectors = np.linalg.eigh(observed.output_information(law, passed, residual))
         rows = (np.sqrt(np.abs(values))[:, None, :] * vectors).swapaxes(1, 2)
         parts = [np.where((sign * values > 0)[:, :, None], rows, 0) for sign in (1, -1)]
         return [one for part in parts for one in maximum_likelihood.triangle([part], passed.inputs)]
 
-    R, unit, negative, negative_unit = call.mean(block, triangle_rows(call), combine=_merge_both)
+    R, unit, negative, negative_unit = yield from call.mean(block, triangle_rows(call), combine=_merge_both)
     inverse = maximum_likelihood.inverse_of_triangle(R, unit)
     basis = np.concatenate([inverse.root, inverse.null], axis=1)
     along = (negative * negative_unit) @ basis

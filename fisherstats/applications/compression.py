@@ -20,7 +20,8 @@ from fisherstats.core.validation import arguments, networks, uncertainty
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels
 from fisherstats.quantities._alignment import over_parameters
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import parameter_averaging
 
 __all__ = ["Merged", "merge_networks", "pruning_scores"]
@@ -29,7 +30,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def pruning_scores(
     model: MLP,
     x: Any,
@@ -44,7 +45,7 @@ def pruning_scores(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Increase of the loss when a parameter is set to zero, to second order: :math:`\tfrac12\theta_i^2F_{ii}`.
 
     Optimal brain damage (LeCun et al. 1990) with the Fisher information for the Hessian of the loss at a minimum.

@@ -18,7 +18,8 @@ from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
 from fisherstats.quantities._alignment import over_parameters
 from fisherstats.quantities._designs import DESIGNS, Design
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.quantities.information.estimates import empirical_fisher, estimate_fisher
 from fisherstats.quantities.information.exact import fisher_information
 from fisherstats.theory import fisher, information_contractions
@@ -33,7 +34,7 @@ INFORMATION = ("exact", "score", "hessian", "empirical")
 
 
 @documented
-@in_pieces()
+@streamed()
 def importance(
     model: MLP,
     x: Any,
@@ -48,7 +49,7 @@ def importance(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray:
+) -> Computation[xr.DataArray]:
     """Diagonal information of a learnt task, the weights of elastic weight consolidation, with its standard error.
 
     Parameters
@@ -142,16 +143,16 @@ def _of_a_sample(call: _run.Call, y: Any, design: str, population: int | None) -
     data_labels = None if y is None else call.data_labels(y)
 
     def squares(x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         middle = law if data_labels is None else fisher.at_labels(law, data_labels[first_input : first_input + len(x)])
-        factors = call.root_unit_factors(passed, middle)
+        factors = call.network.root_unit_factors(passed, middle)
         return factors, [[None] * len(factors)], passed.inputs
 
     def factors_and_inputs(x: Array, first_input: int) -> tuple[list[Any], list[Array]]:
         factors, _, layer_inputs = squares(x, first_input)
         return [(factors, 2)], layer_inputs
 
-    values = call.diagonal_mean(factors_and_inputs)[0]
+    values = yield from call.diagonal_mean(factors_and_inputs)[0]
     ((error, freedom, _),) = sampled.diagonal(squares, squares, [np.zeros_like(values)])
     beside: list[_labels.Entry] = [
         (key, ["param"], array.astype(values.dtype)) for key, array in ((sampled.key, error), ("error_freedom", freedom))
@@ -420,11 +421,11 @@ def consolidation_penalty(
     curved = information == "hessian"
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2 if curved else 1)
+        passed, law = call.network.forward(x, first_input, order=2 if curved else 1)
         if curved:
-            call.refuse_kinks(passed, on_kink, first_input)
-        G = call.jacobians(passed, differences=False)
-        S = call.curvatures(passed, G) if curved else [None] * len(G)
+            call.network.refuse_kinks(passed, on_kink, first_input)
+        G = call.network.jacobians(passed, differences=False)
+        S = call.network.curvatures(passed, G) if curved else [None] * len(G)
         A, s = information_contractions.weighted_diagonal(G, S, passed.inputs, delta)
         exact = law.quadratic_mean(A)
         if curved:
@@ -436,7 +437,7 @@ def consolidation_penalty(
         r = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         return [exact, np.einsum("nt,nts,ns->n", r, A, r), np.zeros_like(exact)]
 
-    stacked = call.stack(block, call.block_rows(second_order=curved))
+    stacked = yield from call.stack(block, call.block_rows(second_order=curved))
     exact, spread, noise = (one.astype(np.float64) for one in stacked)
     error = sampled.error(noise.mean(), None if sampled.fixed else spread.var(ddof=1))
     moved = np.concatenate([one.ravel() for one in delta])

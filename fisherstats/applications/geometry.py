@@ -19,8 +19,9 @@ from fisherstats.models import derivatives
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels
 from fisherstats.quantities._alignment import parameter_vector
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.quantities.information.exact import fisher_information
 from fisherstats.quantities.information.operators import fisher_operator
 from fisherstats.theory import divergence, error_propagation, maximum_likelihood, volume
@@ -31,7 +32,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def length_element(
     model: MLP,
     x: Any,
@@ -41,7 +42,7 @@ def length_element(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Squared length of a step, :math:`\delta^\top I(\theta)\,\delta`, per layer, with the exact Kullback-Leibler divergence.
 
     Half of it is the Kullback-Leibler divergence :math:`\mathrm{KL}[p_\theta\|p_{\theta+\delta}]` up to third order. The
@@ -95,13 +96,13 @@ def length_element(
     moved = [_moved(call.model, one) for one in steps]
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         u = np.stack([derivatives.push_forward(call.model, passed, one) for one in steps], axis=2)
         others = [call.of(one, "model + delta").pass_through(x, first_input)[0].natural for one in moved]
         apart = np.stack([divergence.bregman(model.family, law, other) for other in others], axis=1)
         return [law.diagonal(u).sum(axis=0), apart.sum(axis=0), law.square_variance(u).sum(axis=0)]
 
-    length, apart, variance = call.mean(block, call.block_rows())
+    length, apart, variance = yield from call.mean(block, call.block_rows())
     error = np.sqrt(variance / (call.n_inputs * n_draws))
     entries: list[_labels.Entry] = []
     for key, values in (("squared_length", length), ("divergence", apart), ("length_error", error)):
@@ -116,7 +117,7 @@ def _moved(model: MLP, step: Array) -> MLP:
 
 
 @documented
-@in_pieces()
+@streamed()
 def output_divergence(
     model: MLP,
     other: MLP,
@@ -126,7 +127,7 @@ def output_divergence(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Exact divergences between the response distributions of two networks, with their quadratic approximation.
 
     :math:`\mathrm{KL}[p_h\|p_{h'}]=F(h')-F(h)-(h'-h)^\top\eta(h)`, a Bregman divergence; the sum of both directions, Jeffreys',
@@ -175,14 +176,14 @@ def output_divergence(
     second = call.of(other, "other")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        _, law = call.pass_through(x, first_input)
+        _, law = call.network.forward(x, first_input)
         _, away = second.pass_through(x, first_input)
         step = away.h - law.h
         apart = divergence.bregman(model.family, law, away.h)
         back = divergence.bregman(model.family, away, law.h)
         return [apart, back, apart + back, law.diagonal(step[:, :, None])[:, 0] / 2]
 
-    arrays = call.stack(block, call.block_rows())
+    arrays = yield from call.stack(block, call.block_rows())
     keys = ("output_divergence", "output_reverse", "output_jeffreys", "output_quadratic")
     dims = ["input"] if per_input else []
     entries: list[_labels.Entry] = [
@@ -193,7 +194,7 @@ def output_divergence(
 
 
 @documented
-@in_pieces()
+@streamed()
 def fisher_rao_norm(
     model: MLP,
     x: Any,
@@ -202,7 +203,7 @@ def fisher_rao_norm(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Fisher-Rao norm of the parameters, :math:`\sqrt{\theta^\top I(\theta)\,\theta}` (Liang et al. 2019).
 
     Parameters
@@ -253,16 +254,16 @@ def _quadratic_forms(call: Call, vectors: Array) -> list[Array]:
     """Return v'Iv and the variance of its score estimate with one label per input, for each column v."""
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         u = np.stack([derivatives.push_forward(call.model, passed, one) for one in vectors.T], axis=2)
         return [law.diagonal(u).sum(axis=0), law.square_variance(u).sum(axis=0)]
 
-    value, variance = call.mean(block, call.block_rows())
+    value, variance = yield from call.mean(block, call.block_rows())
     return [value, variance / call.n_inputs]
 
 
 @documented
-@in_pieces()
+@streamed()
 def information_volume(
     model: MLP,
     x: Any,
@@ -271,7 +272,7 @@ def information_volume(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Volume element and dimensions of the information: rank, :math:`\tfrac12\log\det`, effective rank and dimension.
 
     Parameters
@@ -322,10 +323,10 @@ def information_volume(
     call.fits("`information_volume`", model.n_params**2, 4, "use leading_eigenpairs, or a network of fewer parameters.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        return maximum_likelihood.triangle(call.root_rows(passed, law), passed.inputs)
+        passed, law = call.network.forward(x, first_input)
+        return maximum_likelihood.triangle(call.network.root_rows(passed, law), passed.inputs)
 
-    R, unit = call.mean(block, triangle_rows(call), combine=maximum_likelihood.merge_triangles)
+    R, unit = yield from call.mean(block, triangle_rows(call), combine=maximum_likelihood.merge_triangles)
     singular, rank = maximum_likelihood.singular_values(R, unit)
     with np.errstate(over="ignore", under="ignore"):  # raises below, by value
         values = np.square(singular) / call.n_inputs

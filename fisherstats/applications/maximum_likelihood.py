@@ -20,7 +20,8 @@ from fisherstats.models.families import Family
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels
 from fisherstats.quantities._alignment import direction_rows
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import covariance_tensors, maximum_likelihood
 
 __all__ = ["asymptotic_covariance", "cramer_rao_bound", "parameter_intervals", "prediction_intervals"]
@@ -29,7 +30,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def asymptotic_covariance(
     model: MLP,
     x: Any,
@@ -41,7 +42,7 @@ def asymptotic_covariance(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Asymptotic covariance of the maximum likelihood estimate, :math:`\phi\,(nI(\theta))^+` or the sandwich.
 
     The sandwich is :math:`H^{-1}\bigl(\sum_is_is_i^\top\bigr)H^{-1}`, with the score :math:`s_i` at each data label; it is valid
@@ -136,7 +137,7 @@ def _covariance(found: Asymptotics) -> Array:
 
 
 @documented
-@in_pieces()
+@streamed()
 def cramer_rao_bound(
     model: MLP,
     x: Any,
@@ -146,7 +147,7 @@ def cramer_rao_bound(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray:
+) -> Computation[xr.DataArray]:
     r"""Smallest variance of an unbiased estimate, :math:`v^\top(nI(\theta))^+v`, of each parameter or of linear functionals.
 
     Parameters
@@ -207,7 +208,7 @@ def _squares(estimable: NDArray[np.bool_], error: Array) -> Array:
 
 
 @documented
-@in_pieces()
+@streamed()
 def parameter_intervals(
     model: MLP,
     x: Any,
@@ -221,7 +222,7 @@ def parameter_intervals(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Wald confidence intervals of the parameters, :math:`\hat\theta_i\pm z\,\mathrm{se}_i`.
 
     Parameters
@@ -384,8 +385,8 @@ def prediction_intervals(
     link = model.family.link
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        J = covariance_tensors.dense_jacobian(call.jacobians(passed, differences=False), passed.inputs)
+        passed, law = call.network.forward(x, first_input)
+        J = covariance_tensors.dense_jacobian(call.network.jacobians(passed, differences=False), passed.inputs)
         z = passed.inputs[-1] @ call.model.weights[-1].T
         J_z = J if passed.link_slope is None else J / passed.link_slope[:, :, None]
         error, mean_error = found.inverse.standard_errors(J_z), found.inverse.standard_errors(law.product(J))
@@ -406,7 +407,7 @@ def prediction_intervals(
         return np.where(known, call.model.family.at(np.where(known, h, natural)).mean, beyond)
 
     dims = ["input", "output"]
-    arrays = call.stack(block, max(16, _PREDICTED_NUMBERS // (model.widths[-1] * model.n_params)), infinite=True)
+    arrays = yield from call.stack(block, max(16, _PREDICTED_NUMBERS // (model.widths[-1] * model.n_params)), infinite=True)
     keys = [f"predicted_{quantity}{part}" for quantity in ("output", "mean") for part in ("", "_error", "_lower", "_upper")]
     entries: list[_labels.Entry] = [(key, dims, values) for key, values in zip(keys, arrays, strict=True)]
     coords = call.input_coordinate() | _labels.output_coordinates(model, "output")

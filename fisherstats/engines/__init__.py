@@ -35,6 +35,10 @@ class Engine:
     holds_classes: bool = True
     """Whether contractions create arrays over (inputs, classes, units) where they return fewer rows."""
 
+    def __reduce__(self) -> Any:
+        # Modules cannot be pickled, and another process loads its own.
+        return resolve, (self.name,)
+
 
 def resolve(engine: str | None, x: Any = None) -> Engine:
     """Return the engine for a request; None means cupy for an `x` on a GPU, and numba otherwise."""

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from fisherstats.core.arrays import as_array, joined, like, on_device
 from fisherstats.core.validation import inputs
-from fisherstats.execution.passes import Passes
 from fisherstats.execution.thread_pool import share, thread_count
 
 __all__ = ["BLOCK_NUMBERS", "STREAM_ROWS", "Batches", "Cut", "Part", "Rows", "Source", "block_rows", "rows_by_number"]
@@ -68,8 +67,8 @@ class Batches:
 class Part:
     """An x of which only some rows are available: `source` holds those from the row `first` on, out of `n_inputs`.
 
-    A call that is divided into parts receives one in place of x, with the results of its earlier passes over the inputs and with
-    validated data that belong to all inputs, data labels or probabilities of labels, if there are any.
+    A call that is divided into parts receives one in place of x, with validated data that belong to all inputs, data labels or
+    probabilities of labels, if there are any.
     """
 
     source: Source | Batches | None
@@ -78,7 +77,6 @@ class Part:
     first: int = 0
     n_present: int | None = None
     input_labels: NDArray[Any] | None = None
-    passes: Passes | None = None
     checked: NDArray[Any] | None = None
 
 
@@ -151,7 +149,8 @@ class Rows:
         self.first = 0
         self.device: Any = None
         self.results_stay = False
-        self.passes: Passes | None = None
+        self.whole = True
+        """Whether no further rows follow, as they do after a leaf."""
         self.checked: NDArray[Any] | None = None
         self.n_present: int | None = None if source is None or isinstance(source, Batches) else int(source.shape[0])
         self.n_inputs = self.n_present or 0
@@ -160,8 +159,14 @@ class Rows:
     def of_part(cls, part: Part, dtype: np.dtype[np.floating]) -> Rows:
         """Return the rows that are available."""
         rows = cls(part.source, dtype)
-        rows.first, rows.passes, rows.n_inputs = part.first, part.passes, part.shape[0]
+        rows.first, rows.n_inputs = part.first, part.shape[0]
         rows.n_present, rows.checked = part.n_present, part.checked
+        return rows
+
+    def leaf(self, source: Source, first: int) -> Rows:
+        """Return some of the rows, which others follow."""
+        rows = Rows(source, self.dtype)
+        rows.first, rows.n_inputs, rows.device, rows.whole = first, self.n_inputs, self.device, False
         return rows
 
     def look(self, num_threads: int | None) -> None:

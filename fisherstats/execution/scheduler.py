@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fisherstats.core.progress import Bar
 from fisherstats.core.validation import capacity
-from fisherstats.execution.passes import Reduction, Task
+from fisherstats.execution.reductions import Reduction, Task, leaf_blocks
 from fisherstats.execution.row_source import Cut, Rows
 
 __all__ = ["BlockFunction", "Pipeline"]
@@ -43,7 +43,7 @@ class Pipeline:
         self._rows_of = rows_of
         # Plain sums are added at once, so that no more results of blocks than needed are held.
         self._group = cut.group if reduction.shared else 1
-        self._whole = rows_of.passes is None
+        self._whole = rows_of.whole
         self._leaf_blocks = leaf_blocks(reduction, cut.group)
         self._reduction = reduction
         self.bar = Bar()
@@ -187,8 +187,3 @@ class Pipeline:
             self._tasks.extend(self._reduction.tasks(parts, self._whole and stop == self.n_blocks))
             self._open_tasks = len(self._tasks)
             self._state.notify_all()
-
-
-def leaf_blocks(reduction: Reduction, group: int) -> int:
-    """Return the blocks of a leaf: whole groups."""
-    return max(1, reduction.leaf_blocks // group) * group

@@ -103,7 +103,7 @@ class Design:
             factors, _, layer_inputs = information(x, first_input)
             return [assembly.diagonal(factors, layer_inputs, 2, call.sizes, False)]
 
-        (mean,) = call.mean(summed, call.block_rows())
+        (mean,) = yield from call.mean(summed, call.block_rows())
         by_layer = [mean[part].reshape(w.shape) for part, w in zip(call.model.layer_slices(), call.model.weights, strict=True)]
 
         def deviations(x: Array, first_input: int) -> list[Array]:
@@ -112,7 +112,7 @@ class Design:
             centres = [like(one, x) for one in by_layer]
             return sampled_inputs.deviations(factors, counted, layer_inputs, centres, self.kept, self.n_draws)
 
-        squares, *fourths = call.mean(deviations, call.block_rows(second_order=second_order))
+        squares, *fourths = yield from call.mean(deviations, call.block_rows(second_order=second_order))
         sampled = self.kept * squares
         found: list[tuple[Array, Array, Array]] = []
         for variance, fourth, sure in zip(variances, fourths, known, strict=True):
@@ -131,8 +131,8 @@ class Design:
         """Return the variance of the exact diagonal over samples of inputs, which adds to the label variance of an estimate."""
 
         def exact(x: Array, first_input: int) -> tuple[Factors, Sequence[Factors], list[Array]]:
-            passed, law = self.call.pass_through(x, first_input)
-            factors = self.call.root_unit_factors(passed, law)
+            passed, law = self.call.network.forward(x, first_input)
+            factors = self.call.network.root_unit_factors(passed, law)
             return factors, [[None] * len(factors)], passed.inputs
 
         ((error, _, _),) = self.diagonal(exact, exact, [np.zeros(self.call.model.n_params)])
@@ -153,7 +153,7 @@ class Design:
             blocks = matrix(x, first_input, False)
             return [blocks[pair] for pair in pairs]
 
-        means = call.mean(summed, call.block_rows(DENSE_ROWS))
+        means = yield from call.mean(summed, call.block_rows(DENSE_ROWS))
 
         def deviations(x: Array, first_input: int) -> list[Array]:
             blocks = matrix(x, first_input, True)
@@ -163,7 +163,7 @@ class Design:
             ]
 
         rows = min(call.block_rows(DENSE_ROWS), block_rows(_views.numbers(call, view), DENSE_ROWS))
-        squares = dict(zip(pairs, call.mean(deviations, rows), strict=True))
+        squares = dict(zip(pairs, (yield from call.mean(deviations, rows)), strict=True))
         if view == "full":
             squares = {(0, 0): assembly.full_matrix(squares, slices)}
         errors: dict[tuple[int, int], Array] = {}

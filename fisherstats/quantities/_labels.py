@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import itertools
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ __all__ = [
     "array",
     "as_text",
     "attributes",
+    "checked",
     "coordinates",
     "dataset",
     "error_design",
@@ -39,7 +39,6 @@ __all__ = [
     "output_coordinates",
     "param_coordinates",
     "tree",
-    "unchecked",
     "unit_coordinates",
     "unlabelled",
     "unlabelled_response",
@@ -184,29 +183,15 @@ def _template(entries: Sequence[Entry], coords: Mapping[str, Any], alone: bool =
     return found[0]
 
 
-_unchecked: contextvars.ContextVar[bool] = contextvars.ContextVar("unchecked", default=False)
-
-
-@contextlib.contextmanager
-def unchecked() -> Iterator[None]:
-    """Disable value checks: for results computed from placeholder rows, whose numbers are meaningless."""
-    token = _unchecked.set(True)
-    try:
-        yield
-    finally:
-        _unchecked.reset(token)
-
-
-def _checked(entries: Sequence[Entry]) -> None:
-    """Raise if a value is outside the range that the schema declares."""
-    if not _unchecked.get():
-        for key, _, values in entries:
-            if isinstance(values, np.ndarray | np.floating) and values.dtype.kind == "f":
-                results.meaningful(key, values)
+def checked(entries: Iterable[tuple[str, Any]]) -> None:
+    """Raise if a value of a schema key is outside the range that the schema declares."""
+    for key, values in entries:
+        if isinstance(values, np.ndarray | np.floating) and values.dtype.kind == "f":
+            results.meaningful(key, values)
 
 
 def _filled(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: str) -> xr.Dataset:
-    _checked(entries)
+    checked((key, values) for key, _, values in entries)
     values = {VARIABLES[key].name: values for key, _, values in entries}
     filled: xr.Dataset = _template(entries, coords).copy(deep=False, data=values)
     for key, _, _ in entries:
@@ -282,7 +267,7 @@ def array(
         if ERROR_OF in filled.coords:
             filled.variables[ERROR_OF].attrs = attributes(key, text) | {"long_name": VARIABLES[ERROR_OF].long_name}
         return filled[VARIABLES[key].name]
-    _checked([entry])
+    checked([(key, values)])
     labelled: xr.DataArray = _template([entry], coords, alone=True).copy(deep=False, data=values)
     labelled.attrs = attributes(key, text)
     return labelled

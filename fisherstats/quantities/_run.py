@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,17 +12,13 @@ from numpy.typing import NDArray
 from fisherstats import engines, execution
 from fisherstats._version import __version__
 from fisherstats.core.arrays import common_dtype, device_numbers, on_host
-from fisherstats.core.forks import cached_property
 from fisherstats.core.validation import arguments, capacity, distributions, inputs, networks, remedies
-from fisherstats.execution import BLOCK_NUMBERS, BlockFunction, Part, Rows
-from fisherstats.models import derivatives
+from fisherstats.execution import BLOCK_NUMBERS, BlockFunction, Part, Pass, Reduction, Rows, Steps, Total
 from fisherstats.models.columns import columns_in_order, response_in_order
-from fisherstats.models.derivatives import Forward, Outputs
-from fisherstats.models.families import Law, SecondMoment
-from fisherstats.models.families.base import RowProducts
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels
-from fisherstats.theory import assembly, dense_blocks, fisher, kronecker, relative_information
+from fisherstats.quantities._evaluation import Evaluation
+from fisherstats.theory import assembly, dense_blocks, kronecker, relative_information
 
 __all__ = ["DENSE_ROWS", "Call", "prepare"]
 
@@ -46,29 +42,32 @@ _DEVICE_SHARE = 64
 """The largest array of a block takes at most this fraction of device memory."""
 
 
-def _overflowing() -> np.errstate:
-    """Overflow in a block gives inf or nan in the results, which are checked; underflow gives the limit 0."""
-    return np.errstate(over="ignore", invalid="ignore", under="ignore")
-
-
 @dataclass(frozen=True)
 class Call:
-    """One validated call: the network in the precision of the call, the rows of x, and the execution settings."""
+    """One validated call: the network in the precision of the call, the rows of x, and the execution settings.
 
-    model: MLP
+    Methods that pass over the inputs return steps: `yield from` them, or answer them `at_once`.
+    """
+
+    network: Evaluation
     rows: Rows
     input_labels: NDArray[Any] | None
-    engine: engines.Engine
     num_threads: int | None
     progress: bool
-    name: str = "model"
-    """Name of the network in messages."""
     index: NDArray[Any] | None = None
     """Input labels against which the labels of y are compared, including the default row numbers of a frame."""
     stated: np.dtype[np.floating] | None = None
     """The precision of the results if it differs from that of the computation."""
-    taken: Collection[str] | None = None
-    """The arguments of the public function called by the user: messages suggest no others."""
+
+    @property
+    def model(self) -> MLP:
+        """The network in the precision of the call."""
+        return self.network.model
+
+    @property
+    def engine(self) -> engines.Engine:
+        """The backend of the array kernels."""
+        return self.network.engine
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -100,21 +99,26 @@ class Call:
         rows: int,
         combine: Callable[[list[Array], list[Array]], None] | None = None,
         infinite: bool = False,
-    ) -> list[Array]:
+    ) -> Steps[list[Array]]:
         """Return the mean over inputs of what `block` sums (see `execution.mean`); `infinite` says if inf may be a result."""
-        with _overflowing():
-            results = execution.mean(
-                block, self.rows, rows, num_threads=self.num_threads, progress=self.progress, combine=combine
-            )
+        results = yield from execution.mean(block, self.rows, rows, combine=combine, **self._settings)
         inputs.finite_results(results, self.rows.dtype, infinite)
         return results
 
-    def stack(self, block: BlockFunction, rows: int, infinite: bool = False) -> list[Array]:
+    def stack(self, block: BlockFunction, rows: int, infinite: bool = False) -> Steps[list[Array]]:
         """Return the per-input results of `block`, concatenated; `infinite` says if inf may be a result."""
-        with _overflowing():
-            results = execution.stack(block, self.rows, rows, num_threads=self.num_threads, progress=self.progress)
+        results = yield from execution.stack(block, self.rows, rows, **self._settings)
         inputs.finite_results(results, self.rows.dtype, infinite)
         return results
+
+    def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> Steps[list[Array]]:
+        """Return the mean over inputs, or one row per input; in the precision of the call."""
+        results = yield from self.stack(block, rows, infinite) if per_input else self.mean(block, rows, infinite=infinite)
+        return [result.astype(self.rows.dtype, copy=False) for result in results]
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {"num_threads": self.num_threads, "progress": self.progress}
 
     def diagonal_mean(
         self,
@@ -125,7 +129,7 @@ class Call:
         shapes: Sequence[tuple[int, int]] | None = None,
         weight: Callable[[], float] | None = None,
         n_rows: int | None = None,
-    ) -> Array:
+    ) -> Steps[Array]:
         """Return the means over inputs of (number per unit) x (power of the layer input), (quantities, P).
 
         See `assembly.DiagonalSum`.
@@ -135,44 +139,40 @@ class Call:
         after all inputs are read; `n_rows` as for `block_rows`.
         """
         sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
-        total: execution.Reduction
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
             keeps_chains = self.model.n_layers > self.engine.most_layers_without_chains
-            total, rows = sums, self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
-            self._reduce(block, total, rows, least=_SECOND_ORDER_LEAST)
+            rows = self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
+            (means,) = yield Pass(block, sums, self.rows, rows, least=_SECOND_ORDER_LEAST, **self._settings)
         else:
-            total = execution.Total()
             rows = self.block_rows(preferred, second_order and self.rows.device is not None, n_rows)
-            self._reduce(lambda x, first: sums.of_block(*block(x, first)), total, rows)
-        means: Array = total.totals[0]
+
+            def summed(x: Array, first_input: int) -> list[Array]:
+                return sums.of_block(*block(x, first_input))
+
+            (means,) = yield Pass(summed, Total(), self.rows, rows, **self._settings)
         # In a single pass, as they are larger than the caches.
         np.divide(means, self.n_inputs if weight is None else self.n_inputs / weight(), out=means)
         inputs.finite_results([means], self.rows.dtype, infinite)
-        return means.astype(self.rows.dtype, copy=False)
+        found: Array = means.astype(self.rows.dtype, copy=False)
+        return found
 
-    def _reduce(self, block: BlockFunction, total: execution.Reduction, rows: int, **cut: int) -> None:
-        with _overflowing():
-            execution.reduce(block, self.rows, rows, total, num_threads=self.num_threads, progress=self.progress, **cut)
-
-    def pair_mean(self, block: BlockFunction, cross_layers: bool, n_quantities: int = 1) -> list[dict[tuple[int, int], Array]]:
+    def pair_mean(
+        self, block: BlockFunction, cross_layers: bool, n_quantities: int = 1
+    ) -> Steps[list[dict[tuple[int, int], Array]]]:
         """Return the mean over inputs of matrices given by rows of unit factors, see `dense_blocks.PairSum`."""
         tiles = {} if self.rows.device is None else {"tile_pairs": dense_blocks.DEVICE_PAIRS}
         total = dense_blocks.PairSum(self._shapes(), n_quantities, cross_layers, self.rows.dtype, **tiles)
-        self._dense(block, total)
+        yield self.dense(block, total)
         found = total.finish(self.n_inputs)
         self._finite_squares(found)
         return found
 
-    def tile_sums(self, block: BlockFunction, total: dense_blocks.TileSum) -> None:
-        """Sum up some tiles of such a matrix."""
-        self._dense(block, total)
-
     def kronecker_mean(
         self, block: BlockFunction, shapes: Sequence[tuple[int, int]] | None = None
-    ) -> list[dict[tuple[int, int], Array]]:
+    ) -> Steps[list[dict[tuple[int, int], Array]]]:
         """Return the mean factors of every layer in float64, see `kronecker.FactorSum`; `shapes` as for `diagonal_mean`."""
         total = kronecker.FactorSum(self._shapes() if shapes is None else shapes)
-        self._dense(block, total)
+        yield self.dense(block, total)
         found = total.means(self.n_inputs)
         self._finite_squares(found)
         return found
@@ -183,10 +183,10 @@ class Call:
             [np.diagonal(one) for blocks in quantities for one in blocks.values()], self.rows.dtype, infinite=False
         )
 
-    def neuron_mean(self, block: BlockFunction) -> list[Array]:
+    def neuron_mean(self, block: BlockFunction) -> Steps[list[Array]]:
         """Return the mean metric of every neuron of every layer, see `relative.NeuronSum`."""
         total = relative_information.NeuronSum(self._shapes())
-        self._dense(block, total)
+        yield self.dense(block, total)
         found = total.means(self.n_inputs)
         inputs.finite_results(found, self.rows.dtype, False)
         return [one.astype(self.rows.dtype, copy=False) for one in found]
@@ -194,97 +194,20 @@ class Call:
     def _shapes(self) -> list[tuple[int, int]]:
         return [matrix.shape for matrix in self.model.weights]
 
-    def _dense(self, block: BlockFunction, total: execution.Reduction) -> None:
+    def dense(self, block: BlockFunction, total: Reduction) -> Pass:
+        """Return a pass of dense work on rows of a square root."""
         rows = self.block_rows(_ROOT_ROWS)
         if self.rows.device is not None:
             rows = min(rows, self.device_rows(dense_blocks.DEVICE_PAIRS))
-        self._reduce(block, total, rows, group=max(1, _DENSE_GROUP // rows))
-
-    def over_inputs(self, block: BlockFunction, rows: int, per_input: bool, infinite: bool = False) -> list[Array]:
-        """Return the mean over inputs, or one row per input; in the precision of the call."""
-        results = self.stack(block, rows, infinite) if per_input else self.mean(block, rows, infinite=infinite)
-        return [result.astype(self.rows.dtype, copy=False) for result in results]
-
-    def pass_through(self, x: Array, first_input: int, order: int = 1, by_units: bool = False) -> tuple[Forward, Law]:
-        """Return the forward pass of a block and the response distribution there."""
-        passed = derivatives.forward(self.model, x, order, by_units)
-        inputs.finite_pass(passed.pre_activations, passed.natural, first_input, self.name, passed.hidden)
-        self.model.family.check_domain(passed.natural, first_input)
-        law = self.model.family.at(passed.natural)
-        law.carried_out_by(self.engine.contractions)
-        return passed, law
-
-    def unit_jacobians(self, passed: Forward, differences: bool = True) -> list[Array | None]:
-        """Return G for moments of the response distribution, with None for the identity (see `derivatives.unit_jacobians`)."""
-        return derivatives.unit_jacobians(self.model, passed, self._directions(differences), self.engine.contractions)
-
-    def unit_jacobians_and_curvatures(
-        self, passed: Forward, differences: bool = True
-    ) -> tuple[list[Array | None], list[Array | None]]:
-        """Return G and S, as `unit_jacobians`."""
-        return derivatives.unit_jacobians_and_curvatures(
-            self.model, passed, self._directions(differences), self.engine.contractions
-        )
-
-    def jacobians(self, passed: Forward, differences: bool = True) -> list[Array]:
-        """Return G; for moments of the response distribution, `differences` of outputs suffice if the family says so."""
-        return derivatives.jacobians(self.model, passed, self._directions(differences), self.engine.contractions)
-
-    def root_rows(self, passed: Forward, second: SecondMoment) -> list[Array]:
-        """Return the rows of a root backpropagated through the network, see `fisher.root_rows`."""
-        return fisher.root_rows(self.model, passed, second, self._directions(), self.engine.contractions)
-
-    def root_products(self, passed: Forward, second: SecondMoment) -> list[RowProducts]:
-        """Return the matrices over the units of every layer, see `fisher.root_products`."""
-        return fisher.root_products(self.model, passed, second, self._directions(), self.engine.contractions)
-
-    def root_unit_factors(self, passed: Forward, second: SecondMoment) -> list[Array]:
-        """Return the sums of their squares, see `fisher.root_unit_factors`."""
-        return fisher.root_unit_factors(self.model, passed, second, self._directions(), self.engine.contractions)
-
-    def jacobians_and_curvatures(self, passed: Forward, differences: bool = True) -> tuple[list[Array], list[Array | None]]:
-        """Return G and S, as `jacobians`."""
-        return derivatives.jacobians_and_curvatures(
-            self.model, passed, self._directions(differences), contractions=self.engine.contractions
-        )
-
-    def curvatures(self, passed: Forward, G: list[Array]) -> list[Array | None]:
-        """Return S, see `derivatives.curvatures`."""
-        return derivatives.curvatures(self.model, passed, G, self.engine.contractions)
-
-    def curvature_along(self, passed: Forward, r: Array) -> list[Array | None]:
-        """Return r . S for one vector of the outputs per input, see `derivatives.curvature_along`."""
-        return derivatives.curvature_along(self.model, passed, r, self.engine.contractions)
-
-    def hessian_blocks(
-        self, passed: Forward, G: list[Array], r: Array | None = None, cross_layers: bool = True
-    ) -> derivatives.HessianBlocks:
-        """Return the layer blocks of weighted sums of Hessians, see `derivatives.hessian_blocks`."""
-        return derivatives.hessian_blocks(self.model, passed, G, r, cross_layers)
-
-    def _directions(self, differences: bool = True) -> Outputs:
-        """Return the outputs, or their differences where the response distribution depends on these only."""
-        seen = differences and self.model.family.shift_invariant
-        if seen not in self._outputs:
-            self._outputs[seen] = Outputs(self.model.kernels[-1], seen)
-        return self._outputs[seen]
-
-    @cached_property
-    def _outputs(self) -> dict[bool, Outputs]:
-        """The rows at the outputs, made once for all blocks."""
-        return {}
+        return Pass(block, total, self.rows, rows, group=max(1, _DENSE_GROUP // rows), **self._settings)
 
     def of(self, model: MLP, name: str) -> Call:
         """Return this call for another network, in the same precision."""
-        networks.same_names(name, model, self.name, self.model)
-        return replace(self, model=model.as_dtype(self.rows.dtype).beside(self.engine.device), name=name)
+        networks.same_names(name, model, self.network.name, self.model)
+        return replace(self, network=replace(self.network, model=self._like(model), name=name))
 
-    def refuse_kinks(self, passed: Forward, on_kink: str, first_input: int) -> None:
-        """Require twice differentiable activations at every pre-activation of the block, unless told to ignore kinks."""
-        if on_kink == "raise":
-            chosen = self.model.activations
-            kinks, names = [one.kinks for one in chosen], [one.name for one in chosen]
-            inputs.kink_free(passed.pre_activations, kinks, names, first_input, self.taken)
+    def _like(self, model: MLP) -> MLP:
+        return model.as_dtype(self.rows.dtype).beside(self.engine.device)
 
     def block_rows(self, preferred: int = 256, second_order: bool = False, n_rows: int | None = None) -> int:
         """Return the inputs per block for this network: fewer where the arrays per input are large.
@@ -393,5 +316,5 @@ def prepare(
         if not read_once:
             rows.look(num_threads)
     rows.device = chosen.device
-    beside: dict[str, Any] = {"index": index, "stated": stated, "taken": remedies.taken()}
-    return Call(network.beside(chosen.device), rows, input_labels, chosen, num_threads, progress, **beside)
+    evaluation = Evaluation(network.beside(chosen.device), chosen, taken=remedies.taken())
+    return Call(evaluation, rows, input_labels, num_threads, progress, index=index, stated=stated)

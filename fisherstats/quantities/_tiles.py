@@ -43,7 +43,7 @@ def information(
         group = zarr.open_group(partial, mode="r+")
         for tiles in _passes(shapes, full):
             total = TileSum(shapes, tiles)
-            call.tile_sums(block, total)
+            call.dense(block, total).answer()
             for left, right, rows, columns, values in total.rectangles(call.n_inputs):
                 inputs.finite_results([values], call.rows.dtype)
                 if full:

@@ -50,13 +50,13 @@ def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> list[
     order = 2 if with_hessian else 1
 
     def largest(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order)
-        G, S = call.jacobians_and_curvatures(passed) if with_hessian else (call.jacobians(passed), [])
-        found = [*passed.inputs, *call.root_rows(passed, law), *G]
+        passed, law = call.network.forward(x, first_input, order)
+        G, S = call.network.jacobians_and_curvatures(passed) if with_hessian else (call.network.jacobians(passed), [])
+        found = [*passed.inputs, *call.network.root_rows(passed, law), *G]
         found += [np.zeros_like(G_l[:1]) if S_l is None else S_l for G_l, S_l in zip(G, S, strict=False)]
         return [_largest(one) for one in found]
 
-    sizes = call.mean(largest, call.block_rows(second_order=with_hessian), combine=_larger)
+    sizes = yield from call.mean(largest, call.block_rows(second_order=with_hessian), combine=_larger)
     exponents = [np.frexp(one)[1] for one in sizes]
     of_inputs, of_roots, of_slopes, of_bends = (exponents[part * n_layers : (part + 1) * n_layers] for part in range(4))
     # A root is far smaller than the derivative where an outcome is nearly certain; fourth powers of both have to be in range.
@@ -66,8 +66,8 @@ def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> list[
         return [None if one is None else np.ldexp(one, -unit) for one, unit in zip(arrays, units, strict=True)]
 
     def block(x: Array, first_input: int) -> list[Any]:
-        passed, law = call.pass_through(x, first_input, order)
-        G, S = call.jacobians_and_curvatures(passed) if with_hessian else (call.jacobians(passed), [])
+        passed, law = call.network.forward(x, first_input, order)
+        G, S = call.network.jacobians_and_curvatures(passed) if with_hessian else (call.network.jacobians(passed), [])
         G, S = scaled(G, of_units), scaled(S, of_bends) if with_hessian else []
         # In units of its own the last layer is no identity, for which the score has a form of its own.
         factors = [
@@ -143,9 +143,9 @@ def _seen(call: Call) -> NDArray[np.bool_]:
     """Return the parameters whose layer input is not 0 throughout, and whose unit is not either."""
 
     def largest(x: Array, first_input: int) -> list[Array]:
-        return [_largest(one) for one in call.pass_through(x, first_input)[0].inputs]
+        return [_largest(one) for one in call.network.forward(x, first_input)[0].inputs]
 
-    alive = [one > 0 for one in call.mean(largest, call.block_rows(), combine=_larger)]
+    alive = [one > 0 for one in (yield from call.mean(largest, call.block_rows(), combine=_larger))]
     masks = []
     for layer, columns in enumerate(alive):
         n_units = call.model.widths[layer + 1]

@@ -10,20 +10,25 @@ from numpy.typing import NDArray
 
 from fisherstats import execution
 from fisherstats.core.validation import arguments
-from fisherstats.quantities import _labels
+from fisherstats.execution import Steps
+from fisherstats.quantities import _labels, _layout
+from fisherstats.quantities._layout import Layout
 from fisherstats.quantities._run import DENSE_ROWS, Call
 from fisherstats.theory import assembly
 
-__all__ = ["KRONECKER", "VIEWS", "check", "compute", "labelled", "numbers", "stacked"]
+__all__ = ["KRONECKER", "VIEWS", "Blocks", "arranged", "check", "compute", "layout", "numbers", "stacked"]
 
 Array = NDArray[np.floating]
 
 VIEWS = ("diagonal", "block", "full")
-KRONECKER = {"kronecker_inputs": ("feature", "feature2"), "kronecker_units": ("unit", "unit2")}
-"""The two quantities of `view="kfac"`, offered by `fisher_information` only, and their dims."""
+KRONECKER = ("kronecker_inputs", "kronecker_units")
+"""The two quantities of `view="kfac"`, offered by `fisher_information` only."""
+
+Blocks = dict[tuple[int, int], Array]
+"""{(0, 0): diagonal or whole matrix} or {(l, l): block}."""
 
 DiagonalBlock = Callable[[Array, int], list[Any]]
-MatrixBlock = Callable[[Array, int], list[dict[tuple[int, int], Array]]]
+MatrixBlock = Callable[[Array, int], list[Blocks]]
 RowsBlock = Callable[[Array, int], tuple[list[Any], list[Array]]]
 
 
@@ -82,7 +87,7 @@ def compute(
     rows_of: RowsBlock | None = None,
     n_quantities: int = 1,
     n_rows: int | None = None,
-) -> list[dict[tuple[int, int], Array]]:
+) -> Steps[list[Blocks]]:
     """Stream a block function; return, per quantity, {(0, 0): diagonal or whole matrix} or {(l, l): block}.
 
     `diagonal` gives (factors per unit, power of the layer input) of each quantity and last the layer inputs, `matrix` gives
@@ -101,15 +106,16 @@ def compute(
             return quantities, layer_inputs
 
         if per_input:
-            arrays = call.over_inputs(summands, call.block_rows(second_order=second_order), True)
+            arrays = yield from call.over_inputs(summands, call.block_rows(second_order=second_order), True)
         else:
-            means = call.diagonal_mean(factors_and_inputs, second_order, n_rows=n_rows)
+            means = yield from call.diagonal_mean(factors_and_inputs, second_order, n_rows=n_rows)
             # Separate copies, so that keeping one does not keep the others alive.
             arrays = [means[0]] if len(means) == 1 else [one.copy() for one in means]
         return [{(0, 0): array} for array in arrays]
 
     if rows_of is not None and not per_input:
-        found = call.kronecker_mean(rows_of) if view == "kfac" else call.pair_mean(rows_of, view == "full", n_quantities)
+        full = view == "full"
+        found = yield from call.kronecker_mean(rows_of) if view == "kfac" else call.pair_mean(rows_of, full, n_quantities)
         return [{key: block.astype(call.rows.dtype, copy=False) for key, block in blocks.items()} for blocks in found]
     n_layers = call.model.n_layers
     pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)]
@@ -120,7 +126,7 @@ def compute(
     rows = call.block_rows(DENSE_ROWS, second_order)
     if per_input:
         rows = min(rows, execution.block_rows(numbers(call, view), DENSE_ROWS))
-    flat = call.over_inputs(dense_block, rows, per_input)
+    flat = yield from call.over_inputs(dense_block, rows, per_input)
     count = len(pairs)
     found = [dict(zip(pairs, flat[start : start + count], strict=True)) for start in range(0, len(flat), count)]
     if view == "full":
@@ -133,22 +139,22 @@ def stacked(quantities: Sequence[Mapping[tuple[int, int], Array]], per_input: bo
     return {pair: np.stack([one[pair] for one in quantities], axis=int(per_input)) for pair in quantities[0]}
 
 
-def labelled(
+def layout(
     call: Call,
     view: str,
     per_input: bool,
-    entries: Sequence[tuple[str, Mapping[tuple[int, int], Array]]],
+    keys: Sequence[str],
     provenance: dict[str, Any],
     *,
     estimators: Sequence[str] | None = None,
-    companions: Sequence[tuple[str, Mapping[tuple[int, int], Array]]] = (),
+    companions: Sequence[str] = (),
     compare: bool = False,
-) -> Any:
-    """Return a DataArray (one quantity), a Dataset (`compare`), or for blocks and factors a DataTree, one child per layer."""
-    leading = (["input"] if per_input else []) + (["estimator"] if estimators else [])
+) -> Layout[Any]:
+    """Return that of a DataArray (one quantity), a Dataset (`compare`), or for blocks and factors a DataTree by layer."""
     shared = call.input_coordinate() if per_input else {}
     if estimators:
         shared |= _labels.coordinates(estimator=list(estimators))
+    dtype = call.rows.dtype
     if view in ("block", "kfac"):
         children = {}
         for layer in range(call.model.n_layers):
@@ -157,19 +163,18 @@ def labelled(
             else:
                 coords = shared | _labels.param_coordinates(call.model, layer=layer)
                 coords |= _labels.param_coordinates(call.model, "param2", layer)
-            parts = [
-                (key, [*leading, *KRONECKER.get(key, ("param", "param2"))], blocks[layer, layer])
-                for key, blocks in [*entries, *companions]
-            ]
-            children[f"layer_{layer}"] = _labels.dataset(parts, coords, provenance)
-        return _labels.tree(children, provenance)
+            children[f"layer_{layer}"] = ([*keys, *companions], coords)
+        return _layout.tree(children, provenance, dtype)
     coords = shared | _labels.param_coordinates(call.model)
-    dims = [*leading, "param"]
     if view == "full":
         coords |= _labels.param_coordinates(call.model, "param2")
-        dims.append("param2")
-    values, beside = ([(key, dims, blocks[0, 0]) for key, blocks in group] for group in (entries, companions))
     if compare:
-        return _labels.dataset(values, coords, provenance)
-    key, _, array = values[0]
-    return _labels.array(key, dims, array, coords, provenance, beside)
+        return _layout.dataset(keys, coords, provenance, dtype)
+    return _layout.array(keys[0], coords, provenance, dtype, companions)
+
+
+def arranged(call: Call, view: str, quantities: Sequence[Mapping[tuple[int, int], Array]]) -> list[Array]:
+    """Return the arrays of quantities (and companions) in the order of their layout."""
+    if view in ("block", "kfac"):
+        return [one[layer, layer] for layer in range(call.model.n_layers) for one in quantities]
+    return [one[0, 0] for one in quantities]

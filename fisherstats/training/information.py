@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from fisherstats import engines
 from fisherstats.core.arrays import identity
 from fisherstats.core.forks import cached_property
-from fisherstats.execution import Rows
+from fisherstats.execution import Rows, at_once
 from fisherstats.models import derivatives
 from fisherstats.models.derivatives import Forward
 from fisherstats.models.families import Draw, Law, SecondMoment
 from fisherstats.models.families.base import RowProducts
 from fisherstats.models.network import MLP
+from fisherstats.quantities._evaluation import Evaluation
 from fisherstats.quantities._run import Call
 from fisherstats.theory import assembly, fisher, sampling
 from fisherstats.training.network import Trainee, layer_views
@@ -44,7 +45,7 @@ def call_on(batch: Batch) -> Call:
     rows.device = batch.data.device
     rows.results_stay = rows.device is not None
     engine = batch.data.engine or engines.resolve(None)
-    return Call(model, rows, None, engine, batch.data.num_threads, False)
+    return Call(Evaluation(model, engine), rows, None, batch.data.num_threads, False)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class BatchInformation:
             return own.back(own.back(self._hessian_matrix()).T)
         if self._call.rows.device is not None:
             return own.back(own.back(self._matrix_on_device()).T)
-        (found,) = self._call.pair_mean(self._rows_and_inputs, cross_layers=True)
+        (found,) = at_once(self._call.pair_mean(self._rows_and_inputs, cross_layers=True))
         return own.back(own.back(found[0, 0]).T)
 
     def diagonal(self) -> Array:
@@ -92,11 +93,11 @@ class BatchInformation:
         call, second_order = self._call, self.kind == "hessian"
 
         def block(x: Array, first: int) -> tuple[list[Any], list[Array]]:
-            passed, law = call.pass_through(x, first, 1 + second_order)
+            passed, law = call.network.forward(x, first, 1 + second_order)
             if second_order:
-                S = call.curvature_along(passed, self._draw(law, first).mean)
-                return by_part(fisher.hessian_factors(call.root_unit_factors(passed, law), S), passed.inputs)
-            return by_part(call.root_unit_factors(passed, self._middle(law, first, len(x))), passed.inputs)
+                S = call.network.curvature_along(passed, self._draw(law, first).mean)
+                return by_part(fisher.hessian_factors(call.network.root_unit_factors(passed, law), S), passed.inputs)
+            return by_part(call.network.root_unit_factors(passed, self._middle(law, first, len(x))), passed.inputs)
 
         def by_part(factors: list[Array], inputs: list[Array]) -> tuple[list[Any], list[Array]]:
             parts = self._own.parts(inputs)
@@ -104,21 +105,21 @@ class BatchInformation:
             squares = [part.scaled(part.scaled(factors[part.layer])) for part in parts]
             return [(squares, 2)], [part.inputs for part in parts]
 
-        (found,) = call.diagonal_mean(block, second_order, shapes=self._own.shapes)
+        (found,) = at_once(call.diagonal_mean(block, second_order, shapes=self._own.shapes))
         return self._own.assembled(found)
 
     def kronecker_factors(self) -> tuple[list[Array], list[Array]]:
         r"""Return the means of :math:`\bar h_l\bar h_l^\top` and of :math:`G_l^\top SG_l` per part, in float64."""
 
         def block(x: Array, first: int) -> tuple[list[RowProducts], list[Array]]:
-            passed, law = self._call.pass_through(x, first)
+            passed, law = self._call.network.forward(x, first)
             parts = self._own.parts(passed.inputs)
-            layers = self._call.root_products(passed, self._middle(law, first, len(x)))
+            layers = self._call.network.root_products(passed, self._middle(law, first, len(x)))
             # A diagonal second moment is that of the last layer, which has no multiplier.
             products = [(part.scaled(layers[part.layer][0]), layers[part.layer][1]) for part in parts]
             return products, [part.inputs for part in parts]
 
-        A, G = self._call.kronecker_mean(block, self._own.shapes)
+        A, G = at_once(self._call.kronecker_mean(block, self._own.shapes))
         return list(A.values()), list(G.values())
 
     def rows(self) -> tuple[list[Array], list[Array]]:
@@ -129,14 +130,14 @@ class BatchInformation:
             (rows,), inputs = self._rows_by_part(x, first)
             return [*rows, *inputs]
 
-        held: list[Array] = [array.astype(np.float64, copy=False) for array in call.stack(block, call.block_rows())]
+        held: list[Array] = [array.astype(np.float64, copy=False) for array in at_once(call.stack(block, call.block_rows()))]
         return held[: len(held) // 2], held[len(held) // 2 :]
 
     def product(self) -> Product:
         """Return the function v -> I v, (P,) to (P,), at the current weights; in float64."""
         model = Trainee(self.batch.model, np.float64)
         x = self.batch.x.astype(np.float64, copy=False)
-        passed, law = dataclasses.replace(self._call, model=model).pass_through(x, 0, 1 + (self.kind == "hessian"))
+        passed, law = dataclasses.replace(self._call.network, model=model).forward(x, 0, 1 + (self.kind == "hessian"))
         if self.kind in ("exact", "hessian"):
             middle = law.product
         else:
@@ -174,8 +175,8 @@ class BatchInformation:
         return sampling.draw(self._call.model.family, law, self._seed, first, self.n_draws, self.kind == "score")
 
     def _rows_and_inputs(self, x: Array, first: int) -> tuple[list[list[Array]], list[Array]]:
-        passed, law = self._call.pass_through(x, first)
-        return [self._call.root_rows(passed, self._middle(law, first, len(x)))], passed.inputs
+        passed, law = self._call.network.forward(x, first)
+        return [self._call.network.root_rows(passed, self._middle(law, first, len(x)))], passed.inputs
 
     def _rows_by_part(self, x: Array, first: int) -> tuple[list[list[Array]], list[Array]]:
         (rows,), inputs = self._rows_and_inputs(x, first)
@@ -186,9 +187,9 @@ class BatchInformation:
         call = self._call
 
         def block(x: Array, first: int) -> fisher.Blocks:
-            passed, law = call.pass_through(x, first, 2)
-            G = call.jacobians(passed, differences=False)
-            hessian = call.hessian_blocks(passed, G, self._draw(law, first).mean[:, None, :])
+            passed, law = call.network.forward(x, first, 2)
+            G = call.network.jacobians(passed, differences=False)
+            hessian = call.network.hessian_blocks(passed, G, self._draw(law, first).mean[:, None, :])
             return fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, True, False)
 
         return self._mean_of_blocks(block, call.block_rows(second_order=True))
@@ -198,8 +199,8 @@ class BatchInformation:
         call = self._call
 
         def block(x: Array, first: int) -> fisher.Blocks:
-            passed, law = call.pass_through(x, first)
-            G = call.jacobians(passed, differences=False)
+            passed, law = call.network.forward(x, first)
+            G = call.network.jacobians(passed, differences=False)
             return fisher.matrix_blocks(self._middle(law, first, len(x)), G, passed.inputs, True, False)
 
         return self._mean_of_blocks(block, call.device_rows(max(call.model.widths) ** 2))
@@ -213,7 +214,7 @@ class BatchInformation:
             found = block(x, first)
             return [found[pair] for pair in pairs]
 
-        means = call.mean(listed, rows)
+        means = at_once(call.mean(listed, rows))
         return assembly.full_matrix(dict(zip(pairs, means, strict=True)), call.model.layer_slices())
 
 

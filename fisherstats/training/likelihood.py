@@ -178,7 +178,9 @@ class Labelled:
 
         source = execution.Rows(self.x, self.dtype)
         source.device = self.device
-        (total,) = execution.mean(block, source, self.block_rows or _EVALUATED_ROWS, num_threads=self.num_threads)
+        (total,) = execution.at_once(
+            execution.mean(block, source, self.block_rows or _EVALUATED_ROWS, num_threads=self.num_threads)
+        )
         return Fit(*total.tolist())
 
 

@@ -19,8 +19,9 @@ from fisherstats.core.validation import arguments, clients, remedies, training
 from fisherstats.execution import tasks
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.quantities.bounds.variance import layer_bounds
 from fisherstats.theory import sample_size, weight_norms
 from fisherstats.theory.sampling import seed_record
@@ -45,7 +46,7 @@ _FIT = {"path_log_likelihood": "path_accuracy", "path_validation_log_likelihood"
 
 
 @documented
-@in_pieces()
+@streamed()
 def layer_errors(
     model: MLP,
     x: Any,
@@ -57,7 +58,7 @@ def layer_errors(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Information, variances, their bounds and relative errors by layer: means over its diagonal entries (2024, Figure 2).
 
     :math:`\bar I_l,\bar V_{j,l}` are the means over a layer's entries; the relative error is :math:`\sqrt{\bar V_{j,l}}/\bar I_l`

@@ -98,7 +98,7 @@ class RelativeNaturalGradient(Preconditioner):
     def _solvers(self, batch: Batch) -> list[tuple[slice, Solver]]:
         """Return which parts belong to a layer and the function that solves with the damped metrics of its neurons."""
         model, own = batch.model, parametrization_of(batch.model)
-        passed, law = call_on(batch).pass_through(batch.x, 0)
+        passed, law = call_on(batch).network.forward(batch.x, 0)
         all_parts = own.parts(passed.inputs)
         solvers: list[tuple[slice, Solver]] = []
         for layer, nu in enumerate(coefficients(model, passed, law, Responses())):

@@ -20,8 +20,9 @@ from fisherstats.models.derivatives import Forward, HessianBlocks
 from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.quantities.uncertainty.covariances import covariance_norms
 from fisherstats.theory import entry_derivatives, estimator_moments, fisher, tensor_bounds
 from fisherstats.theory.cancellation import fourth_rounding, uncancelled_variance
@@ -37,7 +38,7 @@ _BLOCK_ROWS = 16
 
 
 @documented
-@in_pieces()
+@streamed()
 def covariance_bounds(
     model: MLP,
     x: Any,
@@ -48,7 +49,7 @@ def covariance_bounds(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Certified bounds of the norms of both covariance tensors, with the exact norms (2021, Theorems 7 and 8).
 
     :math:`\|\mathrm{Cov}(\hat I_1)\|_F\le\|J\|_F^4\|M\|_F/N` and :math:`\|\mathrm{Cov}(\hat I_2)\|_F\le\|H\|_F^2\|I(h)\|_F/N`,
@@ -144,7 +145,7 @@ def covariance_bounds(
 
 
 @documented
-@in_pieces()
+@streamed()
 def trace_bounds(
     model: MLP,
     x: Any,
@@ -156,7 +157,7 @@ def trace_bounds(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Certified bounds of the trace of the information and of the summed variances, with exact values (2024, Corollary 4.6).
 
     :math:`\mathrm{tr}I\le\min\{s_{max}^2(J)\mathrm{tr}I(h),\|J\|_F^2\lambda_{max}(I)\}`;
@@ -223,10 +224,10 @@ def trace_bounds(
     call.fits("`trace_bounds`", execution.STREAM_ROWS * size**2, 4, "use fewer outputs.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2)
-        call.refuse_kinks(passed, on_kink, first_input)
-        G = call.jacobians(passed, differences=False)
-        S = call.curvatures(passed, G)
+        passed, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(passed, on_kink, first_input)
+        G = call.network.jacobians(passed, differences=False)
+        S = call.network.curvatures(passed, G)
         exact = [
             _summed(fisher.unit_factors(law, passed, G), passed.inputs, 2),
             _summed(estimator_moments.score_variance_factors(law, passed, G), passed.inputs, 4),
@@ -251,7 +252,7 @@ def trace_bounds(
     rows = min(call.block_rows(second_order=True), execution.block_rows(size**2))
     # The trace of the information is a mean over inputs; the variances of that mean are divided by n and N once more.
     divisors = np.array([1.0, *[n_draws * (1 if per_input else call.n_inputs)] * 2])
-    *results, failed = call.over_inputs(block, rows, per_input, infinite=True)
+    *results, failed = yield from call.over_inputs(block, rows, per_input, infinite=True)
     failed = np.rint(failed * (1 if per_input else call.n_inputs))
     values = dict(zip(("exact", "lower", "upper", "lower_by_form", "upper_by_form"), results, strict=True))
     values = {name: _outwards(call, name, array / divisors, per_input) for name, array in values.items()}
@@ -273,7 +274,7 @@ def trace_bounds(
 
 
 @documented
-@in_pieces()
+@streamed()
 def off_diagonal_bounds(
     model: MLP,
     x: Any,
@@ -285,7 +286,7 @@ def off_diagonal_bounds(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Certified bounds of the variances of selected entries (i, j) of both estimators, with the exact ones (2024, Theorem C.1).
 
     :math:`\mathrm{Var}(\hat I_{1,ij})=M(\partial_ih,\partial_jh,\partial_ih,\partial_jh)/N\le\|\partial_ih\|^2\|\partial_jh\|^2
@@ -378,17 +379,17 @@ def off_diagonal_bounds(
 
 def _with_hessians(call: Call, x: Array, first_input: int, on_kink: str) -> tuple[Forward, Law, list[Array], HessianBlocks]:
     """Return forward pass, response distribution, Jacobian and Hessian blocks of every output for a block."""
-    passed, law = call.pass_through(x, first_input, order=2)
-    call.refuse_kinks(passed, on_kink, first_input)
-    G = call.jacobians(passed, differences=False)
-    return passed, law, G, call.hessian_blocks(passed, G)
+    passed, law = call.network.forward(x, first_input, order=2)
+    call.network.refuse_kinks(passed, on_kink, first_input)
+    G = call.network.jacobians(passed, differences=False)
+    return passed, law, G, call.network.hessian_blocks(passed, G)
 
 
 def _over_inputs(call: Call, block: execution.BlockFunction, rows: int, per_input: bool, n_draws: int) -> list[Array]:
     """Return single-label numbers under the design: per input divided by N, else (1/n^2) times their sum over inputs."""
     if per_input:
-        return [array / n_draws for array in call.stack(block, rows, infinite=True)]
-    return [array / (n_draws * call.n_inputs) for array in call.mean(block, rows, infinite=True)]
+        return [array / n_draws for array in (yield from call.stack(block, rows, infinite=True))]
+    return [array / (n_draws * call.n_inputs) for array in (yield from call.mean(block, rows, infinite=True))]
 
 
 def _summed(factors: Sequence[Array | None], inputs: Sequence[Array], exponent: int) -> Array:

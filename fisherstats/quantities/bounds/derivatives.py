@@ -18,8 +18,9 @@ from fisherstats.execution import one_blas_thread
 from fisherstats.models.derivatives import Forward
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.quantities.bounds.covariance import covariance_bounds
 from fisherstats.theory import tensor_bounds, tensor_norms
 from fisherstats.theory import weight_norms as closed
@@ -111,7 +112,7 @@ def weight_norms(model: MLP) -> xr.Dataset:
 
 
 @documented
-@in_pieces()
+@streamed()
 def derivative_bounds(
     model: MLP,
     x: Any,
@@ -124,7 +125,7 @@ def derivative_bounds(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Norms of the derivatives, their bounds by weight norms, and the implied bounds of the covariances (2021, norm theorem).
 
     :math:`\|\partial h_L/\partial W_l\|=\|B_{l+1}D_l\|\|\bar h_l\|\le\prod_{i\ge l}c_{1,i}\prod_{i>l}\|W_i^-\|\,\|\bar h_l\|`
@@ -254,11 +255,11 @@ def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on
     kernel_norms = closed.kernel_norms(call.model.kernels)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2)
-        call.refuse_kinks(passed, on_kink, first_input)
-        G = call.jacobians(passed, differences=False)
+        passed, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(passed, on_kink, first_input)
+        G = call.network.jacobians(passed, differences=False)
         n = len(x)
-        hessian = call.hessian_blocks(passed, G)
+        hessian = call.network.hessian_blocks(passed, G)
         first = np.stack([closed.derivative_norms(one) for one in tensor_norms.own_layer_products(G, passed.inputs)], axis=2)
         products = tensor_norms.own_pair_products(hessian, passed.inputs)
         second = np.zeros_like(x, dtype=np.float64, shape=(n, 2, len(G), len(G)))
@@ -289,7 +290,7 @@ def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on
             ]
         return arrays if per_input else [array.sum(axis=0, dtype=np.float64) for array in arrays]
 
-    results = call.stack(block, rows, True) if per_input else call.mean(block, rows, infinite=True)
+    results = yield from call.stack(block, rows, True) if per_input else call.mean(block, rows, infinite=True)
     names = ["first_exact", "first_upper", "first_gradient", "second_exact", "second_upper", "second_gradient", "tensor_upper"]
     names += ["covariance_from_derivatives", "covariance_from_weights", "covariance_gradient"] if covariance else []
     found = dict(zip(names, results, strict=True))
@@ -331,13 +332,13 @@ def _printed(call: Call, per_input: bool, provenance: dict[str, Any]) -> xr.Data
     kernel_norms = closed.kernel_norms(call.model.kernels)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, _ = call.pass_through(x, first_input)
-        products = tensor_norms.own_layer_products(call.jacobians(passed, differences=False), passed.inputs)
+        passed, _ = call.network.forward(x, first_input)
+        products = tensor_norms.own_layer_products(call.network.jacobians(passed, differences=False), passed.inputs)
         exact = np.stack([closed.derivative_norms(one) for one in products], axis=2)
         arrays = [exact, closed.printed_first_bounds(kernel_norms[:2], passed.inputs)]
         return arrays if per_input else [array.sum(axis=0) for array in arrays]
 
-    exact, upper = call.over_inputs(block, call.block_rows(), per_input, infinite=True)
+    exact, upper = yield from call.over_inputs(block, call.block_rows(), per_input, infinite=True)
     found = {"first_exact": exact, "first_upper": upper, "first_ratio": tensor_bounds.tightness(exact, upper)}
     return _labelled(call, found, per_input, provenance, "_printed")
 

@@ -15,7 +15,8 @@ from fisherstats.models.families import Categorical
 from fisherstats.models.families.categorical import CategoricalLaw
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import probes
 from fisherstats.theory.forward_rounding import forward_rounding
 
@@ -25,7 +26,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def information_envelopes(
     model: MLP,
     x: Any,
@@ -35,7 +36,7 @@ def information_envelopes(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Deterministic envelopes of the diagonal information of a classifier: :math:`J^\top\mathrm{diag}(p)J` and rank k.
 
     :math:`\sum_{k\le r}\lambda_kv_kv_k^\top\preceq I(h)=\mathrm{diag}(p)-pp^\top\preceq\mathrm{diag}(p)` with the r largest
@@ -89,8 +90,8 @@ def information_envelopes(
     _views.check(call, "diagonal", per_input, 5)
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
-        passed, law = call.pass_through(x, first_input)
-        G = call.unit_jacobians(passed, differences=False)
+        passed, law = call.network.forward(x, first_input)
+        G = call.network.unit_jacobians(passed, differences=False)
         envelopes = probes.class_envelopes(cast(CategoricalLaw, law), G, rank, forward_rounding(call.model, passed))
         return [*((factors, 2) for factors in envelopes), passed.inputs]
 

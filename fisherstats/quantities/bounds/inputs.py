@@ -16,7 +16,8 @@ from fisherstats.core.validation import inputs as finite
 from fisherstats.models.families.extremes import information_extremes
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, fisher, law_extremes
 from fisherstats.theory.forward_rounding import SENSITIVITY, forward_rounding
 from fisherstats.theory.law_extremes import STATEMENTS, TENSORS
@@ -29,10 +30,10 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces(per_input=True)
+@streamed(per_input=True)
 def family_extremes(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Extremes over unit vectors of I(h), the fourth moment K and M = Cov(rr', rr') at each input (2024, Proposition 4.3).
 
     Certified extremes, and those given by the statements: :math:`\tilde\lambda_{max}(K)\le B\lambda_{max}(I)\le B^2` where
@@ -84,14 +85,14 @@ def family_extremes(
     call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         certified, said = law_extremes.certified_extremes(law), law_extremes.statements(law)
         attained = attained_extremes(law, certified[:, 2, 1])
         room = SENSITIVITY * forward_rounding(call.model, passed)[:, None]
         certified = np.stack([certified[..., 0] * (1 - room), certified[..., 1] * (1 + room)], axis=2)
         return [certified, np.stack(attained, axis=1), said, margins.above(law_extremes.squared_radius(law))]
 
-    certified, attained, said, radius = call.stack(block, call.block_rows(), infinite=True)
+    certified, attained, said, radius = yield from call.stack(block, call.block_rows(), infinite=True)
     ratio = tightness(np.broadcast_to(certified[:, None, :, 1], said.shape[:3]), said[..., 1])
     certified, said = (
         np.stack([margins.outwards(one[..., side], call.dtype, word) for side, word in enumerate(("lower", "upper"))], axis=-1)
@@ -111,10 +112,10 @@ def family_extremes(
 
 
 @documented
-@in_pieces()
+@streamed()
 def input_variance_bounds(
     model: MLP, x: Any, *, engine: str | None = None, num_threads: int | None = None, progress: bool = False
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Certified bound of the variance over inputs of the diagonal information, with the exact one (2024, Lemma 4.8).
 
     :math:`\mathrm{Var}_x(I(\theta_i|x))\le E_x[I(\theta_i|x)^2]\le E_x[\|\partial_ih\|^4\lambda_{max}^2(I(h|x))]`.
@@ -160,8 +161,8 @@ def input_variance_bounds(
     _views.check(call, "diagonal", False, 8)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        G = call.jacobians(passed, differences=False)
+        passed, law = call.network.forward(x, first_input)
+        G = call.network.jacobians(passed, differences=False)
         information = fisher.unit_factors(law, passed, G)
         largest = (information_extremes(law)[1] * (1 + SENSITIVITY * forward_rounding(call.model, passed)))[:, None]
         norms = [np.einsum("nto,nto->no", G_l, G_l) * largest for G_l in G]
@@ -169,7 +170,7 @@ def input_variance_bounds(
         sums = [assembly.diagonal(one, passed.inputs, 4, call.sizes, False) for one in squares]
         return [*assembly.moments_over_inputs(information, passed.inputs, 2), *sums]
 
-    _, _, deviations, square_sum, bound_sum = call.mean(block, call.block_rows(), combine=assembly.merge_moments)
+    _, _, deviations, square_sum, bound_sum = yield from call.mean(block, call.block_rows(), combine=assembly.merge_moments)
     n, dtype = call.n_inputs, call.dtype
     exact: Array
     upper: Array

@@ -18,8 +18,9 @@ from fisherstats.core.validation import arguments, inputs
 from fisherstats.core.validation import bounds as checks
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly
 from fisherstats.theory.forward_rounding import forward_rounding
 from fisherstats.theory.variance_inequalities import FORMS, Bounds, LawBounds, attained_extremes, law_bounds
@@ -30,7 +31,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def variance_bounds(
     model: MLP,
     x: Any,
@@ -42,7 +43,7 @@ def variance_bounds(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Certified bounds of the estimators' variances and of the information, with the exact values (2024, Theorem 4.1).
 
     :math:`\|\partial_ih\|^4\lambda(M)/N` bounds the score estimator's variance (8), :math:`\|\partial_i^2h\|^2\lambda(I)/N`
@@ -122,7 +123,7 @@ def variance_bounds(
         sizes = [h_bar.shape[1] for h_bar in found.inputs]
         return [*arrays, _failures(list(found.variances.values()), found.information, sizes, per_input)]
 
-    results = call.over_inputs(block, call.block_rows(second_order="hessian" in chosen), per_input, infinite=True)
+    results = yield from call.over_inputs(block, call.block_rows(second_order="hessian" in chosen), per_input, infinite=True)
     return _dataset(call, chosen, results, n_draws, per_input, call.provenance(n_draws=n_draws, on_kink=on_kink))
 
 
@@ -147,13 +148,13 @@ class _Block:
 
 def _of_block(call: Call, x: Array, first_input: int, chosen: Sequence[str], on_kink: str) -> _Block:
     with_hessian = "hessian" in chosen
-    passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
+    passed, law = call.network.forward(x, first_input, order=2 if with_hessian else 1)
     S: Sequence[Array | None] = []
     if with_hessian:
-        call.refuse_kinks(passed, on_kink, first_input)
-        G, S = call.unit_jacobians_and_curvatures(passed, differences=False)
+        call.network.refuse_kinks(passed, on_kink, first_input)
+        G, S = call.network.unit_jacobians_and_curvatures(passed, differences=False)
     else:
-        G = call.unit_jacobians(passed, differences=False)
+        G = call.network.unit_jacobians(passed, differences=False)
     bounded = law_bounds(law, forward_rounding(call.model, passed))
     variances: dict[str, Sequence[Bounds | None]] = {}
     for one in chosen:
@@ -186,7 +187,7 @@ def layer_bounds(call: Call, chosen: Sequence[str], on_kink: str) -> tuple[Array
         information = summed([one.exact for one in found.information], 2)
         return [information, np.stack([np.stack(one) for one in variances], axis=1)]
 
-    information, variances = call.mean(block, call.block_rows(second_order="hessian" in chosen))
+    information, variances = yield from call.mean(block, call.block_rows(second_order="hessian" in chosen))
     sizes = np.asarray(call.sizes)
     return information / sizes, variances / (sizes * call.n_inputs)
 

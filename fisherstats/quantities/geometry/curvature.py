@@ -15,7 +15,8 @@ from fisherstats.models import derivatives
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
 from fisherstats.quantities._alignment import direction_rows
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import curvature
 from fisherstats.theory.curvature import CurveMoments
 
@@ -25,7 +26,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def efron_curvature(
     model: MLP,
     x: Any,
@@ -36,7 +37,7 @@ def efron_curvature(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Efron's curvature :math:`\gamma^2=(\nu_{20}\nu_{02}-\nu_{11}^2)/\nu_{20}^3` along directions of the parameter space.
 
     With :math:`h'=Jv` and :math:`h''=H[v,v]`: :math:`\nu_{20}=h'^\top I(h)h'`, :math:`\nu_{11}=h'^\top I(h)h''`,
@@ -91,13 +92,13 @@ def efron_curvature(
     call.fits("`directions`", 8 * call.n_inputs * len(rows), 1, "use fewer directions or inputs at a time.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2)
-        call.refuse_kinks(passed, on_kink, first_input)
+        passed, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(passed, on_kink, first_input)
         one = curvature.curve_moments(call.model, passed, law, rows)
         return [one.speed, one.acceleration, one.projection, one.residual]
 
     rows_per_block = execution.block_rows(len(rows) * model.widths[-1])
-    moments = CurveMoments(*call.stack(block, rows_per_block))
+    moments = CurveMoments(*(yield from call.stack(block, rows_per_block)))
     if not per_input:
         moments = curvature.curve_sums(CurveMoments(*(one.astype(np.float64) for one in vars(moments).values())))
     dims = [*(["input"] if per_input else []), "direction"]
@@ -113,7 +114,7 @@ def efron_curvature(
 
 
 @documented
-@in_pieces()
+@streamed()
 def amari_chentsov(
     model: MLP,
     x: Any,
@@ -122,7 +123,7 @@ def amari_chentsov(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray:
+) -> Computation[xr.DataArray]:
     r"""Amari-Chentsov tensor of directions, :math:`T(u,v,w)=\frac1n\sum_i\kappa_3(J_iu,J_iv,J_iw)`.
 
     It is :math:`E[(u\cdot\partial\ell)(v\cdot\partial\ell)(w\cdot\partial\ell)]`, the third moment of the score (Amari and
@@ -167,11 +168,11 @@ def amari_chentsov(
     call.fits("`directions`", count**3, 16, "use fewer directions at a time.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         tangents = np.stack([derivatives.push_forward(call.model, passed, one) for one in rows], axis=2)
         return [curvature.third_cumulants(law, tangents).sum(axis=0, dtype=np.float64)]
 
-    (tensor,) = call.mean(block, execution.block_rows(count**2 * max(count, model.widths[-1] ** 2)))
+    (tensor,) = yield from call.mean(block, execution.block_rows(count**2 * max(count, model.widths[-1] ** 2)))
     dims = ["direction", "direction2", "direction3"]
     coords = _labels.coordinates(direction=count, direction2=count, direction3=count)
     return _labels.array("amari_chentsov", dims, tensor.astype(call.rows.dtype, copy=False), coords, call.provenance())

@@ -18,8 +18,9 @@ from fisherstats.models.families import Categorical, Gaussian
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
 from fisherstats.quantities._alignment import square_matrices
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, relative_information
 from fisherstats.theory.relative_information import Responses
 
@@ -32,7 +33,7 @@ RESPONSES = ("paper", "gaussian")
 
 
 @documented
-@in_pieces()
+@streamed()
 def relative_fisher(
     model: MLP,
     x: Any,
@@ -44,7 +45,7 @@ def relative_fisher(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataTree:
+) -> Computation[xr.DataTree]:
     r"""Relative Fisher information of every layer, :math:`g(w_o|h_l)=\frac1n\sum_i\nu_f(w_o,h_l)\,\bar h_l\bar h_l^\top`.
 
     The information of a subsystem's response about its weights, given the subsystem's input (2017, table of subsystems): here the
@@ -114,7 +115,7 @@ def relative_fisher(
     call.fits(f"`subsystem={subsystem!r}`", numbers * (call.n_present if per_input else 1), 1, remedy)
 
     def roots(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         return [relative_information.rows(call.model, passed, law, responses, above)], passed.inputs
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -126,9 +127,9 @@ def relative_fisher(
 
     if per_input:
         rows = min(call.block_rows(_run.DENSE_ROWS), execution.block_rows(numbers, _run.DENSE_ROWS))
-        blocks = {(layer, layer): one for layer, one in enumerate(call.over_inputs(block, rows, True))}
+        blocks = {(layer, layer): one for layer, one in enumerate((yield from call.over_inputs(block, rows, True)))}
     else:
-        (blocks,) = call.pair_mean(roots, cross_layers=False)
+        (blocks,) = yield from call.pair_mean(roots, cross_layers=False)
     return _views.labelled(call, "block", per_input, [("relative_layer", blocks)], provenance)
 
 
@@ -151,16 +152,16 @@ def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict
     call.fits(what, numbers * (call.n_present if per_input else 1), copies, remedy)
 
     def factors(x: Array, first_input: int) -> tuple[list[Array], list[Array]]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         return relative_information.coefficients(call.model, passed, law, responses), passed.inputs
 
     def block(x: Array, first_input: int) -> list[Array]:
         return [relative_information.neuron_metrics(*one) for one in zip(*factors(x, first_input), strict=True)]
 
     if per_input:
-        metrics = call.over_inputs(block, execution.block_rows(numbers, _run.DENSE_ROWS), True)
+        metrics = yield from call.over_inputs(block, execution.block_rows(numbers, _run.DENSE_ROWS), True)
     else:
-        metrics = call.neuron_mean(factors)
+        metrics = yield from call.neuron_mean(factors)
     dims = [*(["input"] if per_input else []), "unit", "feature", "feature2"]
     children = {}
     for layer, metric in enumerate(metrics):
@@ -173,7 +174,7 @@ def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict
 
 
 @documented
-@in_pieces()
+@streamed()
 def subsystem_metric(
     weights: Sequence[ArrayLike],
     x: Any,
@@ -184,7 +185,7 @@ def subsystem_metric(
     per_input: bool = False,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray:
+) -> Computation[xr.DataArray]:
     r"""Relative Fisher information of a subsystem alone, :math:`g(W|x)=\frac1n\sum_i R_i^\top R_i\otimes\bar x_i\bar x_i^\top`.
 
     Every row of the table of subsystems (2017): a neuron is a matrix of one row, a layer a matrix of several, two layers are two
@@ -260,14 +261,14 @@ def subsystem_metric(
     build = assembly.pairs_per_input if per_input else assembly.pair_sum
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         R, h_bar = relative_information.rows(call.model, passed, law, responses, above)[0], passed.inputs[0]
         return [build(_squared(R), h_bar, h_bar)]
 
     rows = call.block_rows(_run.DENSE_ROWS)
     if per_input:
         rows = min(rows, execution.block_rows(size**2, _run.DENSE_ROWS))
-    (metric,) = call.over_inputs(block, rows, per_input)
+    (metric,) = yield from call.over_inputs(block, rows, per_input)
     coords = _labels.param_coordinates(model, layer=0) | _labels.param_coordinates(model, "param2", 0)
     dims = ["param", "param2"]
     if per_input:
@@ -277,7 +278,7 @@ def subsystem_metric(
 
 
 @documented
-@in_pieces(per_input=True)
+@streamed(per_input=True)
 def learning_zone(
     model: MLP,
     x: Any,
@@ -287,7 +288,7 @@ def learning_zone(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Effective learning zone of every unit: its coefficient :math:`\nu_f(w_o,h_l)` at every input (2017).
 
     The coefficient measures how much a unit learns from an input; where it is 0 the unit is saturated, or dead, and the metric of
@@ -337,12 +338,12 @@ def learning_zone(
     call.fits("`learning_zone`", 2 * call.n_present * n_units, 1, "use fewer inputs.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         outputs = passed.inputs[-1] @ call.model.weights[-1].T
         found = relative_information.coefficients(call.model, passed, law, responses)
         return [np.concatenate(found, axis=1), np.concatenate([*passed.pre_activations, outputs], axis=1)]
 
-    coefficient, pre_activation = call.stack(block, call.block_rows())
+    coefficient, pre_activation = yield from call.stack(block, call.block_rows())
     suprema = [*map(responses.largest, call.model.activations), np.nan]
     entries: list[_labels.Entry] = [
         ("zone_coefficient", ["input", "unit"], coefficient),

@@ -16,7 +16,8 @@ from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
 from fisherstats.quantities._designs import Design
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, empirical_information, fisher
 
 __all__ = ["bias_signature", "empirical_variance"]
@@ -25,7 +26,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def empirical_variance(
     model: MLP,
     x: Any,
@@ -39,7 +40,7 @@ def empirical_variance(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Mean, bias and variance of the empirical Fisher information for labels from given distributions (2024, G.1 and G.2).
 
     :math:`V=\frac1N\{E_q[(\partial_ih^\top r)^4]-E_q[(\partial_ih^\top r)^2]^2\}` with r = t(y) - E[t] around the mean of the
@@ -114,8 +115,8 @@ def empirical_variance(
     q_at = _law_of_labels(call, probabilities, truth)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        G = call.unit_jacobians(passed, differences=False)
+        passed, law = call.network.forward(x, first_input)
+        G = call.network.unit_jacobians(passed, differences=False)
         q = q_at(x, first_input)
         means = empirical_information.empirical_factors(law, q, passed, G)
         quantities = [
@@ -127,10 +128,10 @@ def empirical_variance(
         return sums if per_input else [*assembly.moments_over_inputs(means, passed.inputs, 2), *sums[1:]]
 
     if per_input:
-        mean, expected, variance = call.stack(block, call.block_rows())
+        mean, expected, variance = yield from call.stack(block, call.block_rows())
         variance = variance / n_draws
     else:
-        _, mean, deviations, *sums = call.mean(block, call.block_rows(), combine=assembly.merge_moments)
+        _, mean, deviations, *sums = yield from call.mean(block, call.block_rows(), combine=assembly.merge_moments)
         expected, single = (one / call.n_inputs for one in sums)
         spread = deviations / max(call.n_inputs - 1, 1)
         variance = sampled.variance(single, spread)
@@ -148,13 +149,13 @@ def _law_of_labels(call: _run.Call, probabilities: Any, truth: MLP | None) -> Ca
     if truth is not None:
         distributions.true_network(truth, call.model, MLP)
         true_call = call.of(truth, "truth")
-        return lambda x, first_input: true_call.pass_through(x, first_input)[1]
+        return lambda x, first_input: true_call.network.forward(x, first_input)[1]
     q = call.label_distributions(probabilities)
     return lambda x, first_input: q[first_input : first_input + len(x)].astype(call.rows.dtype, copy=False)
 
 
 @documented
-@in_pieces(per_input=True)
+@streamed(per_input=True)
 def bias_signature(
     model: MLP,
     x: Any,
@@ -163,7 +164,7 @@ def bias_signature(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Signs of the bias of the empirical Fisher information per input: eigenvalues of :math:`rr^\top-I(h)` (2024, Lemma 6.1).
 
     One data label makes the empirical information of rank one: it overstates the information in at most one direction of the
@@ -211,13 +212,13 @@ def bias_signature(
     data_labels = call.data_labels(y)
 
     def block(x: Array, first_input: int) -> list[Any]:
-        _, law = call.pass_through(x, first_input)
+        _, law = call.network.forward(x, first_input)
         eigenvalues = empirical_information.bias_eigenvalues(
             law, law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         )
         return [*empirical_information.signs(eigenvalues), eigenvalues[:, 0], eigenvalues[:, -1]]
 
     keys = ("bias_positive", "bias_negative", "bias_zero", "bias_smallest", "bias_largest")
-    columns = call.stack(block, call.block_rows())
+    columns = yield from call.stack(block, call.block_rows())
     entries = [(key, ["input"], values) for key, values in zip(keys, columns, strict=True)]
     return _labels.dataset(entries, call.input_coordinate(), call.provenance())

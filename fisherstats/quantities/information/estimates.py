@@ -20,8 +20,9 @@ from fisherstats.models.families import Law, SecondMoment
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _run, _underflow, _views
 from fisherstats.quantities._designs import Design
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import entry_variances, fisher, probes, sampling
 from fisherstats.theory.sampling import PROBES
 
@@ -32,7 +33,7 @@ Seed = int | np.random.SeedSequence | np.random.Generator
 
 
 @documented
-@in_pieces()
+@streamed()
 def estimate_fisher(
     model: MLP,
     x: Any,
@@ -49,7 +50,7 @@ def estimate_fisher(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray | xr.DataTree:
+) -> Computation[xr.DataArray | xr.DataTree]:
     r"""Monte Carlo Fisher information from labels drawn from the model, with its closed-form standard error.
 
     The error covers the drawn labels at the given inputs (`design` "fixed"), or the inputs as well, where these are a sample.
@@ -218,9 +219,9 @@ class _Estimate:
     def drawn(self, x: Array, first_input: int) -> tuple[Forward, Law, Any]:
         """Return the forward pass, the response distribution and the drawn labels of a block."""
         call = self.call
-        passed, law = call.pass_through(x, first_input, order=2 if self.with_hessian else 1)
+        passed, law = call.network.forward(x, first_input, order=2 if self.with_hessian else 1)
         if self.with_hessian:
-            call.refuse_kinks(passed, self.on_kink, first_input)
+            call.network.refuse_kinks(passed, self.on_kink, first_input)
         if not self.from_labels:
             return passed, law, None
         return passed, law, sampling.draw(call.model.family, law, self.seed, first_input, self.n_draws, self.with_score)
@@ -231,12 +232,12 @@ class _Estimate:
         G: list[Array | None] = []
         S: list[Any] = []
         if self.with_hessian and self.with_errors:
-            G, S = call.unit_jacobians_and_curvatures(passed)
+            G, S = call.network.unit_jacobians_and_curvatures(passed)
         elif self.with_errors:
-            G = call.unit_jacobians(passed)
+            G = call.network.unit_jacobians(passed)
 
         def factors(second: SecondMoment) -> list[Array]:
-            return fisher.unit_factors(second, passed, G) if G else call.root_unit_factors(passed, second)
+            return fisher.unit_factors(second, passed, G) if G else call.network.root_unit_factors(passed, second)
 
         estimates: dict[str, Any] = {}
         variances = self.label_variances(law, passed, G, S) if self.with_errors else []
@@ -246,7 +247,7 @@ class _Estimate:
             if self.with_errors:
                 S = [None if S_l is None else derivatives.contracted(draw.mean, S_l) for S_l in S]
             else:
-                S = call.curvature_along(passed, draw.mean)
+                S = call.network.curvature_along(passed, draw.mean)
             estimates["hessian"] = fisher.hessian_factors(factors(law), S)
         for one in self.probing:
             estimates[one] = factors(sampling.draw_probes(law, self.seed, first_input, self.n_draws, one))
@@ -258,18 +259,18 @@ class _Estimate:
 
     def rows_of(self, x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
         passed, _, draw = self.drawn(x, first_input)
-        return [self.call.root_rows(passed, draw.second)], passed.inputs
+        return [self.call.network.root_rows(passed, draw.second)], passed.inputs
 
     def matrix(self, x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         call, full = self.call, self.view == "full"
         passed, law, draw = self.drawn(x, first_input)
         # The dense Hessian is of each output; everything else is in moments of the law.
-        G = call.jacobians(passed, differences=not self.with_hessian)
+        G = call.network.jacobians(passed, differences=not self.with_hessian)
         blocks = {}
         if self.with_score:
             blocks["score"] = fisher.matrix_blocks(draw.second, G, passed.inputs, full, self.per_input)
         if self.with_hessian:
-            hessian = call.hessian_blocks(passed, G, draw.mean[:, None, :], full)
+            hessian = call.network.hessian_blocks(passed, G, draw.mean[:, None, :], full)
             blocks["hessian"] = fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, self.per_input)
         estimates = [blocks[one] for one in self.chosen]
         if not self.with_errors:
@@ -278,7 +279,7 @@ class _Estimate:
         if self.with_score:
             variances["score"] = entry_variances.score_entry_variances(law, G, passed.inputs, pairs, self.per_input)
         if self.with_hessian:
-            hessian = call.hessian_blocks(passed, G, None, full)
+            hessian = call.network.hessian_blocks(passed, G, None, full)
             variances["hessian"] = entry_variances.hessian_entry_variances(law, passed.inputs, hessian, pairs, self.per_input)
         return [*estimates, *[variances[one] for one in self.chosen]]
 
@@ -315,22 +316,22 @@ class _Estimate:
         return [[one] for one in roots]
 
     def _exact(self, x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
-        passed, law = self.call.pass_through(x, first_input)
-        return self.call.root_unit_factors(passed, law), [], passed.inputs
+        passed, law = self.call.network.forward(x, first_input)
+        return self.call.network.root_unit_factors(passed, law), [], passed.inputs
 
     def _exact_and_variances(self, x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
         call = self.call
-        passed, law = call.pass_through(x, first_input, order=2 if self.with_hessian else 1)
-        G, S = call.jacobians_and_curvatures(passed) if self.with_hessian else (call.jacobians(passed), [])
+        passed, law = call.network.forward(x, first_input, order=2 if self.with_hessian else 1)
+        G, S = call.network.jacobians_and_curvatures(passed) if self.with_hessian else (call.network.jacobians(passed), [])
         return fisher.unit_factors(law, passed, G), self.label_variances(law, passed, G, S), passed.inputs
 
     def _exact_blocks(self, x: Array, first_input: int, each: bool) -> dict[tuple[int, int], Array]:
-        passed, law = self.call.pass_through(x, first_input)
-        return fisher.matrix_blocks(law, self.call.jacobians(passed), passed.inputs, self.view == "full", each)
+        passed, law = self.call.network.forward(x, first_input)
+        return fisher.matrix_blocks(law, self.call.network.jacobians(passed), passed.inputs, self.view == "full", each)
 
 
 @documented
-@in_pieces()
+@streamed()
 def empirical_fisher(
     model: MLP,
     x: Any,
@@ -341,7 +342,7 @@ def empirical_fisher(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset | xr.DataTree:
+) -> Computation[xr.Dataset | xr.DataTree]:
     r"""Empirical Fisher information at the data labels, :math:`\frac1n\sum_i\partial\ell_i\,\partial\ell_i^\top`, and its bias.
 
     It uses r = t(y) - E[t] at the data label around the model's mean (2024, eq 17); it estimates the Fisher information only if
@@ -391,20 +392,20 @@ def empirical_fisher(
     data_labels = call.data_labels(y)
 
     def middle(x: Array, first_input: int) -> tuple[Any, ...]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         return passed, (fisher.at_labels(law, data_labels[first_input : first_input + len(x)]), law)
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, both = middle(x, first_input)
-        return [*((call.root_unit_factors(passed, one), 2) for one in both), passed.inputs]
+        return [*((call.network.root_unit_factors(passed, one), 2) for one in both), passed.inputs]
 
     def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
         passed, both = middle(x, first_input)
-        return [call.root_rows(passed, one) for one in both], passed.inputs
+        return [call.network.root_rows(passed, one) for one in both], passed.inputs
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         passed, both = middle(x, first_input)
-        G = call.jacobians(passed)
+        G = call.network.jacobians(passed)
         return [fisher.matrix_blocks(one, G, passed.inputs, view == "full", per_input) for one in both]
 
     empirical, expected = _views.compute(call, view, per_input, diagonal, matrix, rows_of=rows_of, n_quantities=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -15,9 +16,10 @@ from fisherstats.models import derivatives
 from fisherstats.models.families import SecondMoment
 from fisherstats.models.families.base import RowProducts
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run, _tiles, _views
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities import _labels, _layout, _run, _tiles, _views
+from fisherstats.quantities._layout import Computation, Layout
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import fisher, kronecker, sampling
 
 __all__ = [
@@ -31,7 +33,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces(per_input=True)
+@streamed(per_input=True)
 def output_information(
     model: MLP,
     x: Any,
@@ -40,7 +42,7 @@ def output_information(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray:
+) -> Computation[xr.DataArray]:
     r"""Fisher information of the network's output at each input, :math:`I(h)=\mathrm{Cov}(t(y))` (2021, Lemma 2).
 
     Where the family links the output z to natural parameters h = g(z), it is :math:`g'(z)\,\mathrm{Cov}(t)\,g'(z)` in the
@@ -85,20 +87,19 @@ def output_information(
     call.fits("`output_information`", call.n_present * n_outputs**2, 1, "use fewer inputs at a time.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         if coordinates == "natural" or passed.link_slope is None:
             return [law.information()]
         return [passed.link_slope[:, :, None] * law.information() * passed.link_slope[:, None, :]]
 
-    (values,) = call.stack(block, call.block_rows())
     coords = call.input_coordinate() | _labels.output_coordinates(call.model, "output", "output2")
-    return _labels.array(
-        "output_information", ["input", "output", "output2"], values, coords, call.provenance(coordinates=coordinates)
-    )
+    provenance = call.provenance(coordinates=coordinates)
+    yield (layout := _layout.array("output_information", coords, provenance, call.rows.dtype))
+    return layout, (yield from call.stack(block, call.block_rows()))
 
 
 @documented
-@in_pieces(per_input=True)
+@streamed(per_input=True)
 def hidden_information(
     model: MLP,
     x: Any,
@@ -111,7 +112,7 @@ def hidden_information(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray:
+) -> Computation[xr.DataArray]:
     r"""Fisher information of a layer's outputs at each input, :math:`I(h_l)=B_l^\top I(h_L)B_l`.
 
     With ``estimator="score"`` I(h_L) is replaced by the mean of r r' over `n_draws` labels from the model (2021, after the
@@ -170,36 +171,37 @@ def hidden_information(
     arguments.only_with("rng", rng, "estimator", estimator, "score")
     arguments.only_with("y", y, "estimator", estimator, "empirical")
     if estimator == "score":
-        return _estimated_hidden(call, layer, arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng))
+        draws = arguments.positive_integer("n_draws", n_draws)
+        return (yield from _estimated_hidden(call, layer, draws, arguments.seed_sequence(rng)))
     data_labels = None if y is None else call.data_labels(y)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         B = _reach(call, passed, layer)
         if data_labels is None:
             return [fisher.hidden_information(law, B)]
         return [fisher.hidden_information(fisher.at_labels(law, data_labels[first_input : first_input + len(x)]), B)]
 
-    (values,) = call.stack(block, call.block_rows())
     key = "hidden_information" if data_labels is None else "hidden_information_empirical"
-    return _unit_array(call, key, values, call.provenance(layer=layer))
+    yield (layout := _unit_layout(call, layer, key, call.provenance(layer=layer)))
+    return layout, (yield from call.stack(block, call.block_rows()))
 
 
-def _estimated_hidden(call: Call, layer: int, n_draws: int, seed: np.random.SeedSequence) -> xr.DataArray:
+def _estimated_hidden(call: Call, layer: int, n_draws: int, seed: np.random.SeedSequence) -> Computation[xr.DataArray]:
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         B = _reach(call, passed, layer)
         draw = sampling.draw(call.model.family, law, seed, first_input, n_draws, second_moment=True)
         variance = fisher.hidden_information_variance(law, B) / n_draws
         return [fisher.hidden_information(cast(SecondMoment, draw.second), B), np.sqrt(variance)]
 
-    values, error = call.stack(block, call.block_rows())
     provenance = call.provenance(layer=layer, n_draws=n_draws, seed=sampling.seed_record(seed), estimator="score")
-    return _unit_array(call, "hidden_information_estimate", values, provenance, error)
+    yield (layout := _unit_layout(call, layer, "hidden_information_estimate", provenance, ["standard_error"]))
+    return layout, (yield from call.stack(block, call.block_rows()))
 
 
 @documented
-@in_pieces(per_input=True)
+@streamed(per_input=True)
 def hidden_information_variance(
     model: MLP,
     x: Any,
@@ -209,7 +211,7 @@ def hidden_information_variance(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray:
+) -> Computation[xr.DataArray]:
     r"""Variance of the score estimate of :math:`I(h_l)`: :math:`M(B_u,B_v,B_u,B_v)/N` per entry (2021, Theorem 4).
 
     Parameters
@@ -250,12 +252,12 @@ def hidden_information_variance(
     n_draws = arguments.positive_integer("n_draws", n_draws)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         at_outputs = layer == call.model.n_layers and passed.link_slope is None
         return [fisher.hidden_information_variance(law, None if at_outputs else _reach(call, passed, layer)) / n_draws]
 
-    (values,) = call.stack(block, call.block_rows())
-    return _unit_array(call, "hidden_information_variance", values, call.provenance(layer=layer, n_draws=n_draws))
+    yield (layout := _unit_layout(call, layer, "hidden_information_variance", call.provenance(layer=layer, n_draws=n_draws)))
+    return layout, (yield from call.stack(block, call.block_rows()))
 
 
 def _layer_call(model: MLP, x: Any, layer: Any, engine: str | None, num_threads: int | None, progress: bool) -> tuple[Call, int]:
@@ -267,18 +269,20 @@ def _layer_call(model: MLP, x: Any, layer: Any, engine: str | None, num_threads:
 
 def _reach(call: Call, passed: derivatives.Forward, layer: int) -> Array:
     """Return B_l, the derivative of the natural parameters with respect to h_l."""
-    G = call.jacobians(passed, differences=False)
+    G = call.network.jacobians(passed, differences=False)
     return G[-1] if layer == call.model.n_layers else derivatives.pull_back(call.model, G[layer], layer)
 
 
-def _unit_array(call: Call, key: str, values: Array, provenance: dict[str, Any], error: Array | None = None) -> xr.DataArray:
-    dims = ["input", "unit", "unit2"]
-    coords = call.input_coordinate() | _labels.coordinates(unit=values.shape[1], unit2=values.shape[2])
-    return _labels.array(key, dims, values, coords, provenance, [] if error is None else [("standard_error", dims, error)])
+def _unit_layout(
+    call: Call, layer: int, key: str, provenance: dict[str, Any], companions: Sequence[str] = ()
+) -> Layout[xr.DataArray]:
+    width = call.model.widths[layer]
+    coords = call.input_coordinate() | _labels.coordinates(unit=width, unit2=width)
+    return _layout.array(key, coords, provenance, call.rows.dtype, companions)
 
 
 @documented
-@in_pieces()
+@streamed()
 def fisher_information(
     model: MLP,
     x: Any,
@@ -289,7 +293,7 @@ def fisher_information(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray | xr.DataTree:
+) -> Computation[xr.DataArray | xr.DataTree]:
     r"""Exact Fisher information of the parameters, :math:`I(\theta)=\frac1n\sum_iJ_i^\top I(h_i)J_i` (2021, eq 6).
 
     Parameters
@@ -353,26 +357,27 @@ def fisher_information(
         capacity.stored_view(view, per_input)
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
-        passed, law = call.pass_through(x, first_input)
-        return [(call.root_unit_factors(passed, law), 2), passed.inputs]
+        passed, law = call.network.forward(x, first_input)
+        return [(call.network.root_unit_factors(passed, law), 2), passed.inputs]
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
-        passed, law = call.pass_through(x, first_input)
+        passed, law = call.network.forward(x, first_input)
         if view == "kfac":
-            return kronecker.factors(call.root_products(passed, law), passed.inputs)
-        return [fisher.matrix_blocks(law, call.jacobians(passed), passed.inputs, view == "full", per_input)]
+            return kronecker.factors(call.network.root_products(passed, law), passed.inputs)
+        return [fisher.matrix_blocks(law, call.network.jacobians(passed), passed.inputs, view == "full", per_input)]
 
     def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
-        passed, law = call.pass_through(x, first_input)
-        return [call.root_rows(passed, law)], passed.inputs
+        passed, law = call.network.forward(x, first_input)
+        return [call.network.root_rows(passed, law)], passed.inputs
 
     def products_of(x: Array, first_input: int) -> tuple[list[RowProducts], list[Array]]:
-        passed, law = call.pass_through(x, first_input)
-        return call.root_products(passed, law), passed.inputs
+        passed, law = call.network.forward(x, first_input)
+        return call.network.root_products(passed, law), passed.inputs
 
     if store is not None:
-        return _tiles.information(call, view, rows_of, store, call.provenance(view=view))
+        return _layout.given(_tiles.information(call, view, rows_of, store, call.provenance(view=view))), ()
     of_root = products_of if view == "kfac" else rows_of
-    keys = list(_views.KRONECKER) if view == "kfac" else ["information"]
-    entries = list(zip(keys, _views.compute(call, view, per_input, diagonal, matrix, rows_of=of_root), strict=True))
-    return _views.labelled(call, view, per_input, entries, call.provenance(view=view))
+    keys = _views.KRONECKER if view == "kfac" else ["information"]
+    yield (layout := _views.layout(call, view, per_input, keys, call.provenance(view=view)))
+    found = yield from _views.compute(call, view, per_input, diagonal, matrix, rows_of=of_root)
+    return layout, _views.arranged(call, view, found)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
+from fisherstats.execution import at_once
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
 
@@ -72,7 +73,7 @@ def kink_report(
     kinks = [np.asarray(activation.kinks, dtype=call.rows.dtype) for activation in call.model.activations]
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, _ = call.pass_through(x, first_input)
+        passed, _ = call.network.forward(x, first_input)
         found = [np.empty((0, 5))]
         for layer, (values, points) in enumerate(zip(passed.pre_activations, kinks, strict=True)):
             if len(points):
@@ -85,7 +86,7 @@ def kink_report(
     def extend(total: list[Array], part: list[Array]) -> None:
         total.extend(part)
 
-    table = np.concatenate(call.mean(block, call.block_rows(), combine=extend))
+    table = np.concatenate(at_once(call.mean(block, call.block_rows(), combine=extend)))
     table = table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))]
     rows, layers, units = table[:, :3].astype(np.int64).T
     columns = {

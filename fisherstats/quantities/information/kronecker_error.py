@@ -14,8 +14,9 @@ from fisherstats.execution import Rows
 from fisherstats.models.families.base import RowProducts
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import kronecker
 
 __all__ = ["kfac_error"]
@@ -24,7 +25,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def kfac_error(
     model: MLP,
     x: Any,
@@ -32,7 +33,7 @@ def kfac_error(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Error :math:`\lVert B_l-G_l\otimes A_l\rVert_F` of the Kronecker-factored approximation of each layer's exact block.
 
     :math:`B_l` is the block of layer l of the Fisher information and :math:`A_l`, :math:`G_l` are the factors of
@@ -82,14 +83,14 @@ def kfac_error(
     n_layers = call.model.n_layers
 
     def gather(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        rows, diagonals = zip(*call.root_products(passed, law), strict=True)
+        passed, law = call.network.forward(x, first_input)
+        rows, diagonals = zip(*call.network.root_products(passed, law), strict=True)
         found = [*passed.inputs, *rows, *(one for one in diagonals if one is not None)]
         if first_input == call.rows.first:
             call.fits("`kfac_error`", call.n_inputs * sum(one[0].size for one in found), 1, "use fewer inputs.")
         return found
 
-    gathered = call.stack(gather, call.block_rows())
+    gathered = yield from call.stack(gather, call.block_rows())
     inputs = gathered[:n_layers]
     units: list[RowProducts] = [(rows, None) for rows in gathered[n_layers : 2 * n_layers]]
     if len(gathered) > 2 * n_layers:  # a diagonal second moment at the outputs

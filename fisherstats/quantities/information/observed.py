@@ -13,7 +13,8 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _run, _views
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import estimator_moments, fisher, observed
 
 __all__ = ["observed_information"]
@@ -22,7 +23,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def observed_information(
     model: MLP,
     x: Any,
@@ -34,7 +35,7 @@ def observed_information(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset | xr.DataTree:
+) -> Computation[xr.Dataset | xr.DataTree]:
     r"""Observed information :math:`-\partial^2\ell=J^\top I(h)J-\sum_ar_aH^a` at the data labels, and its deviation from I.
 
     It is the Hessian estimate (2024, eq 3) with the data labels instead of draws, r = t(y) - E[t]. Under the model its mean is
@@ -95,14 +96,14 @@ def observed_information(
     data_labels = call.data_labels(y)
 
     def at_labels(x: Array, first_input: int) -> tuple[Any, ...]:
-        passed, law = call.pass_through(x, first_input, order=2)
-        call.refuse_kinks(passed, on_kink, first_input)
+        passed, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(passed, on_kink, first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
-        return passed, law, call.jacobians(passed, differences=False), residual
+        return passed, law, call.network.jacobians(passed, differences=False), residual
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
         passed, law, G, residual = at_labels(x, first_input)
-        S = call.curvatures(passed, G)
+        S = call.network.curvatures(passed, G)
         deviation, rounding = observed.deviation_factors(S, residual)
         return [
             (fisher.unit_factors(law, passed, G), 2),
@@ -115,7 +116,7 @@ def observed_information(
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         passed, law, G, residual = at_labels(x, first_input)
         full = view == "full"
-        hessian = call.hessian_blocks(passed, G, residual[:, None, :], full)
+        hessian = call.network.hessian_blocks(passed, G, residual[:, None, :], full)
         return [
             fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, per_input),
             fisher.matrix_blocks(law, G, passed.inputs, full, per_input),

@@ -10,6 +10,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
+from fisherstats.execution import at_once
 from fisherstats.models import derivatives
 from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
@@ -59,7 +60,7 @@ class _InformationOperator(LinearOperator):
 
     def _linearised(self, x: Array, first_input: int) -> tuple[derivatives.Forward, Law]:
         if first_input not in self._kept:
-            linearised = self._call.pass_through(x, first_input, by_units=True)
+            linearised = self._call.network.forward(x, first_input, by_units=True)
             if not self._keeps:
                 return linearised
             self._kept[first_input] = linearised
@@ -83,7 +84,7 @@ class _InformationOperator(LinearOperator):
             columns = [fisher.product_factors(call.model, passed, law, direction) for direction in directions.T]
             return [(factors, 1) for factors in columns], passed.inputs
 
-        return np.ascontiguousarray(call.diagonal_mean(block, preferred=_PRODUCT_ROWS, n_rows=1).T)
+        return np.ascontiguousarray(at_once(call.diagonal_mean(block, preferred=_PRODUCT_ROWS, n_rows=1)).T)
 
     def _matvec(self, vector: Array) -> Array:
         return self._matmat(np.reshape(vector, (-1, 1)))[:, 0]

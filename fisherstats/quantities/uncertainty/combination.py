@@ -14,7 +14,8 @@ from fisherstats.models.families import SecondMoment
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
 from fisherstats.quantities._designs import Design
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, combination, fisher, sampling
 from fisherstats.theory.combination import Regression
 
@@ -24,7 +25,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def combine_estimators(
     model: MLP,
     x: Any,
@@ -38,7 +39,7 @@ def combine_estimators(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Best linear combination :math:`\alpha\hat I_1+(1-\alpha)\hat I_2` of the two diagonal estimates from the same labels.
 
     Per parameter :math:`\alpha^*=(V_2-C_{12})/(V_1+V_2-2C_{12})`, from the closed-form variances of the mean over the given
@@ -104,12 +105,12 @@ def combine_estimators(
     seed = arguments.seed_sequence(rng)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2)
-        call.refuse_kinks(passed, on_kink, first_input)
-        G, S = call.unit_jacobians_and_curvatures(passed)
+        passed, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(passed, on_kink, first_input)
+        G, S = call.network.unit_jacobians_and_curvatures(passed)
         regressions = combination.regression_factors(law, G, S)
         draw = sampling.draw(model.family, law, seed, first_input, n_draws, second_moment=True)
-        contracted = call.curvature_along(passed, draw.mean)
+        contracted = call.network.curvature_along(passed, draw.mean)
         score, exact = (fisher.unit_factors(one, passed, G) for one in (cast(SecondMoment, draw.second), law))
         estimates = [score, fisher.hessian_factors(exact, contracted)]
         if per_input:
@@ -121,10 +122,10 @@ def combine_estimators(
 
     rows = call.block_rows(second_order=True)
     if per_input:
-        *regression, score, hessian = call.stack(block, rows)
+        *regression, score, hessian = yield from call.stack(block, rows)
         shares = n_draws
     else:
-        *regression, score, hessian = call.mean(block, rows, combine=combination.merge_regressions)
+        *regression, score, hessian = yield from call.mean(block, rows, combine=combination.merge_regressions)
         score, hessian = score / call.n_inputs, hessian / call.n_inputs
         shares = n_draws * call.n_inputs**2
     weight, variance = combination.combination(Regression(*regression), call.rows.dtype)

@@ -21,8 +21,9 @@ from fisherstats.models.families.extremes import quartic_root
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
 from fisherstats.quantities._alignment import parameter_vector, symmetric_matrix
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, covariance_tensors, tensor_norms
 
 __all__ = ["covariance_norms", "covariance_product", "estimator_covariance", "functional_variance"]
@@ -33,7 +34,7 @@ NORMS = ("frobenius", "spectral", "trace")
 
 
 @documented
-@in_pieces()
+@streamed()
 def estimator_covariance(
     model: MLP,
     x: Any,
@@ -45,7 +46,7 @@ def estimator_covariance(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray:
+) -> Computation[xr.DataArray]:
     r"""P^4 covariance tensor of an estimator for the given inputs (2021, Theorems 4 and 6).
 
     :math:`\frac1{n^2N}\sum_iJ_{ai}J_{bj}J_{ck}J_{dl}M_{abcd}` for the score, :math:`\frac1{n^2N}\sum_iH^a_{ij}H^b_{kl}I_{ab}`
@@ -106,7 +107,7 @@ def estimator_covariance(
         hessians = None if hessian is None else covariance_tensors.dense_hessians(hessian, passed.inputs, slices)
         return [double(covariance_tensors.covariance_sum(law, jacobian, hessians, estimator))]
 
-    (mean,) = call.mean(block, 16)
+    (mean,) = yield from call.mean(block, 16)
     values = (mean / (call.n_inputs * n_draws)).reshape((n_params,) * 4).astype(call.rows.dtype, copy=False)
     dims = ["param", "param2", "param3", "param4"]
     coords: dict[str, Any] = {}
@@ -117,7 +118,7 @@ def estimator_covariance(
 
 
 @documented
-@in_pieces()
+@streamed()
 def covariance_norms(
     model: MLP,
     x: Any,
@@ -128,7 +129,7 @@ def covariance_norms(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Exact norms of the P^4 covariance tensors for any P, by Gram matrices of the size of the outputs.
 
     Of the matricised covariance of the mean over the given inputs: the Frobenius norm, the spectral norm (largest eigenvalue)
@@ -199,7 +200,7 @@ def covariance_norms(
 
 
 @documented
-@in_pieces()
+@streamed()
 def covariance_product(
     model: MLP,
     x: Any,
@@ -211,7 +212,7 @@ def covariance_product(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.DataArray:
+) -> Computation[xr.DataArray]:
     r"""Product :math:`(\mathrm{Cov}:X)_{ij}=\sum_{kl}\mathrm{Cov}_{ijkl}X_{kl}` for a symmetric X, without the P^4 tensor.
 
     It is the covariance of every entry of the estimate with the linear functional tr(X I-hat). Per input
@@ -280,10 +281,10 @@ def covariance_product(
             }
             return [assembly.full_matrix(blocks, slices)]
         weights = law.product(covariance_tensors.contracted_hessian(hessian, passed.inputs, X, slices)[:, :, None])[:, :, 0]
-        moved = call.hessian_blocks(passed, G, weights[:, None, :])
+        moved = call.network.hessian_blocks(passed, G, weights[:, None, :])
         return [covariance_tensors.dense_hessians(moved, passed.inputs, slices)[:, 0].sum(axis=0, dtype=np.float64)]
 
-    (mean,) = call.mean(block, 16)
+    (mean,) = yield from call.mean(block, 16)
     values = (mean / (call.n_inputs * n_draws)).astype(call.rows.dtype, copy=False)
     coords = _labels.param_coordinates(model) | _labels.param_coordinates(model, "param2")
     provenance = call.provenance(n_draws=n_draws, estimator=estimator)
@@ -291,7 +292,7 @@ def covariance_product(
 
 
 @documented
-@in_pieces()
+@streamed()
 def functional_variance(
     model: MLP,
     x: Any,
@@ -304,7 +305,7 @@ def functional_variance(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Variance of :math:`v^\top\hat Iv` or of :math:`\mathrm{tr}(X\hat I)` for both estimators, for any P.
 
     Per input and label :math:`\mathrm{Var}(r^\top Ar)` with :math:`A=JXJ^\top` for the score and
@@ -380,7 +381,7 @@ def functional_variance(
             0.0 - law.quadratic_third_moment(form, linear),
         ]
 
-    information, score, curved, cross = call.stack(moments, call.block_rows(second_order=True))
+    information, score, curved, cross = yield from call.stack(moments, call.block_rows(second_order=True))
     if not per_input:
         scale = n_draws * call.n_inputs**2
         information = information.mean(dtype=np.float64)
@@ -401,14 +402,14 @@ def _second_order(
     call: Call, x: Array, first_input: int, on_kink: str, with_hessian: bool, with_blocks: bool = True
 ) -> tuple[Forward, Law, list[Array], HessianBlocks | None]:
     """Return forward pass and J of a block and, if requested, check for kinks and return the Hessian blocks of every output."""
-    passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
-    G = call.jacobians(passed, differences=False)
+    passed, law = call.network.forward(x, first_input, order=2 if with_hessian else 1)
+    G = call.network.jacobians(passed, differences=False)
     if not with_hessian:
         return passed, law, G, None
-    call.refuse_kinks(passed, on_kink, first_input)
+    call.network.refuse_kinks(passed, on_kink, first_input)
     if not with_blocks:
         return passed, law, G, None
-    return passed, law, G, call.hessian_blocks(passed, G)
+    return passed, law, G, call.network.hessian_blocks(passed, G)
 
 
 def _pairs_of_layers(n_layers: int) -> list[tuple[int, int]]:
@@ -458,7 +459,7 @@ class _Summary:
                 *[hessian.reach[key] for key in keys if key[0] < key[1]],
             ]
 
-        return cls(call.stack(block, 16), call)
+        return cls((yield from call.stack(block, 16)), call)
 
     def score_gram(self) -> tensor_norms.Gram:
         return tensor_norms.score_gram(self.quartic, self.products)

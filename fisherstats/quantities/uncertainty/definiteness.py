@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fisherstats.core.arrays import identity
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments, clients, remedies
-from fisherstats.execution import STREAM_ROWS, one_blas_thread, tasks
+from fisherstats.execution import STREAM_ROWS, at_once, one_blas_thread, tasks
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
 from fisherstats.quantities._run import Call
@@ -161,11 +161,11 @@ def _total_variance(call: Call, on_kink: str) -> float:
     n_outputs = call.model.widths[-1]
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2)
-        call.refuse_kinks(passed, on_kink, first_input)
+        passed, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(passed, on_kink, first_input)
         roots = law.rows(np.broadcast_to(identity(n_outputs, x), (len(x), n_outputs, n_outputs)))
-        hessian = call.hessian_blocks(passed, call.jacobians(passed, differences=False), roots)
+        hessian = call.network.hessian_blocks(passed, call.network.jacobians(passed, differences=False), roots)
         return [np.einsum("iaia->", tensor_norms.hessian_inner_products(hessian, passed.inputs))[None]]
 
-    (total,) = call.mean(block, STREAM_ROWS)
+    (total,) = at_once(call.mean(block, STREAM_ROWS))
     return float(total[0])

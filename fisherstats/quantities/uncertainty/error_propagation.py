@@ -17,8 +17,9 @@ from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
 from fisherstats.quantities._alignment import over_parameters
 from fisherstats.quantities._designs import Design
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, covariance_tensors, fisher
 from fisherstats.theory.error_propagation import (
     EffectiveDimension,
@@ -40,7 +41,7 @@ _MOST_PARAMETERS = 1000
 
 
 @documented
-@in_pieces()
+@streamed()
 def propagate(
     functional: Functional,
     model: MLP,
@@ -54,7 +55,7 @@ def propagate(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Standard error and bias of a functional of an estimated information, :math:`\phi(\hat F)`, by the delta method.
 
     With :math:`E=\hat F-F` the standard error is that of the linear term :math:`D\phi[E]` and the bias the mean of the
@@ -164,11 +165,13 @@ def _information(call: Call) -> Array:
     pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers)]
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        blocks = fisher.matrix_blocks(law, call.jacobians(passed, differences=False), passed.inputs, True, False)
+        passed, law = call.network.forward(x, first_input)
+        blocks = fisher.matrix_blocks(law, call.network.jacobians(passed, differences=False), passed.inputs, True, False)
         return [blocks[pair] for pair in pairs]
 
-    return assembly.full_matrix(dict(zip(pairs, call.mean(block, call.block_rows()), strict=True)), call.model.layer_slices())
+    return assembly.full_matrix(
+        dict(zip(pairs, (yield from call.mean(block, call.block_rows())), strict=True)), call.model.layer_slices()
+    )
 
 
 def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: str, on_kink: str) -> list[Array]:
@@ -176,37 +179,37 @@ def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: 
     n_params, outputs = call.model.n_params, call.model.widths[-1]
 
     def score(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        jacobian = covariance_tensors.dense_jacobian(call.jacobians(passed, differences=False), passed.inputs)
+        passed, law = call.network.forward(x, first_input)
+        jacobian = covariance_tensors.dense_jacobian(call.network.jacobians(passed, differences=False), passed.inputs)
         there = spectrum.beside(jacobian)
         return functional.moments(there, ScoreFluctuation(law, there.along(jacobian)))
 
     def hessian(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2)
-        call.refuse_kinks(passed, on_kink, first_input)
-        G = call.jacobians(passed, differences=False)
-        blocks = call.hessian_blocks(passed, G, covariance_tensors.information_root(law))
+        passed, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(passed, on_kink, first_input)
+        G = call.network.jacobians(passed, differences=False)
+        blocks = call.network.hessian_blocks(passed, G, covariance_tensors.information_root(law))
         roots = covariance_tensors.dense_hessians(blocks, passed.inputs, call.model.layer_slices())
         there = spectrum.beside(roots)
         return functional.moments(there, HessianFluctuation(np.matmul(there.vectors.T, np.matmul(roots, there.vectors))))
 
     if estimator == "score":
-        return call.mean(score, execution.block_rows(max(n_params * outputs, outputs**4)))
-    return call.mean(hessian, max(1, execution.block_rows(n_params**2 * outputs) // execution.STREAM_ROWS))
+        return (yield from call.mean(score, execution.block_rows(max(n_params * outputs, outputs**4))))
+    return (yield from call.mean(hessian, max(1, execution.block_rows(n_params**2 * outputs) // execution.STREAM_ROWS)))
 
 
 def _over_inputs(call: Call, functional: Functional, spectrum: Spectrum) -> list[Array | None]:
     """Return variance and bias for one sampled input with exact conditional information, with the divisor n - 1."""
 
     def deviations(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        jacobian = covariance_tensors.dense_jacobian(call.jacobians(passed, differences=False), passed.inputs)
+        passed, law = call.network.forward(x, first_input)
+        jacobian = covariance_tensors.dense_jacobian(call.network.jacobians(passed, differences=False), passed.inputs)
         there = spectrum.beside(jacobian)
         root = np.matmul(covariance_tensors.information_root(law), there.along(jacobian))
         return functional.moments(there, InputFluctuation(root, there.values))
 
     n = call.n_inputs
-    return [one * (n / (n - 1)) for one in call.mean(deviations, execution.block_rows(call.model.n_params**2))]
+    return [one * (n / (n - 1)) for one in (yield from call.mean(deviations, execution.block_rows(call.model.n_params**2)))]
 
 
 def _over(functional: Functional, model: MLP, count: int) -> tuple[list[str], dict[str, Any]]:

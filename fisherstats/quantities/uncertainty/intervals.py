@@ -14,7 +14,8 @@ from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.quantities.information.estimates import estimate_fisher
 from fisherstats.theory import sampled_inputs, sampling
 
@@ -22,7 +23,7 @@ __all__ = ["confidence_intervals"]
 
 
 @documented
-@in_pieces()
+@streamed()
 def confidence_intervals(
     model: MLP,
     x: Any,
@@ -39,7 +40,7 @@ def confidence_intervals(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Monte Carlo estimates with intervals :math:`\hat I\pm z\sqrt V`, V the closed-form variance (Lemma 3.1).
 
     They are for the information of the given inputs (`design` "fixed"), or for that of all inputs where those given are a sample

@@ -16,8 +16,9 @@ from fisherstats.core.validation import arguments, inputs
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _views
 from fisherstats.quantities._designs import Design
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, estimator_moments, fisher
 from fisherstats.theory import sample_size as closed
 
@@ -27,7 +28,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def plan_draws(
     model: MLP,
     x: Any,
@@ -44,7 +45,7 @@ def plan_draws(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Draws per input needed for a target relative standard error of an estimate (2024, Lemma 3.1 and Theorem 4.7).
 
     Fixed design: the smallest N with :math:`V^{(1)}/N\le\text{target}^2I^2`, where :math:`V^{(1)}` is the variance of the mean
@@ -173,13 +174,13 @@ def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_s
     with_hessian = "hessian" in chosen
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input, order=2 if with_hessian else 1)
+        passed, law = call.network.forward(x, first_input, order=2 if with_hessian else 1)
         S: Sequence[Array | None] = [None] * call.model.n_layers
         if with_hessian:
-            call.refuse_kinks(passed, on_kink, first_input)
-            G, S = call.unit_jacobians_and_curvatures(passed)
+            call.network.refuse_kinks(passed, on_kink, first_input)
+            G, S = call.network.unit_jacobians_and_curvatures(passed)
         else:
-            G = call.unit_jacobians(passed)
+            G = call.network.unit_jacobians(passed)
         if level == "parameter":
             factors: dict[str, Sequence[Array | None]] = {"hessian": estimator_moments.hessian_variance_factors(law, S)}
             if "score" in chosen:
@@ -198,9 +199,9 @@ def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_s
 
     rows = call.block_rows(second_order=with_hessian)
     if not with_spread:
-        information, *means = call.mean(block, rows)
+        information, *means = yield from call.mean(block, rows)
         return information, np.zeros_like(information), np.stack(means)
-    _, information, deviations, *sums = call.mean(block, rows, combine=assembly.merge_moments)
+    _, information, deviations, *sums = yield from call.mean(block, rows, combine=assembly.merge_moments)
     return information, deviations / max(call.n_inputs - 1, 1), np.stack(sums) / call.n_inputs
 
 

@@ -20,8 +20,9 @@ from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run, _underflow, _views
 from fisherstats.quantities._designs import DESIGNS, Design
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, estimator_moments, fisher, probes
 from fisherstats.theory.sampling import PROBES
 
@@ -31,7 +32,7 @@ Array = NDArray[np.floating]
 
 
 @documented
-@in_pieces()
+@streamed()
 def estimator_variance(
     model: MLP,
     x: Any,
@@ -46,7 +47,7 @@ def estimator_variance(
     engine: str | None = None,
     num_threads: int | None = None,
     progress: bool = False,
-) -> xr.Dataset:
+) -> Computation[xr.Dataset]:
     r"""Closed-form variances of the score and the Hessian estimator of the diagonal, and their covariance (2024, Lemma 3.1).
 
     Per input and label :math:`V_1=M(\partial_ih,\partial_ih,\partial_ih,\partial_ih)` with M = Cov(rr', rr'),
@@ -152,12 +153,12 @@ class _Asked:
 
     def derivatives(self, x: Array, first_input: int) -> tuple[Any, ...]:
         with_hessian = "hessian" in self.chosen
-        passed, law = self.call.pass_through(x, first_input, order=2 if with_hessian else 1)
+        passed, law = self.call.network.forward(x, first_input, order=2 if with_hessian else 1)
         if not with_hessian:
-            G = self.call.unit_jacobians(passed)
+            G = self.call.network.unit_jacobians(passed)
             return passed, law, G, [None] * len(G)
-        self.call.refuse_kinks(passed, self.on_kink, first_input)
-        return passed, law, *self.call.unit_jacobians_and_curvatures(passed)
+        self.call.network.refuse_kinks(passed, self.on_kink, first_input)
+        return passed, law, *self.call.network.unit_jacobians_and_curvatures(passed)
 
     def of_entries(self) -> dict[str, Array]:
         """Return the variances of single diagonal entries, and their covariance."""
@@ -181,7 +182,7 @@ class _Asked:
             # The variance of the mean is proportional to that of one label.
             return float(self.sampled.variance(np.ones(()), None))
 
-        found = self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, weight=weight)
+        found = yield from self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, weight=weight)
         count = len(self.chosen)
         found[:count] = _underflow.mended_variances(
             self.call, self.chosen, False, list(found[:count]), self.sampled.n_draws * self.call.n_inputs
@@ -232,7 +233,7 @@ class _Asked:
         """Stream, and convert the single-label variances into those of the design (Theorem 4.7)."""
         call, rows = self.call, self.call.block_rows(second_order="hessian" in self.chosen)
         if self.per_input:
-            stacked = call.stack(block, rows)
+            stacked = yield from call.stack(block, rows)
             shared = {"information": stacked.pop(0)} if grouped else {}
             if not grouped:
                 count = len(self.chosen)
@@ -240,9 +241,9 @@ class _Asked:
             return shared | self.named([one / self.sampled.n_draws for one in stacked])
         shared, spread = {}, None
         if self.sampled.fixed and not grouped:
-            means = call.mean(block, rows)
+            means = yield from call.mean(block, rows)
         else:
-            _, mean_information, deviations, *sums = call.mean(block, rows, combine=assembly.merge_moments)
+            _, mean_information, deviations, *sums = yield from call.mean(block, rows, combine=assembly.merge_moments)
             means = [one / call.n_inputs for one in sums]
             spread = deviations / max(call.n_inputs - 1, 1)
             if grouped:

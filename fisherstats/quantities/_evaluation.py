@@ -1,0 +1,111 @@
+"""The network at a block of inputs: forward pass, response distribution, and derivatives by the engine of the call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fisherstats.core.forks import cached_property
+from fisherstats.core.validation import inputs
+from fisherstats.engines import Engine
+from fisherstats.models import derivatives
+from fisherstats.models.derivatives import Forward, Outputs
+from fisherstats.models.families import Law, SecondMoment
+from fisherstats.models.families.base import RowProducts
+from fisherstats.models.network import MLP
+from fisherstats.theory import fisher
+
+__all__ = ["Evaluation"]
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A network in the precision of a call, evaluated at blocks of inputs; it holds no inputs, and can be sent to another process."""
+
+    model: MLP
+    engine: Engine
+    name: str = "model"
+    """Name of the network in messages."""
+    taken: Collection[str] | None = None
+    """The arguments of the public function called by the user: messages suggest no others."""
+
+    def forward(self, x: Array, first_input: int, order: int = 1, by_units: bool = False) -> tuple[Forward, Law]:
+        """Return the forward pass of a block and the response distribution there."""
+        forward = derivatives.forward(self.model, x, order, by_units)
+        inputs.finite_pass(forward.pre_activations, forward.natural, first_input, self.name, forward.hidden)
+        self.model.family.check_domain(forward.natural, first_input)
+        law = self.model.family.at(forward.natural)
+        law.carried_out_by(self.engine.contractions)
+        return forward, law
+
+    def unit_jacobians(self, forward: Forward, differences: bool = True) -> list[Array | None]:
+        """Return G for moments of the response distribution, with None for the identity (see `derivatives.unit_jacobians`)."""
+        return derivatives.unit_jacobians(self.model, forward, self._directions(differences), self.engine.contractions)
+
+    def unit_jacobians_and_curvatures(
+        self, forward: Forward, differences: bool = True
+    ) -> tuple[list[Array | None], list[Array | None]]:
+        """Return G and S, as `unit_jacobians`."""
+        return derivatives.unit_jacobians_and_curvatures(
+            self.model, forward, self._directions(differences), self.engine.contractions
+        )
+
+    def jacobians(self, forward: Forward, differences: bool = True) -> list[Array]:
+        """Return G; for moments of the response distribution, `differences` of outputs suffice if the family says so."""
+        return derivatives.jacobians(self.model, forward, self._directions(differences), self.engine.contractions)
+
+    def root_rows(self, forward: Forward, second: SecondMoment) -> list[Array]:
+        """Return the rows of a root backpropagated through the network, see `fisher.root_rows`."""
+        return fisher.root_rows(self.model, forward, second, self._directions(), self.engine.contractions)
+
+    def root_products(self, forward: Forward, second: SecondMoment) -> list[RowProducts]:
+        """Return the matrices over the units of every layer, see `fisher.root_products`."""
+        return fisher.root_products(self.model, forward, second, self._directions(), self.engine.contractions)
+
+    def root_unit_factors(self, forward: Forward, second: SecondMoment) -> list[Array]:
+        """Return the sums of their squares, see `fisher.root_unit_factors`."""
+        return fisher.root_unit_factors(self.model, forward, second, self._directions(), self.engine.contractions)
+
+    def jacobians_and_curvatures(self, forward: Forward, differences: bool = True) -> tuple[list[Array], list[Array | None]]:
+        """Return G and S, as `jacobians`."""
+        return derivatives.jacobians_and_curvatures(
+            self.model, forward, self._directions(differences), contractions=self.engine.contractions
+        )
+
+    def curvatures(self, forward: Forward, G: list[Array]) -> list[Array | None]:
+        """Return S, see `derivatives.curvatures`."""
+        return derivatives.curvatures(self.model, forward, G, self.engine.contractions)
+
+    def curvature_along(self, forward: Forward, r: Array) -> list[Array | None]:
+        """Return r . S for one vector of the outputs per input, see `derivatives.curvature_along`."""
+        return derivatives.curvature_along(self.model, forward, r, self.engine.contractions)
+
+    def hessian_blocks(
+        self, forward: Forward, G: list[Array], r: Array | None = None, cross_layers: bool = True
+    ) -> derivatives.HessianBlocks:
+        """Return the layer blocks of weighted sums of Hessians, see `derivatives.hessian_blocks`."""
+        return derivatives.hessian_blocks(self.model, forward, G, r, cross_layers)
+
+    def _directions(self, differences: bool = True) -> Outputs:
+        """Return the outputs, or their differences where the response distribution depends on these only."""
+        seen = differences and self.model.family.shift_invariant
+        if seen not in self._outputs:
+            self._outputs[seen] = Outputs(self.model.kernels[-1], seen)
+        return self._outputs[seen]
+
+    @cached_property
+    def _outputs(self) -> dict[bool, Outputs]:
+        """The rows at the outputs, made once for all blocks."""
+        return {}
+
+    def refuse_kinks(self, forward: Forward, on_kink: str, first_input: int) -> None:
+        """Require twice differentiable activations at every pre-activation of the block, unless told to ignore kinks."""
+        if on_kink == "raise":
+            chosen = self.model.activations
+            kinks, names = [one.kinks for one in chosen], [one.name for one in chosen]
+            inputs.kink_free(forward.pre_activations, kinks, names, first_input, self.taken)

@@ -1,0 +1,248 @@
+"""Drivers of public quantities: at once for an x in memory, and over an iterable of batches; `_chunks` has that of dask arrays.
+
+A public quantity is written as a computation: a generator that yields its layout, then its passes over the inputs, and returns
+values. Here its steps are answered. Nothing in this module depends on the quantity that is computed.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numpy as np
+import xarray as xr
+
+from fisherstats.core.arrays import overflow_is_inf
+from fisherstats.core.validation import arguments, inputs, remedies
+from fisherstats.execution import Batches, Part, Pass, Steps, at_once, one_blas_thread
+from fisherstats.models.columns import columns_in_order, response_in_order
+from fisherstats.models.network import MLP
+from fisherstats.quantities import _labels
+from fisherstats.quantities._layout import Computation, Layout
+from fisherstats.quantities._run import Call
+
+__all__ = ["BESIDE_X", "Asked", "resumed", "steps_of", "streamed", "within"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BESIDE_X = {"y": Call.data_labels, "probabilities": Call.label_distributions}
+"""Arguments with an entry per input, and their validators."""
+
+
+def streamed(*, per_input: bool | None = None) -> Callable[[Callable[P, Computation[R]]], Callable[P, R]]:
+    """Turn a computation over (model, x, ...) into a function that accepts an x in memory, batches of rows, or a dask array.
+
+    `per_input` if it always returns a row per input.
+    """
+
+    def decorate(computation: Callable[P, Computation[R]]) -> Callable[P, R]:
+        signature = inspect.signature(computation)
+        place = list(signature.parameters).index("x")
+        takes = tuple(signature.parameters)
+
+        @functools.wraps(computation)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            x = args[place] if len(args) > place else kwargs.get("x")
+            if "on_kink" in kwargs:
+                arguments.choice("on_kink", kwargs["on_kink"], ("raise", "ignore"))
+            whole = isinstance(x, np.ndarray | Part) or kwargs.get("store") is not None
+            lazy = not whole and _is_lazy(x)
+            if whole or not (lazy or inputs.gives_batches(x)):
+                return within(takes, lambda: _filled(computation(*args, **kwargs)))
+            with arguments.answered(), remedies.as_called(takes):
+                return in_parts(lazy, x, args, kwargs)
+
+        def in_parts(lazy: bool, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+            given = dict(signature.bind(*args, **kwargs).arguments)
+            del given["x"]
+            if isinstance(given.get("rng"), np.random.Generator):
+                given["rng"] = arguments.seed_sequence(given["rng"])
+            for name in BESIDE_X.keys() & given.keys():
+                if hasattr(given[name], "__dask_graph__"):
+                    given[name] = given[name].compute()  # once, not in every task
+            asked = Asked(call, given, remedies.taken())
+            known = arguments.boolean("per_input", given.get("per_input", False)) if per_input is None else per_input
+            if not lazy:
+                return cast(R, _over_batches(asked, cast(Iterable[Any], x), known))
+            from fisherstats.quantities._chunks import over_chunks  # loaded with dask only
+
+            arguments.boolean("progress", given.get("progress", False))
+            given["progress"] = False
+            if given.get("num_threads") is None and "num_threads" in signature.parameters:
+                given["num_threads"] = 1  # the scheduler runs tasks in its own threads
+            return cast(R, over_chunks(asked, x, known))
+
+        call.__annotations__ = computation.__annotations__ | {"return": _returned(computation)}
+        call.__signature__ = signature.replace(return_annotation=call.__annotations__["return"])  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _returned(computation: Callable[..., Any]) -> str:
+    """Return the annotation of the result inside that of a computation."""
+    return str(computation.__annotations__["return"]).removeprefix("Computation[").removesuffix("]")
+
+
+def _is_lazy(x: Any) -> bool:
+    data = x.data if isinstance(x, xr.DataArray | xr.Variable) and x.chunks is not None else x
+    return isinstance(getattr(data, "dtype", None), np.dtype) and hasattr(data, "__dask_graph__") and hasattr(data, "rechunk")
+
+
+def _filled(computation: Computation[R]) -> R:
+    """Return the labelled result of a computation, each of whose steps is answered at once."""
+    layout, values = at_once(computation)
+    layout.announced(values)
+    return layout.filled(values)
+
+
+def steps_of(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Steps[R]:
+    """Return the labelled result of another public quantity, as steps of the computation that uses it."""
+    computation: Computation[R] = function.__wrapped__(*args, **kwargs)  # type: ignore[attr-defined]
+    layout, values = yield from _without_layout(computation)
+    return layout.filled(values)
+
+
+def _without_layout(computation: Computation[R], first: list[Any] | None = None) -> Computation[R]:
+    """Return the steps of a computation for a driver that needs no layout; its first pass may have been answered already."""
+    answer: Any = None
+    try:
+        while True:
+            step = computation.send(answer)
+            if isinstance(step, Layout):
+                answer = None
+            elif first is not None and isinstance(step, Pass):
+                answer, first = step.resume(first), None
+            else:
+                answer = yield step
+    except StopIteration as end:
+        result: tuple[Layout[R], Any] = end.value
+        return result
+
+
+def within(taken: Collection[str] | None, function: Callable[[], R]) -> R:
+    """Run a part of a call as the call itself would be run; `taken` are the arguments of the public function."""
+    with inputs.overflow_named(), arguments.answered(), remedies.as_called(taken):
+        return overflow_is_inf(one_blas_thread(function))()  # BLAS has one thread between the passes too
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call without its x."""
+
+    function: Callable[..., Any]
+    given: dict[str, Any]
+    taken: Collection[str] | None = None
+    """The arguments of the public function that makes this call, see `remedies`."""
+
+    def steps(self, part: Part) -> Computation[Any]:
+        """Return the computation for the given rows."""
+        return cast("Computation[Any]", self.function.__wrapped__(**self.given, x=part))  # type: ignore[attr-defined]
+
+
+def resumed(computation: Computation[R], answers: list[Any]) -> Pass | tuple[Layout[R], Any]:
+    """Advance a computation by recorded answers to its passes and its work; return the next pass, or layout and values.
+
+    Answers to further work are recorded.
+    """
+    recorded = iter([*answers])
+    answer: Any = None
+    try:
+        while True:
+            step = computation.send(answer)
+            if isinstance(step, Layout):
+                answer = None
+                continue
+            answer = next(recorded, _MISSING)
+            if isinstance(step, Pass):
+                if answer is _MISSING:
+                    return step
+                # A copy, as computations divide their sums in place.
+                answer = step.resume(copy.deepcopy(answer))
+            elif answer is _MISSING:
+                answer = step.answer()
+                answers.append(answer)
+    except StopIteration as end:
+        result: tuple[Layout[R], Any] = end.value
+        return result
+
+
+_MISSING = object()
+
+
+# --- batches -------------------------------------------------------------------------------------------------------------------
+
+
+def _over_batches(asked: Asked, batches: Iterable[Any], per_input: bool) -> Any:
+    """Return the result over batches of rows, read once per pass."""
+    given = {name: one for name, one in asked.given.items() if name in BESIDE_X and one is not None}
+    # Labels of the inputs are kept only where they are needed, so that memory does not grow with the inputs.
+    keeps_labels = per_input or any(isinstance(one, xr.DataArray) for one in given.values())
+    reader = _Reader(asked.function.__name__, batches, keeps_labels, asked.given["model"])
+    first = reader.peek()
+    n_features = first.shape[1] if first.ndim == 2 else 0
+    model = asked.given["model"]
+    given = {name: response_in_order(one, model) for name, one in given.items()} if isinstance(model, MLP) else given
+    beside = {name: arguments.array_like(name, _labels.unlabelled_response(one)) for name, one in given.items()}
+    asked = replace(asked, given=asked.given | beside)
+    n_labels = next((len(one) if one.ndim else 1 for one in beside.values()), None)
+    source = Batches(reader, n_features, first.dtype, n_labels)
+
+    def computation(n_inputs: int, input_labels: np.ndarray | None) -> Computation[Any]:
+        shape = (n_inputs, n_features) if first.ndim == 2 else first.shape
+        return asked.steps(Part(source, cast(Any, shape), first.dtype, input_labels=input_labels))
+
+    def driven() -> Any:
+        # Until the rows are counted, given labels determine their number; otherwise it is whatever the checks expect.
+        step = resumed(computation(2 if n_labels is None else n_labels, None), [])
+        assert isinstance(step, Pass)
+        totals = step.answer()
+        input_labels = inputs.batch_labels(reader.labels, source.n_read)
+        for one in given.values():
+            _labels.unlabelled_response(one, input_labels)  # raises if they are for other inputs
+        return _filled(_without_layout(computation(source.n_read, input_labels), totals))
+
+    return within(asked.taken, driven)
+
+
+class _Reader:
+    """Iterates over batches, repeatedly if their iterable allows it."""
+
+    def __init__(self, caller: str, batches: Iterable[Any], keeps_labels: bool, model: Any) -> None:
+        self._model = model
+        self.labels: list[np.ndarray] = []
+        """Labels of the inputs in the batches of the first pass that have any."""
+        self._keeps_labels = keeps_labels
+        self._caller = caller
+        self._batches = batches
+        self._once = iter(batches) is batches
+        self._begun: Iterator[Any] | None = None
+        self._first: list[Any] = []
+
+    def peek(self) -> np.ndarray:
+        """Return the first batch."""
+        self._begun = iter(self._batches)
+        self._first = list(itertools.islice(self._begun, 1))
+        inputs.some_batch(self._first)
+        inputs.rows_alone(self._first[0], 0)
+        return arguments.array_like("x", self._bare(self._first[0]))
+
+    def __iter__(self) -> Iterator[Any]:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            return map(functools.partial(self._bare, keep=self._keeps_labels), itertools.chain(self._first, begun))
+        if self._once:
+            inputs.read_again(self._caller)
+        return map(self._bare, self._batches)
+
+    def _bare(self, batch: Any, keep: bool = False) -> Any:
+        data, own = _labels.unlabelled(columns_in_order(batch, self._model) if isinstance(self._model, MLP) else batch)
+        if keep and own is not None:
+            self.labels.append(own.copy())  # it may be a view of those of many more inputs
+        return data[:] if isinstance(batch, xr.DataArray | xr.Variable) else data  # data in a file are read here
