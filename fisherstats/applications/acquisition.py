@@ -13,10 +13,11 @@ from fisherstats import execution
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments
+from fisherstats.execution import Steps, at_once
 from fisherstats.models.families.categorical import CategoricalLaw
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities import _labels, _layout, _run
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import information_contractions, response_support, sampling
@@ -99,15 +100,16 @@ def expected_gradient_length(
     if drawing:
         checks.draws_for_norm(chosen)
         n_draws, seed = arguments.positive_integer("n_draws", n_draws), arguments.seed_sequence(rng)
-    values = _lengths(call, chosen, n_draws or 0, seed)
-    entries: list[_labels.Entry] = [(f"gradient_{key}", ["input"], one) for key, one in values.items()]
     record = None if seed is None else sampling.seed_record(seed)
-    return _labels.dataset(entries, call.input_coordinate(), call.provenance(n_draws=n_draws, seed=record))
+    keys = [f"gradient_{key}" for key in _parts(chosen)]
+    provenance = call.provenance(n_draws=n_draws, seed=record)
+    yield (layout := _layout.dataset(keys, call.input_coordinate(), provenance, call.rows.dtype))
+    values = yield from _lengths(call, chosen, n_draws or 0, seed)
+    return layout, list(values.values())
 
 
-def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.SeedSequence | None) -> dict[str, Array]:
+def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.SeedSequence | None) -> Steps[dict[str, Array]]:
     family = call.model.family
-    keys = [key for one in SCORES if one in chosen for key in _PARTS[one]]
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.network.forward(x, first_input)
@@ -142,10 +144,15 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
     widest = max(call.model.widths)
     rows = execution.block_rows(max(n_draws, call.model.widths[-1] + 1) * widest)
     arrays = yield from call.stack(block, rows, infinite=n_draws == 1)
-    return {key: array.astype(call.rows.dtype, copy=False) for key, array in zip(keys, arrays, strict=True)}
+    return {key: array.astype(call.rows.dtype, copy=False) for key, array in zip(_parts(chosen), arrays, strict=True)}
 
 
 _PARTS = {"squared_norm": ("squared_norm", "squared_norm_deviation"), "norm": ("norm", "norm_standard_error")}
+
+
+def _parts(chosen: Sequence[str]) -> list[str]:
+    """Return the quantities of the chosen scores, in order."""
+    return [key for one in SCORES if one in chosen for key in _PARTS[one]]
 
 
 @documented
@@ -217,9 +224,9 @@ def select_batch(
     if score == "random":
         values = np.random.default_rng(seed).random(call.n_inputs)
     elif score == "entropy":
-        values = _entropies(call)
+        values = at_once(_entropies(call))
     else:
-        values = _lengths(call, [score], n_draws or 0, seed)[score]
+        values = at_once(_lengths(call, [score], n_draws or 0, seed))[score]
     order = np.argsort(-values, kind="stable")[:size]
     entries: list[_labels.Entry] = [("chosen_position", ["choice"], order), ("chosen_score", ["choice"], values[order])]
     record = None if seed is None else sampling.seed_record(seed)
@@ -227,7 +234,7 @@ def select_batch(
     return _labels.dataset(entries, _labels.coordinates(choice=size), provenance)
 
 
-def _entropies(call: Call) -> Array:
+def _entropies(call: Call) -> Steps[Array]:
     checks.few_labels(call.model.family.name, response_support.few(call.model.family))
 
     def block(x: Array, first_input: int) -> list[Array]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fisherstats.core.arrays import like, on_host
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks
+from fisherstats.execution import PassShape, Steps, Work
 from fisherstats.models import derivatives
 from fisherstats.models.derivatives import Forward
 from fisherstats.models.families import Gaussian
@@ -22,7 +23,7 @@ from fisherstats.quantities._run import Call
 from fisherstats.theory import assembly, covariance_tensors, maximum_likelihood, observed
 from fisherstats.theory.maximum_likelihood import Inverse
 
-__all__ = ["Asymptotics", "double_call", "inverse_information", "triangle_rows"]
+__all__ = ["Asymptotics", "Inference", "double_call", "triangle_rows"]
 
 Array = NDArray[np.floating]
 
@@ -40,7 +41,6 @@ class Asymptotics:
     """Number of components of the labels that can vary, minus the rank of their derivative."""
     score_statistic: float
     """s' Cov s of the sum s of all scores; nan without labels."""
-    provenance: dict[str, Any]
 
 
 def double_call(model: MLP, x: Any, **common: Any) -> Call:
@@ -49,46 +49,86 @@ def double_call(model: MLP, x: Any, **common: Any) -> Call:
     return _run.prepare(model.as_dtype(np.dtype(np.float64)), x, **common)
 
 
-def inverse_information(
-    model: MLP, x: Any, y: Any, hessian: str, robust: bool, dispersion: float | str | None, **common: Any
-) -> Asymptotics:
-    """Return the inverse information of all labels, or the sandwich covariance."""
-    call = double_call(model, x, **common)
-    arguments.choice("hessian", hessian, ("expected", "observed"))
-    arguments.boolean("robust", robust)
-    dispersion = checks.dispersion(dispersion)
-    for what, needs in {
-        "hessian='observed'": hessian == "observed",
-        "robust=True": robust,
-        "dispersion='pearson'": dispersion == "pearson",
-    }.items():
-        if needs:
-            checks.labels_needed(what, y)
-    call.fits("the asymptotic covariance", model.n_params**2, 6, "use leading_eigenpairs, or a network of fewer parameters.")
-    data_labels = None if y is None else call.data_labels(y)
-    estimated = dispersion == "pearson" or (
-        dispersion is None and y is not None and isinstance(model.family, Gaussian) and not robust
-    )
-    R, unit, certain, certain_unit, score, (count, numbers, squares), first_lost = _sums(call, data_labels, estimated)
-    expected = maximum_likelihood.inverse_of_triangle(R, unit)
-    rank = expected.rank
-    if certain.any():
-        every = [R.copy(), unit.copy()]
-        maximum_likelihood.merge_triangles(every, [certain, certain_unit])
-        rank = maximum_likelihood.inverse_of_triangle(*every).rank
-    n_numbers = round(numbers / count * call.n_inputs)
-    degrees = n_numbers - rank
-    if estimated:
-        checks.residual_degrees(degrees, n_numbers, rank)
-        checks.dispersion_within_range(float(squares), float(first_lost[0]), model.widths[-1])
-        factor = float(squares) / degrees
-    else:
-        factor = 1.0 if dispersion is None else float(dispersion)
-    inverse = _observed_inverse(call, data_labels, expected, unit) if hessian == "observed" else expected
-    statistic = np.nan if y is None else _statistic(score, inverse, factor)
-    root = _robust_root(call, data_labels, inverse) if robust else np.sqrt(factor) * inverse.root
-    provenance = call.provenance(hessian=hessian, robust=robust, dispersion=dispersion)
-    return Asymptotics(replace(inverse, root=root), factor, degrees, statistic, provenance)
+@dataclass(frozen=True)
+class Inference:
+    """A validated request for the inverse information of all labels, or for the sandwich covariance."""
+
+    call: Call
+    data_labels: Any
+    hessian: str
+    robust: bool
+    dispersion: float | str | None
+
+    @classmethod
+    def of(
+        cls, model: MLP, x: Any, y: Any, hessian: str, robust: bool, dispersion: float | str | None, **common: Any
+    ) -> Inference:
+        """Validate the arguments of a public function."""
+        call = double_call(model, x, **common)
+        arguments.choice("hessian", hessian, ("expected", "observed"))
+        arguments.boolean("robust", robust)
+        dispersion = checks.dispersion(dispersion)
+        needs = {
+            "hessian='observed'": hessian == "observed",
+            "robust=True": robust,
+            "dispersion='pearson'": dispersion == "pearson",
+        }
+        for what, needed in needs.items():
+            if needed:
+                checks.labels_needed(what, y)
+        n_numbers = model.n_params**2
+        call.fits("the asymptotic covariance", n_numbers, 6, "use leading_eigenpairs, or a network of fewer parameters.")
+        return cls(call, None if y is None else call.data_labels(y), hessian, robust, dispersion)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the dispersion is estimated from the residuals."""
+        of_gaussian = self.dispersion is None and self.data_labels is not None and isinstance(self.call.model.family, Gaussian)
+        return self.dispersion == "pearson" or (of_gaussian and not self.robust)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The provenance of results."""
+        return self.call.provenance(hessian=self.hessian, robust=self.robust, dispersion=self.dispersion)
+
+    @property
+    def later(self) -> list[PassShape]:
+        """The shapes of the passes after the first."""
+        call = self.call
+        shapes = []
+        if self.hessian == "observed" and call.model.n_layers > 1:
+            shapes.append(call.mean_shape(call.block_rows(_run.DENSE_ROWS, True)))
+        elif self.hessian == "observed" and call.model.family.link is not None:
+            shapes.append(call.mean_shape(triangle_rows(call)))
+        return [*shapes, *([call.mean_shape(triangle_rows(call))] if self.robust else [])]
+
+    def steps(self) -> Steps[Asymptotics]:
+        """Return the asymptotic distribution of the parameters."""
+        call, data_labels = self.call, self.data_labels
+        sums = yield from _sums(call, data_labels, self.estimated)
+        R, unit, certain, certain_unit, score, (count, numbers, squares), first_lost = sums
+        expected = yield Work(maximum_likelihood.inverse_of_triangle, (R, unit))
+        rank = expected.rank
+        if certain.any():
+            every = [R.copy(), unit.copy()]
+            maximum_likelihood.merge_triangles(every, [certain, certain_unit])
+            rank = maximum_likelihood.inverse_of_triangle(*every).rank
+        n_numbers = round(numbers / count * call.n_inputs)
+        degrees = n_numbers - rank
+        if self.estimated:
+            checks.residual_degrees(degrees, n_numbers, rank)
+            checks.dispersion_within_range(float(squares), float(first_lost[0]), call.model.widths[-1])
+            factor = float(squares) / degrees
+        else:
+            factor = 1.0 if self.dispersion is None else float(self.dispersion)
+        inverse = expected
+        if self.hessian == "observed":
+            inverse = yield from _observed_inverse(call, data_labels, expected, unit)
+        statistic = np.nan if data_labels is None else _statistic(score, inverse, factor)
+        root = np.sqrt(factor) * inverse.root
+        if self.robust:
+            root = yield from _robust_root(call, data_labels, inverse)
+        return Asymptotics(replace(inverse, root=root), factor, degrees, statistic)
 
 
 def _statistic(score: Array, inverse: Inverse, factor: float) -> float:
@@ -103,7 +143,7 @@ def triangle_rows(call: Call) -> int:
     return min(512, rows)
 
 
-def _sums(call: Call, data_labels: Any, pearson: bool) -> list[Array]:
+def _sums(call: Call, data_labels: Any, pearson: bool) -> Steps[list[Array]]:
     """Return two roots of matrices over the parameters (R and units each), the sum of the scores, three numbers, and one more.
 
     The first root is that of the information of all labels, the second compensates for rows of it whose variance is too small
@@ -163,7 +203,7 @@ def _score_rows(call: Call, passed: Forward, residual: Array) -> list[Array]:
     return [factors[:, None, :] for factors in derivatives.gradients(call.model, passed, residual)]
 
 
-def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Array:
+def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Steps[Array]:
     r"""Return W R', R'R the sum of W's s'W over the scores s of all labels: the sandwich covariance is its square."""
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -176,22 +216,22 @@ def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Array:
     return inverse.root @ (R * unit).T
 
 
-def _observed_inverse(call: Call, data_labels: Any, expected: Inverse, unit: Array) -> Inverse:
+def _observed_inverse(call: Call, data_labels: Any, expected: Inverse, unit: Array) -> Steps[Inverse]:
     """Return the inverse of minus the Hessian of the log-likelihood: that of the expected one, corrected for the labels."""
     if call.model.n_layers > 1:
-        inverse, change, rounding = expected, *_label_terms(call, data_labels, expected.scale, unit)
+        change, rounding = yield from _label_terms(call, data_labels, expected.scale, unit)
+        inverse = expected
         change, errors = maximum_likelihood.change_of_label(inverse, change, rounding)
     elif call.model.family.link is None:
         return expected
     else:
-        inverse, change, errors = _signed_terms(call, data_labels)
-    corrected, smallest, precision = maximum_likelihood.corrected(inverse, change, errors)
-    if call.n_present == call.n_inputs:  # else these are the placeholder rows of the result's template
-        checks.maximum(smallest, precision)
+        inverse, change, errors = yield from _signed_terms(call, data_labels)
+    corrected, smallest, precision = yield Work(maximum_likelihood.corrected, (inverse, change, errors))
+    checks.maximum(smallest, precision)
     return corrected
 
 
-def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> tuple[Array, float]:
+def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> Steps[tuple[Array, float]]:
     r"""Return the sum over inputs of :math:`-\sum_ar_aH^a` in units of `scale` on both sides, and the rounding of an entry.
 
     The inputs are rescaled by powers of two, and the first kernel inversely: the network is unchanged.
@@ -201,7 +241,7 @@ def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> tup
     ratio = units[np.argmax(units[:, -1])] / units[:, -1].max()
     weights = [np.asarray(on_host(one)) for one in call.model.weights]
     same = MLP([weights[0] * ratio, *weights[1:]], activation=call.model.activations, family=call.model.family)
-    scaled, slices = call.of(same, call.name), call.model.layer_slices()
+    scaled, slices = call.of(same, call.network.name), call.model.layer_slices()
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = scaled.network.forward(x / like(ratio[:-1], x), first_input, order=2)
@@ -213,7 +253,7 @@ def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> tup
         return [*terms.values(), assembly.diagonal(rounding, passed.inputs, 2, call.sizes, False)]
 
     *parts, rounding = yield from scaled.mean(block, call.block_rows(_run.DENSE_ROWS, True))
-    pairs = [(left, right) for left in range(len(slices)) for right in range(left, len(slices))]
+    pairs = assembly.layer_pairs(len(slices))
     change = assembly.full_matrix(dict(zip(pairs, parts, strict=True)), slices) * call.n_inputs
     size = scale.copy()
     size[first] /= np.tile(ratio, len(weights[0]))
@@ -222,7 +262,7 @@ def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> tup
     return change, max(of_sums, len(size) * float(np.finfo(np.float64).eps * np.abs(change).max()))
 
 
-def _signed_terms(call: Call, data_labels: Any) -> tuple[Inverse, Array, Array]:
+def _signed_terms(call: Call, data_labels: Any) -> Steps[tuple[Inverse, Array, Array]]:
     r"""Return the same for one layer with a link, where the information is :math:`\sum_iM_i\otimes\bar x_i\bar x_i^\top`.
 
     The T x T matrices :math:`M_i` are indefinite in general: the positive and the negative parts have separate roots, and no

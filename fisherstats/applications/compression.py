@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +17,9 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks, uncertainty
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels
+from fisherstats.quantities import _labels, _layout
 from fisherstats.quantities._alignment import over_parameters
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._computation import Computation, plan_of, steps_of
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import parameter_averaging
 
@@ -94,20 +93,20 @@ def pruning_scores(
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     seed = None if rng is None else arguments.seed_sequence(rng)
     asked: dict[str, Any] = {"n_draws": n_draws, "rng": seed, "design": design, "population": population, "on_kink": on_kink}
-    weights = importance(model, x, y, information=information, **asked, **common)
+    plan = plan_of(importance, model, x, y, information=information, **asked, **common)
+    provenance = {**plan.provenance, "information": information}
+    keys: list[_layout.Entry] = ["pruning_score", "pruning_error", ("pruning_rank", np.int64)]
+    layout = _layout.dataset(keys, _labels.param_coordinates(model), provenance, np.float64)
+    yield (layout := layout.followed_by(*plan.later))
+    weights = yield from steps_of(importance, model, x, y, information=information, **asked, **common)
     theta = _flat(model)
     given, carried = _labels.values_and_error("importance", weights)
     error = np.full(theta.shape, 0.0 if information == "exact" else np.nan) if carried is None else carried.astype(np.float64)
-    score = theta / 2 * given.astype(np.float64) * theta  # an order of multiplication that avoids intermediate overflow
+    # Half of theta first, as the product of two large parameters may be beyond the range.
+    score = theta / 2 * given.astype(np.float64) * theta
     order = np.empty(len(score), np.int64)
     order[np.argsort(score, kind="stable")] = np.arange(len(score))
-    entries: list[_labels.Entry] = [
-        ("pruning_score", ["param"], score),
-        ("pruning_error", ["param"], theta / 2 * error * theta),
-        ("pruning_rank", ["param"], order),
-    ]
-    provenance = json.loads(weights.attrs["provenance"]) | {"information": information}
-    return _labels.dataset(entries, _labels.param_coordinates(model), provenance)
+    return layout, [score, theta / 2 * error * theta, order]
 
 
 def _flat(model: MLP) -> Array:

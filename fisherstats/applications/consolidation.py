@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -14,11 +14,13 @@ from fisherstats.core.arrays import like, number, overflow_is_inf
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks, remedies
+from fisherstats.execution import at_once
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run
+from fisherstats.quantities import _labels, _layout, _run
 from fisherstats.quantities._alignment import over_parameters
+from fisherstats.quantities._computation import Computation, computation_of, plan_of, steps_of
 from fisherstats.quantities._designs import DESIGNS, Design
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._layout import Layout
 from fisherstats.quantities._streams import streamed
 from fisherstats.quantities.information.estimates import empirical_fisher, estimate_fisher
 from fisherstats.quantities.information.exact import fisher_information
@@ -103,41 +105,27 @@ def importance(
     """
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     _importance_arguments(information, y, n_draws, rng)
-    found = _importance(model, x, y, information, n_draws, rng, on_kink, True, common, design, population)
-    if information == "score":
-        checks.errors_within_range(found.values, found.coords["standard_error"].values)
-    return found
-
-
-def _importance(
-    model: MLP,
-    x: Any,
-    y: Any,
-    information: str,
-    n_draws: int | None,
-    rng: Seed | None,
-    on_kink: str,
-    standard_error: bool,
-    common: dict[str, Any],
-    design: str = "fixed",
-    population: int | None = None,
-) -> xr.DataArray:
-    found: Any
     arguments.choice("design", design, DESIGNS)
     if information in ("score", "hessian"):
-        drawn: dict[str, Any] = {"n_draws": n_draws or 0, "rng": _seed(rng), "standard_error": standard_error}
+        drawn: dict[str, Any] = {"n_draws": n_draws or 0, "rng": _seed(rng), "standard_error": True, "on_kink": on_kink}
         of_inputs: dict[str, Any] = {"design": design, "population": population}
-        found = estimate_fisher(model, x, estimator=information, on_kink=on_kink, **drawn, **of_inputs, **common)
-    elif design == "fixed":
-        arguments.only_with("population", population, "design", design, "subsample")
-        exact = information == "exact"
-        found = fisher_information(model, x, **common) if exact else empirical_fisher(model, x, y, **common).empirical
-    else:
-        found = _of_a_sample(_run.prepare(model, x, **common), y, design, population)
-    return found
+        estimate = computation_of(estimate_fisher, model, x, estimator=information, **drawn, **of_inputs, **common)
+        layout, values = yield from estimate
+        if information == "score":
+            checks.errors_within_range(values[0], values[1])
+        return cast("Layout[xr.DataArray]", layout), values
+    if design != "fixed":
+        return (yield from _of_a_sample(_run.prepare(model, x, **common), y, design, population))
+    arguments.only_with("population", population, "design", design, "subsample")
+    if information == "exact":
+        return (yield from computation_of(cast(Any, fisher_information), model, x, **common))
+    both = plan_of(empirical_fisher, model, x, y, **common)
+    yield (own := _layout.array("empirical", _labels.param_coordinates(model), both.provenance, both.slots[0].dtype))
+    found = cast(xr.Dataset, (yield from steps_of(empirical_fisher, model, x, y, **common)))
+    return own, [found.empirical.values]
 
 
-def _of_a_sample(call: _run.Call, y: Any, design: str, population: int | None) -> xr.DataArray:
+def _of_a_sample(call: _run.Call, y: Any, design: str, population: int | None) -> Computation[xr.DataArray]:
     """Return the exact information, or with data labels the empirical one, and its standard error over inputs."""
     sampled = Design.of(call, design, population)
     data_labels = None if y is None else call.data_labels(y)
@@ -152,14 +140,14 @@ def _of_a_sample(call: _run.Call, y: Any, design: str, population: int | None) -
         factors, _, layer_inputs = squares(x, first_input)
         return [(factors, 2)], layer_inputs
 
-    values = yield from call.diagonal_mean(factors_and_inputs)[0]
-    ((error, freedom, _),) = sampled.diagonal(squares, squares, [np.zeros_like(values)])
-    beside: list[_labels.Entry] = [
-        (key, ["param"], array.astype(values.dtype)) for key, array in ((sampled.key, error), ("error_freedom", freedom))
-    ]
     key, estimator = ("information", "exact") if data_labels is None else ("empirical", "empirical")
     provenance = call.provenance(view="diagonal", estimator=estimator, **sampled.record)
-    return _labels.array(key, ["param"], values, _labels.param_coordinates(call.model), provenance, beside)
+    coords, dtype = _labels.param_coordinates(call.model), call.rows.dtype
+    layout = _layout.array(key, coords, provenance, dtype, [sampled.key, "error_freedom"])
+    yield (layout := layout.followed_by(*sampled.diagonal_shapes()))
+    (values,) = yield from call.diagonal_mean(factors_and_inputs)
+    ((error, freedom, _),) = yield from sampled.diagonal(squares, squares, [np.zeros_like(values)])
+    return layout, [values, error.astype(dtype), freedom.astype(dtype)]
 
 
 def _importance_arguments(information: str, y: Any, n_draws: Any, rng: Any) -> None:
@@ -414,7 +402,12 @@ def consolidation_penalty(
     checks.random_labels(information, design)
     sampled = Design.of(call, design, population, n_draws or 1)
     seed = None if rng is None else arguments.seed_sequence(rng)
-    chosen = _importance(anchor, x, y, information, n_draws, seed, on_kink, False, common)
+    chosen: Any
+    if information in ("score", "hessian"):
+        drawn: dict[str, Any] = {"n_draws": n_draws or 0, "rng": _seed(seed), "standard_error": False, "on_kink": on_kink}
+        chosen = estimate_fisher(anchor, x, estimator=information, **drawn, **common)
+    else:
+        chosen = importance(anchor, x, y, information=information, **common)
     pulled_to = anchor if centre is None else centre
     delta = [(w - a).astype(np.float64) for w, a in zip(model.weights, pulled_to.weights, strict=True)]
     data_labels = None if y is None else call.data_labels(y)
@@ -437,7 +430,7 @@ def consolidation_penalty(
         r = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         return [exact, np.einsum("nt,nts,ns->n", r, A, r), np.zeros_like(exact)]
 
-    stacked = yield from call.stack(block, call.block_rows(second_order=curved))
+    stacked = at_once(call.stack(block, call.block_rows(second_order=curved)))
     exact, spread, noise = (one.astype(np.float64) for one in stacked)
     error = sampled.error(noise.mean(), None if sampled.fixed else spread.var(ddof=1))
     moved = np.concatenate([one.ravel() for one in delta])

@@ -14,12 +14,12 @@ from fisherstats.core.arrays import on_host, overflow_is_inf, power_of_two
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, functionals, networks
-from fisherstats.execution import one_blas_thread
+from fisherstats.execution import Steps, at_once, one_blas_thread
 from fisherstats.models import derivatives
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels
+from fisherstats.quantities import _labels, _layout
 from fisherstats.quantities._alignment import parameter_vector
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.quantities.information.exact import fisher_information
@@ -98,16 +98,16 @@ def length_element(
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.network.forward(x, first_input)
         u = np.stack([derivatives.push_forward(call.model, passed, one) for one in steps], axis=2)
-        others = [call.of(one, "model + delta").pass_through(x, first_input)[0].natural for one in moved]
+        others = [call.of(one, "model + delta").network.forward(x, first_input)[0].natural for one in moved]
         apart = np.stack([divergence.bregman(model.family, law, other) for other in others], axis=1)
         return [law.diagonal(u).sum(axis=0), apart.sum(axis=0), law.square_variance(u).sum(axis=0)]
 
+    keys = [key for one in ("squared_length", "divergence", "length_error") for key in (one, f"total_{one}")]
+    coords = _labels.layer_coordinates(model.n_layers)
+    yield (layout := _layout.dataset(keys, coords, call.provenance(n_draws=n_draws), np.float64))
     length, apart, variance = yield from call.mean(block, call.block_rows())
     error = np.sqrt(variance / (call.n_inputs * n_draws))
-    entries: list[_labels.Entry] = []
-    for key, values in (("squared_length", length), ("divergence", apart), ("length_error", error)):
-        entries += [(key, ["layer"], values[:-1]), (f"total_{key}", [], values[-1])]
-    return _labels.dataset(entries, _labels.layer_coordinates(model.n_layers), call.provenance(n_draws=n_draws))
+    return layout, [np.asarray(part) for one in (length, apart, error) for part in (one[:-1], one[-1])]
 
 
 def _moved(model: MLP, step: Array) -> MLP:
@@ -177,20 +177,17 @@ def output_divergence(
 
     def block(x: Array, first_input: int) -> list[Array]:
         _, law = call.network.forward(x, first_input)
-        _, away = second.pass_through(x, first_input)
+        _, away = second.network.forward(x, first_input)
         step = away.h - law.h
         apart = divergence.bregman(model.family, law, away.h)
         back = divergence.bregman(model.family, away, law.h)
         return [apart, back, apart + back, law.diagonal(step[:, :, None])[:, 0] / 2]
 
-    arrays = yield from call.stack(block, call.block_rows())
-    keys = ("output_divergence", "output_reverse", "output_jeffreys", "output_quadratic")
-    dims = ["input"] if per_input else []
-    entries: list[_labels.Entry] = [
-        (key, dims, one if per_input else np.asarray(one.mean())) for key, one in zip(keys, arrays, strict=True)
-    ]
+    keys = ["output_divergence", "output_reverse", "output_jeffreys", "output_quadratic"]
     coords = call.input_coordinate() if per_input else {}
-    return _labels.dataset(entries, coords, call.provenance(other=other.fingerprint))
+    yield (layout := _layout.dataset(keys, coords, call.provenance(other=other.fingerprint), np.float64))
+    arrays = yield from call.stack(block, call.block_rows())
+    return layout, arrays if per_input else [np.asarray(one.mean()) for one in arrays]
 
 
 @documented
@@ -241,16 +238,13 @@ def fisher_rao_norm(
     call = double_call(model, x, engine=engine, num_threads=num_threads, progress=progress)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     theta = np.concatenate([matrix.ravel() for matrix in call.model.weights])
-    square, variance = _quadratic_forms(call, theta[:, None])
-    entries: list[_labels.Entry] = [
-        ("fisher_rao_norm", [], np.sqrt(square[0])),
-        ("fisher_rao_squared", [], square[0]),
-        ("fisher_rao_error", [], np.sqrt(variance[0] / n_draws)),
-    ]
-    return _labels.dataset(entries, {}, call.provenance(n_draws=n_draws))
+    keys = ["fisher_rao_norm", "fisher_rao_squared", "fisher_rao_error"]
+    yield (layout := _layout.dataset(keys, {}, call.provenance(n_draws=n_draws), np.float64))
+    square, variance = yield from _quadratic_forms(call, theta[:, None])
+    return layout, [np.asarray(one) for one in (np.sqrt(square[0]), square[0], np.sqrt(variance[0] / n_draws))]
 
 
-def _quadratic_forms(call: Call, vectors: Array) -> list[Array]:
+def _quadratic_forms(call: Call, vectors: Array) -> Steps[list[Array]]:
     """Return v'Iv and the variance of its score estimate with one label per input, for each column v."""
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -326,15 +320,20 @@ def information_volume(
         passed, law = call.network.forward(x, first_input)
         return maximum_likelihood.triangle(call.network.root_rows(passed, law), passed.inputs)
 
+    numbers = ("rank", "log_volume", "effective_rank", "effective_dimension", "log_det")
+    keys: list[_layout.Entry] = [
+        "volume_eigenvalues",
+        *((f"volume_{key}", np.int64 if key == "rank" else np.float64) for key in numbers),
+    ]
+    coords = _labels.coordinates(eigenvalue=model.n_params)
+    yield (layout := _layout.dataset(keys, coords, call.provenance(tau=tau), np.float64))
     R, unit = yield from call.mean(block, triangle_rows(call), combine=maximum_likelihood.merge_triangles)
     singular, rank = maximum_likelihood.singular_values(R, unit)
     with np.errstate(over="ignore", under="ignore"):  # raises below, by value
         values = np.square(singular) / call.n_inputs
     checks.within_range("an eigenvalue", values[:rank], True, "position")
-    numbers = volume.of_spectrum(values, rank, tau)
-    entries: list[_labels.Entry] = [("volume_eigenvalues", ["eigenvalue"], values)]
-    entries += [(f"volume_{key}", [], np.asarray(value)) for key, value in numbers.items()]
-    return _labels.dataset(entries, _labels.coordinates(eigenvalue=len(values)), call.provenance(tau=tau))
+    found = volume.of_spectrum(values, rank, tau)
+    return layout, [values, *(np.asarray(found[key]) for key in numbers)]
 
 
 _DENSE_PARAMETERS = 200
@@ -415,7 +414,7 @@ def leading_eigenpairs(
     # Squares, and fourth powers along directions, in units where the information is 1.
     unit = power_of_two(np.sqrt(np.abs(values)))
     residual = np.linalg.norm((operator.matmat(vectors) - vectors * values) / unit / unit, axis=0) * unit * unit
-    _, variance = _quadratic_forms(call, vectors / unit)
+    _, variance = at_once(_quadratic_forms(call, vectors / unit))
     entries: list[_labels.Entry] = [
         ("leading_eigenvalues", ["eigenvalue"], values),
         ("leading_eigenvectors", ["eigenvalue", "param"], np.ascontiguousarray(vectors.T)),

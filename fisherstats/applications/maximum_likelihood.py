@@ -9,18 +9,18 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from fisherstats.applications.asymptotics import Asymptotics, double_call, inverse_information
+from fisherstats.applications.asymptotics import Asymptotics, Inference, double_call
 from fisherstats.core.arrays import overflow_is_inf, power_of_two
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks, remedies
-from fisherstats.execution import one_blas_thread
+from fisherstats.execution import at_once, one_blas_thread
 from fisherstats.models.columns import column_names
 from fisherstats.models.families import Family
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels
+from fisherstats.quantities import _labels, _layout
 from fisherstats.quantities._alignment import direction_rows
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import covariance_tensors, maximum_likelihood
 
@@ -107,21 +107,18 @@ def asymptotic_covariance(
            [0.    , 0.3333]])
     """
     common = {"engine": engine, "num_threads": num_threads, "progress": progress}
-    found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
-    coords = _labels.param_coordinates(model) | _labels.param_coordinates(model, "param2")
+    asked = Inference.of(model, x, y, hessian, robust, dispersion, **common)
     suffix = "_robust" if robust else ""
+    coords = _labels.param_coordinates(model) | _labels.param_coordinates(model, "param2")
+    keys: list[_layout.Entry] = [f"asymptotic_covariance{suffix}", f"asymptotic_error{suffix}", ("estimable", bool), "dispersion"]
+    keys += [("information_rank", np.int64), ("degrees_of_freedom", np.int64), "score_statistic"]
+    layout = _layout.dataset(keys, coords, asked.provenance, np.float64)
+    yield (layout := layout.followed_by(*asked.later))
+    found = yield from asked.steps()
     covariance = _covariance(found)
     estimable, error = found.inverse.own_errors()
-    entries: list[_labels.Entry] = [
-        (f"asymptotic_covariance{suffix}", ["param", "param2"], (covariance + covariance.T) / 2),
-        (f"asymptotic_error{suffix}", ["param"], error),
-        ("estimable", ["param"], estimable),
-        ("dispersion", [], np.asarray(found.dispersion)),
-        ("information_rank", [], np.asarray(model.n_params - found.inverse.null.shape[1])),
-        ("degrees_of_freedom", [], np.asarray(found.degrees)),
-        ("score_statistic", [], np.asarray(found.score_statistic)),
-    ]
-    return _labels.dataset(entries, coords, found.provenance)
+    numbers = (found.dispersion, model.n_params - found.inverse.null.shape[1], found.degrees, found.score_statistic)
+    return layout, [(covariance + covariance.T) / 2, error, estimable, *map(np.asarray, numbers)]
 
 
 def _covariance(found: Asymptotics) -> Array:
@@ -191,13 +188,13 @@ def cramer_rao_bound(
     """
     factor = arguments.positive_number("dispersion", dispersion)
     common = {"engine": engine, "num_threads": num_threads, "progress": progress}
-    found = inverse_information(model, x, None, "expected", False, factor, **common)
-    if directions is None:
-        bound = _squares(*found.inverse.own_errors())
-        return _labels.array("cramer_rao", ["param"], bound, _labels.param_coordinates(model), found.provenance)
-    rows = np.asarray(direction_rows(directions, model), np.float64)
-    bound = _squares(found.inverse.estimable(rows), found.inverse.standard_errors(rows))
-    return _labels.array("cramer_rao", ["direction"], bound, _labels.coordinates(direction=len(rows)), found.provenance)
+    asked = Inference.of(model, x, None, "expected", False, factor, **common)
+    rows = None if directions is None else np.asarray(direction_rows(directions, model), np.float64)
+    coords = _labels.param_coordinates(model) if rows is None else _labels.coordinates(direction=len(rows))
+    yield (layout := _layout.array("cramer_rao", coords, asked.provenance, np.float64))
+    inverse = (yield from asked.steps()).inverse
+    found = inverse.own_errors() if rows is None else (inverse.estimable(rows), inverse.standard_errors(rows))
+    return layout, [_squares(*found)]
 
 
 def _squares(estimable: NDArray[np.bool_], error: Array) -> Array:
@@ -273,18 +270,17 @@ def parameter_intervals(
     checks.labels_needed("`parameter_intervals`", y)
     level, _ = _quantile_arguments(level, reference)
     common = {"engine": engine, "num_threads": num_threads, "progress": progress}
-    found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
+    asked = Inference.of(model, x, y, hessian, robust, dispersion, **common)
+    keys = ["parameter_estimate", "asymptotic_error_robust" if robust else "asymptotic_error"]
+    provenance = asked.provenance | {"level": level, "reference": reference}
+    coords = _labels.param_coordinates(model)
+    layout = _layout.dataset([*keys, "parameter_lower", "parameter_upper"], coords, provenance, np.float64)
+    yield (layout := layout.followed_by(*asked.later))
+    found = yield from asked.steps()
     estimate = np.concatenate([matrix.ravel() for matrix in model.weights]).astype(np.float64)
     error = found.inverse.own_errors()[1]
     margin = _quantile(level, reference, found.degrees) * error
-    entries: list[_labels.Entry] = [
-        ("parameter_estimate", ["param"], estimate),
-        ("asymptotic_error_robust" if robust else "asymptotic_error", ["param"], error),
-        ("parameter_lower", ["param"], estimate - margin),
-        ("parameter_upper", ["param"], estimate + margin),
-    ]
-    provenance = found.provenance | {"level": level, "reference": reference}
-    return _labels.dataset(entries, _labels.param_coordinates(model), provenance)
+    return layout, [estimate, error, estimate - margin, estimate + margin]
 
 
 def _quantile_arguments(level: float, reference: str) -> tuple[float, str]:
@@ -380,7 +376,8 @@ def prediction_intervals(
     if model.feature_names is None and (names := column_names(x)) is not None:
         model = model.named(names)  # columns of `at` are matched to those of x by name, not by position
     call = double_call(model, at, **common)
-    found = inverse_information(model, x, y, hessian, robust, dispersion, **common)
+    asked = Inference.of(model, x, y, hessian, robust, dispersion, **common)
+    found = at_once(asked.steps())
     quantile = _quantile(level, reference, found.degrees)
     link = model.family.link
 
@@ -407,11 +404,11 @@ def prediction_intervals(
         return np.where(known, call.model.family.at(np.where(known, h, natural)).mean, beyond)
 
     dims = ["input", "output"]
-    arrays = yield from call.stack(block, max(16, _PREDICTED_NUMBERS // (model.widths[-1] * model.n_params)), infinite=True)
+    arrays = at_once(call.stack(block, max(16, _PREDICTED_NUMBERS // (model.widths[-1] * model.n_params)), infinite=True))
     keys = [f"predicted_{quantity}{part}" for quantity in ("output", "mean") for part in ("", "_error", "_lower", "_upper")]
     entries: list[_labels.Entry] = [(key, dims, values) for key, values in zip(keys, arrays, strict=True)]
     coords = call.input_coordinate() | _labels.output_coordinates(model, "output")
-    return _labels.dataset(entries, coords, found.provenance | {"level": level, "reference": reference})
+    return _labels.dataset(entries, coords, asked.provenance | {"level": level, "reference": reference})
 
 
 _PREDICTED_NUMBERS = 2**20

@@ -107,6 +107,7 @@ class Joined(Reduction):
         self._n_rows, self._stays = n_rows, stays
 
     def tasks(self, parts: list[list[Array]], last: bool) -> list[Task]:
+        """Return the one task of writing them."""
         return [lambda: self._write(parts)]
 
     def _write(self, parts: list[list[Array]]) -> None:

@@ -19,8 +19,8 @@ from fisherstats.execution import Part, Pass, PassShape, as_announced, at_once
 from fisherstats.models.columns import columns_in_order
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
+from fisherstats.quantities._computation import BESIDE_X, Asked, resumed, within
 from fisherstats.quantities._layout import Layout
-from fisherstats.quantities._streams import BESIDE_X, Asked, resumed, within
 
 __all__ = ["over_chunks"]
 
@@ -65,7 +65,7 @@ class _Lazy:
         computation = self.asked.steps(self.absent())
         layout = next(computation)
         assert isinstance(layout, Layout)
-        first = computation.send(layout.answer())
+        first = computation.send(None)
         assert isinstance(first, Pass)
         return layout, first
 

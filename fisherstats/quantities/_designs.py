@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fisherstats.core.arrays import like
 from fisherstats.core.validation import arguments, inputs
-from fisherstats.execution import block_rows
+from fisherstats.execution import PassShape, Steps, block_rows
 from fisherstats.quantities import _views
 from fisherstats.quantities._run import DENSE_ROWS, Call
 from fisherstats.theory import assembly, estimator_moments, sampled_inputs
@@ -82,6 +82,11 @@ class Design:
         """Return its square, or any other quantity proportional to second moments of a mean over inputs."""
         return estimator_moments.under_design(variance, spread, self.n_draws, self.call.n_inputs, self.word, self.population)
 
+    def diagonal_shapes(self, second_order: bool = False) -> tuple[PassShape, PassShape]:
+        """Return the shapes of the two passes of `diagonal`."""
+        call = self.call
+        return call.mean_shape(call.block_rows()), call.mean_shape(call.block_rows(second_order=second_order))
+
     def diagonal(
         self,
         information: FactorsBlock,
@@ -89,7 +94,7 @@ class Design:
         variances: Sequence[Array],
         second_order: bool = False,
         known: Sequence[bool] | None = None,
-    ) -> list[tuple[Array, Array, Array]]:
+    ) -> Steps[list[tuple[Array, Array, Array]]]:
         """Return standard error, degrees of freedom and the sampled part of the variance, per estimator, in two passes.
 
         `information` gives the quantity that varies over inputs; `block` gives it together with the variances of one label, whose
@@ -127,7 +132,7 @@ class Design:
             found.append((error, freedom, share))
         return found
 
-    def variance_of_exact(self) -> Array:
+    def variance_of_exact(self) -> Steps[Array]:
         """Return the variance of the exact diagonal over samples of inputs, which adds to the label variance of an estimate."""
 
         def exact(x: Array, first_input: int) -> tuple[Factors, Sequence[Factors], list[Array]]:
@@ -135,19 +140,26 @@ class Design:
             factors = self.call.network.root_unit_factors(passed, law)
             return factors, [[None] * len(factors)], passed.inputs
 
-        ((error, _, _),) = self.diagonal(exact, exact, [np.zeros(self.call.model.n_params)])
+        ((error, _, _),) = yield from self.diagonal(exact, exact, [np.zeros(self.call.model.n_params)])
         return np.square(error)
 
-    def entries(
-        self, view: str, matrix: MatrixBlock, variance: dict[tuple[int, int], Array]
-    ) -> list[dict[tuple[int, int], Array]]:
-        """Return the same for every entry of a dense view, in two passes over the inputs.
+    def entries_shapes(self, view: str) -> tuple[PassShape, PassShape]:
+        """Return the shapes of the two passes of `entries`."""
+        return self.call.mean_shape(self.call.block_rows(DENSE_ROWS)), self.call.mean_shape(self._rows_of_matrices(view))
 
-        `matrix` gives the blocks of the information, summed over a block of inputs or per input; `variance` is the mean variance
-        of one label. The degrees of freedom are those of normal values over inputs (Welch and Satterthwaite).
+    def _rows_of_matrices(self, view: str) -> int:
+        return min(self.call.block_rows(DENSE_ROWS), block_rows(_views.numbers(self.call, view), DENSE_ROWS))
+
+    def entries(
+        self, view: str, matrix: MatrixBlock, variances: Sequence[dict[tuple[int, int], Array]]
+    ) -> Steps[list[list[dict[tuple[int, int], Array]]]]:
+        """Return the same for every entry of a dense view, per estimator, in two passes over the inputs.
+
+        `matrix` gives the blocks of the information, summed over a block of inputs or per input; `variances` are the mean
+        variances of one label. The degrees of freedom are those of normal values over inputs (Welch and Satterthwaite).
         """
         call, slices, n = self.call, self.call.model.layer_slices(), self.call.n_inputs
-        pairs = [(row, col) for row in range(len(slices)) for col in range(row, len(slices) if view == "full" else row + 1)]
+        pairs = assembly.layer_pairs(len(slices), view == "full")
 
         def summed(x: Array, first_input: int) -> list[Array]:
             blocks = matrix(x, first_input, False)
@@ -162,15 +174,20 @@ class Design:
                 for pair, mean in zip(pairs, means, strict=True)
             ]
 
-        rows = min(call.block_rows(DENSE_ROWS), block_rows(_views.numbers(call, view), DENSE_ROWS))
-        squares = dict(zip(pairs, (yield from call.mean(deviations, rows)), strict=True))
+        squares = dict(zip(pairs, (yield from call.mean(deviations, self._rows_of_matrices(view))), strict=True))
         if view == "full":
             squares = {(0, 0): assembly.full_matrix(squares, slices)}
+        spreads = {pair: (assembly.symmetric(one) if view == "block" else one) * (n / (n - 1)) for pair, one in squares.items()}
+        return [self._of_entries(one, spreads) for one in variances]
+
+    def _of_entries(
+        self, variance: dict[tuple[int, int], Array], spreads: dict[tuple[int, int], Array]
+    ) -> list[dict[tuple[int, int], Array]]:
+        n = self.call.n_inputs
         errors: dict[tuple[int, int], Array] = {}
         freedom: dict[tuple[int, int], Array] = {}
         share: dict[tuple[int, int], Array] = {}
-        for pair, one in squares.items():
-            spread = (assembly.symmetric(one) if view == "block" else one) * (n / (n - 1))
+        for pair, spread in spreads.items():
             errors[pair] = self.error(variance[pair].astype(np.float64), spread)
             total = np.square(errors[pair])
             freedom[pair] = sampled_inputs.freedom_of_normal(total, self.kept * spread / n, n)

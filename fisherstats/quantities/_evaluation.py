@@ -25,7 +25,7 @@ Array = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A network in the precision of a call, evaluated at blocks of inputs; it holds no inputs, and can be sent to another process."""
+    """A network in the precision of a call, evaluated at blocks of inputs, of which it holds none: it can be sent anywhere."""
 
     model: MLP
     engine: Engine

@@ -187,7 +187,7 @@ def checked(entries: Iterable[tuple[str, Any]]) -> None:
     """Raise if a value of a schema key is outside the range that the schema declares."""
     for key, values in entries:
         if isinstance(values, np.ndarray | np.floating) and values.dtype.kind == "f":
-            results.meaningful(key, values)
+            results.meaningful(key, np.asarray(values))
 
 
 def _filled(entries: Sequence[Entry], coords: Mapping[str, Any], provenance: str) -> xr.Dataset:

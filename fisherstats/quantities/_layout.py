@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -13,17 +13,16 @@ import xarray as xr
 from numpy.typing import DTypeLike
 
 from fisherstats.core.schema import VARIABLES
-from fisherstats.execution import Steps
 from fisherstats.quantities import _labels
 
-__all__ = ["Computation", "Entry", "Layout", "array", "dataset", "dims_of", "given", "tree"]
+__all__ = ["Entry", "Layout", "array", "dataset", "dims_of", "given", "tree"]
 
 R = TypeVar("R")
 
 Entry = str | tuple[str, DTypeLike]
 """A schema key, with its dtype where that is not the one of the result."""
 
-_GROUPS = ("layer", "unit")
+_GROUPS = (("param",), ("layer",), ("unit",))
 
 _TOKENS = re.compile(r"\[([^]]*)\]|(\S+)")
 
@@ -45,6 +44,7 @@ class Layout(Generic[R]):
 
     slots: tuple[Slot, ...]
     filled: Callable[[Sequence[Any]], R]
+    provenance: Mapping[str, Any]
     later: tuple[Any, ...] = ()
     """The `PassShape` of each pass after the first."""
 
@@ -66,28 +66,32 @@ class Layout(Generic[R]):
 
     def followed_by(self, *later: Any) -> Layout[R]:
         """Return the layout of a computation with further passes over the inputs."""
-        return Layout(self.slots, self.filled, later)
+        return replace(self, later=later)
 
 
-Computation = Steps[tuple[Layout[R], Sequence[Any]]]
-"""The steps of a public quantity: it yields its layout first, and returns it with the values."""
+_AS_FIRST = "as the estimate"
+"""Dims of an uncertainty, which are those of the first entry."""
 
 
 @functools.cache
-def _tokens(dims: str) -> tuple[tuple[bool, tuple[str, ...]], ...]:
-    """Return (optional, names) of each part of the dims of a schema row; alternatives are separate names."""
+def _tokens(dims: str) -> tuple[tuple[bool, tuple[tuple[str, ...], ...]], ...]:
+    """Return (optional, alternatives) of each part of the dims of a schema row."""
     found = []
     for optional, required in _TOKENS.findall(dims):
-        names = [name for one in (optional or required).split(" or ") for name in one.split()]
-        found.append(
-            (bool(optional), tuple(one for name in names for one in (_GROUPS if name == "group" and optional else (name,))))
-        )
+        alternatives = [tuple(one.split()) for one in (optional or required).split(" or ")]
+        if optional:
+            alternatives = [one for names in alternatives for one in (_GROUPS if names == ("group",) else (names,))]
+        found.append((bool(optional), tuple(alternatives)))
     return tuple(found)
 
 
 def dims_of(key: str, coords: Mapping[str, Any]) -> list[str]:
-    """Return the dims of a variable: those of its schema row, and of the optional ones those that have coordinates."""
-    return [name for optional, names in _tokens(VARIABLES[key].dims) for name in names if not optional or name in coords]
+    """Return the dims of a variable: those of its schema row, and of the optional ones the first that have coordinates."""
+    dims: list[str] = []
+    for optional, alternatives in _tokens(VARIABLES[key].dims):
+        chosen = [names for names in alternatives if not optional or all(name in coords for name in names)]
+        dims += chosen[0] if chosen else ()
+    return dims
 
 
 def _slot(key: str, dims: Sequence[str], coords: Mapping[str, Any], dtype: DTypeLike) -> Slot:
@@ -117,7 +121,7 @@ def array(
         beside = [(name, dims, one) for name, one in zip(keys, rest, strict=True)]
         return _labels.array(key, dims, first, coords, provenance, beside)
 
-    return Layout(slots, filled)
+    return Layout(slots, filled, provenance)
 
 
 def dataset(
@@ -125,13 +129,14 @@ def dataset(
 ) -> Layout[xr.Dataset]:
     """Return the layout of several quantities that share coordinates."""
     keys, kinds = _split(entries, dtype)
-    dims = [dims_of(key, coords) for key in keys]
+    first = dims_of(keys[0], coords)
+    dims = [first if VARIABLES[key].dims == _AS_FIRST else dims_of(key, coords) for key in keys]
     slots = tuple(_slot(key, own, coords, kind) for key, own, kind in zip(keys, dims, kinds, strict=True))
 
     def filled(values: Sequence[Any]) -> xr.Dataset:
         return _labels.dataset(list(zip(keys, dims, values, strict=True)), coords, provenance)
 
-    return Layout(slots, filled)
+    return Layout(slots, filled, provenance)
 
 
 def tree(
@@ -144,9 +149,9 @@ def tree(
         left = iter(values)
         return _labels.tree({name: one.filled([next(left) for _ in one.slots]) for name, one in parts.items()}, provenance)
 
-    return Layout(tuple(slot for one in parts.values() for slot in one.slots), filled)
+    return Layout(tuple(slot for one in parts.values() for slot in one.slots), filled, provenance)
 
 
 def given(result: R) -> Layout[R]:
     """Return the layout of a result that is complete, such as one in a store."""
-    return Layout((), lambda values: result)
+    return Layout((), lambda values: result, {})

@@ -13,7 +13,8 @@ from fisherstats import engines, execution
 from fisherstats._version import __version__
 from fisherstats.core.arrays import common_dtype, device_numbers, on_host
 from fisherstats.core.validation import arguments, capacity, distributions, inputs, networks, remedies
-from fisherstats.execution import BLOCK_NUMBERS, BlockFunction, Part, Pass, Reduction, Rows, Steps, Total
+from fisherstats.execution import BLOCK_NUMBERS, BlockFunction, Part, Pass, PassShape, Reduction, Rows, Steps, Total
+from fisherstats.execution.reductions import Joined
 from fisherstats.models.columns import columns_in_order, response_in_order
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels
@@ -40,6 +41,11 @@ _DEVICE_ROWS = 2**17
 
 _DEVICE_SHARE = 64
 """The largest array of a block takes at most this fraction of device memory."""
+
+
+def _nothing(x: Array, first_input: int) -> list[Array]:
+    """Block function of a pass of which only the shape is asked."""
+    raise AssertionError
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,17 @@ class Call:
         results = yield from self.stack(block, rows, infinite) if per_input else self.mean(block, rows, infinite=infinite)
         return [result.astype(self.rows.dtype, copy=False) for result in results]
 
+    def mean_shape(self, rows: int) -> PassShape:
+        """Return the shape of the pass of a mean."""
+        return self._pass(_nothing, Total(), rows).shape
+
+    def stack_shape(self, rows: int) -> PassShape:
+        """Return the shape of the pass of a stack."""
+        return self._pass(_nothing, Joined(), rows).shape
+
+    def _pass(self, block: BlockFunction, total: Reduction, rows: int, **cut: Any) -> Pass:
+        return Pass(block, total, self.rows, rows, **cut, **self._settings)
+
     @property
     def _settings(self) -> dict[str, Any]:
         return {"num_threads": self.num_threads, "progress": self.progress}
@@ -138,23 +155,35 @@ class Call:
         `shapes` are those of other parameters than the weights. The means are multiplied by `weight`, which is called
         after all inputs are read; `n_rows` as for `block_rows`.
         """
-        sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
-        if second_order and self.model.n_layers > 2 and self.rows.device is None:
-            keeps_chains = self.model.n_layers > self.engine.most_layers_without_chains
-            rows = self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
-            (means,) = yield Pass(block, sums, self.rows, rows, least=_SECOND_ORDER_LEAST, **self._settings)
-        else:
-            rows = self.block_rows(preferred, second_order and self.rows.device is not None, n_rows)
-
-            def summed(x: Array, first_input: int) -> list[Array]:
-                return sums.of_block(*block(x, first_input))
-
-            (means,) = yield Pass(summed, Total(), self.rows, rows, **self._settings)
+        (means,) = yield self._diagonal(block, second_order, preferred, shapes, n_rows)
         # In a single pass, as they are larger than the caches.
         np.divide(means, self.n_inputs if weight is None else self.n_inputs / weight(), out=means)
         inputs.finite_results([means], self.rows.dtype, infinite)
         found: Array = means.astype(self.rows.dtype, copy=False)
         return found
+
+    def _diagonal(
+        self,
+        block: BlockFunction,
+        second_order: bool = False,
+        preferred: int = 256,
+        shapes: Sequence[tuple[int, int]] | None = None,
+        n_rows: int | None = None,
+    ) -> Pass:
+        sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
+        if second_order and self.model.n_layers > 2 and self.rows.device is None:
+            keeps_chains = self.model.n_layers > self.engine.most_layers_without_chains
+            rows = self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
+            return self._pass(block, sums, rows, least=_SECOND_ORDER_LEAST)
+
+        def summed(x: Array, first_input: int) -> list[Array]:
+            return sums.of_block(*block(x, first_input))
+
+        return self._pass(summed, Total(), self.block_rows(preferred, second_order and self.rows.device is not None, n_rows))
+
+    def diagonal_shape(self, second_order: bool = False, preferred: int = 256, n_rows: int | None = None) -> PassShape:
+        """Return the shape of the pass of `diagonal_mean`."""
+        return self._diagonal(_nothing, second_order, preferred, n_rows=n_rows).shape
 
     def pair_mean(
         self, block: BlockFunction, cross_layers: bool, n_quantities: int = 1
@@ -199,7 +228,11 @@ class Call:
         rows = self.block_rows(_ROOT_ROWS)
         if self.rows.device is not None:
             rows = min(rows, self.device_rows(dense_blocks.DEVICE_PAIRS))
-        return Pass(block, total, self.rows, rows, group=max(1, _DENSE_GROUP // rows), **self._settings)
+        return self._pass(block, total, rows, group=max(1, _DENSE_GROUP // rows))
+
+    def dense_shape(self, total: Reduction) -> PassShape:
+        """Return the shape of such a pass."""
+        return self.dense(_nothing, total).shape
 
     def of(self, model: MLP, name: str) -> Call:
         """Return this call for another network, in the same precision."""

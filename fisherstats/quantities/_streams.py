@@ -1,38 +1,42 @@
-"""Drivers of public quantities: at once for an x in memory, and over an iterable of batches; `_chunks` has that of dask arrays.
+"""Public quantities from computations: for an x in memory, over an iterable of batches, or over the chunks of a dask array.
 
-A public quantity is written as a computation: a generator that yields its layout, then its passes over the inputs, and returns
-values. Here its steps are answered. Nothing in this module depends on the quantity that is computed.
+Nothing in this module depends on the quantity that is computed.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import xarray as xr
 
-from fisherstats.core.arrays import overflow_is_inf
 from fisherstats.core.validation import arguments, inputs, remedies
-from fisherstats.execution import Batches, Part, Pass, Steps, at_once, one_blas_thread
+from fisherstats.execution import Batches, Part, Pass
 from fisherstats.models.columns import columns_in_order, response_in_order
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels
-from fisherstats.quantities._layout import Computation, Layout
-from fisherstats.quantities._run import Call
+from fisherstats.quantities._chunks import over_chunks
+from fisherstats.quantities._computation import (
+    BESIDE_X,
+    Asked,
+    Computation,
+    filled,
+    plan_of,
+    resumed,
+    steps_of,
+    within,
+    without_layout,
+)
 
-__all__ = ["BESIDE_X", "Asked", "resumed", "steps_of", "streamed", "within"]
+__all__ = ["plan_of", "steps_of", "streamed"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-BESIDE_X = {"y": Call.data_labels, "probabilities": Call.label_distributions}
-"""Arguments with an entry per input, and their validators."""
 
 
 def streamed(*, per_input: bool | None = None) -> Callable[[Callable[P, Computation[R]]], Callable[P, R]]:
@@ -54,7 +58,7 @@ def streamed(*, per_input: bool | None = None) -> Callable[[Callable[P, Computat
             whole = isinstance(x, np.ndarray | Part) or kwargs.get("store") is not None
             lazy = not whole and _is_lazy(x)
             if whole or not (lazy or inputs.gives_batches(x)):
-                return within(takes, lambda: _filled(computation(*args, **kwargs)))
+                return within(takes, lambda: filled(computation(*args, **kwargs)))
             with arguments.answered(), remedies.as_called(takes):
                 return in_parts(lazy, x, args, kwargs)
 
@@ -70,11 +74,10 @@ def streamed(*, per_input: bool | None = None) -> Callable[[Callable[P, Computat
             known = arguments.boolean("per_input", given.get("per_input", False)) if per_input is None else per_input
             if not lazy:
                 return cast(R, _over_batches(asked, cast(Iterable[Any], x), known))
-            from fisherstats.quantities._chunks import over_chunks  # loaded with dask only
-
             arguments.boolean("progress", given.get("progress", False))
-            given["progress"] = False
-            if given.get("num_threads") is None and "num_threads" in signature.parameters:
+            if "progress" in takes:
+                given["progress"] = False
+            if given.get("num_threads") is None and "num_threads" in takes:
                 given["num_threads"] = 1  # the scheduler runs tasks in its own threads
             return cast(R, over_chunks(asked, x, known))
 
@@ -93,87 +96,6 @@ def _returned(computation: Callable[..., Any]) -> str:
 def _is_lazy(x: Any) -> bool:
     data = x.data if isinstance(x, xr.DataArray | xr.Variable) and x.chunks is not None else x
     return isinstance(getattr(data, "dtype", None), np.dtype) and hasattr(data, "__dask_graph__") and hasattr(data, "rechunk")
-
-
-def _filled(computation: Computation[R]) -> R:
-    """Return the labelled result of a computation, each of whose steps is answered at once."""
-    layout, values = at_once(computation)
-    layout.announced(values)
-    return layout.filled(values)
-
-
-def steps_of(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Steps[R]:
-    """Return the labelled result of another public quantity, as steps of the computation that uses it."""
-    computation: Computation[R] = function.__wrapped__(*args, **kwargs)  # type: ignore[attr-defined]
-    layout, values = yield from _without_layout(computation)
-    return layout.filled(values)
-
-
-def _without_layout(computation: Computation[R], first: list[Any] | None = None) -> Computation[R]:
-    """Return the steps of a computation for a driver that needs no layout; its first pass may have been answered already."""
-    answer: Any = None
-    try:
-        while True:
-            step = computation.send(answer)
-            if isinstance(step, Layout):
-                answer = None
-            elif first is not None and isinstance(step, Pass):
-                answer, first = step.resume(first), None
-            else:
-                answer = yield step
-    except StopIteration as end:
-        result: tuple[Layout[R], Any] = end.value
-        return result
-
-
-def within(taken: Collection[str] | None, function: Callable[[], R]) -> R:
-    """Run a part of a call as the call itself would be run; `taken` are the arguments of the public function."""
-    with inputs.overflow_named(), arguments.answered(), remedies.as_called(taken):
-        return overflow_is_inf(one_blas_thread(function))()  # BLAS has one thread between the passes too
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A call without its x."""
-
-    function: Callable[..., Any]
-    given: dict[str, Any]
-    taken: Collection[str] | None = None
-    """The arguments of the public function that makes this call, see `remedies`."""
-
-    def steps(self, part: Part) -> Computation[Any]:
-        """Return the computation for the given rows."""
-        return cast("Computation[Any]", self.function.__wrapped__(**self.given, x=part))  # type: ignore[attr-defined]
-
-
-def resumed(computation: Computation[R], answers: list[Any]) -> Pass | tuple[Layout[R], Any]:
-    """Advance a computation by recorded answers to its passes and its work; return the next pass, or layout and values.
-
-    Answers to further work are recorded.
-    """
-    recorded = iter([*answers])
-    answer: Any = None
-    try:
-        while True:
-            step = computation.send(answer)
-            if isinstance(step, Layout):
-                answer = None
-                continue
-            answer = next(recorded, _MISSING)
-            if isinstance(step, Pass):
-                if answer is _MISSING:
-                    return step
-                # A copy, as computations divide their sums in place.
-                answer = step.resume(copy.deepcopy(answer))
-            elif answer is _MISSING:
-                answer = step.answer()
-                answers.append(answer)
-    except StopIteration as end:
-        result: tuple[Layout[R], Any] = end.value
-        return result
-
-
-_MISSING = object()
 
 
 # --- batches -------------------------------------------------------------------------------------------------------------------
@@ -206,7 +128,7 @@ def _over_batches(asked: Asked, batches: Iterable[Any], per_input: bool) -> Any:
         input_labels = inputs.batch_labels(reader.labels, source.n_read)
         for one in given.values():
             _labels.unlabelled_response(one, input_labels)  # raises if they are for other inputs
-        return _filled(_without_layout(computation(source.n_read, input_labels), totals))
+        return filled(without_layout(computation(source.n_read, input_labels), totals))
 
     return within(asked.taken, driven)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.execution import Batches
+from fisherstats.execution import Batches, Steps
 from fisherstats.quantities import _views
 from fisherstats.quantities._run import Call
 from fisherstats.theory import probes
@@ -40,11 +40,12 @@ def _largest(values: Array) -> Array:
 
 def _may_pass_again(call: Call) -> bool:
     """Whether further, unplanned passes over the inputs are possible."""
-    partial = call.rows.passes is not None or call.rows.n_present != call.rows.n_inputs
-    return call.rows.device is None and (isinstance(call.rows.source, Batches) or not partial)
+    source = call.rows.source
+    whole = source is not None and call.n_present == call.n_inputs
+    return call.rows.device is None and (isinstance(source, Batches) or whole)
 
 
-def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> list[Roots]:
+def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> Steps[list[Roots]]:
     """Return, per estimator, the root of the variance of one label, of the mean over inputs or of each: (..., P) and (P,)."""
     n_layers, with_hessian = call.model.n_layers, "hessian" in kinds
     order = 2 if with_hessian else 1
@@ -76,7 +77,7 @@ def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> list[
         ]
         return [*((one, 4) for one in factors), scaled(passed.inputs, of_inputs)]
 
-    found = _views.compute(call, "diagonal", per_input, block, lambda x, first: [], with_hessian)
+    found = yield from _views.compute(call, "diagonal", per_input, block, lambda x, first: [], with_hessian)
     roots = []
     for one, variance in zip(kinds, found, strict=True):
         units = of_bends if one == "hessian" else [2 * unit for unit in of_units]
@@ -87,7 +88,7 @@ def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> list[
 
 def mended_error(
     call: Call, kinds: Sequence[str], per_input: bool, estimates: Sequence[Array], variances: Sequence[Array], shares: int
-) -> list[Array]:
+) -> Steps[list[Array]]:
     """Return the standard errors for given inputs, from variances of one label over `shares` labels.
 
     An entry that is not 0 and has a variance below the range of normal numbers is evaluated again.
@@ -98,7 +99,8 @@ def mended_error(
     asked = [place for place, (one, word) in enumerate(zip(lost, kinds, strict=True)) if (one & _varies(call, word)).any()]
     if not asked or not _may_pass_again(call):
         return errors
-    for place, (root, exponent) in zip(asked, label_deviations(call, [kinds[one] for one in asked], per_input), strict=True):
+    deviations = yield from label_deviations(call, [kinds[one] for one in asked], per_input)
+    for place, (root, exponent) in zip(asked, deviations, strict=True):
         right = np.ldexp(root / np.sqrt(shares), exponent)
         # A value below the smallest number is still an error; one at rounding level in these units is not.
         right = np.maximum(right.astype(kind.dtype), kind.smallest_subnormal)
@@ -113,17 +115,18 @@ def mended_variances(
     per_input: bool,
     variances: Sequence[Array],
     shares: float,
-) -> list[Array]:
+) -> Steps[list[Array]]:
     """Return the variances, recomputed where only intermediate results underflow; below the smallest number they are 0."""
     zeros = [(one == 0) & _varies(call, kind) for one, kind in zip(variances, kinds, strict=True)]
     if not any(one.any() for one in zeros) or not _may_pass_again(call):
         return [*variances]
-    seen = _seen(call)
+    seen = yield from _seen(call)
     asked = [place for place, one in enumerate(zeros) if (one & seen).any()]
     if not asked:
         return [*variances]
     found = [*variances]
-    for place, (root, exponent) in zip(asked, label_deviations(call, [kinds[one] for one in asked], per_input), strict=True):
+    deviations = yield from label_deviations(call, [kinds[one] for one in asked], per_input)
+    for place, (root, exponent) in zip(asked, deviations, strict=True):
         # Smaller values are rounding errors of cancellation.
         lost = zeros[place] & seen & (root > 64 * np.finfo(call.rows.dtype).eps)
         right = np.ldexp(np.square(root) / shares, 2 * exponent)
@@ -139,7 +142,7 @@ def _varies(call: Call, kind: str) -> NDArray[np.bool_]:
     return np.repeat(np.array(curved), call.sizes)
 
 
-def _seen(call: Call) -> NDArray[np.bool_]:
+def _seen(call: Call) -> Steps[NDArray[np.bool_]]:
     """Return the parameters whose layer input is not 0 throughout, and whose unit is not either."""
 
     def largest(x: Array, first_input: int) -> list[Array]:

@@ -117,8 +117,7 @@ def compute(
         full = view == "full"
         found = yield from call.kronecker_mean(rows_of) if view == "kfac" else call.pair_mean(rows_of, full, n_quantities)
         return [{key: block.astype(call.rows.dtype, copy=False) for key, block in blocks.items()} for blocks in found]
-    n_layers = call.model.n_layers
-    pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers if view == "full" else left + 1)]
+    pairs = assembly.layer_pairs(call.model.n_layers, view == "full")
 
     def dense_block(x: Array, first_input: int) -> list[Array]:
         return [blocks[pair] for blocks in matrix(x, first_input) for pair in pairs]

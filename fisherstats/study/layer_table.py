@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fisherstats.quantities import _labels
+from fisherstats.theory import sample_size
 
 __all__ = ["draws_needed", "layers", "relative_error"]
 
@@ -17,11 +18,8 @@ Array = NDArray[np.floating]
 
 
 def relative_error(variance: Array, information: Array) -> NDArray[np.float64]:
-    r"""Return :math:`\sqrt V/I`, NaN where the information is zero."""
-    ratio = np.full(variance.shape, np.nan)
-    informed = np.broadcast_to(information > 0, variance.shape)
-    np.divide(np.sqrt(variance), information, out=ratio, where=informed)
-    return ratio
+    r"""Return :math:`\sqrt V/I`, NaN where the information is zero: such entries do not count in a median."""
+    return np.where(information > 0, sample_size.relative_error(variance, np.broadcast_to(information, variance.shape)), np.nan)
 
 
 def draws_needed(error: Array, target: float) -> NDArray[np.float64]:
@@ -29,8 +27,9 @@ def draws_needed(error: Array, target: float) -> NDArray[np.float64]:
 
     A standard error decreases as :math:`1/\sqrt N`, so N draws reduce it to the target :math:`\tau` (2024, Lemma 3.1).
     """
-    whole: NDArray[np.float64] = np.ceil((error / target) ** 2)
-    return np.maximum(whole, 1.0)
+    return np.where(
+        np.isnan(error), np.nan, sample_size.draws_needed(np.square(error), np.zeros_like(error), np.asarray(target**2))
+    )
 
 
 def expected_ratio(replicates: int) -> NDArray[np.float64]:

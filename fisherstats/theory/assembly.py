@@ -22,6 +22,7 @@ __all__ = [
     "diagonal",
     "full_matrix",
     "layer_means",
+    "layer_pairs",
     "merge_moments",
     "moments_of_values",
     "moments_over_inputs",
@@ -264,6 +265,11 @@ def symmetric(block: Array) -> Array:
         below, left = _below_the_diagonal(stop - start)
         corner[..., below, left] = corner[..., left, below]
     return block
+
+
+def layer_pairs(n_layers: int, cross_layers: bool = True) -> list[tuple[int, int]]:
+    """Return the pairs of layers l <= m of the blocks of a symmetric matrix: all, or those on its diagonal."""
+    return [(left, right) for left in range(n_layers) for right in range(left, n_layers if cross_layers else left + 1)]
 
 
 def full_matrix(blocks: Mapping[tuple[int, int], Array], slices: Sequence[slice]) -> Array:

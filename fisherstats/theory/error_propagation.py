@@ -212,6 +212,11 @@ class Functional(ABC):
 
     dim: ClassVar[str | None] = None
 
+    @property
+    def size(self) -> int:
+        """The entries of its value, where these are neither one nor one for each parameter."""
+        return 1
+
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that define the functional, in plain values."""
@@ -402,6 +407,11 @@ class LeadingEigenvalues(Functional):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", arguments.positive_integer("k", self.k))
+
+    @property
+    def size(self) -> int:
+        """The number of eigenvalues."""
+        return self.k
 
     def parameters(self) -> dict[str, Any]:
         """Return the name and k."""

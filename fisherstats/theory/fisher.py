@@ -107,7 +107,7 @@ def matrix_blocks(
     build = assembly.pairs_per_input if per_input else assembly.pair_sum
     return {
         (left, right): build(_unit_pairs(rows, left, right), inputs[left], inputs[right])
-        for left, right in _pairs(len(G), cross_layers)
+        for left, right in assembly.layer_pairs(len(G), cross_layers)
     }
 
 
@@ -118,7 +118,7 @@ def hessian_matrix_blocks(
     rows = [law.compact_rows(G_l) for G_l in G]
     build, reach = (assembly.pairs_per_input, assembly.reach_per_input) if per_input else (assembly.pair_sum, assembly.reach_sum)
     blocks = {}
-    for left, right in _pairs(len(G), cross_layers):
+    for left, right in assembly.layer_pairs(len(G), cross_layers):
         units = _unit_pairs(rows, left, right)
         curved = hessian.pairs[left, right]
         block = build(units if curved is None else units - curved[:, 0], inputs[left], inputs[right])
@@ -126,10 +126,6 @@ def hessian_matrix_blocks(
             block -= reach(hessian.reach[left, right], inputs[left], hessian.score[right][:, 0])
         blocks[left, right] = block
     return blocks
-
-
-def _pairs(n_layers: int, cross_layers: bool) -> list[tuple[int, int]]:
-    return [(left, right) for left in range(n_layers) for right in range(left, n_layers if cross_layers else left + 1)]
 
 
 def _unit_pairs(rows: Sequence[Array], left: int, right: int) -> Array:

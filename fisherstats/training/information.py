@@ -207,8 +207,7 @@ class BatchInformation:
 
     def _mean_of_blocks(self, block: Callable[[Array, int], fisher.Blocks], rows: int) -> Array:
         call = self._call
-        layers = range(call.model.n_layers)
-        pairs = [(left, right) for left in layers for right in layers[left:]]
+        pairs = assembly.layer_pairs(call.model.n_layers)
 
         def listed(x: Array, first: int) -> list[Array]:
             found = block(x, first)

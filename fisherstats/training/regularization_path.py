@@ -16,10 +16,10 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.progress import progress_bar
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, clients, remedies, training
-from fisherstats.execution import tasks
+from fisherstats.execution import Steps, at_once, tasks
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities import _labels, _layout, _run
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.quantities.bounds.variance import layer_bounds
@@ -117,15 +117,16 @@ def layer_errors(
     target = arguments.positive_number("target_cv", target_cv)
     chosen = arguments.words("estimators", estimators, ESTIMATORS)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
-    found = _errors(call, n_draws, target, chosen, on_kink)
-    entries: list[_labels.Entry] = [(key, dims, found[key]) for key, dims in _PER_LAYER.items()]
     coords = _labels.layer_coordinates(model.n_layers) | _labels.coordinates(estimator=list(chosen))
-    return _labels.dataset(entries, coords, call.provenance(n_draws=n_draws, target_cv=target, on_kink=on_kink))
+    provenance = call.provenance(n_draws=n_draws, target_cv=target, on_kink=on_kink)
+    yield (layout := _layout.dataset(list(_PER_LAYER), coords, provenance, call.dtype))
+    found = yield from _errors(call, n_draws, target, chosen, on_kink)
+    return layout, [found[key] for key in _PER_LAYER]
 
 
-def _errors(call: Call, n_draws: int, target: float, chosen: Sequence[str], on_kink: str) -> dict[str, Array]:
+def _errors(call: Call, n_draws: int, target: float, chosen: Sequence[str], on_kink: str) -> Steps[dict[str, Array]]:
     """Return the means over each layer's entries and the quantities derived from them."""
-    information, (variance, lower, upper) = layer_bounds(call, chosen, on_kink)
+    information, (variance, lower, upper) = yield from layer_bounds(call, chosen, on_kink)
     variance, lower, upper = (one / n_draws for one in (variance, lower, upper))
     found = {
         "layers_information": information,
@@ -326,7 +327,7 @@ def _strength(shared: _Training, penalty: Penalty | Sequence[Penalty], num_threa
     with contextlib.nullcontext() if shared.x_eval is None else training.within("x_eval"):
         x_eval = x if shared.x_eval is None else shared.x_eval
         where = _run.prepare(trained, x_eval, engine=engine, num_threads=num_threads, in_double=True)
-        found = _errors(where, shared.n_draws, shared.target, ESTIMATORS, shared.on_kink)
+        found = at_once(_errors(where, shared.n_draws, shared.target, ESTIMATORS, shared.on_kink))
     call = _run.prepare(shared.model, x, engine=engine, num_threads=num_threads)
     data = [labelled_beside(call, shared.model, *pair) for pair in shared.data]
     if shared.warm_start:

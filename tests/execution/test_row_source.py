@@ -96,7 +96,7 @@ def test_rows_in_memory_are_looked_at_once_and_those_of_a_file_in_every_pass(tmp
         looked.clear()
         rows = execution.Rows(source, np.dtype(np.float64))
         for _ in range(3):
-            (total,) = execution.mean(lambda block, first: [block.sum(axis=0)], rows, 16)
+            (total,) = execution.at_once(execution.mean(lambda block, first: [block.sum(axis=0)], rows, 16))
             np.testing.assert_allclose(total, x.mean(axis=0), rtol=1e-13)
         assert sum(looked) == times * len(x)
 
@@ -107,6 +107,6 @@ def test_a_pass_that_failed_has_not_looked_at_everything():
     rows = execution.Rows(x, np.dtype(np.float64))
     for _ in range(2):
         with pytest.raises(ValueError, match=r"`x` must be finite, got nan at index \(70, 1\)"):
-            execution.mean(lambda block, first: [block.sum(axis=0)], rows, 16)
+            execution.at_once(execution.mean(lambda block, first: [block.sum(axis=0)], rows, 16))
     with pytest.raises(ValueError, match=r"at index \(70, 1\)"):
         rows.look(2)

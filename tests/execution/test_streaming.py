@@ -185,7 +185,7 @@ def test_an_error_in_a_block_stops_the_call(model, x):
 
     rows = execution.Rows(x, np.dtype(np.float64))
     with pytest.raises(RuntimeError, match="block at 1"):
-        execution.mean(block, rows, 100, num_threads=3)
+        execution.at_once(execution.mean(block, rows, 100, num_threads=3))
 
 
 def test_a_failing_late_block_of_a_lazy_source_names_its_row(model, x):
@@ -264,7 +264,8 @@ def test_groups_come_in_order_and_whole(threads, group, n, shared):
 
     reduction = Recorded(shared)
     x = np.zeros((n, 1))
-    execution.reduce(block, execution.Rows(x, np.dtype(np.float64)), 32, reduction, group=group, num_threads=threads)
+    rows = execution.Rows(x, np.dtype(np.float64))
+    execution.Pass(block, reduction, rows, 32, group=group, num_threads=threads).answer()
     flat = [one for parts in reduction.groups for one in parts]
     assert [first for first, _ in flat] == [0, *[stop for _, stop in flat[:-1]]]
     assert flat[-1][1] == n
@@ -289,7 +290,7 @@ def test_the_first_failing_block_is_the_one_that_is_reported(threads):
 
     rows = execution.Rows(np.zeros((2000, 2)), np.dtype(np.float64))
     with pytest.raises(RuntimeError, match=r"block at 320$"):
-        execution.mean(block, rows, 32, num_threads=threads)
+        execution.at_once(execution.mean(block, rows, 32, num_threads=threads))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -304,7 +305,7 @@ def test_what_a_reader_raises_ends_the_call(failure, threads):
 
     rows = execution.Rows(execution.Batches(batches(), 2, np.dtype(np.float64)), np.dtype(np.float64))
     with pytest.raises(failure, match="the disk is gone"):
-        execution.mean(lambda part, first: [part.sum(axis=0)], rows, 64, num_threads=threads)
+        execution.at_once(execution.mean(lambda part, first: [part.sum(axis=0)], rows, 64, num_threads=threads))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -317,7 +318,7 @@ def test_an_interrupt_ends_the_call_and_the_next_one_works(threads, model, x):
     rows = execution.Rows(x, np.dtype(np.float64))
     before = [library["num_threads"] for library in threadpool_info()]
     with pytest.raises(KeyboardInterrupt):
-        execution.mean(block, rows, 32, num_threads=threads)
+        execution.at_once(execution.mean(block, rows, 32, num_threads=threads))
     assert [library["num_threads"] for library in threadpool_info()] == before
     np.testing.assert_allclose(fs.fisher_information(model, x, num_threads=threads).sum(), fs.fisher_information(model, x).sum())
 
@@ -409,7 +410,7 @@ def test_a_failing_reduction_is_reported():
 
     rows = execution.Rows(np.zeros((100, 2)), np.dtype(np.float64))
     with pytest.raises(MemoryError, match="no room"):
-        execution.reduce(lambda part, first: first, rows, 16, Failing(), group=2, num_threads=3)
+        execution.Pass(lambda part, first: first, Failing(), rows, 16, num_threads=3).answer()
 
 
 def test_calls_from_several_threads_at_once(model, x):

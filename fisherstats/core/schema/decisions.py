@@ -76,19 +76,27 @@ DECISIONS = {
         "both-estimators",
     ),
     "interval_estimate": Variable(
-        "estimate", "[input] [estimator] param", "I-hat", "estimate of the Fisher information", "both-estimators"
+        "estimate", "[input] [estimator] param [param2]", "I-hat", "estimate of the Fisher information", "both-estimators"
     ),
     "interval_lower": Variable(
-        "lower", "[input] [estimator] param", "", "lower end of the confidence interval", "confidence-interval"
+        "lower", "[input] [estimator] param [param2]", "", "lower end of the confidence interval", "confidence-interval"
     ),
     "interval_upper": Variable(
-        "upper", "[input] [estimator] param", "", "upper end of the confidence interval", "confidence-interval"
+        "upper", "[input] [estimator] param [param2]", "", "upper end of the confidence interval", "confidence-interval"
     ),
     "interval_lower_sampled": Variable(
-        "lower", "[estimator] param", "", "lower end of the interval for the value over all inputs", "confidence-interval-sampled"
+        "lower",
+        "[estimator] param [param2]",
+        "",
+        "lower end of the interval for the value over all inputs",
+        "confidence-interval-sampled",
     ),
     "interval_upper_sampled": Variable(
-        "upper", "[estimator] param", "", "upper end of the interval for the value over all inputs", "confidence-interval-sampled"
+        "upper",
+        "[estimator] param [param2]",
+        "",
+        "upper end of the interval for the value over all inputs",
+        "confidence-interval-sampled",
     ),
     "observed": Variable(
         "observed", "[input] param [param2]", "j(theta)", "observed information at the data labels", "observed-information"

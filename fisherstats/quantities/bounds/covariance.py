@@ -16,11 +16,13 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.core.validation import bounds as checks
+from fisherstats.execution import PassShape, Steps
 from fisherstats.models.derivatives import Forward, HessianBlocks
 from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities import _labels, _layout, _run
+from fisherstats.quantities._computation import Computation, steps_of
+from fisherstats.quantities._layout import Layout
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.quantities.uncertainty.covariances import covariance_norms
@@ -30,7 +32,7 @@ from fisherstats.theory.forward_rounding import SENSITIVITY, forward_rounding
 from fisherstats.theory.tensor_bounds import COVARIANCE_FORMS, NORMS, PAIR_FORMS, TRACE_FORMS
 from fisherstats.theory.variance_inequalities import Bounds
 
-__all__ = ["covariance_bounds", "off_diagonal_bounds", "trace_bounds"]
+__all__ = ["covariance_bounds", "covariance_passes", "off_diagonal_bounds", "trace_bounds"]
 
 Array = NDArray[np.floating]
 
@@ -110,38 +112,39 @@ def covariance_bounds(
     call.fits("`covariance_bounds`", _BLOCK_ROWS * (outputs * pairs + (rank + 1) * outputs**2), 3, "use fewer outputs.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law, G, hessian = _with_hessians(call, x, first_input, on_kink)
-        K, size = tensor_bounds.own_jacobian_products(G, passed.inputs)
-        Q = tensor_bounds.own_inner_products(hessian, passed.inputs)
+        forward, law, G, hessian = _with_hessians(call, x, first_input, on_kink)
+        K, size = tensor_bounds.own_jacobian_products(G, forward.inputs)
+        Q = tensor_bounds.own_inner_products(hessian, forward.inputs)
         forms = np.stack([tensor_bounds.score_norm_bounds(law, K, size), tensor_bounds.hessian_norm_bounds(law, Q)], axis=2)
-        forms = forms * (1 + SENSITIVITY * forward_rounding(call.model, passed))[:, None, None, None]
+        forms = forms * (1 + SENSITIVITY * forward_rounding(call.model, forward))[:, None, None, None]
         if not per_input:
             return [array.sum(axis=0) for array in (forms, forms.min(axis=1))]
         exact = np.stack([tensor_bounds.score_norms(law, K, size), tensor_bounds.hessian_norms(law, Q)], axis=1)
         failed = ~(forms >= exact[:, None])
         return [forms, np.where(failed, np.inf, forms).min(axis=1), exact, failed.astype(np.float64)]
 
-    results = _over_inputs(call, block, _BLOCK_ROWS, per_input, n_draws)
+    coords = _labels.coordinates(estimator=list(ESTIMATORS), norm=list(NORMS), bound=list(COVARIANCE_FORMS))
+    layout = _laid_out(call, "norm_bound", per_input, coords, call.provenance(n_draws=n_draws, on_kink=on_kink))
+    yield (layout := layout.followed_by(*covariance_passes(call, per_input)[1:]))
+    results = yield from _over_inputs(call, block, per_input, n_draws)
     if per_input:
         forms, upper, exact, failed = results
         failed = np.rint(failed * n_draws)
     else:
         forms, upper = (margins.above(one, call.terms(per_input)) for one in results)
         settings: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
-        norms = covariance_norms(model.in_double(), x, n_draws=n_draws, on_kink=on_kink, **settings)
+        norms = yield from steps_of(covariance_norms, model.in_double(), x, n_draws=n_draws, on_kink=on_kink, **settings)
         exact = norms.exact.to_numpy().astype(np.float64)
         failed = (~(forms >= exact)).astype(np.float64)
         upper = np.where(failed.any(axis=0), np.where(failed == 0, forms, np.inf).min(axis=0), upper)
     checks.forms_hold("covariance_bounds", COVARIANCE_FORMS, failed.swapaxes(-2, -3))
-    return _labelled(
-        call,
-        {"exact": exact, "upper": upper, "upper_by_form": forms, "failed": failed},
-        "norm_bound",
-        ["estimator", "norm"],
-        per_input,
-        _labels.coordinates(estimator=list(ESTIMATORS), norm=list(NORMS), bound=list(COVARIANCE_FORMS)),
-        call.provenance(n_draws=n_draws, on_kink=on_kink),
-    )
+    return layout, _rounded(call, exact, upper, forms, failed)
+
+
+def covariance_passes(call: Call, per_input: bool) -> tuple[PassShape, ...]:
+    """Return the shapes of the passes of `covariance_bounds`: its own, and for a mean over inputs that of the exact norms."""
+    stacked = call.stack_shape(_BLOCK_ROWS)
+    return (stacked,) if per_input else (call.mean_shape(_BLOCK_ROWS), stacked)
 
 
 @documented
@@ -224,23 +227,23 @@ def trace_bounds(
     call.fits("`trace_bounds`", execution.STREAM_ROWS * size**2, 4, "use fewer outputs.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input, order=2)
-        call.network.refuse_kinks(passed, on_kink, first_input)
-        G = call.network.jacobians(passed, differences=False)
-        S = call.network.curvatures(passed, G)
+        forward, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(forward, on_kink, first_input)
+        G = call.network.jacobians(forward, differences=False)
+        S = call.network.curvatures(forward, G)
         exact = [
-            _summed(fisher.unit_factors(law, passed, G), passed.inputs, 2),
-            _summed(estimator_moments.score_variance_factors(law, passed, G), passed.inputs, 4),
-            _summed(estimator_moments.hessian_variance_factors(law, S), passed.inputs, 4),
+            _summed(fisher.unit_factors(law, forward, G), forward.inputs, 2),
+            _summed(estimator_moments.score_variance_factors(law, forward, G), forward.inputs, 4),
+            _summed(estimator_moments.hessian_variance_factors(law, S), forward.inputs, 4),
         ]
-        K, square = tensor_bounds.own_jacobian_products(G, passed.inputs)
+        K, square = tensor_bounds.own_jacobian_products(G, forward.inputs)
         K = K * square[:, None, None]
-        vectors = tensor_bounds.score_gram_svec(G, passed.inputs)
-        curved = tensor_bounds.curvature_gram(S, passed.inputs, outputs)
+        vectors = tensor_bounds.score_gram_svec(G, forward.inputs)
+        curved = tensor_bounds.curvature_gram(S, forward.inputs, outputs)
         if form == "printed":
             bounds = tensor_bounds.printed_trace_bounds(law, exact, K, vectors, curved)
         else:
-            rounding = _rounding(law, G, S, passed.inputs, exact, forward_rounding(call.model, passed))
+            rounding = _rounding(law, G, S, forward.inputs, exact, forward_rounding(call.model, forward))
             bounds = [
                 tensor_bounds.information_trace_bounds(law, exact[0], K, rounding[0]),
                 tensor_bounds.score_trace_bounds(law, exact[1], vectors, rounding[1]),
@@ -249,28 +252,28 @@ def trace_bounds(
         arrays = _sides(bounds, TRACE_FORMS)
         return arrays if per_input else [array.sum(axis=0) for array in arrays]
 
+    names = ["exact", "lower", "upper", "lower_by_form", "upper_by_form", "ratio"]
+    entries: list[_layout.Entry] = [f"{what}_{form}_{name}" for name in names for what in ("trace", "information")]
+    if form == "corrected":
+        entries += [(f"{what}_{form}_failed", np.int64) for what in ("trace", "information")]
+    coords = _labels.coordinates(estimator=list(ESTIMATORS), bound=list(TRACE_FORMS))
+    if per_input:
+        coords |= call.input_coordinate()
+    provenance = call.provenance(n_draws=n_draws, on_kink=on_kink, form=form)
+    yield (layout := _layout.dataset(entries, coords, provenance, call.dtype))
     rows = min(call.block_rows(second_order=True), execution.block_rows(size**2))
     # The trace of the information is a mean over inputs; the variances of that mean are divided by n and N once more.
     divisors = np.array([1.0, *[n_draws * (1 if per_input else call.n_inputs)] * 2])
     *results, failed = yield from call.over_inputs(block, rows, per_input, infinite=True)
     failed = np.rint(failed * (1 if per_input else call.n_inputs))
-    values = dict(zip(("exact", "lower", "upper", "lower_by_form", "upper_by_form"), results, strict=True))
+    values = dict(zip(names[:-1], results, strict=True))
     values = {name: _outwards(call, name, array / divisors, per_input) for name, array in values.items()}
     inputs.finite_results([values["exact"], values["upper"]], call.dtype)
     values["ratio"] = margins.nearest(tensor_bounds.tightness(values["exact"], values["upper"]), call.dtype)
     if form == "corrected":
         checks.forms_hold("trace_bounds", TRACE_FORMS, failed)
         values["failed"] = failed.astype(np.int64)
-    first = ["input"] if per_input else []
-    found: list[_labels.Entry] = []
-    for name, array in values.items():
-        dims = [*first, "bound"] if name.endswith("form") or name == "failed" else first
-        found.append((f"trace_{form}_{name}", [*dims, "estimator"], array[..., 1:]))
-        found.append((f"information_{form}_{name}", dims, array[..., 0]))
-    coords = _labels.coordinates(estimator=list(ESTIMATORS), bound=list(TRACE_FORMS))
-    if per_input:
-        coords |= call.input_coordinate()
-    return _labels.dataset(found, coords, call.provenance(n_draws=n_draws, on_kink=on_kink, form=form))
+    return layout, [part for array in values.values() for part in (array[..., 1:], array[..., 0])]
 
 
 @documented
@@ -348,48 +351,41 @@ def off_diagonal_bounds(
     rows, columns = (entry_derivatives.Places.of(chosen[:, side], shapes) for side in (0, 1))
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law, G, hessian = _with_hessians(call, x, first_input, on_kink)
-        u, v = (entry_derivatives.jacobian_columns(G, passed.inputs, places) for places in (rows, columns))
-        s = entry_derivatives.hessian_entries(hessian, passed.inputs, rows, columns)
-        rounding = forward_rounding(call.model, passed)
+        forward, law, G, hessian = _with_hessians(call, x, first_input, on_kink)
+        u, v = (entry_derivatives.jacobian_columns(G, forward.inputs, places) for places in (rows, columns))
+        s = entry_derivatives.hessian_entries(hessian, forward.inputs, rows, columns)
+        rounding = forward_rounding(call.model, forward)
         bounds = [tensor_bounds.score_entry_bounds(law, u, v, rounding), tensor_bounds.hessian_entry_bounds(law, s, rounding)]
         # (n, pair, estimator) and (n, bound, pair, estimator) on return; estimators are moved before pairs.
         exact, _, upper, _, forms, failed = (array.swapaxes(-1, -2) for array in _sides(bounds, PAIR_FORMS))
         arrays = [exact, upper, forms, failed]
         return arrays if per_input else [array.sum(axis=0, dtype=np.float64) for array in arrays]
 
-    exact, upper, forms, failed = _over_inputs(call, block, _BLOCK_ROWS, per_input, n_draws)
-    upper, forms = (margins.above(one, call.terms(per_input)) for one in (upper, forms))
-    failed = np.rint(failed * n_draws * (1 if per_input else call.n_inputs**2))
-    checks.forms_hold("off_diagonal_bounds", PAIR_FORMS, failed.swapaxes(-2, -3))
     coords = _labels.coordinates(estimator=list(ESTIMATORS), bound=list(PAIR_FORMS), pair=len(chosen))
     for dim, side in (("param", 0), ("param2", 1)):
         for name, (_, values, attrs) in _labels.param_coordinates(model, dim).items():
             coords[name] = ("pair", values[chosen[:, side]], attrs)
-    return _labelled(
-        call,
-        {"exact": exact, "upper": upper, "upper_by_form": forms, "failed": failed},
-        "entry",
-        ["estimator", "pair"],
-        per_input,
-        coords,
-        call.provenance(n_draws=n_draws, on_kink=on_kink),
-    )
+    yield (layout := _laid_out(call, "entry", per_input, coords, call.provenance(n_draws=n_draws, on_kink=on_kink)))
+    exact, upper, forms, failed = yield from _over_inputs(call, block, per_input, n_draws)
+    upper, forms = (margins.above(one, call.terms(per_input)) for one in (upper, forms))
+    failed = np.rint(failed * n_draws * (1 if per_input else call.n_inputs**2))
+    checks.forms_hold("off_diagonal_bounds", PAIR_FORMS, failed.swapaxes(-2, -3))
+    return layout, _rounded(call, exact, upper, forms, failed)
 
 
 def _with_hessians(call: Call, x: Array, first_input: int, on_kink: str) -> tuple[Forward, Law, list[Array], HessianBlocks]:
     """Return forward pass, response distribution, Jacobian and Hessian blocks of every output for a block."""
-    passed, law = call.network.forward(x, first_input, order=2)
-    call.network.refuse_kinks(passed, on_kink, first_input)
-    G = call.network.jacobians(passed, differences=False)
-    return passed, law, G, call.network.hessian_blocks(passed, G)
+    forward, law = call.network.forward(x, first_input, order=2)
+    call.network.refuse_kinks(forward, on_kink, first_input)
+    G = call.network.jacobians(forward, differences=False)
+    return forward, law, G, call.network.hessian_blocks(forward, G)
 
 
-def _over_inputs(call: Call, block: execution.BlockFunction, rows: int, per_input: bool, n_draws: int) -> list[Array]:
+def _over_inputs(call: Call, block: execution.BlockFunction, per_input: bool, n_draws: int) -> Steps[list[Array]]:
     """Return single-label numbers under the design: per input divided by N, else (1/n^2) times their sum over inputs."""
     if per_input:
-        return [array / n_draws for array in (yield from call.stack(block, rows, infinite=True))]
-    return [array / (n_draws * call.n_inputs) for array in (yield from call.mean(block, rows, infinite=True))]
+        return [array / n_draws for array in (yield from call.stack(block, _BLOCK_ROWS, infinite=True))]
+    return [array / (n_draws * call.n_inputs) for array in (yield from call.mean(block, _BLOCK_ROWS, infinite=True))]
 
 
 def _summed(factors: Sequence[Array | None], inputs: Sequence[Array], exponent: int) -> Array:
@@ -456,23 +452,17 @@ def _sides(bounds: Sequence[Bounds], forms: Sequence[str]) -> list[Array]:
     return [np.stack(column, axis=-1) for column in zip(*columns, strict=True)]
 
 
-def _labelled(
-    call: Call,
-    values: dict[str, Array],
-    key: str,
-    dims: list[str],
-    per_input: bool,
-    coords: dict[str, Any],
-    provenance: dict[str, Any],
-) -> xr.Dataset:
-    """Return a Dataset of one bounded quantity."""
-    first = ["input"] if per_input else []
-    rounded = {name: _outwards(call, name, array, True) for name, array in values.items() if name != "failed"}
-    inputs.finite_results([rounded["exact"], rounded["upper"]], call.dtype)
-    rounded["ratio"] = margins.nearest(tensor_bounds.tightness(rounded["exact"], rounded["upper"]), call.dtype)
-    rounded["failed"] = values["failed"].astype(np.int64)
-    found: list[_labels.Entry] = []
-    for name, array in rounded.items():
-        form = ["bound"] if name.endswith("form") or name == "failed" else []
-        found.append((f"{key}_{name}", [*first, *form, *dims], array))
-    return _labels.dataset(found, coords | (call.input_coordinate() if per_input else {}), provenance)
+def _laid_out(call: Call, key: str, per_input: bool, coords: dict[str, Any], provenance: dict[str, Any]) -> Layout[xr.Dataset]:
+    """Return the layout of one bounded quantity."""
+    entries: list[_layout.Entry] = [f"{key}_{name}" for name in ("exact", "upper", "upper_by_form", "ratio")]
+    coords = coords | (call.input_coordinate() if per_input else {})
+    return _layout.dataset([*entries, (f"{key}_failed", np.int64)], coords, provenance, call.dtype)
+
+
+def _rounded(call: Call, exact: Array, upper: Array, forms: Array, failed: Array) -> list[NDArray[Any]]:
+    """Return its arrays in the precision of the call."""
+    exact = margins.nearest(exact, call.dtype)
+    upper, forms = (_outwards(call, "upper", one, True) for one in (upper, forms))
+    inputs.finite_results([exact, upper], call.dtype)
+    ratio = margins.nearest(tensor_bounds.tightness(exact, upper), call.dtype)
+    return [exact, upper, forms, ratio, failed.astype(np.int64)]

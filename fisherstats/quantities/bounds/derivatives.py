@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,15 @@ from fisherstats.core.arrays import overflow_is_inf
 from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, networks
-from fisherstats.execution import one_blas_thread
+from fisherstats.execution import Steps, one_blas_thread
 from fisherstats.models.derivatives import Forward
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities import _labels, _layout, _run
+from fisherstats.quantities._computation import Computation, steps_of
+from fisherstats.quantities._layout import Layout
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
-from fisherstats.quantities.bounds.covariance import covariance_bounds
+from fisherstats.quantities.bounds.covariance import covariance_bounds, covariance_passes
 from fisherstats.theory import tensor_bounds, tensor_norms
 from fisherstats.theory import weight_norms as closed
 from fisherstats.theory.forward_rounding import SENSITIVITY, forward_rounding
@@ -204,47 +206,52 @@ def derivative_bounds(
     arguments.boolean("covariance", covariance)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     if form == "printed":
-        return _printed(call, per_input, call.provenance(form=form))
-    found = _derivatives(call, per_input, covariance, n_draws, on_kink)
+        return (yield from _printed(call, per_input, call.provenance(form=form)))
+    rows = _block_rows(call, covariance)
+    names = [*_DERIVATIVES, *(_COVARIANCES if covariance else ())]
+    provenance = call.provenance(n_draws=n_draws, form=form, covariance=covariance, on_kink=on_kink)
+    layout = _laid_out(call, names, per_input, provenance)
+    yield (layout := layout.followed_by(*(covariance_passes(call, per_input) if covariance else ())))
+    found = yield from _derivatives(call, rows, per_input, covariance, n_draws, on_kink)
     if covariance:
         known: dict[str, Any] = {"n_draws": n_draws, "per_input": per_input, "on_kink": on_kink}
         known |= {"engine": engine, "num_threads": num_threads, "progress": progress}
-        beneath = covariance_bounds(model, x, **known).sel(norm=list(_NORMS))
+        beneath = (yield from steps_of(covariance_bounds, model, x, **known)).sel(norm=list(_NORMS))
         found |= _chained(found, beneath.exact.to_numpy(), beneath.upper.to_numpy())
-    return _labelled(call, found, per_input, call.provenance(n_draws=n_draws, form=form, covariance=covariance, on_kink=on_kink))
+    return layout, _in_order(call, names, found)
 
 
-_FIRST, _SECOND, _COVARIANCE = ["norm", "layer"], ["norm", "layer", "layer2"], ["estimator", "norm"]
-_DIMS = {
-    "first_exact": _FIRST,
-    "first_upper": _FIRST,
-    "first_ratio": _FIRST,
-    "first_gradient": [*_FIRST, "weight_layer"],
-    "second_exact": _SECOND,
-    "second_upper": _SECOND,
-    "second_ratio": _SECOND,
-    "second_gradient": [*_SECOND, "weight_layer"],
-    "tensor_upper": ["layer", "layer2"],
-    "covariance_exact": _COVARIANCE,
-    "covariance_upper": _COVARIANCE,
-    "covariance_from_derivatives": _COVARIANCE,
-    "covariance_from_weights": _COVARIANCE,
-    "covariance_ratio": _COVARIANCE,
-    "covariance_gradient": [*_COVARIANCE, "weight_layer"],
-}
+_FIRST = ("first_exact", "first_upper", "first_ratio")
+_DERIVATIVES = (
+    *_FIRST,
+    "first_gradient",
+    "second_exact",
+    "second_upper",
+    "second_ratio",
+    "second_gradient",
+    "tensor_upper",
+)
+_COVARIANCES = (
+    "covariance_exact",
+    "covariance_upper",
+    "covariance_from_derivatives",
+    "covariance_from_weights",
+    "covariance_ratio",
+    "covariance_gradient",
+)
 
 
-def _suprema(model: MLP, passed: Forward | None = None) -> Suprema:
+def _suprema(model: MLP, forward: Forward | None = None) -> Suprema:
     """Return the suprema of the activations, and with a forward pass the derivatives of the link at its inputs."""
     link = None
-    if passed is not None and passed.link_slope is not None and passed.link_bend is not None:
-        link = passed.link_slope, passed.link_bend
+    if forward is not None and forward.link_slope is not None and forward.link_bend is not None:
+        link = forward.link_slope, forward.link_bend
     first, second = ([getattr(one, name) for one in model.activations] for name in ("sup_first", "sup_second"))
     return Suprema.of(first, second, model.widths[-1], link)
 
 
-def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on_kink: str) -> dict[str, Array]:
-    """Return norms of the derivatives, their bounds, and with `covariance` the implied bounds (before chaining)."""
+def _block_rows(call: Call, covariance: bool) -> int:
+    """Return the inputs per block; its arrays must fit in memory."""
     widths, outputs = call.model.widths, call.model.widths[-1]
     pairs = sum(left * right for at, left in enumerate(widths[1:]) for right in widths[1 + at :])
     rank = outputs * (outputs + 1) // 2
@@ -252,20 +259,25 @@ def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on
     rows = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // numbers))
     remedy = "use covariance=False or fewer outputs." if covariance else "use fewer outputs."
     call.fits("`derivative_bounds`", rows * numbers, 3, remedy)
+    return rows
+
+
+def _derivatives(call: Call, rows: int, per_input: bool, covariance: bool, n_draws: int, on_kink: str) -> Steps[dict[str, Array]]:
+    """Return norms of the derivatives, their bounds, and with `covariance` the implied bounds (before chaining)."""
     kernel_norms = closed.kernel_norms(call.model.kernels)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input, order=2)
-        call.network.refuse_kinks(passed, on_kink, first_input)
-        G = call.network.jacobians(passed, differences=False)
+        forward, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(forward, on_kink, first_input)
+        G = call.network.jacobians(forward, differences=False)
         n = len(x)
-        hessian = call.network.hessian_blocks(passed, G)
-        first = np.stack([closed.derivative_norms(one) for one in tensor_norms.own_layer_products(G, passed.inputs)], axis=2)
-        products = tensor_norms.own_pair_products(hessian, passed.inputs)
+        hessian = call.network.hessian_blocks(forward, G)
+        first = np.stack([closed.derivative_norms(one) for one in tensor_norms.own_layer_products(G, forward.inputs)], axis=2)
+        products = tensor_norms.own_pair_products(hessian, forward.inputs)
         second = np.zeros_like(x, dtype=np.float64, shape=(n, 2, len(G), len(G)))
         for (left, right), product in products.items():
             second[:, :, left, right] = second[:, :, right, left] = closed.derivative_norms(product)
-        bounds = closed.weight_bounds(_suprema(call.model, passed), widths, kernel_norms, passed.inputs)
+        bounds = closed.weight_bounds(_suprema(call.model, forward), call.model.widths, kernel_norms, forward.inputs)
         arrays = [
             first,
             _upper(bounds.first),
@@ -276,13 +288,13 @@ def _derivatives(call: Call, per_input: bool, covariance: bool, n_draws: int, on
             _upper(bounds.second[:, 2]),
         ]
         if covariance:
-            K, size = tensor_bounds.own_jacobian_products(G, passed.inputs)
+            K, size = tensor_bounds.own_jacobian_products(G, forward.inputs)
             K = K * size[:, None, None]
             Q = tensor_bounds.summed_pairs(products)
             response = np.stack([tensor_bounds.score_response(law), tensor_bounds.hessian_response(law)], axis=1)
             J, J_gradient, H, H_gradient = bounds.squares()
             own = [np.square(closed.derivative_norms(one)) for one in (K, Q)]
-            room = 1 + SENSITIVITY * forward_rounding(call.model, passed)[:, None, None]
+            room = 1 + SENSITIVITY * forward_rounding(call.model, forward)[:, None, None]
             arrays += [
                 tensor_bounds.implied_norm_bounds(response, *own) * room,
                 tensor_bounds.implied_norm_bounds(response, J, H) * room,
@@ -327,33 +339,35 @@ def _chained(found: dict[str, Array], exact: Array, upper: Array) -> dict[str, A
     return chain
 
 
-def _printed(call: Call, per_input: bool, provenance: dict[str, Any]) -> xr.Dataset:
+def _printed(call: Call, per_input: bool, provenance: dict[str, Any]) -> Computation[xr.Dataset]:
     """Return the norms of the first derivatives and their bounds as printed."""
     kernel_norms = closed.kernel_norms(call.model.kernels)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, _ = call.network.forward(x, first_input)
-        products = tensor_norms.own_layer_products(call.network.jacobians(passed, differences=False), passed.inputs)
+        forward, _ = call.network.forward(x, first_input)
+        products = tensor_norms.own_layer_products(call.network.jacobians(forward, differences=False), forward.inputs)
         exact = np.stack([closed.derivative_norms(one) for one in products], axis=2)
-        arrays = [exact, closed.printed_first_bounds(kernel_norms[:2], passed.inputs)]
+        arrays = [exact, closed.printed_first_bounds(kernel_norms[:2], forward.inputs)]
         return arrays if per_input else [array.sum(axis=0) for array in arrays]
 
+    yield (layout := _laid_out(call, _FIRST, per_input, provenance, "_printed"))
     exact, upper = yield from call.over_inputs(block, call.block_rows(), per_input, infinite=True)
     found = {"first_exact": exact, "first_upper": upper, "first_ratio": tensor_bounds.tightness(exact, upper)}
-    return _labelled(call, found, per_input, provenance, "_printed")
+    return layout, _in_order(call, _FIRST, found)
 
 
-def _labelled(call: Call, found: dict[str, Array], per_input: bool, provenance: dict[str, Any], suffix: str = "") -> xr.Dataset:
-    leading = ["input"] if per_input else []
-    n_layers, dtype = call.model.n_layers, call.dtype
-    entries: list[_labels.Entry] = [
-        (f"derivatives_{name}{suffix}", [*leading, *dims], np.asarray(found[name], dtype))
-        for name, dims in _DIMS.items()
-        if name in found
-    ]
+def _laid_out(
+    call: Call, names: Sequence[str], per_input: bool, provenance: dict[str, Any], suffix: str = ""
+) -> Layout[xr.Dataset]:
+    n_layers = call.model.n_layers
     coords = _labels.layer_coordinates(n_layers) | _labels.coordinates(norm=list(_NORMS))
     if not suffix:
         coords |= _labels.coordinates(layer2=n_layers, weight_layer=n_layers)
-    if "covariance_exact" in found:
+    if "covariance_exact" in names:
         coords |= _labels.coordinates(estimator=list(ESTIMATORS))
-    return _labels.dataset(entries, coords | (call.input_coordinate() if per_input else {}), provenance)
+    coords |= call.input_coordinate() if per_input else {}
+    return _layout.dataset([f"derivatives_{name}{suffix}" for name in names], coords, provenance, call.dtype)
+
+
+def _in_order(call: Call, names: Sequence[str], found: Mapping[str, Array]) -> list[Array]:
+    return [np.asarray(found[name], call.dtype) for name in names]

@@ -14,8 +14,8 @@ from fisherstats.core.validation import probes as checks
 from fisherstats.models.families import Categorical
 from fisherstats.models.families.categorical import CategoricalLaw
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run, _views
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities import _labels, _layout, _run, _views
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import probes
 from fisherstats.theory.forward_rounding import forward_rounding
@@ -90,26 +90,21 @@ def information_envelopes(
     _views.check(call, "diagonal", per_input, 5)
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
-        passed, law = call.network.forward(x, first_input)
-        G = call.network.unit_jacobians(passed, differences=False)
-        envelopes = probes.class_envelopes(cast(CategoricalLaw, law), G, rank, forward_rounding(call.model, passed))
-        return [*((factors, 2) for factors in envelopes), passed.inputs]
+        forward, law = call.network.forward(x, first_input)
+        G = call.network.unit_jacobians(forward, differences=False)
+        envelopes = probes.class_envelopes(cast(CategoricalLaw, law), G, rank, forward_rounding(call.model, forward))
+        return [*((factors, 2) for factors in envelopes), forward.inputs]
 
-    lower, exact, upper = (one[0, 0] for one in _views.compute(call, "diagonal", per_input, diagonal, lambda x, first: []))
+    keys = ["envelope_lower", "information_exact", "envelope_upper", "envelope_lower_ratio", "envelope_upper_ratio"]
+    coords = _labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})
+    yield (layout := _layout.dataset(keys, coords, call.provenance(rank=rank), call.dtype))
+    found = yield from _views.compute(call, "diagonal", per_input, diagonal, lambda x, first: [])
+    lower, exact, upper = (one[0, 0] for one in found)
     terms = call.terms(per_input)
     lower = margins.outwards(margins.below(lower, terms), call.dtype, "lower")
     upper = margins.outwards(margins.above(upper, terms), call.dtype, "upper")
     exact = margins.nearest(exact, call.dtype)
-    dims = [*(["input"] if per_input else []), "param"]
-    entries: list[_labels.Entry] = [
-        ("envelope_lower", dims, lower),
-        ("information_exact", dims, exact),
-        ("envelope_upper", dims, upper),
-        ("envelope_lower_ratio", dims, _ratio(lower, exact)),
-        ("envelope_upper_ratio", dims, _ratio(upper, exact)),
-    ]
-    coords = _labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})
-    return _labels.dataset(entries, coords, call.provenance(rank=rank))
+    return layout, [lower, exact, upper, _ratio(lower, exact), _ratio(upper, exact)]
 
 
 def _ratio(bound: Array, exact: Array) -> Array:

@@ -15,8 +15,8 @@ from fisherstats.core.validation import bounds as checks
 from fisherstats.core.validation import inputs as finite
 from fisherstats.models.families.extremes import information_extremes
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run, _views
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities import _labels, _layout, _run, _views
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, fisher, law_extremes
 from fisherstats.theory.forward_rounding import SENSITIVITY, forward_rounding
@@ -85,13 +85,16 @@ def family_extremes(
     call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
+        forward, law = call.network.forward(x, first_input)
         certified, said = law_extremes.certified_extremes(law), law_extremes.statements(law)
         attained = attained_extremes(law, certified[:, 2, 1])
-        room = SENSITIVITY * forward_rounding(call.model, passed)[:, None]
+        room = SENSITIVITY * forward_rounding(call.model, forward)[:, None]
         certified = np.stack([certified[..., 0] * (1 - room), certified[..., 1] * (1 + room)], axis=2)
         return [certified, np.stack(attained, axis=1), said, margins.above(law_extremes.squared_radius(law))]
 
+    keys = ["extremes_certified", "extremes_attained", "extremes_by_statement", "extremes_ratio", "squared_radius"]
+    coords = _labels.coordinates(tensor=list(TENSORS), side=["lower", "upper"], bound=list(STATEMENTS)) | call.input_coordinate()
+    yield (layout := _layout.dataset(keys, coords, call.provenance(), call.dtype))
     certified, attained, said, radius = yield from call.stack(block, call.block_rows(), infinite=True)
     ratio = tightness(np.broadcast_to(certified[:, None, :, 1], said.shape[:3]), said[..., 1])
     certified, said = (
@@ -99,16 +102,7 @@ def family_extremes(
         for one in (certified, said)
     )
     attained, ratio = (margins.nearest(one, call.dtype) for one in (attained, ratio))
-    radius = margins.outwards(radius, call.dtype, "upper")
-    entries: list[_labels.Entry] = [
-        ("extremes_certified", ["input", "tensor", "side"], certified),
-        ("extremes_attained", ["input", "side"], attained),
-        ("extremes_by_statement", ["input", "bound", "tensor", "side"], said),
-        ("extremes_ratio", ["input", "bound", "tensor"], ratio),
-        ("squared_radius", ["input"], radius),
-    ]
-    coords = _labels.coordinates(tensor=list(TENSORS), side=["lower", "upper"], bound=list(STATEMENTS)) | call.input_coordinate()
-    return _labels.dataset(entries, coords, call.provenance())
+    return layout, [certified, attained, said, ratio, margins.outwards(radius, call.dtype, "upper")]
 
 
 @documented
@@ -161,27 +155,23 @@ def input_variance_bounds(
     _views.check(call, "diagonal", False, 8)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        G = call.network.jacobians(passed, differences=False)
-        information = fisher.unit_factors(law, passed, G)
-        largest = (information_extremes(law)[1] * (1 + SENSITIVITY * forward_rounding(call.model, passed)))[:, None]
+        forward, law = call.network.forward(x, first_input)
+        G = call.network.jacobians(forward, differences=False)
+        information = fisher.unit_factors(law, forward, G)
+        largest = (information_extremes(law)[1] * (1 + SENSITIVITY * forward_rounding(call.model, forward)))[:, None]
         norms = [np.einsum("nto,nto->no", G_l, G_l) * largest for G_l in G]
         squares = [[np.square(double(one)) for one in factors] for factors in (information, norms)]
-        sums = [assembly.diagonal(one, passed.inputs, 4, call.sizes, False) for one in squares]
-        return [*assembly.moments_over_inputs(information, passed.inputs, 2), *sums]
+        sums = [assembly.diagonal(one, forward.inputs, 4, call.sizes, False) for one in squares]
+        return [*assembly.moments_over_inputs(information, forward.inputs, 2), *sums]
 
-    _, _, deviations, square_sum, bound_sum = yield from call.mean(block, call.block_rows(), combine=assembly.merge_moments)
     n, dtype = call.n_inputs, call.dtype
+    keys = ["input_variance_exact", "input_variance_upper", "input_variance_ratio", "input_second_moment"]
+    coords = _labels.param_coordinates(model) | _labels.coordinates(moment=["sample", "population"])
+    yield (layout := _layout.dataset(keys, coords, call.provenance(), dtype))
+    _, _, deviations, square_sum, bound_sum = yield from call.mean(block, call.block_rows(), combine=assembly.merge_moments)
     exact: Array
     upper: Array
     exact, upper = (np.stack([one / (n - 1), one / n]) for one in (deviations, bound_sum))
     exact, upper = margins.nearest(exact, dtype), margins.outwards(margins.above(upper, call.terms(False) + 64), dtype, "upper")
     finite.finite_results([exact, upper], dtype)
-    entries: list[_labels.Entry] = [
-        ("input_variance_exact", ["moment", "param"], exact),
-        ("input_variance_upper", ["moment", "param"], upper),
-        ("input_variance_ratio", ["moment", "param"], margins.nearest(tightness(exact, upper), dtype)),
-        ("input_second_moment", ["param"], margins.nearest(square_sum / n, dtype)),
-    ]
-    coords = _labels.param_coordinates(model) | _labels.coordinates(moment=["sample", "population"])
-    return _labels.dataset(entries, coords, call.provenance())
+    return layout, [exact, upper, margins.nearest(tightness(exact, upper), dtype), margins.nearest(square_sum / n, dtype)]

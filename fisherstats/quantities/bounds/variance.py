@@ -16,9 +16,11 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.core.validation import bounds as checks
+from fisherstats.execution import Steps
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run, _views
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities import _labels, _layout, _run, _views
+from fisherstats.quantities._computation import Computation
+from fisherstats.quantities._layout import Layout
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly
@@ -123,8 +125,9 @@ def variance_bounds(
         sizes = [h_bar.shape[1] for h_bar in found.inputs]
         return [*arrays, _failures(list(found.variances.values()), found.information, sizes, per_input)]
 
+    yield (layout := _laid_out(call, chosen, per_input, call.provenance(n_draws=n_draws, on_kink=on_kink)))
     results = yield from call.over_inputs(block, call.block_rows(second_order="hessian" in chosen), per_input, infinite=True)
-    return _dataset(call, chosen, results, n_draws, per_input, call.provenance(n_draws=n_draws, on_kink=on_kink))
+    return layout, _values(call, chosen, results, n_draws, per_input)
 
 
 @dataclass(frozen=True)
@@ -148,24 +151,24 @@ class _Block:
 
 def _of_block(call: Call, x: Array, first_input: int, chosen: Sequence[str], on_kink: str) -> _Block:
     with_hessian = "hessian" in chosen
-    passed, law = call.network.forward(x, first_input, order=2 if with_hessian else 1)
+    forward, law = call.network.forward(x, first_input, order=2 if with_hessian else 1)
     S: Sequence[Array | None] = []
     if with_hessian:
-        call.network.refuse_kinks(passed, on_kink, first_input)
-        G, S = call.network.unit_jacobians_and_curvatures(passed, differences=False)
+        call.network.refuse_kinks(forward, on_kink, first_input)
+        G, S = call.network.unit_jacobians_and_curvatures(forward, differences=False)
     else:
-        G = call.network.unit_jacobians(passed, differences=False)
-    bounded = law_bounds(law, forward_rounding(call.model, passed))
+        G = call.network.unit_jacobians(forward, differences=False)
+    bounded = law_bounds(law, forward_rounding(call.model, forward))
     variances: dict[str, Sequence[Bounds | None]] = {}
     for one in chosen:
         if one == "score":
             variances[one] = [bounded.of_square_variance(G_l) for G_l in G]
         else:
             variances[one] = [None if S_l is None else bounded.of_variance(S_l) for S_l in S]
-    return _Block(bounded, G, passed.inputs, [bounded.of_variance(G_l) for G_l in G], variances)
+    return _Block(bounded, G, forward.inputs, [bounded.of_variance(G_l) for G_l in G], variances)
 
 
-def layer_bounds(call: Call, chosen: Sequence[str], on_kink: str) -> tuple[Array, Array]:
+def layer_bounds(call: Call, chosen: Sequence[str], on_kink: str) -> Steps[tuple[Array, Array]]:
     """Return the mean information of each layer's entries, (L,), and for one label exact, lower, upper variance (3, e, L).
 
     Sums over a layer's entries are products of sums, so no array of the size of the parameters is created.
@@ -252,10 +255,28 @@ def _attained(found: _Block) -> list[list[Array]]:
     return [[norm * value[:, None] for norm in fourth] for value in extremes]
 
 
-def _dataset(
-    call: Call, chosen: Sequence[str], results: list[Array], n_draws: int, per_input: bool, provenance: dict[str, Any]
-) -> xr.Dataset:
-    """Scale single-label numbers to the design and label them."""
+def _laid_out(call: Call, chosen: Sequence[str], per_input: bool, provenance: dict[str, Any]) -> Layout[xr.Dataset]:
+    entries: list[_layout.Entry] = [
+        "exact",
+        "lower",
+        "upper",
+        "ratio",
+        "lower_by_form",
+        "upper_by_form",
+        ("forms_failed", np.int64),
+    ]
+    coords = _labels.param_coordinates(call.model) | _labels.coordinates(estimator=list(chosen), bound=list(FORMS))
+    if "score" in chosen:
+        entries.append("attained")
+        coords |= _labels.coordinates(side=["lower", "upper"])
+    if per_input:
+        coords |= call.input_coordinate()
+    entries += ["information_exact", "information_lower", "information_upper"]
+    return _layout.dataset(entries, coords, provenance, call.dtype)
+
+
+def _values(call: Call, chosen: Sequence[str], results: list[Array], n_draws: int, per_input: bool) -> list[Array]:
+    """Return the arrays of the layout, from single-label numbers scaled to the design."""
     count = 3 + 2 * len(FORMS)
     *results, failed = results
     terms = call.terms(per_input)
@@ -288,25 +309,17 @@ def _dataset(
     nothing = exact == 0
     with np.errstate(over="ignore"):  # inf where upper / exact overflows
         ratio = np.where(nothing, np.where(high == 0, 1.0, np.inf), high / np.where(nothing, 1, exact))
-    first = ["input"] if per_input else []
-    dims = [*first, "estimator", "param"]
-    forms = [*first, "bound", "estimator", "param"]
-    entries: list[_labels.Entry] = [
-        ("exact", dims, exact),
-        ("lower", dims, low),
-        ("upper", dims, high),
-        ("ratio", dims, margins.nearest(ratio, call.dtype)),
-        ("lower_by_form", forms, lower(joined(3, 3 + len(FORMS)))),
-        ("upper_by_form", forms, upper(joined(3 + len(FORMS), count))),
-        ("forms_failed", [*first, "bound", "estimator"], np.rint(failed).astype(np.int64)),
-        ("information_exact", [*first, "param"], margins.nearest(information[0], call.dtype)),
-        ("information_lower", [*first, "param"], lower(information[1])),
-        ("information_upper", [*first, "param"], upper(information[2])),
+    by_form = lower(joined(3, 3 + len(FORMS))), upper(joined(3 + len(FORMS), count))
+    attained = [margins.nearest(np.stack(scaled[-2:], axis=axis), call.dtype)] if "score" in chosen else []
+    return [
+        exact,
+        low,
+        high,
+        margins.nearest(ratio, call.dtype),
+        *by_form,
+        np.rint(failed).astype(np.int64),
+        *attained,
+        margins.nearest(information[0], call.dtype),
+        lower(information[1]),
+        upper(information[2]),
     ]
-    coords = _labels.param_coordinates(call.model) | _labels.coordinates(estimator=list(chosen), bound=list(FORMS))
-    if "score" in chosen:
-        entries.insert(7, ("attained", [*first, "side", "param"], margins.nearest(np.stack(scaled[-2:], axis=axis), call.dtype)))
-        coords |= _labels.coordinates(side=["lower", "upper"])
-    if per_input:
-        coords |= call.input_coordinate()
-    return _labels.dataset(entries, coords, provenance)

@@ -13,9 +13,9 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
 from fisherstats.models import derivatives
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run
+from fisherstats.quantities import _labels, _layout, _run
 from fisherstats.quantities._alignment import direction_rows
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import curvature
 from fisherstats.theory.curvature import CurveMoments
@@ -97,20 +97,15 @@ def efron_curvature(
         one = curvature.curve_moments(call.model, passed, law, rows)
         return [one.speed, one.acceleration, one.projection, one.residual]
 
+    keys = ["nu_20", "nu_11", "nu_02", "curvature_squared"]
+    coords = _labels.coordinates(direction=len(rows)) | (call.input_coordinate() if per_input else {})
+    yield (layout := _layout.dataset(keys, coords, call.provenance(on_kink=on_kink), call.rows.dtype))
     rows_per_block = execution.block_rows(len(rows) * model.widths[-1])
     moments = CurveMoments(*(yield from call.stack(block, rows_per_block)))
     if not per_input:
         moments = curvature.curve_sums(CurveMoments(*(one.astype(np.float64) for one in vars(moments).values())))
-    dims = [*(["input"] if per_input else []), "direction"]
-    coords = _labels.coordinates(direction=len(rows)) | (call.input_coordinate() if per_input else {})
-    values = {
-        "nu_20": moments.speed,
-        "nu_11": moments.mixed,
-        "nu_02": moments.acceleration,
-        "curvature_squared": moments.curvature_squared(),
-    }
-    entries = [(key, dims, value.astype(call.rows.dtype, copy=False)) for key, value in values.items()]
-    return _labels.dataset(entries, coords, call.provenance(on_kink=on_kink))
+    values = [moments.speed, moments.mixed, moments.acceleration, moments.curvature_squared()]
+    return layout, [one.astype(call.rows.dtype, copy=False) for one in values]
 
 
 @documented
@@ -172,7 +167,7 @@ def amari_chentsov(
         tangents = np.stack([derivatives.push_forward(call.model, passed, one) for one in rows], axis=2)
         return [curvature.third_cumulants(law, tangents).sum(axis=0, dtype=np.float64)]
 
-    (tensor,) = yield from call.mean(block, execution.block_rows(count**2 * max(count, model.widths[-1] ** 2)))
-    dims = ["direction", "direction2", "direction3"]
     coords = _labels.coordinates(direction=count, direction2=count, direction3=count)
-    return _labels.array("amari_chentsov", dims, tensor.astype(call.rows.dtype, copy=False), coords, call.provenance())
+    yield (layout := _layout.array("amari_chentsov", coords, call.provenance(), call.rows.dtype))
+    (tensor,) = yield from call.mean(block, execution.block_rows(count**2 * max(count, model.widths[-1] ** 2)))
+    return layout, [tensor.astype(call.rows.dtype, copy=False)]

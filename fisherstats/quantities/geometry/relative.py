@@ -16,9 +16,9 @@ from fisherstats.core.validation import arguments, networks, subsystems
 from fisherstats.models.activations import Activation
 from fisherstats.models.families import Categorical, Gaussian
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run, _views
+from fisherstats.quantities import _labels, _layout, _run, _views
 from fisherstats.quantities._alignment import square_matrices
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, relative_information
@@ -108,7 +108,7 @@ def relative_fisher(
     responses = _responses(response, variance)
     provenance = call.provenance(subsystem=subsystem, response=response, variance=responses.variance)
     if subsystem == "neuron":
-        return _neurons(call, responses, per_input, provenance)
+        return (yield from _neurons(call, responses, per_input, provenance))
     above = {"layer": 0, "two_layers": 1, "system": call.model.n_layers}[subsystem]
     numbers = sum(size**2 for size in call.sizes)
     remedy = "use subsystem='neuron' or per_input=False, or fisher_operator for products with vectors."
@@ -125,12 +125,12 @@ def relative_fisher(
             for R, h_bar in zip(found, layer_inputs, strict=True)
         ]
 
+    yield (layout := _views.layout(call, "block", per_input, ["relative_layer"], provenance))
     if per_input:
         rows = min(call.block_rows(_run.DENSE_ROWS), execution.block_rows(numbers, _run.DENSE_ROWS))
-        blocks = {(layer, layer): one for layer, one in enumerate((yield from call.over_inputs(block, rows, True)))}
-    else:
-        (blocks,) = yield from call.pair_mean(roots, cross_layers=False)
-    return _views.labelled(call, "block", per_input, [("relative_layer", blocks)], provenance)
+        return layout, (yield from call.over_inputs(block, rows, True))
+    (blocks,) = yield from call.pair_mean(roots, cross_layers=False)
+    return layout, _views.arranged(call, "block", [blocks])
 
 
 def _responses(response: str, variance: float) -> Responses:
@@ -142,7 +142,7 @@ def _squared(R: Array) -> Array:
     return np.matmul(R.transpose(0, 2, 1), R)
 
 
-def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict[str, Any]) -> xr.DataTree:
+def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict[str, Any]) -> Computation[xr.DataTree]:
     shapes = [matrix.shape for matrix in call.model.weights]
     numbers = sum(n_out * n_in**2 for n_out, n_in in shapes)
     what = "`relative_fisher`" + (" with `per_input=True`" if per_input else "")
@@ -158,19 +158,17 @@ def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict
     def block(x: Array, first_input: int) -> list[Array]:
         return [relative_information.neuron_metrics(*one) for one in zip(*factors(x, first_input), strict=True)]
 
-    if per_input:
-        metrics = yield from call.over_inputs(block, execution.block_rows(numbers, _run.DENSE_ROWS), True)
-    else:
-        metrics = yield from call.neuron_mean(factors)
-    dims = [*(["input"] if per_input else []), "unit", "feature", "feature2"]
     children = {}
-    for layer, metric in enumerate(metrics):
+    for layer in range(call.model.n_layers):
         coords = _labels.factor_coordinates(call.model, layer)
         del coords["unit2"]
         if per_input:
             coords = call.input_coordinate() | coords
-        children[f"layer_{layer}"] = _labels.dataset([("relative_neuron", dims, metric)], coords, provenance)
-    return _labels.tree(children, provenance)
+        children[f"layer_{layer}"] = (["relative_neuron"], coords)
+    yield (layout := _layout.tree(children, provenance, call.rows.dtype))
+    if per_input:
+        return layout, (yield from call.over_inputs(block, execution.block_rows(numbers, _run.DENSE_ROWS), True))
+    return layout, (yield from call.neuron_mean(factors))
 
 
 @documented
@@ -268,13 +266,13 @@ def subsystem_metric(
     rows = call.block_rows(_run.DENSE_ROWS)
     if per_input:
         rows = min(rows, execution.block_rows(size**2, _run.DENSE_ROWS))
-    (metric,) = yield from call.over_inputs(block, rows, per_input)
     coords = _labels.param_coordinates(model, layer=0) | _labels.param_coordinates(model, "param2", 0)
-    dims = ["param", "param2"]
     if per_input:
-        coords, dims = call.input_coordinate() | coords, ["input", *dims]
+        coords = call.input_coordinate() | coords
     provenance = call.provenance(response=response, variance=responses.variance)
-    return _labels.array("relative_layer", dims, assembly.symmetric(metric), coords, provenance)
+    yield (layout := _layout.array("relative_layer", coords, provenance, call.rows.dtype))
+    (metric,) = yield from call.over_inputs(block, rows, per_input)
+    return layout, [assembly.symmetric(metric)]
 
 
 @documented
@@ -343,15 +341,13 @@ def learning_zone(
         found = relative_information.coefficients(call.model, passed, law, responses)
         return [np.concatenate(found, axis=1), np.concatenate([*passed.pre_activations, outputs], axis=1)]
 
-    coefficient, pre_activation = yield from call.stack(block, call.block_rows())
-    suprema = [*map(responses.largest, call.model.activations), np.nan]
-    entries: list[_labels.Entry] = [
-        ("zone_coefficient", ["input", "unit"], coefficient),
-        ("zone_pre_activation", ["input", "unit"], pre_activation),
-        ("zone_largest", ["unit"], np.repeat(np.asarray(suprema, dtype=call.rows.dtype), call.model.widths[1:])),
-    ]
     coords = call.input_coordinate() | _labels.unit_coordinates(call.model.widths)
-    return _labels.dataset(entries, coords, call.provenance(response=response, variance=responses.variance))
+    provenance = call.provenance(response=response, variance=responses.variance)
+    keys = ["zone_coefficient", "zone_pre_activation", "zone_largest"]
+    yield (layout := _layout.dataset(keys, coords, provenance, call.rows.dtype))
+    suprema = [*map(responses.largest, call.model.activations), np.nan]
+    largest = np.repeat(np.asarray(suprema, dtype=call.rows.dtype), call.model.widths[1:])
+    return layout, [*(yield from call.stack(block, call.block_rows())), largest]
 
 
 @documented

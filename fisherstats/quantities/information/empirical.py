@@ -14,9 +14,9 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments, distributions
 from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run, _views
+from fisherstats.quantities import _labels, _layout, _run, _views
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._designs import Design
-from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, empirical_information, fisher
 
@@ -115,18 +115,23 @@ def empirical_variance(
     q_at = _law_of_labels(call, probabilities, truth)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        G = call.network.unit_jacobians(passed, differences=False)
+        forward, law = call.network.forward(x, first_input)
+        G = call.network.unit_jacobians(forward, differences=False)
         q = q_at(x, first_input)
-        means = empirical_information.empirical_factors(law, q, passed, G)
+        means = empirical_information.empirical_factors(law, q, forward, G)
         quantities = [
             (means, 2),
-            (fisher.unit_factors(law, passed, G), 2),
+            (fisher.unit_factors(law, forward, G), 2),
             (empirical_information.empirical_variance_factors(law, q, G), 4),
         ]
-        sums = [assembly.diagonal(factors, passed.inputs, power, call.sizes, per_input) for factors, power in quantities]
-        return sums if per_input else [*assembly.moments_over_inputs(means, passed.inputs, 2), *sums[1:]]
+        sums = [assembly.diagonal(factors, forward.inputs, power, call.sizes, per_input) for factors, power in quantities]
+        return sums if per_input else [*assembly.moments_over_inputs(means, forward.inputs, 2), *sums[1:]]
 
+    key = "empirical_variance" if sampled.fixed else "empirical_variance_random"
+    coords = _labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})
+    given = {} if truth is None else {"truth": truth.fingerprint}
+    provenance = call.provenance(n_draws=n_draws, **sampled.record, **given)
+    yield (layout := _layout.dataset([key, "empirical_mean", "expected", "bias"], coords, provenance, call.rows.dtype))
     if per_input:
         mean, expected, variance = yield from call.stack(block, call.block_rows())
         variance = variance / n_draws
@@ -135,13 +140,7 @@ def empirical_variance(
         expected, single = (one / call.n_inputs for one in sums)
         spread = deviations / max(call.n_inputs - 1, 1)
         variance = sampled.variance(single, spread)
-    dims = ["input", "param"] if per_input else ["param"]
-    key = "empirical_variance" if sampled.fixed else "empirical_variance_random"
-    values = {key: variance, "empirical_mean": mean, "expected": expected, "bias": mean - expected}
-    entries = [(name, dims, array.astype(call.rows.dtype, copy=False)) for name, array in values.items()]
-    coords = _labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})
-    given = {} if truth is None else {"truth": truth.fingerprint}
-    return _labels.dataset(entries, coords, call.provenance(n_draws=n_draws, **sampled.record, **given))
+    return layout, [one.astype(call.rows.dtype, copy=False) for one in (variance, mean, expected, mean - expected)]
 
 
 def _law_of_labels(call: _run.Call, probabilities: Any, truth: MLP | None) -> Callable[[Array, int], Array | Law]:
@@ -218,7 +217,7 @@ def bias_signature(
         )
         return [*empirical_information.signs(eigenvalues), eigenvalues[:, 0], eigenvalues[:, -1]]
 
-    keys = ("bias_positive", "bias_negative", "bias_zero", "bias_smallest", "bias_largest")
-    columns = yield from call.stack(block, call.block_rows())
-    entries = [(key, ["input"], values) for key, values in zip(keys, columns, strict=True)]
-    return _labels.dataset(entries, call.input_coordinate(), call.provenance())
+    counts: list[_layout.Entry] = [(key, np.int64) for key in ("bias_positive", "bias_negative", "bias_zero")]
+    entries = [*counts, "bias_smallest", "bias_largest"]
+    yield (layout := _layout.dataset(entries, call.input_coordinate(), call.provenance(), call.rows.dtype))
+    return layout, (yield from call.stack(block, call.block_rows()))

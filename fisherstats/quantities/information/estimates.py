@@ -14,13 +14,14 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import DIAGONAL_ESTIMATORS, ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.core.validation import probes as probe_checks
+from fisherstats.execution import PassShape, Steps
 from fisherstats.models import derivatives
 from fisherstats.models.derivatives import Forward
 from fisherstats.models.families import Law, SecondMoment
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _run, _underflow, _views
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._designs import Design
-from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import entry_variances, fisher, probes, sampling
@@ -145,15 +146,7 @@ def estimate_fisher(
     probe_checks.diagonal_only(probing, view)
     sampled = Design.of(call, design, population, n_draws, per_input)
     drawn = _Estimate(call, tuple(chosen), n_draws, arguments.seed_sequence(rng), view, per_input, standard_error, on_kink)
-    quantities = drawn.quantities()
     pair = not isinstance(estimator, str)
-    values = _views.stacked(quantities[: len(chosen)], per_input) if pair else quantities[0]
-    companions: list[tuple[str, dict[tuple[int, int], Array]]] = []
-    if standard_error:
-        rows, errors = drawn.errors(sampled, quantities[: len(chosen)], quantities[len(chosen) :])
-        for row, ones in zip(rows, zip(*errors, strict=True), strict=True):
-            blocks = _views.stacked(ones, per_input) if pair else ones[0]
-            companions.append((row, {key: block.astype(call.rows.dtype, copy=False) for key, block in blocks.items()}))
     several = "estimate_both" if set(chosen) == set(ESTIMATORS) else "estimate_several"
     key = several if len(chosen) > 1 else f"estimate_{chosen[0]}"
     provenance = call.provenance(
@@ -165,9 +158,17 @@ def estimate_fisher(
         on_kink=on_kink,
         **(sampled.record if standard_error else {}),
     )
-    return _views.labelled(
-        call, view, per_input, [(key, values)], provenance, estimators=chosen if pair else None, companions=companions
-    )
+    keys = drawn.error_keys(sampled) if standard_error else []
+    words = chosen if pair else None
+    layout = _views.layout(call, view, per_input, [key], provenance, estimators=words, companions=keys)
+    yield (layout := layout.followed_by(*(drawn.later(sampled) if standard_error else ())))
+    quantities = yield from drawn.quantities()
+    values = [quantities[: len(chosen)]]
+    if standard_error:
+        errors = yield from drawn.errors(sampled, quantities[: len(chosen)], quantities[len(chosen) :])
+        values += [[*row] for row in zip(*errors, strict=True)]
+    blocks = [_views.stacked(one, per_input) if pair else one[0] for one in values]
+    return layout, [one.astype(call.rows.dtype, copy=False) for one in _views.arranged(call, view, blocks)]
 
 
 @dataclass(frozen=True)
@@ -199,13 +200,13 @@ class _Estimate:
     def from_labels(self) -> bool:
         return len(self.probing) < len(self.chosen)
 
-    def quantities(self) -> list[Any]:
+    def quantities(self) -> Steps[list[Any]]:
         """Return the estimates in order, and with errors the variances of one label after them, by blocks of the view."""
         call = self.call
         # Where nothing is asked for but R'R of the labels, a row goes back for each of them.
         alone = self.chosen == ("score",) and not self.with_errors
         n_rows = call.model.family.rows_drawn(self.n_draws) if alone and not call.engine.holds_classes else None
-        return _views.compute(
+        steps = _views.compute(
             call,
             self.view,
             self.per_input,
@@ -215,6 +216,7 @@ class _Estimate:
             rows_of=self.rows_of if alone else None,
             n_rows=n_rows,
         )
+        return (yield from steps)
 
     def drawn(self, x: Array, first_input: int) -> tuple[Forward, Law, Any]:
         """Return the forward pass, the response distribution and the drawn labels of a block."""
@@ -283,30 +285,41 @@ class _Estimate:
             variances["hessian"] = entry_variances.hessian_entry_variances(law, passed.inputs, hessian, pairs, self.per_input)
         return [*estimates, *[variances[one] for one in self.chosen]]
 
-    def errors(
-        self, sampled: Design, estimates: Sequence[Any], variances: Sequence[Any]
-    ) -> tuple[list[str], list[list[dict[tuple[int, int], Array]]]]:
-        """Return the schema rows that go with the estimates, and their blocks per estimator and row."""
+    def error_keys(self, sampled: Design) -> list[str]:
+        """Return the schema rows that go with the estimates."""
         if sampled.fixed:
-            return ["standard_error_probes" if self.probing else "standard_error"], self._label_errors(estimates, variances)
+            return ["standard_error_probes" if self.probing else "standard_error"]
+        return [sampled.key, "error_freedom", "sampling_share"]
+
+    def later(self, sampled: Design) -> tuple[PassShape, ...]:
+        """Return the shapes of the passes that errors over inputs take."""
+        if sampled.fixed:
+            return ()
+        return sampled.diagonal_shapes(self.with_hessian) if self.view == "diagonal" else sampled.entries_shapes(self.view)
+
+    def errors(self, sampled: Design, estimates: Sequence[Any], variances: Sequence[Any]) -> Steps[list[Sequence[_views.Blocks]]]:
+        """Return the blocks of these rows per estimator."""
+        if sampled.fixed:
+            return (yield from self._label_errors(estimates, variances))
+        errors: list[Sequence[_views.Blocks]]
         if self.view == "diagonal":
             linear = [one == "hessian" for one in self.chosen]
             singles = [one[0, 0] for one in variances]
-            known = sampled.diagonal(self._exact, self._exact_and_variances, singles, self.with_hessian, linear)
+            known = yield from sampled.diagonal(self._exact, self._exact_and_variances, singles, self.with_hessian, linear)
             errors = [[{(0, 0): part} for part in parts] for parts in known]
         else:
-            errors = [sampled.entries(self.view, self._exact_blocks, one) for one in variances]
+            errors = [*(yield from sampled.entries(self.view, self._exact_blocks, variances))]
         for kind, estimate, (error, *_) in zip(self.chosen, estimates, errors, strict=True):
             for place, block in error.items():
                 inputs.errors_within_range(kind, estimate[place], block)
-        return [sampled.key, "error_freedom", "sampling_share"], errors
+        return errors
 
-    def _label_errors(self, estimates: Sequence[Any], variances: Sequence[Any]) -> list[list[dict[tuple[int, int], Array]]]:
+    def _label_errors(self, estimates: Sequence[Any], variances: Sequence[Any]) -> Steps[list[Sequence[_views.Blocks]]]:
         """Return the standard errors for given inputs."""
         scale = self.n_draws * (1 if self.per_input else self.call.n_inputs)
         if self.view == "diagonal":
             means, singles = ([one[0, 0] for one in part] for part in (estimates, variances))
-            errors = _underflow.mended_error(self.call, self.chosen, self.per_input, means, singles, scale)
+            errors = yield from _underflow.mended_error(self.call, self.chosen, self.per_input, means, singles, scale)
             return [[{(0, 0): one}] for one in errors]
         roots = [{key: np.sqrt(block / scale) for key, block in one.items()} for one in variances]
         for kind, estimate, error in zip(self.chosen, estimates, roots, strict=True):
@@ -408,8 +421,8 @@ def empirical_fisher(
         G = call.network.jacobians(passed)
         return [fisher.matrix_blocks(one, G, passed.inputs, view == "full", per_input) for one in both]
 
-    empirical, expected = _views.compute(call, view, per_input, diagonal, matrix, rows_of=rows_of, n_quantities=2)
-    bias = {pair: empirical[pair] - expected[pair] for pair in empirical}
-    entries: list[tuple[str, Any]] = [("empirical", empirical), ("expected", expected), ("bias", bias)]
     provenance = call.provenance(view=view, estimator="empirical")
-    return _views.labelled(call, view, per_input, entries, provenance, compare=True)
+    yield (layout := _views.layout(call, view, per_input, ["empirical", "expected", "bias"], provenance, compare=True))
+    empirical, expected = yield from _views.compute(call, view, per_input, diagonal, matrix, rows_of=rows_of, n_quantities=2)
+    bias = {pair: empirical[pair] - expected[pair] for pair in empirical}
+    return layout, _views.arranged(call, view, [empirical, expected, bias])

@@ -17,7 +17,8 @@ from fisherstats.models.families import SecondMoment
 from fisherstats.models.families.base import RowProducts
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _layout, _run, _tiles, _views
-from fisherstats.quantities._layout import Computation, Layout
+from fisherstats.quantities._computation import Computation
+from fisherstats.quantities._layout import Layout
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import fisher, kronecker, sampling

@@ -10,11 +10,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fisherstats.core.docstrings import documented
-from fisherstats.execution import Rows
+from fisherstats.execution import Rows, at_once
 from fisherstats.models.families.base import RowProducts
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities import _labels, _layout, _run
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import kronecker
@@ -83,13 +83,15 @@ def kfac_error(
     n_layers = call.model.n_layers
 
     def gather(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        rows, diagonals = zip(*call.network.root_products(passed, law), strict=True)
-        found = [*passed.inputs, *rows, *(one for one in diagonals if one is not None)]
+        forward, law = call.network.forward(x, first_input)
+        rows, diagonals = zip(*call.network.root_products(forward, law), strict=True)
+        found = [*forward.inputs, *rows, *(one for one in diagonals if one is not None)]
         if first_input == call.rows.first:
             call.fits("`kfac_error`", call.n_inputs * sum(one[0].size for one in found), 1, "use fewer inputs.")
         return found
 
+    keys = ["kronecker_error", "kronecker_norm", "kronecker_relative_error"]
+    yield (layout := _layout.dataset(keys, _labels.layer_coordinates(n_layers), call.provenance(), call.rows.dtype))
     gathered = yield from call.stack(gather, call.block_rows())
     inputs = gathered[:n_layers]
     units: list[RowProducts] = [(rows, None) for rows in gathered[n_layers : 2 * n_layers]]
@@ -101,20 +103,16 @@ def kfac_error(
         part = slice(first_input, first_input + len(x))
         return [kronecker.of_inputs(one, part) for one in units], [one[part] for one in inputs]
 
-    A, G = (list(factors.values()) for factors in again.kronecker_mean(held))
+    A, G = (list(factors.values()) for factors in at_once(again.kronecker_mean(held)))
 
     def pairs(x: Array, first_input: int) -> list[Array]:
         arrays = zip(units, inputs, A, G, strict=True)
         return [np.array([kronecker.pair_sums(*layer, first_input, len(x)) for layer in arrays])]
 
-    (sums,) = again.mean(pairs, again.block_rows())
+    (sums,) = at_once(again.mean(pairs, again.block_rows()))
     error, norm = kronecker.block_distances(sums * call.n_inputs, A, G, call.n_inputs)
     relative = np.divide(error, norm, out=np.full_like(error, np.nan), where=norm > 0)
-    entries: list[_labels.Entry] = [
-        (f"kronecker_{name}", ["layer"], values.astype(call.rows.dtype, copy=False))
-        for name, values in (("error", error), ("norm", norm), ("relative_error", relative))
-    ]
-    return _labels.dataset(entries, _labels.layer_coordinates(n_layers), call.provenance())
+    return layout, [one.astype(call.rows.dtype, copy=False) for one in (error, norm, relative)]
 
 
 def _over(call: Call, array: Array) -> Call:

@@ -13,7 +13,7 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _run, _views
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import estimator_moments, fisher, observed
 
@@ -96,41 +96,38 @@ def observed_information(
     data_labels = call.data_labels(y)
 
     def at_labels(x: Array, first_input: int) -> tuple[Any, ...]:
-        passed, law = call.network.forward(x, first_input, order=2)
-        call.network.refuse_kinks(passed, on_kink, first_input)
+        forward, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(forward, on_kink, first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
-        return passed, law, call.network.jacobians(passed, differences=False), residual
+        return forward, law, call.network.jacobians(forward, differences=False), residual
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
-        passed, law, G, residual = at_labels(x, first_input)
-        S = call.network.curvatures(passed, G)
+        forward, law, G, residual = at_labels(x, first_input)
+        S = call.network.curvatures(forward, G)
         deviation, rounding = observed.deviation_factors(S, residual)
         return [
-            (fisher.unit_factors(law, passed, G), 2),
+            (fisher.unit_factors(law, forward, G), 2),
             (deviation, 2),
             (rounding, 2),
             (estimator_moments.hessian_variance_factors(law, S), 4),
-            passed.inputs,
+            forward.inputs,
         ]
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
-        passed, law, G, residual = at_labels(x, first_input)
+        forward, law, G, residual = at_labels(x, first_input)
         full = view == "full"
-        hessian = call.network.hessian_blocks(passed, G, residual[:, None, :], full)
+        hessian = call.network.hessian_blocks(forward, G, residual[:, None, :], full)
         return [
-            fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, per_input),
-            fisher.matrix_blocks(law, G, passed.inputs, full, per_input),
+            fisher.hessian_matrix_blocks(law, G, forward.inputs, hessian, full, per_input),
+            fisher.matrix_blocks(law, G, forward.inputs, full, per_input),
         ]
 
-    quantities = _views.compute(call, view, per_input, diagonal, matrix, second_order=True)
-    entries: list[tuple[str, Any]]
+    keys = ["observed", "expected", *(["observed_z"] if view == "diagonal" else [])]
+    yield (layout := _views.layout(call, view, per_input, keys, call.provenance(view=view, on_kink=on_kink), compare=True))
+    quantities = yield from _views.compute(call, view, per_input, diagonal, matrix, second_order=True)
     if view == "diagonal":
         expected, deviation, rounding, variance = (one[0, 0] for one in quantities)
         shares = 1 if per_input else call.n_inputs
         z = observed.z_scores(deviation, rounding, variance / shares)
-        entries = [("observed", expected + deviation), ("expected", expected), ("observed_z", z)]
-        entries = [(key, {(0, 0): values}) for key, values in entries]
-    else:
-        entries = [("observed", quantities[0]), ("expected", quantities[1])]
-    provenance = call.provenance(view=view, on_kink=on_kink)
-    return _views.labelled(call, view, per_input, entries, provenance, compare=True)
+        quantities = [{(0, 0): one} for one in (expected + deviation, expected, z)]
+    return layout, _views.arranged(call, view, quantities)

@@ -12,9 +12,9 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
 from fisherstats.models.families import SecondMoment
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run, _views
+from fisherstats.quantities import _labels, _layout, _run, _views
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._designs import Design
-from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, combination, fisher, sampling
 from fisherstats.theory.combination import Regression
@@ -120,6 +120,17 @@ def combine_estimators(
         sums = [assembly.diagonal(one, passed.inputs, 2, call.sizes, False) for one in estimates]
         return [*combination.regression_sums(regressions, passed.inputs), *sums]
 
+    keys = ["combined_information", "combination_weight", "combined_variance", "score_estimate", "hessian_estimate"]
+    coords = _labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})
+    provenance = call.provenance(
+        n_draws=n_draws,
+        seed=sampling.seed_record(seed),
+        draws=model.family.draw_scheme(True, n_draws),
+        on_kink=on_kink,
+        **sampled.record,
+    )
+    layout = _layout.dataset(keys, coords, provenance, call.rows.dtype)
+    yield (layout := layout.followed_by(*(() if sampled.fixed else sampled.diagonal_shapes())))
     rows = call.block_rows(second_order=True)
     if per_input:
         *regression, score, hessian = yield from call.stack(block, rows)
@@ -129,21 +140,7 @@ def combine_estimators(
         score, hessian = score / call.n_inputs, hessian / call.n_inputs
         shares = n_draws * call.n_inputs**2
     weight, variance = combination.combination(Regression(*regression), call.rows.dtype)
-    dims = ["input", "param"] if per_input else ["param"]
-    values = {
-        "combined_information": weight * score + (1 - weight) * hessian,
-        "combination_weight": weight,
-        "combined_variance": variance / shares + (0.0 if sampled.fixed else sampled.variance_of_exact()),
-        "score_estimate": score,
-        "hessian_estimate": hessian,
-    }
-    entries = [(key, dims, array.astype(call.rows.dtype, copy=False)) for key, array in values.items()]
-    coords = _labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})
-    provenance = call.provenance(
-        n_draws=n_draws,
-        seed=sampling.seed_record(seed),
-        draws=model.family.draw_scheme(True, n_draws),
-        on_kink=on_kink,
-        **sampled.record,
-    )
-    return _labels.dataset(entries, coords, provenance)
+    combined = weight * score + (1 - weight) * hessian
+    variance = variance / shares + (0.0 if sampled.fixed else (yield from sampled.variance_of_exact()))
+    values = [combined, weight, variance, score, hessian]
+    return layout, [one.astype(call.rows.dtype, copy=False) for one in values]

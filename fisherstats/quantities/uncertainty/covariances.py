@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +13,15 @@ from fisherstats.core.arrays import double
 from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, capacity
+from fisherstats.execution import Steps
 from fisherstats.models import derivatives
 from fisherstats.models.derivatives import Forward, HessianBlocks
 from fisherstats.models.families import Law
 from fisherstats.models.families.extremes import quartic_root
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run
+from fisherstats.quantities import _labels, _layout, _run
 from fisherstats.quantities._alignment import parameter_vector, symmetric_matrix
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, covariance_tensors, tensor_norms
@@ -107,14 +107,13 @@ def estimator_covariance(
         hessians = None if hessian is None else covariance_tensors.dense_hessians(hessian, passed.inputs, slices)
         return [double(covariance_tensors.covariance_sum(law, jacobian, hessians, estimator))]
 
-    (mean,) = yield from call.mean(block, 16)
-    values = (mean / (call.n_inputs * n_draws)).reshape((n_params,) * 4).astype(call.rows.dtype, copy=False)
-    dims = ["param", "param2", "param3", "param4"]
     coords: dict[str, Any] = {}
-    for dim in dims:
+    for dim in ("param", "param2", "param3", "param4"):
         coords |= _labels.param_coordinates(model, dim)
     provenance = call.provenance(n_draws=n_draws, estimator=estimator)
-    return _labels.array(f"covariance_{estimator}", dims, values, coords, provenance)
+    yield (layout := _layout.array(f"covariance_{estimator}", coords, provenance, call.rows.dtype))
+    (mean,) = yield from call.mean(block, 16)
+    return layout, [(mean / (call.n_inputs * n_draws)).reshape((n_params,) * 4).astype(call.rows.dtype, copy=False)]
 
 
 @documented
@@ -180,23 +179,19 @@ def covariance_norms(
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.boolean("per_input", per_input)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
-    summary = _Summary.of(call, on_kink)
-    grams = {"score": summary.score_gram(), "hessian": summary.hessian_gram()}
-    provenance = call.provenance(n_draws=n_draws, on_kink=on_kink)
     coords = _labels.coordinates(estimator=list(ESTIMATORS), norm=list(NORMS))
     if per_input:
-        values = np.stack([tensor_norms.Gram.each(grams[one]) for one in ESTIMATORS], axis=1) / n_draws
         coords |= call.input_coordinate()
-        return _labels.dataset([("norm_exact", ["input", "estimator", "norm"], values)], coords, provenance)
+    keys = ["norm_exact"] if per_input else ["norm_exact", "tensor_spectral_lower", "tensor_spectral_upper"]
+    yield (layout := _layout.dataset(keys, coords, call.provenance(n_draws=n_draws, on_kink=on_kink), np.float64))
+    summary = yield from _Summary.of(call, on_kink)
+    grams = {"score": summary.score_gram(), "hessian": summary.hessian_gram()}
+    if per_input:
+        return layout, [np.stack([tensor_norms.Gram.each(grams[one]) for one in ESTIMATORS], axis=1) / n_draws]
     scale = n_draws * call.n_inputs**2
     exact = np.array([[gram.frobenius(), gram.spectral(), gram.trace()] for gram in grams.values()]) / scale
     attained = np.array([summary.score_attained(grams["score"]), summary.hessian_attained(grams["hessian"])]) / scale
-    entries: list[_labels.Entry] = [
-        ("norm_exact", ["estimator", "norm"], exact),
-        ("tensor_spectral_lower", ["estimator"], np.minimum(attained, exact[:, 1])),
-        ("tensor_spectral_upper", ["estimator"], exact[:, 1]),
-    ]
-    return _labels.dataset(entries, coords, provenance)
+    return layout, [exact, np.minimum(attained, exact[:, 1]), exact[:, 1]]
 
 
 @documented
@@ -284,11 +279,11 @@ def covariance_product(
         moved = call.network.hessian_blocks(passed, G, weights[:, None, :])
         return [covariance_tensors.dense_hessians(moved, passed.inputs, slices)[:, 0].sum(axis=0, dtype=np.float64)]
 
-    (mean,) = yield from call.mean(block, 16)
-    values = (mean / (call.n_inputs * n_draws)).astype(call.rows.dtype, copy=False)
     coords = _labels.param_coordinates(model) | _labels.param_coordinates(model, "param2")
     provenance = call.provenance(n_draws=n_draws, estimator=estimator)
-    return _labels.array(f"covariance_{estimator}", ["param", "param2"], values, coords, provenance)
+    yield (layout := _layout.array(f"covariance_{estimator}", coords, provenance, call.rows.dtype))
+    (mean,) = yield from call.mean(block, 16)
+    return layout, [(mean / (call.n_inputs * n_draws)).astype(call.rows.dtype, copy=False)]
 
 
 @documented
@@ -381,6 +376,9 @@ def functional_variance(
             0.0 - law.quadratic_third_moment(form, linear),
         ]
 
+    coords = _labels.coordinates(estimator=list(ESTIMATORS)) | (call.input_coordinate() if per_input else {})
+    keys = ["variance_functional", "cross_covariance_functional", "information_functional"]
+    yield (layout := _layout.dataset(keys, coords, call.provenance(n_draws=n_draws, on_kink=on_kink), dtype))
     information, score, curved, cross = yield from call.stack(moments, call.block_rows(second_order=True))
     if not per_input:
         scale = n_draws * call.n_inputs**2
@@ -388,14 +386,8 @@ def functional_variance(
         score, curved, cross = (one.sum(dtype=np.float64) / scale for one in (score, curved, cross))
     else:
         score, curved, cross = score / n_draws, curved / n_draws, cross / n_draws
-    first = ["input"] if per_input else []
-    entries: list[_labels.Entry] = [
-        ("variance_functional", [*first, "estimator"], np.stack([score, curved], axis=-1).astype(dtype)),
-        ("cross_covariance_functional", first, np.asarray(cross, dtype)),
-        ("information_functional", first, np.asarray(information, dtype)),
-    ]
-    coords = _labels.coordinates(estimator=list(ESTIMATORS)) | (call.input_coordinate() if per_input else {})
-    return _labels.dataset(entries, coords, call.provenance(n_draws=n_draws, on_kink=on_kink))
+    variances = np.stack([score, curved], axis=-1).astype(dtype)
+    return layout, [variances, np.asarray(cross, dtype), np.asarray(information, dtype)]
 
 
 def _second_order(
@@ -412,10 +404,6 @@ def _second_order(
     return passed, law, G, call.network.hessian_blocks(passed, G)
 
 
-def _pairs_of_layers(n_layers: int) -> list[tuple[int, int]]:
-    return list(itertools.combinations_with_replacement(range(n_layers), 2))
-
-
 class _Summary:
     """Inputs of the Gram matrices of all pairs of inputs, gathered block by block, in float64."""
 
@@ -426,14 +414,14 @@ class _Summary:
         self.inputs = [next(doubled) for _ in range(n_layers)]
         self.quartic, self.root = next(doubled), next(doubled)
         score = [next(doubled) for _ in range(n_layers)]
-        units = {key: next(doubled) for key in _pairs_of_layers(n_layers)}
+        units = {key: next(doubled) for key in assembly.layer_pairs(n_layers)}
         pairs = {key: value if value.size else None for key, value in units.items()}
         reach = {key: next(doubled) for key in units if key[0] < key[1]}
         self.hessian = HessianBlocks(pairs, score, reach)
         self.products = tensor_norms.jacobian_products(self.G, self.inputs)
 
     @classmethod
-    def of(cls, call: Call, on_kink: str) -> _Summary:
+    def of(cls, call: Call, on_kink: str) -> Steps[_Summary]:
         """Stream the inputs once and keep the arrays needed for every pair of them."""
         outputs, widths = call.model.widths[-1], call.model.widths[1:]
         pairs = sum(left * right for at, left in enumerate(widths) for right in widths[at:])
@@ -442,7 +430,7 @@ class _Summary:
         call.fits(
             "`covariance_norms`", call.n_inputs * kept + (call.n_inputs * rank) ** 2, 2, "use fewer inputs or per_input chunks."
         )
-        keys = _pairs_of_layers(call.model.n_layers)
+        keys = assembly.layer_pairs(call.model.n_layers)
 
         def block(x: Array, first_input: int) -> list[Array]:
             passed, law, G, hessian = _second_order(call, x, first_input, on_kink, True)

@@ -13,11 +13,12 @@ from fisherstats import execution
 from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, functionals, networks
+from fisherstats.execution import Steps, Work
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run
+from fisherstats.quantities import _labels, _layout, _run
 from fisherstats.quantities._alignment import over_parameters
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._designs import Design
-from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, covariance_tensors, fisher
@@ -132,37 +133,41 @@ def propagate(
     sampled = Design.of(call, design, population, n_draws)
     functionals.few_parameters(model.n_params, _MOST_PARAMETERS)
     functional.fits(model.n_params)
-    spectrum = Spectrum.of(_information(call))
-    functional.defined_at(spectrum)
-
-    moments = [_moments(call, functional, spectrum, one, on_kink) for one in chosen]
-    spread: list[Array | None] = [None, None] if sampled.fixed else _over_inputs(call, functional, spectrum)
-    error = sampled.error(np.stack([variance for variance, _ in moments]), spread[0])
-    bias = sampled.variance(np.stack([second for _, second in moments]), spread[1])
-    value = functional.value(spectrum)
-    dims, coords = _over(functional, model, len(value))
-    if functional.dim is None:
-        value, error, bias = value[0], error[:, 0], bias[:, 0]
-    several = not isinstance(estimator, str)
-    leading = ["estimator"] if several else []
-    if several:
+    coords = _over(functional, model)
+    if not isinstance(estimator, str):
         coords |= _labels.coordinates(estimator=list(chosen))
     dtype = call.rows.dtype
-    entries: list[_labels.Entry] = [
-        ("propagated", dims, np.asarray(value, dtype)),
-        ("propagated_error", [*leading, *dims], np.asarray(error if several else error[0], dtype)),
-        ("propagated_bias", [*leading, *dims], np.asarray(bias if several else bias[0], dtype)),
-    ]
     provenance = call.provenance(
         functional=functional.parameters(), estimator=list(chosen), n_draws=n_draws, **sampled.record, on_kink=on_kink
     )
-    return _labels.dataset(entries, coords, provenance)
+    layout = _layout.dataset(["propagated", "propagated_error", "propagated_bias"], coords, provenance, dtype)
+    later = [_moment_rows(call, one) for one in chosen] + ([] if sampled.fixed else [_rows_of_matrices(call)])
+    yield (layout := layout.followed_by(*map(call.mean_shape, later)))
+    spectrum = yield Work(_spectrum, (functional, (yield from _information(call))))
+    moments = []
+    for one in chosen:
+        moments.append((yield from _moments(call, functional, spectrum, one, on_kink)))
+    spread: list[Any] = [None, None] if sampled.fixed else (yield from _over_inputs(call, functional, spectrum))
+    error = sampled.error(np.stack([variance for variance, _ in moments]), spread[0])
+    bias = sampled.variance(np.stack([second for _, second in moments]), spread[1])
+    value = functional.value(spectrum)
+    if functional.dim is None:
+        value, error, bias = value[0], error[:, 0], bias[:, 0]
+    if isinstance(estimator, str):
+        error, bias = error[0], bias[0]
+    return layout, [np.asarray(one, dtype) for one in (value, error, bias)]
 
 
-def _information(call: Call) -> Array:
+def _spectrum(functional: Functional, information: Array) -> Spectrum:
+    """Return the eigenvalues and eigenvectors at which a functional is twice differentiable."""
+    spectrum = Spectrum.of(information)
+    functional.defined_at(spectrum)
+    return spectrum
+
+
+def _information(call: Call) -> Steps[Array]:
     """Return the exact matrix, in float64."""
-    n_layers = call.model.n_layers
-    pairs = [(left, right) for left in range(n_layers) for right in range(left, n_layers)]
+    pairs = assembly.layer_pairs(call.model.n_layers)
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.network.forward(x, first_input)
@@ -174,9 +179,8 @@ def _information(call: Call) -> Array:
     )
 
 
-def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: str, on_kink: str) -> list[Array]:
+def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: str, on_kink: str) -> Steps[list[Array]]:
     """Return the mean over inputs of variance and bias for one label."""
-    n_params, outputs = call.model.n_params, call.model.widths[-1]
 
     def score(x: Array, first_input: int) -> list[Array]:
         passed, law = call.network.forward(x, first_input)
@@ -193,12 +197,17 @@ def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: 
         there = spectrum.beside(roots)
         return functional.moments(there, HessianFluctuation(np.matmul(there.vectors.T, np.matmul(roots, there.vectors))))
 
+    return (yield from call.mean(score if estimator == "score" else hessian, _moment_rows(call, estimator)))
+
+
+def _moment_rows(call: Call, estimator: str) -> int:
+    n_params, outputs = call.model.n_params, call.model.widths[-1]
     if estimator == "score":
-        return (yield from call.mean(score, execution.block_rows(max(n_params * outputs, outputs**4))))
-    return (yield from call.mean(hessian, max(1, execution.block_rows(n_params**2 * outputs) // execution.STREAM_ROWS)))
+        return execution.block_rows(max(n_params * outputs, outputs**4))
+    return max(1, execution.block_rows(n_params**2 * outputs) // execution.STREAM_ROWS)
 
 
-def _over_inputs(call: Call, functional: Functional, spectrum: Spectrum) -> list[Array | None]:
+def _over_inputs(call: Call, functional: Functional, spectrum: Spectrum) -> Steps[list[Array]]:
     """Return variance and bias for one sampled input with exact conditional information, with the divisor n - 1."""
 
     def deviations(x: Array, first_input: int) -> list[Array]:
@@ -209,13 +218,17 @@ def _over_inputs(call: Call, functional: Functional, spectrum: Spectrum) -> list
         return functional.moments(there, InputFluctuation(root, there.values))
 
     n = call.n_inputs
-    return [one * (n / (n - 1)) for one in (yield from call.mean(deviations, execution.block_rows(call.model.n_params**2)))]
+    return [one * (n / (n - 1)) for one in (yield from call.mean(deviations, _rows_of_matrices(call)))]
 
 
-def _over(functional: Functional, model: MLP, count: int) -> tuple[list[str], dict[str, Any]]:
-    """Return the dims of a functional's value and their coordinates."""
+def _rows_of_matrices(call: Call) -> int:
+    return execution.block_rows(call.model.n_params**2)
+
+
+def _over(functional: Functional, model: MLP) -> dict[str, Any]:
+    """Return the coordinates of a functional's value."""
     if functional.dim is None:
-        return [], {}
+        return {}
     if functional.dim == "param":
-        return ["param"], _labels.param_coordinates(model)
-    return [functional.dim], _labels.coordinates(**{functional.dim: count})
+        return _labels.param_coordinates(model)
+    return _labels.coordinates(**{functional.dim: functional.size})

@@ -13,9 +13,9 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run
-from fisherstats.quantities._layout import Computation
-from fisherstats.quantities._streams import streamed
+from fisherstats.quantities import _labels, _layout, _run
+from fisherstats.quantities._computation import Computation
+from fisherstats.quantities._streams import plan_of, steps_of, streamed
 from fisherstats.quantities.information.estimates import estimate_fisher
 from fisherstats.theory import sampled_inputs, sampling
 
@@ -123,22 +123,27 @@ def confidence_intervals(
     call = _run.prepare(model, x, **common)
     chosen = arguments.words("estimator", estimator, ESTIMATORS)
     seed = arguments.seed_sequence(rng)
-    estimated = cast(
-        xr.DataArray, estimate_fisher(model, x, estimator=estimator, rng=seed, view=view, standard_error=True, **asked, **common)
-    )
-    estimate, error = estimated.values, estimated.coords["standard_error"].values
-    dims = [str(dim) for dim in estimated.dims]
+    drawn: dict[str, Any] = {"estimator": estimator, "rng": seed, "view": view, "standard_error": True, **asked, **common}
     coords = _labels.param_coordinates(model)
     if view == "full":
         coords |= _labels.param_coordinates(model, "param2")
     if per_input:
         coords |= call.input_coordinate()
-    if "estimator" in dims:
+    if not isinstance(estimator, str):
         coords |= _labels.coordinates(estimator=chosen)
-    quantities = {"interval_estimate": estimate}
+    if design == "fixed":
+        keys = ["interval_estimate", "standard_error", "interval_lower", "interval_upper"]
+    else:
+        errors = [f"standard_error_{design}", "error_freedom"]
+        keys = ["interval_estimate", *errors, "interval_lower_sampled", "interval_upper_sampled"]
+    provenance = call.provenance(estimator=chosen, level=level, seed=sampling.seed_record(seed), **asked)
+    layout = _layout.dataset(keys, coords, provenance, call.rows.dtype)
+    yield (layout := layout.followed_by(*plan_of(estimate_fisher, model, x, **drawn).later))
+    estimated = cast(xr.DataArray, (yield from steps_of(estimate_fisher, model, x, **drawn)))
+    estimate, error = estimated.values, estimated.coords["standard_error"].values
     if design == "fixed":
         reach = ndtri((1 + level) / 2).astype(estimate.dtype) * error
-        quantities |= {"standard_error": error, "interval_lower": estimate - reach, "interval_upper": estimate + reach}
+        values = [estimate, error, estimate - reach, estimate + reach]
     else:
         freedom = estimated.coords["degrees_of_freedom"].values
         quantile = stdtrit(freedom.astype(np.float64), (1 + level) / 2)
@@ -149,9 +154,6 @@ def confidence_intervals(
         skewed = [one if name == "hessian" else np.ones_like(one) for name, one in zip(chosen, shares, strict=True)]
         part = np.reshape(skewed, estimate.shape) if on_log_scale else None
         lower, upper = sampled_inputs.interval_ends(estimate, error, quantile, part)
-        quantities |= {f"standard_error_{design}": error, "error_freedom": freedom}
-        quantities |= {"interval_lower_sampled": lower, "interval_upper_sampled": upper}
-    provenance = call.provenance(estimator=chosen, level=level, seed=sampling.seed_record(seed), **asked)
+        values = [estimate, error, freedom, lower, upper]
     with np.errstate(over="ignore"):  # an upper end beyond the range is infinite
-        entries = [(key, dims, array.astype(estimate.dtype, copy=False)) for key, array in quantities.items()]
-    return _labels.dataset(entries, coords, provenance)
+        return layout, [one.astype(estimate.dtype, copy=False) for one in values]

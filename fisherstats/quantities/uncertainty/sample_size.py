@@ -13,10 +13,11 @@ from fisherstats.core.arrays import double
 from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
+from fisherstats.execution import Steps
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run, _views
+from fisherstats.quantities import _labels, _layout, _run, _views
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._designs import Design
-from fisherstats.quantities._layout import Computation
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, estimator_moments, fisher
@@ -25,6 +26,9 @@ from fisherstats.theory import sample_size as closed
 __all__ = ["plan_draws"]
 
 Array = NDArray[np.floating]
+
+_EITHER = "either"
+"""The estimator of the smallest variance, where there are two."""
 
 
 @documented
@@ -81,7 +85,7 @@ def plan_draws(
     -------
     Dataset
         ``draws (estimator[, param | layer])``, integer-valued floats, inf where no number of draws suffices;
-        ``best ([param | layer])``, the estimator of the smaller variance ("either" where they are equal); for parameters
+        ``best ([param | layer])``, the estimator of the smaller variance (_EITHER where they are equal); for parameters
         ``median_draws (estimator, layer)`` over those with information. Sampled inputs: ``floor_cv``, the relative error that
         remains with exact conditional information; with costs ``optimal_draws``, N* = sqrt(cost_input V / (cost_draw s_x^2)), to
         be read as 1 if below 1, and ``optimal_inputs``, the number of inputs that then reaches the target. Source keys
@@ -126,37 +130,16 @@ def plan_draws(
         inputs.fixed_inputs(n_inputs)
     chosen = arguments.words("estimators", estimators, ESTIMATORS)
     _views.check(call, "diagonal", False, 8)
-    information, spread, variance = _moments(call, level, chosen, on_kink, not sampled.fixed)
-    dims, coords = {
-        "parameter": (["param"], _labels.param_coordinates(model)),
-        "layer": (["layer"], _labels.layer_coordinates(model.n_layers)),
-        "trace": ([], {}),
-    }[level]
-    shape = information.shape if dims else ()
-    finite = np.zeros_like(spread) if sampled.population is None else spread / sampled.population
-    floor = np.zeros_like(spread) if sampled.fixed else spread / planned - finite
-    with np.errstate(over="ignore", under="ignore"):  # an overflow allows any error, an underflow none
-        allowed = (target * information) ** 2
-        inputs.reachable_target(target, allowed, information, variance)
-        draws = closed.draws_needed(variance / planned, floor, allowed)
+    coords = {
+        "parameter": _labels.param_coordinates(model) | _labels.layer_coordinates(model.n_layers),
+        "layer": _labels.layer_coordinates(model.n_layers),
+        "trace": {},
+    }[level] | _labels.coordinates(estimator=list(chosen))
     random = "" if sampled.fixed else "_random"
-    entries: list[_labels.Entry] = [
-        (f"plan_draws{random}", ["estimator", *dims], draws.reshape(-1, *shape)),
-        ("plan_best", dims, _best(variance, chosen).reshape(shape)),
-    ]
-    if level == "parameter":
-        layers = _labels.layer_coordinates(model.n_layers)
-        entries.append(("plan_median", ["estimator", "layer"], _median_per_layer(call, draws, information)))
-        coords = coords | layers
-    if random:
-        entries.append(("plan_floor", dims, closed.relative_error(floor, information).reshape(shape)))
-    if costs is not None:
-        optimal = closed.optimal_draws(variance, spread, *costs)
-        needed = closed.inputs_needed(variance, spread, np.maximum(optimal, 1), allowed + finite)
-        if sampled.population is not None:
-            needed = np.where(needed > sampled.population, np.inf, needed)
-        entries.append(("plan_optimal_draws", ["estimator", *dims], optimal.reshape(-1, *shape)))
-        entries.append(("plan_optimal_inputs", ["estimator", *dims], needed.reshape(-1, *shape)))
+    keys: list[_layout.Entry] = [f"plan_draws{random}", ("plan_best", np.result_type(np.array(chosen), np.array(_EITHER)))]
+    keys += ["plan_median"] if level == "parameter" else []
+    keys += ["plan_floor"] if random else []
+    keys += [] if costs is None else ["plan_optimal_draws", "plan_optimal_inputs"]
     provenance = call.provenance(
         target_cv=target,
         level=level,
@@ -166,10 +149,30 @@ def plan_draws(
         cost_draw=None if costs is None else costs[1],
         on_kink=on_kink,
     )
-    return _labels.dataset(entries, coords | _labels.coordinates(estimator=list(chosen)), provenance)
+    yield (layout := _layout.dataset(keys, coords, provenance, np.float64))
+    information, spread, variance = yield from _moments(call, level, chosen, on_kink, not sampled.fixed)
+    shape = () if level == "trace" else information.shape
+    finite = np.zeros_like(spread) if sampled.population is None else spread / sampled.population
+    floor = np.zeros_like(spread) if sampled.fixed else spread / planned - finite
+    with np.errstate(over="ignore", under="ignore"):
+        allowed = (target * information) ** 2
+        inputs.reachable_target(target, allowed, information, variance)
+        draws = closed.draws_needed(variance / planned, floor, allowed)
+    values = [draws.reshape(-1, *shape), _best(variance, chosen).reshape(shape)]
+    if level == "parameter":
+        values.append(_median_per_layer(call, draws, information))
+    if random:
+        values.append(closed.relative_error(floor, information).reshape(shape))
+    if costs is not None:
+        optimal = closed.optimal_draws(variance, spread, *costs)
+        needed = closed.inputs_needed(variance, spread, np.maximum(optimal, 1), allowed + finite)
+        if sampled.population is not None:
+            needed = np.where(needed > sampled.population, np.inf, needed)
+        values += [optimal.reshape(-1, *shape), needed.reshape(-1, *shape)]
+    return layout, values
 
 
-def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_spread: bool) -> tuple[Array, Array, Array]:
+def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_spread: bool) -> Steps[tuple[Array, Array, Array]]:
     """Return the mean information (k,), its variance over inputs (k,), 0 if not requested, and the mean variances (e, k)."""
     with_hessian = "hessian" in chosen
 
@@ -206,10 +209,10 @@ def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_s
 
 
 def _best(variance: Array, chosen: Sequence[str]) -> NDArray[np.str_]:
-    """Return the estimator of the smallest variance, "either" where there are two."""
+    """Return the estimator of the smallest variance, _EITHER where there are two."""
     smallest = variance.min(axis=0)
     names = np.array(chosen)[np.argmin(variance, axis=0)]
-    return np.where((variance == smallest).all(axis=0) & (len(chosen) > 1), "either", names)
+    return np.where((variance == smallest).all(axis=0) & (len(chosen) > 1), _EITHER, names)
 
 
 def _median_per_layer(call: Call, draws: Array, information: Array) -> Array:

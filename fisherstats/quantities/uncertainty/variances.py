@@ -14,13 +14,14 @@ from fisherstats.core.arrays import double
 from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import DIAGONAL_ESTIMATORS, ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
-from fisherstats.execution import BlockFunction
+from fisherstats.execution import BlockFunction, Steps
 from fisherstats.models.derivatives import Forward
 from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _labels, _run, _underflow, _views
+from fisherstats.quantities import _labels, _layout, _run, _underflow, _views
+from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._designs import DESIGNS, Design
-from fisherstats.quantities._layout import Computation
+from fisherstats.quantities._layout import Layout
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, estimator_moments, fisher, probes
@@ -122,14 +123,15 @@ def estimator_variance(
     )
     if group_by is None:
         _views.check(call, "diagonal", per_input, 4)
-        return asked.labelled(asked.of_entries(), provenance, ["param"], _labels.param_coordinates(model))
+        yield (layout := asked.layout(provenance, _labels.param_coordinates(model), grouped=False))
+        return layout, asked.arranged((yield from asked.of_entries()))
     call.fits("`group_by`", (call.n_present if per_input else 1) * 4 * sum(model.widths[1:]), 1, "use per_input=False.")
-    dims, coords = {
-        "layer": (["layer"], _labels.layer_coordinates(model.n_layers)),
-        "unit": (["unit"], _labels.unit_coordinates(model.widths)),
-        "model": ([], {}),
-    }[group_by]
-    return asked.labelled(asked.of_groups(group_by), provenance, dims, coords)
+    coords: dict[str, Any] = {}
+    if group_by != "model":
+        by_layer = group_by == "layer"
+        coords = _labels.layer_coordinates(model.n_layers) if by_layer else _labels.unit_coordinates(model.widths)
+    yield (layout := asked.layout(provenance, coords, grouped=True))
+    return layout, asked.arranged((yield from asked.of_groups(group_by)))
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class _Asked:
         self.call.network.refuse_kinks(passed, self.on_kink, first_input)
         return passed, law, *self.call.network.unit_jacobians_and_curvatures(passed)
 
-    def of_entries(self) -> dict[str, Array]:
+    def of_entries(self) -> Steps[dict[str, Array]]:
         """Return the variances of single diagonal entries, and their covariance."""
 
         def block(x: Array, first_input: int) -> list[Array]:
@@ -176,7 +178,7 @@ class _Asked:
             return [(one, 4) for one in self.factors(passed, law, G, S)], passed.inputs
 
         if not self.sampled.fixed or self.per_input:
-            return self.by_design(block)
+            return (yield from self.by_design(block))
 
         def weight() -> float:
             # The variance of the mean is proportional to that of one label.
@@ -184,7 +186,7 @@ class _Asked:
 
         found = yield from self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, weight=weight)
         count = len(self.chosen)
-        found[:count] = _underflow.mended_variances(
+        found[:count] = yield from _underflow.mended_variances(
             self.call, self.chosen, False, list(found[:count]), self.sampled.n_draws * self.call.n_inputs
         )
         return self.named(found)
@@ -204,7 +206,7 @@ class _Asked:
             found["score"], found["hessian"], found["cross"] = estimator_moments.entry_factors(law, G, S)
         return [found[name] if name in found else probes.label_variance_factors(name, law, passed, G, S) for name in self.names]
 
-    def of_groups(self, group_by: str) -> dict[str, Array]:
+    def of_groups(self, group_by: str) -> Steps[dict[str, Array]]:
         """Return the information and the variances of the mean entry of each group."""
         whole_model = group_by == "model"
 
@@ -226,10 +228,10 @@ class _Asked:
             spread = assembly.moments_of_values(information)
             return [*spread, *[double(value).sum(axis=0) for value in values]]
 
-        results = self.by_design(block, grouped=True)
+        results = yield from self.by_design(block, grouped=True)
         return {name: array[..., 0] for name, array in results.items()} if whole_model else results
 
-    def by_design(self, block: BlockFunction, grouped: bool = False) -> dict[str, Array]:
+    def by_design(self, block: BlockFunction, grouped: bool = False) -> Steps[dict[str, Array]]:
         """Stream, and convert the single-label variances into those of the design (Theorem 4.7)."""
         call, rows = self.call, self.call.block_rows(second_order="hessian" in self.chosen)
         if self.per_input:
@@ -237,7 +239,7 @@ class _Asked:
             shared = {"information": stacked.pop(0)} if grouped else {}
             if not grouped:
                 count = len(self.chosen)
-                stacked[:count] = _underflow.mended_variances(call, self.chosen, True, stacked[:count], 1)
+                stacked[:count] = yield from _underflow.mended_variances(call, self.chosen, True, stacked[:count], 1)
             return shared | self.named([one / self.sampled.n_draws for one in stacked])
         shared, spread = {}, None
         if self.sampled.fixed and not grouped:
@@ -253,21 +255,19 @@ class _Asked:
                     inputs.errors_within_range(kind, mean_information, np.sqrt(self.sampled.variance(one, spread)))
         return shared | self.named([self.sampled.variance(mean, spread) for mean in means])
 
-    def labelled(
-        self, results: dict[str, Array], provenance: dict[str, Any], dims: list[str], coords: dict[str, Any]
-    ) -> xr.Dataset:
-        leading = ["input"] if self.per_input else []
-        grouped = "information" in results
+    def layout(self, provenance: dict[str, Any], coords: dict[str, Any], grouped: bool) -> Layout[xr.Dataset]:
         suffix = "_group" if grouped else "" if self.sampled.fixed else f"_{self.sampled.word}"
-        dtype = self.call.rows.dtype
-        key = "variance_probes" if set(self.chosen) & set(PROBES) else f"variance{suffix}"
-        entries: list[_labels.Entry] = [(key, [*leading, "estimator", *dims], results["variance"].astype(dtype, copy=False))]
+        keys = ["variance_probes" if set(self.chosen) & set(PROBES) else f"variance{suffix}"]
         if self.both:
-            cross = "cross_covariance_group" if grouped else "cross_covariance"
-            entries.append((cross, [*leading, *dims], results["cross"].astype(dtype, copy=False)))
+            keys.append("cross_covariance_group" if grouped else "cross_covariance")
         if grouped:
-            entries.append(("information_group", [*leading, *dims], results["information"].astype(dtype, copy=False)))
+            keys.append("information_group")
         coords = coords | _labels.coordinates(estimator=list(self.chosen))
         if self.per_input:
             coords |= self.call.input_coordinate()
-        return _labels.dataset(entries, coords, provenance)
+        return _layout.dataset(keys, coords, provenance, self.call.rows.dtype)
+
+    def arranged(self, results: dict[str, Array]) -> list[Array]:
+        """Return the results in the order of the layout."""
+        ordered = [results[name] for name in ("variance", "cross", "information") if name in results]
+        return [np.asarray(one).astype(self.call.rows.dtype, copy=False) for one in ordered]
