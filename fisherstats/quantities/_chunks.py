@@ -1,8 +1,8 @@
 """Driver of public quantities over the chunks of a dask array: leaves of inputs are tasks, and so is the work between passes.
 
-The layout and the first pass of a computation are known when the graph is built. A leaf evaluates the block function of its pass
-on its rows; leaves are added in order, so the result is bitwise that of x in memory. After each pass one task resumes the
-computation with the answers recorded so far, up to its next pass or its values.
+Layout and passes are known when the graph is built. A leaf evaluates the block function of its pass on its rows; leaves are added
+in order, so the result is bitwise that of x in memory. After each pass one task resumes the computation with the answers recorded
+so far, up to its next pass or its values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fisherstats.models.columns import columns_in_order
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
 from fisherstats.quantities._computation import BESIDE_X, Asked, resumed, within
-from fisherstats.quantities._layout import Layout
+from fisherstats.quantities._layout import Layout, Slot
 
 __all__ = ["over_chunks"]
 
@@ -49,7 +49,7 @@ class _Lazy:
 
     def absent(self) -> Part:
         """Return the x of the parts that do not need its rows."""
-        return self.part(None, 0, self.shape[0])
+        return self.part(None, 0, self.shape[0] if self.shape else 0)
 
     def with_checked(self, name: str) -> _Lazy:
         """Return the same call with one further argument marked as validated, so that tasks skip its check."""
@@ -110,43 +110,39 @@ class _Graph:
     def _task(self, what: str, function: Any, *args: Any, nout: int | None = None) -> Any:
         return self._delayed(function, pure=True, nout=nout, traverse=False)(*args, dask_key_name=self._key(what))
 
-    def _leaves(self, rows: int) -> tuple[Any, list[tuple[int, int, int, Any]]]:
-        """Return x rechunked to the given number of rows, and (number, first input, inputs, rows) of each chunk."""
-        cut = self._data.rechunk({0: rows, 1: -1})
-        sizes = cut.chunks[0]
-        firsts = np.cumsum([0, *sizes[:-1]]).tolist()
-        parts = cut.to_delayed(optimize_graph=False)[:, 0]
-        return cut, list(zip(range(len(sizes)), firsts, sizes, parts, strict=True))
+    def _blocks(self, what: str, cut: Any, function: Any, *given: Any) -> Any:
+        """Return an array with one block per leaf: whatever the function returns for its rows."""
+        nothing = np.empty(0, object)
+        return self._array.map_blocks(function, cut, *given, name=self._key(what), drop_axis=1, dtype=object, meta=nothing)
+
+    def _cut(self, rows: int) -> Any:
+        return self._data.rechunk({0: rows, 1: -1})
 
     def result(self, layout: Layout[Any], first: Pass) -> Any:
         """Return the lazy result computed from the totals of all passes."""
-        step, shapes = self._constant("pass-0", first), (first.shape, *layout.later)
+        shapes = (first.shape, *layout.later)
         summed = max(1, min(_SUMMED, _SUMMED_BYTES // max(1, _bytes(layout))))
-        stage: Any = None
+        # The first pass is made by a task too: its block function is a closure, which only dask can send.
+        stage = self._task("before-pass-0", _resume, self._sent, None, None, first.shape)
         for number, shape in enumerate(shapes):
-            totals = self._totals(number, shape, step, summed)
+            totals = self._totals(number, shape, stage, summed)
             stage = self._task(f"after-pass-{number}", _resume, self._sent, stage, totals, (*shapes, None)[number + 1])
-            step = stage
         arrays = []
         for number, slot in enumerate(layout.slots):
             value = self._task(f"value-{number}", _value, stage, number)
             arrays.append(self._array.from_delayed(value, slot.shape, slot.dtype, name=self._key(f"array-{number}")))
         return layout.filled(arrays)
 
-    def _totals(self, number: int, shape: PassShape, step: Any, summed: int) -> Any:
+    def _totals(self, number: int, shape: PassShape, stage: Any, summed: int) -> Any:
         """Return the task that holds the totals of a pass over all inputs."""
-        _, leaves = self._leaves(shape.leaf_rows)
-        found = [
-            self._task(
-                f"pass-{number}-inputs-{first}-to-{first + size - 1}", _leaf, self._lazy.asked.taken, step, rows, first, block
-            )
-            for block, first, size, rows in leaves
-        ]
+        cut = self._cut(shape.leaf_rows)
+        leaves = self._blocks(f"pass-{number}", cut, _leaf, self._lazy.asked.taken, stage, shape.leaf_rows)
+        found = list(leaves.to_delayed(optimize_graph=False))
         if shape.joins:
             return self._task(f"pass-{number}-total", _joined, found)
         total, begun = found[0], 1
         while begun < len(found):
-            total = self._task(f"pass-{number}-sum-{begun}", _added, step, total, found[begun : begun + summed])
+            total = self._task(f"pass-{number}-sum-{begun}", _added, stage, total, found[begun : begun + summed])
             begun += summed
         return total
 
@@ -156,20 +152,31 @@ class _Graph:
         bytes_per_input = sum(
             math.prod(one.shape) * one.dtype.itemsize // n_inputs for one in layout.slots if one.input_axis is not None
         )
-        cut, leaves = self._leaves(_chunk_rows(shape, bytes_per_input))
-        done = [
-            self._task(f"inputs-{first}-to-{first + size - 1}", _rows, self._sent, rows, first, block)
-            for block, first, size, rows in leaves
-        ]
-        arrays = []
-        for number, slot in enumerate(layout.slots):
-            axis, pieces = slot.input_axis, []
-            for block, (one, size) in enumerate(zip(done, cut.chunks[0], strict=True)):
-                piece = slot.shape if axis is None else (*slot.shape[:axis], size, *slot.shape[axis + 1 :])
-                value = self._task(f"value-{number}-chunk-{block}", _value, one, number)
-                pieces.append(self._array.from_delayed(value, piece, slot.dtype, name=self._key(f"array-{number}-chunk-{block}")))
-            arrays.append(pieces[0] if axis is None else self._array.concatenate(pieces, axis=axis))
-        return layout.filled(arrays)
+        rows = _chunk_rows(shape, bytes_per_input)
+        cut = self._cut(rows)
+        done = self._blocks("rows", cut, _rows, self._sent, rows)
+        return layout.filled([self._values(number, slot, done, cut.chunks[0]) for number, slot in enumerate(layout.slots)])
+
+    def _values(self, number: int, slot: Slot, done: Any, sizes: tuple[int, ...]) -> Any:
+        """Return one array of the result, in the chunks of its inputs if it has any."""
+        axis = slot.input_axis
+        if axis is None:
+            value = self._task(f"value-{number}", _value, done.to_delayed(optimize_graph=False)[0], number)
+            return self._array.from_delayed(value, slot.shape, slot.dtype, name=self._key(f"array-{number}"))
+        others = {place: size for place, size in enumerate(slot.shape) if place != axis}
+        return self._array.blockwise(
+            _value,
+            tuple(range(len(slot.shape))),
+            done,
+            (axis,),
+            number,
+            None,
+            name=self._key(f"array-{number}"),
+            new_axes=others,
+            adjust_chunks={axis: sizes},
+            dtype=slot.dtype,
+            meta=np.empty((0,) * len(slot.shape), slot.dtype),
+        )
 
 
 def _bytes(layout: Layout[Any]) -> int:
@@ -195,32 +202,33 @@ class _Stage:
     step: Pass | None
     values: Sequence[Any]
 
+    @property
+    def to_run(self) -> Pass:
+        """The next pass."""
+        assert self.step is not None
+        return self.step
 
-def _leaf(taken: Collection[str] | None, stage: Pass | _Stage, rows: np.ndarray, first: int, block: int) -> list[Any]:
+
+def _leaf(
+    rows: np.ndarray, taken: Collection[str] | None, stage: _Stage, leaf_rows: int, block_id: tuple[int, ...] = (0,)
+) -> list[Any]:
     """Return the totals of a pass over the rows of a leaf."""
-    step = _step(stage)
+    step, block, first = stage.to_run, block_id[0], block_id[0] * leaf_rows
     with inputs.naming_block(block, first, len(rows)):
         return within(taken, lambda: step.of_leaf(step.over.leaf(rows, first)).totals)
 
 
-def _step(stage: Pass | _Stage) -> Pass:
-    """Return the pass: the first one is known when the graph is built."""
-    step = stage if isinstance(stage, Pass) else stage.step
-    assert step is not None
-    return step
-
-
-def _added(stage: Pass | _Stage, total: list[Any], leaves: list[list[Any]]) -> list[Any]:
-    return _step(stage).sum_of([total, *leaves])
+def _added(stage: _Stage, total: list[Any], leaves: list[list[Any]]) -> list[Any]:
+    return stage.to_run.sum_of([total, *leaves])
 
 
 def _joined(leaves: list[list[Any]]) -> list[Any]:
     return [one for totals in leaves for one in totals]
 
 
-def _resume(lazy: _Lazy, stage: _Stage | None, totals: list[Any], shape: PassShape | None) -> _Stage:
+def _resume(lazy: _Lazy, stage: _Stage | None, totals: list[Any] | None, shape: PassShape | None) -> _Stage:
     """Advance the computation by the totals of one more pass; `shape` is that of the next, as the layout announced it."""
-    answers = [*([] if stage is None else stage.answers), totals]
+    answers = [] if stage is None else [*stage.answers, totals]
 
     def advanced() -> _Stage:
         step = resumed(lazy.asked.steps(lazy.absent()), answers)
@@ -237,8 +245,9 @@ def _resume(lazy: _Lazy, stage: _Stage | None, totals: list[Any], shape: PassSha
     return within(lazy.asked.taken, advanced)
 
 
-def _rows(lazy: _Lazy, rows: np.ndarray, first: int, block: int) -> Sequence[Any]:
+def _rows(rows: np.ndarray, lazy: _Lazy, chunk_rows: int, block_id: tuple[int, ...] = (0,)) -> Sequence[Any]:
     """Return the values for some inputs, one row for each."""
+    block, first = block_id[0], block_id[0] * chunk_rows
 
     def values() -> Sequence[Any]:
         layout, found = at_once(lazy.asked.steps(lazy.part(rows, first, len(rows))))

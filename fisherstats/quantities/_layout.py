@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from fisherstats.core.schema import VARIABLES
 from fisherstats.quantities import _labels
 
-__all__ = ["Entry", "Layout", "array", "dataset", "dims_of", "given", "tree"]
+__all__ = ["Entry", "Layout", "Slot", "array", "dataset", "dims_of", "given", "tree"]
 
 R = TypeVar("R")
 

@@ -293,7 +293,7 @@ def test_an_error_of_any_kind_keeps_its_words(model, x, monkeypatch):
         raise Twice("out", "of luck")
 
     result = fs.fisher_information(model, chunked(x, 100))
-    monkeypatch.setattr(fs.quantities._run.derivatives, "forward", fail)
+    monkeypatch.setattr(fs.quantities._evaluation.derivatives, "forward", fail)
     with pytest.raises(RuntimeError, match=r"In block \d, inputs \d+ to \d+: .*of luck"):
         result.compute(scheduler="sync")
 
