@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fisherstats.core.arrays import common_dtype, like, read_only
 from fisherstats.core.forks import cached_property
 from fisherstats.core.validation import arguments, capacity, inputs, networks
-from fisherstats.models import activations
+from fisherstats.models import activations, network_files
 from fisherstats.models.activations import Activation
 from fisherstats.models.columns import columns_in_order
 from fisherstats.models.families import Family
@@ -345,6 +346,73 @@ class MLP:
         """Return the pre-activations of a layer for the output of the layer below."""
         weight = self.weights[layer]
         return h @ weight[:, :-1].T + weight[:, -1] if self.bias[layer] else h @ weight.T
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a file in the safetensors format, with everything but the numbers as JSON in its metadata.
+
+        Nothing is pickled, and other programs can read the tensors ``layers.0.weight``, (n_out, n_in), and ``layers.0.bias``. The
+        file appears when it is complete; one that an earlier call wrote is replaced, and any other file is left alone.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, in a folder that exists; ``.safetensors`` is the usual ending.
+
+        Raises
+        ------
+        ValueError
+            If there is a file that this method did not write, or the family or an activation is not one of the package.
+        OSError
+            If the file cannot be written.
+        MissingExtra
+            If safetensors is not installed.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> import fisherstats as fs
+        >>> model = fs.MLP.random([3, 4, 2], activation="tanh", family=fs.families.Categorical(2), rng=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(pathlib.Path(folder, "model.safetensors"))
+        ...     fs.MLP.load(pathlib.Path(folder, "model.safetensors")) == model
+        True
+        """
+        network_files.save(path, self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a network that `save` wrote: the same numbers, bit by bit, and the same fingerprint.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Returns
+        -------
+        MLP
+            The network.
+
+        Raises
+        ------
+        ValueError
+            If the file does not exist, does not hold a network, was changed or is damaged, or was written by a later version of
+            the format.
+        MissingExtra
+            If safetensors is not installed.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> import fisherstats as fs
+        >>> model = fs.MLP([[[1.0, 0.5]]], activation=[], family=fs.families.Poisson(), feature_names=["age"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(pathlib.Path(folder, "model.safetensors"))
+        ...     fs.MLP.load(pathlib.Path(folder, "model.safetensors")).feature_names
+        ('age',)
+        """
+        loaded: Self = network_files.load(path, cls.from_arrays)
+        return loaded
 
     def __setattr__(self, name: str, value: Any) -> None:
         networks.frozen(name)

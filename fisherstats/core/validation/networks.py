@@ -82,8 +82,8 @@ def _without_bias(layer: int, shape: tuple[int, ...], n_below: int | None) -> No
     if len(shape) != 2 or min(shape) < 1 or (n_below is not None and shape[1] != n_below):
         below = "" if n_below is None else f" with n_in = {n_below}, the outputs of weights[{layer - 1}]"
         raise ValueError(
-            f"`weights[{layer}]` must be a matrix of shape (n_out, n_in){below}, as `bias` says that the layer has none, got shape "
-            f"{shape}; a bias column is used with `bias=True`."
+            f"`weights[{layer}]` must be a matrix of shape (n_out, n_in){below}, as `bias` says that it has none, got "
+            f"shape {shape}; a bias column is used with `bias=True`."
         )
 
 
