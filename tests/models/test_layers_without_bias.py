@@ -94,8 +94,8 @@ def test_fingerprints():
         ([np.ones((2, 3))], [1], TypeError, r"`bias` must be True, False, or a list .* got \[1\]\."),
         ([np.ones((2, 3))], None, TypeError, r"`bias` must be True, False, or a list"),
         ([np.ones((2, 3))], [True, False], ValueError, r"`bias` must say of each of the 1 layers .* got 2 entries"),
-        ([np.ones((2, 0))], False, ValueError, r"`weights\[0\]` must be a matrix of shape \(n_out, n_in\) .* got shape \(2, 0\)"),
-        ([np.ones(2)], False, ValueError, r"`weights\[0\]` must be a matrix of shape \(n_out, n_in\) .* got shape \(2,\)"),
+        ([np.ones((2, 0))], False, ValueError, r"`weights\[0\]` must be a matrix of shape \(n_out, n_in\).* got shape \(2, 0\)"),
+        ([np.ones(2)], False, ValueError, r"`weights\[0\]` must be a matrix of shape \(n_out, n_in\).* got shape \(2,\)"),
         (
             [np.ones((3, 2)), np.ones((2, 4))],
             False,
