@@ -7,6 +7,7 @@ all kernels can hold nothing stale. It has to be named before numba is imported,
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 from pathlib import Path
 
@@ -17,6 +18,13 @@ _digest = hashlib.sha256()
 for _source in sorted(_root.glob("fisherstats/engines/*.py")):
     _digest.update(_source.read_bytes())
 os.environ["NUMBA_CACHE_DIR"] = str(_root / ".numba_cache" / _digest.hexdigest()[:16])
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Skip the examples of files of networks where their library is not installed."""
+    if item.name.startswith("fisherstats.models.network.MLP.") and item.name.endswith((".save", ".load")):
+        found = importlib.util.find_spec("safetensors") is not None
+        item.add_marker(pytest.mark.skipif(not found, reason="could not import 'safetensors'"))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

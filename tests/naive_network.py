@@ -68,6 +68,14 @@ def _exponential_linear(scale: float, alpha: float) -> Activation:
     )
 
 
+def _tanh_gate(z: float) -> tuple[float, float, float]:
+    """``(1 + tanh(u)) / 2`` with ``u = sqrt(2/pi) (z + 0.044715 z^3)`` and two derivatives."""
+    c = math.sqrt(2 / math.pi)
+    w, first, second = 2 * c * (z + 0.044715 * z**3), 2 * c * (1 + 3 * 0.044715 * z**2), 12 * c * 0.044715 * z
+    s = _logistic_slope(w)
+    return _logistic(w), s * first, s * (second - (2 * _logistic(w) - 1) * first**2)
+
+
 def _mish_gate(z: float) -> tuple[float, float, float]:
     """``w = tanh(softplus(z))`` with its first two derivatives; mish is ``z w``."""
     w, s = math.tanh(_softplus(z)), _logistic(z)
@@ -90,6 +98,21 @@ ACTIVATIONS: dict[str, Activation] = {
         lambda z: _normal_distribution(z) + z * _normal_density(z),
         lambda z: (2 - z * z) * _normal_density(z),
     ),
+    "gelu_tanh": Activation(
+        lambda z: z * _tanh_gate(z)[0],
+        lambda z: _tanh_gate(z)[0] + z * _tanh_gate(z)[1],
+        lambda z: 2 * _tanh_gate(z)[1] + z * _tanh_gate(z)[2],
+    ),
+    "relu6": Activation(lambda z: min(max(z, 0.0), 6.0), lambda z: float(0.0 < z <= 6.0), lambda z: 0.0),
+    "hard_sigmoid": Activation(
+        lambda z: min(max(z + 3, 0.0), 6.0) / 6, lambda z: 1 / 6 if -3.0 < z <= 3.0 else 0.0, lambda z: 0.0
+    ),
+    "hard_swish": Activation(
+        lambda z: z * min(max(z + 3, 0.0), 6.0) / 6,
+        lambda z: (2 * z + 3) / 6 if -3.0 < z <= 3.0 else float(z > 3.0),
+        lambda z: 1 / 3 if -3.0 < z <= 3.0 else 0.0,
+    ),
+    "celu": _exponential_linear(1.0, 1.0),
     "silu": Activation(
         lambda z: z * _logistic(z),
         lambda z: _logistic(z) + z * _logistic_slope(z),

@@ -39,6 +39,11 @@ HIGH_PRECISION = {
     "arctan": mpmath.atan,
     "softsign": lambda z: z / (1 + abs(z)),
     "sin": mpmath.sin,
+    "gelu_tanh": lambda z: z / 2 * (1 + mpmath.tanh(mpmath.sqrt(2 / mpmath.pi) * (z + mpmath.mpf("0.044715") * z**3))),
+    "relu6": lambda z: min(max(z, mpmath.mpf(0)), mpmath.mpf(6)),
+    "hard_sigmoid": lambda z: min(max(z + 3, mpmath.mpf(0)), mpmath.mpf(6)) / 6,
+    "hard_swish": lambda z: z * min(max(z + 3, mpmath.mpf(0)), mpmath.mpf(6)) / 6,
+    "celu": lambda z: z if z > 0 else mpmath.exp(z) - 1,
 }
 
 

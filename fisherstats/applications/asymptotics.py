@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fisherstats.core.arrays import like, on_host
+from fisherstats.core.arrays import like, on_host, power_of_two
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks
 from fisherstats.execution import PassShape, Steps, Work
@@ -97,6 +97,8 @@ class Inference:
         call = self.call
         shapes = []
         if self.hessian == "observed" and call.model.n_layers > 1:
+            if not call.model.bias[0]:
+                shapes.append(call.mean_shape(call.block_rows()))
             shapes.append(call.mean_shape(call.block_rows(_run.DENSE_ROWS, True)))
         elif self.hessian == "observed" and call.model.family.link is not None:
             shapes.append(call.mean_shape(triangle_rows(call)))
@@ -237,14 +239,14 @@ def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> Ste
     The inputs are rescaled by powers of two, and the first kernel inversely: the network is unchanged.
     """
     first = slice(0, call.model.weights[0].size)
-    units = unit[first].reshape(call.model.weights[0].shape)
-    ratio = units[np.argmax(units[:, -1])] / units[:, -1].max()
+    ratio = yield from _input_units(call, unit[first].reshape(call.model.weights[0].shape))
     weights = [np.asarray(on_host(one)) for one in call.model.weights]
-    same = MLP([weights[0] * ratio, *weights[1:]], activation=call.model.activations, family=call.model.family)
+    activation, family, bias = call.model.activations, call.model.family, call.model.bias
+    same = MLP([weights[0] * ratio, *weights[1:]], activation=activation, family=family, bias=bias)
     scaled, slices = call.of(same, call.network.name), call.model.layer_slices()
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = scaled.network.forward(x / like(ratio[:-1], x), first_input, order=2)
+        passed, law = scaled.network.forward(x / like(ratio[: x.shape[1]], x), first_input, order=2)
         scaled.network.refuse_kinks(passed, "raise", first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
         G = scaled.network.jacobians(passed, differences=False)
@@ -260,6 +262,22 @@ def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> Ste
     change = change / size[:, None] / size
     of_sums = float((rounding * call.n_inputs / size / size).max())
     return change, max(of_sums, len(size) * float(np.finfo(np.float64).eps * np.abs(change).max()))
+
+
+def _input_units(call: Call, units: Array) -> Steps[Array]:
+    """Return powers of two near the largest values of the inputs of the first layer, 1 for its bias."""
+    if call.model.bias[0]:
+        ratio: Array = units[np.argmax(units[:, -1])] / units[:, -1].max()
+        return ratio
+
+    def larger(total: list[Array], part: list[Array]) -> None:
+        np.maximum(total[0], part[0], out=total[0])
+
+    def block(x: Array, first_input: int) -> list[Array]:
+        return [np.abs(x).max(axis=0)]
+
+    (largest,) = yield from call.mean(block, call.block_rows(), combine=larger)
+    return np.asarray(power_of_two(largest))
 
 
 def _signed_terms(call: Call, data_labels: Any) -> Steps[tuple[Inverse, Array, Array]]:

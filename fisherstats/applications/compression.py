@@ -180,7 +180,7 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     """
     checks.several_networks(models, MLP)
     first = models[0]
-    alike = [(one.widths, [a.name for a in one.activations], one.family.parameters()) for one in models]
+    alike = [(one.widths, one.bias, [a.name for a in one.activations], one.family.parameters()) for one in models]
     checks.alike(alike)
     for position, one in enumerate(models[1:], start=1):
         networks.same_names(f"models[{position}]", one, "models[0]", first)

@@ -212,7 +212,7 @@ class Consolidation(Penalty):
 
     def start(self, model: MLP) -> Restraint:
         """Return the restraint for one fit."""
-        checks.same_network("model", model.widths, self.anchor.widths)
+        checks.same_network("model", model, self.anchor)
         networks.same_names("model", model, "anchor", self.anchor)
         return _Held(self, model)
 
@@ -269,7 +269,7 @@ class Consolidation(Penalty):
             With the same strength.
         """
         kept = checks.share("decay", decay)
-        checks.same_network("anchor", anchor.widths, self.anchor.widths)
+        checks.same_network("anchor", anchor, self.anchor)
         networks.same_names("anchor", anchor, "self.anchor", self.anchor)
         added = Consolidation(anchor, importance, self.strength)
         return Consolidation(anchor, kept * np.asarray(self.importance) + np.asarray(added.importance), self.strength)
@@ -389,11 +389,11 @@ def consolidation_penalty(
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     networks.model_object(anchor, MLP, "anchor")
     call = _run.prepare(anchor, x, **common)
-    checks.same_network("model", model.widths, anchor.widths)
+    checks.same_network("model", model, anchor)
     networks.same_names("model", model, "anchor", anchor)
     if centre is not None:
         networks.model_object(centre, MLP, "centre")
-        checks.same_network("centre", centre.widths, anchor.widths)
+        checks.same_network("centre", centre, anchor)
         networks.same_names("centre", centre, "anchor", anchor)
     strength = arguments.non_negative_number("strength", strength)
     _importance_arguments(information, y, n_draws, rng)

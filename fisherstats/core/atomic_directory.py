@@ -28,7 +28,7 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None
 
-__all__ = ["contents", "intact", "interrupts_held", "locked", "others", "remove_files", "sign", "whole"]
+__all__ = ["contents", "intact", "interrupts_held", "locked", "others", "remove_files", "sign", "whole", "whole_file"]
 
 MARK = ".fisherstats"
 _FORMAT = "fisherstats folder 1"
@@ -77,9 +77,23 @@ def whole(place: Path, *, replacing: bool = False) -> Iterator[Path]:
             _working.discard(workshop)
 
 
+@contextlib.contextmanager
+def whole_file(place: Path, replaceable: Callable[[Path], None]) -> Iterator[Path]:
+    """Yield a path in a workshop next to `place`; the file that is written there is moved to `place` on success, or removed.
+
+    A file at `place` is replaced in one step, if `replaceable` does not refuse it at that moment.
+    """
+    with whole(place) as new:
+        if os.path.lexists(place):
+            replaceable(place)
+        yield new
+        if os.path.lexists(place):
+            replaceable(place)
+
+
 def _put(new: Path, earlier: Path, place: Path, replacing: bool) -> None:
     if not replacing or not os.path.lexists(place):
-        new.rename(place)
+        new.replace(place)
         return
     place.rename(earlier)
     try:
@@ -204,6 +218,8 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
 
 
 def _remove(folder: Path) -> None:
+    if folder.is_file():
+        folder.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 

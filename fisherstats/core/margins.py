@@ -7,12 +7,15 @@ rounding error only.
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.core.arrays import like, on_device
 
-__all__ = ["ROUNDING", "above", "below", "eigenvalues", "nearest", "outwards", "power_of_two", "spectrum"]
+__all__ = ["ROUNDING", "above", "below", "eigenvalues", "nearest", "outwards", "power_of_two", "rounded_up", "spectrum"]
 
 Array = NDArray[np.floating]
 
@@ -30,6 +33,15 @@ def above(values: Array, terms: int = 0) -> Array:
 def below(values: Array, terms: int = 0) -> Array:
     """Return lower limits of non-negative numbers after rounding errors of this many terms."""
     return values * (1 - (ROUNDING + terms) * EPS)
+
+
+def rounded_up(exact: Fraction) -> float:
+    """Return the smallest number of double precision that is not below; infinite past the largest."""
+    try:
+        nearest = float(exact)
+    except OverflowError:
+        return math.inf
+    return nearest if Fraction(nearest) >= exact else math.nextafter(nearest, math.inf)
 
 
 def eigenvalues(matrices: Array) -> Array:

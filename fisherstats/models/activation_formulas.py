@@ -16,9 +16,13 @@ from scipy import special
 
 __all__ = [
     "arctan",
+    "celu",
     "elu",
     "erf",
     "gelu",
+    "gelu_tanh",
+    "hard_sigmoid",
+    "hard_swish",
     "hard_tanh",
     "identity",
     "leaky_relu",
@@ -72,11 +76,30 @@ def smoothed_relu(a: Array, iota: float, omega: float) -> Iterator[Array]:
     yield ((1 - iota) ** 2 / omega) * (p / total) * (q / total)
 
 
-def hard_tanh(a: Array) -> Iterator[Array]:
-    """The identity between -1 and 1, constant beyond."""
-    yield np.clip(a, -1, 1)
-    yield ((a > -1) & (a <= 1)).astype(a.dtype)
+def hard_tanh(a: Array, lower: float = -1, upper: float = 1) -> Iterator[Array]:
+    """The identity between two bounds, constant beyond."""
+    yield np.clip(a, lower, upper)
+    yield ((a > lower) & (a <= upper)).astype(a.dtype)
     yield np.zeros_like(a)
+
+
+def hard_sigmoid(a: Array) -> Iterator[Array]:
+    """The line (a + 3) / 6 between -3 and 3, constant beyond."""
+    yield np.clip(a + 3, 0, 6) / 6
+    yield np.where((a > -3) & (a <= 3), np.full_like(a, 1 / 6), 0)
+    yield np.zeros_like(a)
+
+
+# Piecewise quadratic
+
+
+def hard_swish(a: Array) -> Iterator[Array]:
+    """The parabola a (a + 3) / 6 between -3 and 3, 0 below and the identity above."""
+    yield a * (np.clip(a + 3, 0, 6) / 6)
+    between = (a > -3) & (a <= 3)
+    # The slope of the parabola at the largest numbers, which is not used, would overflow.
+    yield np.where(between, (2 * np.clip(a, -3, 3) + 3) / 6, (a > 3).astype(a.dtype))
+    yield np.where(between, np.full_like(a, 1 / 3), 0)
 
 
 # Exponentials
@@ -90,6 +113,16 @@ def elu(a: Array, alpha: float, scale: float = 1.0) -> Iterator[Array]:
     curvature = scale * alpha * np.exp(negative)
     yield np.where(a > 0, scale, curvature)
     yield np.where(a > 0, 0, curvature)
+
+
+def celu(a: Array, alpha: float) -> Iterator[Array]:
+    """The continuously differentiable exponential linear unit: a above 0, alpha * (e^(a / alpha) - 1) below."""
+    with np.errstate(over="ignore"):
+        distance = np.minimum(a, 0) / alpha
+    yield np.maximum(a, 0) + alpha * np.expm1(distance)
+    slope = np.exp(distance)
+    yield slope
+    yield np.where(a > 0, 0, slope / alpha)
 
 
 def _exponential_odds(a: Array) -> tuple[Array, Array]:
@@ -114,14 +147,15 @@ def sigmoid(a: Array) -> Iterator[Array]:
     yield -first * np.tanh(a / 2)
 
 
-def softplus(a: Array) -> Iterator[Array]:
-    """The soft rectifier: log(1 + e^a)."""
-    p, q = _exponential_odds(a)
-    yield np.maximum(a, 0) + np.log1p(p * q)
+def softplus(a: Array, beta: float = 1.0) -> Iterator[Array]:
+    """The soft rectifier: log(1 + e^(beta a)) / beta."""
+    with np.errstate(over="ignore"):
+        p, q = _exponential_odds(a if beta == 1 else beta * a)
+    yield np.maximum(a, 0) + np.log1p(p * q) / beta
     total = p + q
     first = p / total
     yield first
-    yield first * (q / total)
+    yield first * (q / total) * beta
 
 
 def log_sigmoid(a: Array) -> Iterator[Array]:
@@ -196,6 +230,25 @@ def gelu(a: Array) -> Iterator[Array]:
     density = np.exp(-square / 2) / math.sqrt(2 * math.pi)
     yield distribution + bounded * density
     yield density * (2 - square)
+
+
+def gelu_tanh(a: Array) -> Iterator[Array]:
+    """The approximation of `gelu` by a hyperbolic tangent: a (1 + tanh(sqrt(2 / pi) (a + 0.044715 a^3))) / 2."""
+    # The gate is the logistic function of w, twice the argument of the tangent. Beyond 30 it is 0 or 1 in either precision, and
+    # powers of huge numbers would overflow.
+    bounded = np.clip(a, -30, 30)
+    square = 0.044715 * (bounded * bounded)
+    scale = 2 * math.sqrt(2 / math.pi)
+    w = scale * (bounded * (1 + square))
+    p, q = _exponential_odds(w)
+    total = p + q
+    gate, complement = p / total, q / total
+    yield a * gate
+    w_first = scale * (1 + 3 * square)
+    yield gate * (1 + bounded * (complement * w_first))
+    # bounded * w'' = 6 scale square.
+    curved = 2 * w_first + 6 * scale * square - bounded * w_first * w_first * np.tanh(w / 2)
+    yield gate * complement * curved
 
 
 # Algebraic and trigonometric

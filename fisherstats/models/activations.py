@@ -14,23 +14,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.core.margins import rounded_up
 from fisherstats.core.validation.activations import (
     activation_name,
     consistent_description,
     derivative_order,
+    interval,
     leak,
     pre_activation_dtype,
 )
 from fisherstats.core.validation.arguments import positive_number
 from fisherstats.models import activation_formulas
 
-__all__ = ["ELU", "NAMES", "Activation", "LeakyReLU", "SmoothedReLU", "get"]
+__all__ = ["CELU", "ELU", "NAMES", "Activation", "HardTanh", "LeakyReLU", "SmoothedReLU", "Softplus", "get"]
 
 Array = NDArray[np.floating[Any]]
 Formula = Callable[..., Iterator[Array]]
@@ -285,6 +288,113 @@ class ELU(Activation):
         )
 
 
+class CELU(Activation):
+    r"""The continuously differentiable exponential linear unit: a for a > 0, alpha * (e^(a / alpha) - 1) otherwise.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Minus the limit on the left, above 0.
+
+    Raises
+    ------
+    ValueError
+        If `alpha` is not a finite number above 0, or so small that the curvature 1 / alpha is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fisherstats.models.activations import CELU
+    >>> CELU(2.0).second(np.array([0.0, 1.0]))
+    array([0.5, 0. ])
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        alpha = positive_number("alpha", alpha)
+        super().__init__(
+            "celu",
+            activation_formulas.celu,
+            sup_first=1.0,
+            sup_second=rounded_up(1 / Fraction(alpha)),
+            smoothness="C1",
+            kinks=(0.0,),
+            parameters={"alpha": alpha},
+        )
+
+
+class HardTanh(Activation):
+    r"""The identity between two bounds, constant beyond; `hard_tanh` has the bounds -1 and 1, `relu6` 0 and 6.
+
+    Parameters
+    ----------
+    lower, upper : float, default -1.0 and 1.0
+        The bounds, `lower` below `upper`.
+
+    Raises
+    ------
+    ValueError
+        If `lower` is not below `upper`, or one of them is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fisherstats.models.activations import HardTanh, get
+    >>> HardTanh(-2, 2).value(np.array([-3.0, 1.5]))
+    array([-2. ,  1.5])
+    >>> HardTanh() == get("hard_tanh")
+    True
+    """
+
+    def __init__(self, lower: float = -1.0, upper: float = 1.0) -> None:
+        lower, upper = interval(lower, upper)
+        super().__init__(
+            "hard_tanh",
+            activation_formulas.hard_tanh,
+            sup_first=1.0,
+            sup_second=0.0,
+            smoothness="C0",
+            kinks=(lower, upper),
+            piecewise_linear=True,
+            # The default has none, so that networks with "hard_tanh" keep their fingerprints.
+            parameters={} if (lower, upper) == (-1, 1) else {"lower": lower, "upper": upper},
+        )
+
+
+class Softplus(Activation):
+    r"""The soft rectifier :math:`\log(1+e^{\beta a})/\beta`.
+
+    Parameters
+    ----------
+    beta : float, default 1.0
+        The slope of the derivative at 0 is beta / 4, above 0; the rectifier is the limit of a large beta.
+
+    Raises
+    ------
+    ValueError
+        If `beta` is not a finite number above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fisherstats.models.activations import Softplus, get
+    >>> Softplus(4.0).second(np.array([0.0]))
+    array([1.])
+    >>> Softplus() == get("softplus")
+    True
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        beta = positive_number("beta", beta)
+        super().__init__(
+            "softplus",
+            activation_formulas.softplus,
+            sup_first=1.0,
+            sup_second=beta / 4,
+            # The default has none, so that networks with "softplus" keep their fingerprints.
+            parameters={} if beta == 1 else {"beta": beta},
+        )
+
+
 def get(activation: str | Activation) -> Activation:
     """Return the activation of that name, or the activation itself.
 
@@ -318,6 +428,11 @@ def get(activation: str | Activation) -> Activation:
     return _BY_NAME[activation_name(activation, NAMES)]
 
 
+def _of_lines(name: str, formula: Formula, kinks: tuple[float, ...], sup_first: float = 1.0, **parameters: float) -> Activation:
+    """Return a piecewise linear activation with kinks."""
+    return Activation(name, formula, sup_first, 0.0, "C0", kinks, piecewise_linear=True, parameters=parameters)
+
+
 # Klambauer, Unterthiner, Mayr and Hochreiter (2017): the fixed point of mean 0 and variance 1.
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
@@ -326,11 +441,9 @@ _SELU_SCALE = 1.0507009873554805
 _ALL = (
     Activation("tanh", activation_formulas.tanh, sup_first=1.0, sup_second=0.769800358919501),  # 4 / (3 sqrt 3)
     Activation("sigmoid", activation_formulas.sigmoid, sup_first=0.25, sup_second=0.09622504486493763),  # 1 / (6 sqrt 3)
-    Activation("softplus", activation_formulas.softplus, sup_first=1.0, sup_second=0.25),
+    Softplus(),
     Activation("log_sigmoid", activation_formulas.log_sigmoid, sup_first=1.0, sup_second=0.25),
-    Activation(
-        "relu", activation_formulas.relu, sup_first=1.0, sup_second=0.0, smoothness="C0", kinks=(0.0,), piecewise_linear=True
-    ),
+    _of_lines("relu", activation_formulas.relu, (0.0,)),
     LeakyReLU(),
     ELU(),
     Activation(
@@ -355,16 +468,21 @@ _ALL = (
     Activation("arctan", activation_formulas.arctan, sup_first=1.0, sup_second=0.649519052838329),  # sqrt 27 / 8
     Activation("softsign", activation_formulas.softsign, sup_first=1.0, sup_second=2.0, smoothness="C1", kinks=(0.0,)),
     Activation("sin", activation_formulas.sin, sup_first=1.0, sup_second=1.0),
-    Activation(
-        "hard_tanh",
-        activation_formulas.hard_tanh,
-        sup_first=1.0,
-        sup_second=0.0,
-        smoothness="C0",
-        kinks=(-1.0, 1.0),
-        piecewise_linear=True,
-    ),
+    HardTanh(),
     Activation("identity", activation_formulas.identity, sup_first=1.0, sup_second=0.0, piecewise_linear=True),
+    # At 1.41850; at 0, sqrt(2 / pi).
+    Activation("gelu_tanh", activation_formulas.gelu_tanh, sup_first=1.128993068658772, sup_second=0.7978845608028654),
+    _of_lines("relu6", activation_formulas.hard_tanh, (0.0, 6.0), lower=0.0, upper=6.0),
+    _of_lines("hard_sigmoid", activation_formulas.hard_sigmoid, (-3.0, 3.0), sup_first=rounded_up(Fraction(1, 6))),
+    Activation(
+        "hard_swish",
+        activation_formulas.hard_swish,
+        sup_first=1.5,
+        sup_second=rounded_up(Fraction(1, 3)),
+        smoothness="C0",
+        kinks=(-3.0, 3.0),
+    ),
+    CELU(),
 )
 _BY_NAME = {one.name: one for one in _ALL}
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from fisherstats.core.arrays import identity, like
 from fisherstats.core.forks import cached_property
 from fisherstats.engines import primitives
-from fisherstats.models.network import MLP
+from fisherstats.models.network import MLP, kernel_view
 
 __all__ = [
     "Forward",
@@ -59,7 +59,7 @@ class Forward:
     """A forward pass through the network for a block of inputs."""
 
     inputs: list[Array]
-    """Layer inputs with the constant one appended, (n, n_l + 1) for l = 0..L-1."""
+    """Layer inputs with the constant one appended, (n, n_l + 1) for l = 0..L-1; without it where a layer has no bias."""
     hidden: Array
     """The pre-activations of all hidden layers in one array, layer by layer, (n x units,)."""
     pre_activations: list[Array]
@@ -81,11 +81,12 @@ _FEW_UNITS = 512
 
 def forward(model: MLP, x: Array, order: int = 1, by_units: bool = False) -> Forward:
     """Run the forward pass of a block, with the derivatives of activations and link up to `order`."""
-    return forward_with_one(model, with_one(x), order, by_units=by_units)
+    # A copy has the same layout in memory, and so the same rounding of products, whatever x is a part of.
+    return forward_with_one(model, with_one(x) if model.bias[0] else x.copy(), order, by_units=by_units)
 
 
 def forward_with_one(model: MLP, x_bar: Array, order: int = 1, product: Product = np.matmul, by_units: bool = False) -> Forward:
-    """Do the same for a block that has the constant one appended.
+    """Do the same for a block that has the constant one appended if the first layer has a bias.
 
     Values of hidden layers are stored input by input, or `by_units`, which saves a tenth of the time of float64 products of large
     blocks with few units; with more units, or in float32, it would cost a tenth, and is not done. Backward passes with several
@@ -99,10 +100,10 @@ def forward_with_one(model: MLP, x_bar: Array, order: int = 1, product: Product 
     together = order > 1 and all(one is model.activations[0] for one in model.activations)
     inputs = [x_bar]
     by_layer: list[list[Array]] = [[] for _ in range(order)]
-    for weight, activation, a in zip(model.weights[:-1], model.activations, pre_activations, strict=True):
-        product(inputs[-1], weight.T, out=a)
+    for layer, (activation, a) in enumerate(zip(model.activations, pre_activations, strict=True)):
+        product(inputs[-1], model.weights[layer].T, out=a)
         h, *derivatives = activation.evaluate(a, 0 if together else order)
-        inputs.append(with_one(h))
+        inputs.append(with_one(h) if model.bias[layer + 1] else h)
         for found, derivative in zip(by_layer, derivatives, strict=False):
             found.append(derivative)
     if together and sizes:
@@ -256,7 +257,7 @@ def _for_each(n: int, shared: Array) -> Array:
 
 def pull_back(model: MLP, G: Array, layer: int) -> Array:
     r"""Return :math:`B_l=G_lW_l^-`, the derivative of the natural parameters by the output of layer l, (n, T, n_l)."""
-    kernel = model.weights[layer][:, :-1]
+    kernel = kernel_view(model, layer)
     if G.strides[0] == 0:  # the same for all inputs
         return _for_each(len(G), G[0] @ kernel)
     return primitives.row_products(G, kernel)
@@ -362,7 +363,7 @@ def _link_curvature(passed: Forward, G_l: Array, r: Array | None) -> Array:
 
 def _next_link(model: MLP, passed: Forward, k: int, chain: Array | None) -> Array:
     r"""Return :math:`A_{k,l}=W_k^-D_{k-1}A_{k-1,l}`, (n, n_{k+1}, n_{l+1}); `chain` None stands for the identity."""
-    kernel, slope = model.weights[k][:, :-1], passed.slopes[k - 1]
+    kernel, slope = kernel_view(model, k), passed.slopes[k - 1]
     if chain is None:
         return kernel * slope[:, None, :]
     return np.matmul(kernel, slope[:, :, None] * chain)
@@ -426,7 +427,7 @@ def _unit_hessian(model: MLP, passed: Forward, score: list[Array], layer: int, a
         link = _next_link(model, passed, layer + 1, None)[:, None]
         total = np.matmul(link.swapaxes(-1, -2), np.matmul(above, link))
     if not model.activations[layer].piecewise_linear:
-        bent = (score[layer + 1] @ model.weights[layer + 1][:, :-1]) * passed.bends[layer][:, None, :]
+        bent = (score[layer + 1] @ kernel_view(model, layer + 1)) * passed.bends[layer][:, None, :]
         units = np.arange(bent.shape[-1])
         if total is None:
             total = np.zeros_like(bent, shape=(*bent.shape, bent.shape[-1]))
@@ -455,7 +456,7 @@ def push_forward(model: MLP, passed: Forward, direction: Array) -> Array:
         tangent = np.empty_like([*passed.slopes, passed.natural][layer], dtype=dtype)
         np.matmul(passed.inputs[layer], direction[part].reshape(weight.shape).T, out=tangent)
         if moved is not None:
-            tangent += np.matmul(moved, weight[:, :-1].T, out=np.empty_like(tangent))
+            tangent += np.matmul(moved, kernel_view(model, layer).T, out=np.empty_like(tangent))
         if layer < model.n_layers - 1:
             moved = tangent * passed.slopes[layer]
     return tangent if passed.link_slope is None else tangent * passed.link_slope
@@ -466,7 +467,7 @@ def gradients(model: MLP, passed: Forward, z: Array, product: Product = np.matmu
     back = [z if passed.link_slope is None else z * passed.link_slope]
     for layer in range(model.n_layers - 2, -1, -1):
         slope = passed.slopes[layer]
-        pulled = product(back[-1], model.weights[layer + 1][:, :-1], out=np.empty_like(slope))
+        pulled = product(back[-1], kernel_view(model, layer + 1), out=np.empty_like(slope))
         back.append(np.multiply(pulled, slope, out=pulled))
     return back[::-1]
 
@@ -485,8 +486,9 @@ def second_directional(model: MLP, passed: Forward, direction: Array) -> Array:
         tangent = passed.inputs[layer] @ change.T
         second = np.zeros_like(tangent)
         if moved is not None and bent is not None:
-            tangent += moved @ weight[:, :-1].T
-            second = 2 * (moved @ change[:, :-1].T) + bent @ weight[:, :-1].T
+            kernel = kernel_view(model, layer)
+            tangent += moved @ kernel.T
+            second = 2 * (moved @ change[:, : moved.shape[1]].T) + bent @ kernel.T
         if layer < model.n_layers - 1:
             slope = passed.slopes[layer]
             moved, bent = slope * tangent, passed.bends[layer] * np.square(tangent) + slope * second

@@ -59,16 +59,17 @@ def _frozen(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 @functools.lru_cache(maxsize=128)
-def _param_arrays(widths: tuple[int, ...], layer: int | None) -> dict[str, NDArray[Any]]:
+def _param_arrays(widths: tuple[int, ...], biased: tuple[bool, ...], layer: int | None) -> dict[str, NDArray[Any]]:
     if layer is not None:
-        every = _param_arrays(widths, None)
+        every = _param_arrays(widths, biased, None)
         kept = every["_layer"] == layer
         return _frozen({suffix: values[kept] for suffix, values in every.items()})
     layers, rows, columns = [], [], []
     for number, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
-        layers.append(np.full(n_out * (n_in + 1), number))
-        rows.append(np.repeat(np.arange(n_out), n_in + 1))
-        columns.append(np.tile(np.append(np.arange(n_in), -1), n_out))
+        senders = _index(n_in, bias=biased[number])
+        layers.append(np.full(n_out * len(senders), number))
+        rows.append(np.repeat(np.arange(n_out), len(senders)))
+        columns.append(np.tile(senders, n_out))
     unit_in = np.concatenate(columns)
     return _frozen(
         {
@@ -95,9 +96,9 @@ def _index(values: int | tuple[str, ...], bias: bool = False) -> NDArray[Any]:
 
 
 @functools.lru_cache(maxsize=32)
-def _names(widths: tuple[int, ...], features: tuple[str, ...], layer: int | None) -> NDArray[Any]:
+def _names(widths: tuple[int, ...], biased: tuple[bool, ...], features: tuple[str, ...], layer: int | None) -> NDArray[Any]:
     """Return a name for each parameter: that of the input, "unit k" for the output of a hidden unit, or "bias"."""
-    arrays = _param_arrays(widths, layer)
+    arrays = _param_arrays(widths, biased, layer)
     senders = np.array([*features, "bias"])
     units = np.array([*(f"unit {number}" for number in range(max(widths))), "bias"])
     return _frozen(
@@ -107,9 +108,9 @@ def _names(widths: tuple[int, ...], features: tuple[str, ...], layer: int | None
 
 def param_coordinates(model: MLP, dim: str = "param", layer: int | None = None) -> dict[str, Any]:
     """Return the coordinates of a parameter dim (of one layer's parameters where `layer` is given)."""
-    arrays = _param_arrays(model.widths, layer)
+    arrays = _param_arrays(model.widths, model.bias, layer)
     if model.feature_names is not None:
-        arrays = arrays | {"_name": _names(model.widths, model.feature_names, layer)}
+        arrays = arrays | {"_name": _names(model.widths, model.bias, model.feature_names, layer)}
     return {dim + suffix: (dim, values, {"long_name": COORDINATES["param" + suffix]}) for suffix, values in arrays.items()}
 
 
@@ -119,11 +120,11 @@ def unit_coordinates(widths: tuple[int, ...]) -> dict[str, Any]:
 
 
 def factor_coordinates(model: MLP, layer: int) -> dict[str, Any]:
-    """Return the coordinates of the Kronecker factors of a layer: its inputs with the bias last, and its units."""
-    features, units = _index(model.widths[layer], bias=True), _index(model.widths[layer + 1])
+    """Return the coordinates of the Kronecker factors of a layer: its inputs with the bias last, if it has one, and its units."""
+    features, units = _index(model.widths[layer], bias=model.bias[layer]), _index(model.widths[layer + 1])
     found = coordinates(feature=features, feature2=features, unit=units, unit2=units)
     if layer == 0 and model.feature_names is not None:
-        names = _index((*model.feature_names, "bias"))
+        names = _index((*model.feature_names, "bias") if model.bias[0] else model.feature_names)
         found |= {f"{dim}_name": (dim, names, {"long_name": COORDINATES["feature_name"]}) for dim in ("feature", "feature2")}
     return found
 

@@ -296,6 +296,7 @@ class Call:
             "package": f"fisherstats {__version__}",
             "model": self.model.fingerprint,
             "widths": list(self.model.widths),
+            **({} if all(self.model.bias) else {"bias": list(self.model.bias)}),
             "activations": [one.name for one in self.model.activations],
             "family": self.model.family.parameters(),
             "n_inputs": self.n_inputs,

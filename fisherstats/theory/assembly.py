@@ -222,24 +222,29 @@ def pairs_per_input(units: Array, left: Array, right: Array) -> Array:
     return block.reshape(n, n_out * left.shape[1], n_out2 * right.shape[1])
 
 
-def reach_sum(reach: Array, left: Array, score: Array) -> Array:
-    r"""Return :math:`\sum_i R[i,q,o]\,\bar h_l[i,d]\,g[i,p]` over ([o, d], [p, q]), with a zero bias column in q."""
+def reach_sum(reach: Array, left: Array, right: Array, score: Array) -> Array:
+    r"""Return :math:`\sum_i R[i,q,o]\,\bar h_l[i,d]\,g[i,p]` over ([o, d], [p, q]), 0 for the bias in q, if the layer has one.
+
+    `left` and `right` are the inputs of both layers.
+    """
     n, n_in2, n_out = reach.shape
     n_in, n_out2 = left.shape[1], score.shape[1]
     products = (double(left)[:, :, None] * double(score)[:, None, :]).reshape(n, n_in * n_out2)
     summed = (double(reach).reshape(n, n_in2 * n_out).T @ products).reshape(n_in2, n_out, n_in, n_out2)
-    out = np.zeros_like(left, dtype=np.float64, shape=(n_out, n_in, n_out2, n_in2 + 1))
-    out[..., :-1] = summed.transpose(1, 2, 3, 0)
-    return out.reshape(n_out * n_in, n_out2 * (n_in2 + 1))
+    out = np.zeros_like(left, dtype=np.float64, shape=(n_out, n_in, n_out2, right.shape[1]))
+    out[..., :n_in2] = summed.transpose(1, 2, 3, 0)
+    return out.reshape(n_out * n_in, n_out2 * right.shape[1])
 
 
-def reach_per_input(reach: Array, left: Array, score: Array) -> Array:
+def reach_per_input(reach: Array, left: Array, right: Array, score: Array) -> Array:
     """Return the summands of `reach_sum`."""
     n, n_in2, n_out = reach.shape
     n_in, n_out2 = left.shape[1], score.shape[1]
-    out = np.zeros_like(reach, shape=(n, n_out, n_in, n_out2, n_in2 + 1))
-    out[..., :-1] = reach.transpose(0, 2, 1)[:, :, None, None, :] * left[:, None, :, None, None] * score[:, None, None, :, None]
-    return out.reshape(n, n_out * n_in, n_out2 * (n_in2 + 1))
+    out = np.zeros_like(reach, shape=(n, n_out, n_in, n_out2, right.shape[1]))
+    out[..., :n_in2] = (
+        reach.transpose(0, 2, 1)[:, :, None, None, :] * left[:, None, :, None, None] * score[:, None, None, :, None]
+    )
+    return out.reshape(n, n_out * n_in, n_out2 * right.shape[1])
 
 
 def layer_means(values: Array, slices: Sequence[slice]) -> NDArray[np.float64]:

@@ -50,7 +50,7 @@ def dense_hessians(hessian: HessianBlocks, inputs: Sequence[Array], slices: Sequ
             block += assembly.pairs_per_input(units.reshape(n * directions, *units.shape[2:]), every[left], every[right])
         if left < right:
             reach = np.repeat(hessian.reach[left, right], directions, axis=0)
-            block += assembly.reach_per_input(reach, every[left], hessian.score[right].reshape(n * directions, -1))
+            block += assembly.reach_per_input(reach, every[left], every[right], hessian.score[right].reshape(n * directions, -1))
         blocks[left, right] = block
     matrix = assembly.full_matrix(blocks, slices)
     return matrix.reshape(n, directions, *matrix.shape[1:])
@@ -103,7 +103,7 @@ def contracted_hessian(hessian: HessianBlocks, inputs: Sequence[Array], matrix: 
             block += np.einsum("nkop,odpq,nd,nq->nk", units, part, h_left, h_right, optimize=True)
         if left < right:
             reach, score = hessian.reach[left, right], hessian.score[right]
-            block += np.einsum("nqo,odpq,nd,nkp->nk", reach, part[..., :-1], h_left, score, optimize=True)
+            block += np.einsum("nqo,odpq,nd,nkp->nk", reach, part[..., : reach.shape[1]], h_left, score, optimize=True)
         total += block if left == right else 2 * block
     return total
 

@@ -69,7 +69,7 @@ def hessian_entries(hessian: HessianBlocks, inputs: Sequence[Array], first: Plac
         if units is not None:
             entries[:, :, here] += units[:, :, o, p] * h_left * h_right
         if left < right:
-            weights = q < inputs[right].shape[1] - 1
+            weights = q < hessian.reach[left, right].shape[1]
             o, d, p, q = o[weights], d[weights], p[weights], q[weights]
             reach = hessian.reach[left, right][:, None, q, o]
             entries[:, :, here[weights]] += hessian.score[right][:, :, p] * reach * inputs[left][:, None, d]

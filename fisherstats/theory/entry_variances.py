@@ -56,7 +56,7 @@ def hessian_entry_variances(
         block = build(variance, squares[left], squares[right])
         if left < right:
             reach = hessian.reach[left, right]
-            block += reach_sum(np.square(reach), squares[left], law.diagonal(score))
+            block += reach_sum(np.square(reach), squares[left], squares[right], law.diagonal(score))
             if rows is not None:
                 shared = np.einsum("nrop,nrp->nop", rows, law.rows(score))
                 block += 2 * _crossed(shared, reach, squares[left], inputs[right], per_input)
@@ -66,11 +66,12 @@ def hessian_entry_variances(
 
 
 def _crossed(shared: Array, reach: Array, left: Array, right: Array, per_input: bool) -> Array:
-    r"""Return :math:`V[o,p]R[q,o]\bar h_q\bar h_d^2` over ([o, d], [p, q]), 0 for the bias column of q."""
+    r"""Return :math:`V[o,p]R[q,o]\bar h_q\bar h_d^2` over ([o, d], [p, q]), 0 for the bias of q, if there is one."""
     n, n_out, n_in2 = shared.shape
-    reached = reach * right[:, :-1, None]
+    n_weights = reach.shape[1]
+    reached = reach * right[:, :n_weights, None]
     kept = np.einsum("nop,nqo,nd->nodpq" if per_input else "nop,nqo,nd->odpq", shared, reached, left, optimize=True)
-    out = np.zeros_like(kept, shape=(*kept.shape[:-1], kept.shape[-1] + 1))
-    out[..., :-1] = kept
+    out = np.zeros_like(kept, shape=(*kept.shape[:-1], right.shape[1]))
+    out[..., :n_weights] = kept
     size = (n_out * left.shape[1], n_in2 * right.shape[1])
     return out.reshape(n, *size) if per_input else out.reshape(size)

@@ -123,7 +123,7 @@ def hessian_matrix_blocks(
         curved = hessian.pairs[left, right]
         block = build(units if curved is None else units - curved[:, 0], inputs[left], inputs[right])
         if left < right:
-            block -= reach(hessian.reach[left, right], inputs[left], hessian.score[right][:, 0])
+            block -= reach(hessian.reach[left, right], inputs[left], inputs[right], hessian.score[right][:, 0])
         blocks[left, right] = block
     return blocks
 

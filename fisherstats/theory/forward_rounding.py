@@ -30,6 +30,6 @@ def forward_rounding(model: MLP, passed: Forward) -> Array:
         before = np.matmul(error + own * np.abs(h_bar), size)
         worst = np.maximum(worst, before.max(axis=1))
         if layer < len(passed.slopes):
-            after = np.abs(passed.slopes[layer]) * before + EPS * np.abs(passed.inputs[layer + 1][:, :-1])
-            error = np.concatenate([after, np.zeros_like(after[:, :1])], axis=1)
+            after = np.abs(passed.slopes[layer]) * before + EPS * np.abs(passed.inputs[layer + 1][:, : before.shape[1]])
+            error = np.concatenate([after, np.zeros_like(after[:, :1])], axis=1) if model.bias[layer + 1] else after
     return worst

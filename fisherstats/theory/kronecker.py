@@ -112,12 +112,12 @@ def of_inputs(units: RowProducts, part: slice) -> RowProducts:
     return rows[part], None if diagonal is None else diagonal[part]
 
 
-def pair_sums(units: RowProducts, inputs: Array, A: Array, G: Array, first: int, count: int) -> Array:
+def pair_sums(units: RowProducts, inputs: Array, A: Array, G: Array, mean: Array, first: int, count: int) -> Array:
     r"""Return what a group of inputs adds to :math:`n^2\lVert B-G\otimes A\rVert_F^2` and :math:`n^2\lVert B\rVert_F^2`, (2,).
 
     The group is the `count` inputs from `first` on, paired with itself and twice with all later ones: summed over groups that is
-    every pair. `units` and `inputs` (n, n_l + 1) hold all inputs, A and G are the mean factors. The sums are in units of the
-    squared traces of A and G, because the squares of a small information would underflow.
+    every pair. `units` and `inputs` (n, n_l + 1) hold all inputs, A and G are the mean factors, `mean` is that of the inputs. The
+    sums are in units of the squared traces of A and G, because the squares of a small information would underflow.
 
     As the means vanish, :math:`B-G\otimes A=\frac1n\sum_i(M_i-G)\otimes(A_i-A)`, so that
     :math:`n^2\lVert B-G\otimes A\rVert_F^2=\sum_{ij}\langle M_i-G,M_j-G\rangle\langle A_i-A,A_j-A\rangle`. With
@@ -128,7 +128,7 @@ def pair_sums(units: RowProducts, inputs: Array, A: Array, G: Array, first: int,
     unit_size, input_size = float(np.trace(G)), float(np.trace(A))
     if unit_size == 0:
         return np.zeros_like(A, dtype=np.float64, shape=2)
-    G, mean = G / unit_size, A[:, -1] / math.sqrt(input_size)
+    G, mean = G / unit_size, mean / math.sqrt(input_size)
 
     def group(start: int) -> tuple[RowProducts, Array, Array, Array]:
         part = slice(start, start + count)

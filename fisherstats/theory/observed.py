@@ -41,7 +41,7 @@ def deviation_blocks(hessian: HessianBlocks, inputs: Sequence[Array]) -> dict[tu
                 units = np.zeros_like(hessian.score[0], shape=(len(inputs[0]), 1, *n_units))
             block = assembly.pair_sum(0.0 - units[:, 0], inputs[left], inputs[right])
             if left < right:
-                block -= assembly.reach_sum(hessian.reach[left, right], inputs[left], hessian.score[right][:, 0])
+                block -= assembly.reach_sum(hessian.reach[left, right], inputs[left], inputs[right], hessian.score[right][:, 0])
             blocks[left, right] = block
     return blocks
 

@@ -140,7 +140,7 @@ def own_pair_products(hessian: HessianBlocks, inputs: Sequence[Array]) -> dict[t
             score, reach = hessian.score[right], hessian.reach[left, right]
             block += np.matmul(score, score.swapaxes(1, 2)) * _squares(reach.reshape(n, -1))[:, None, None]
             if units is not None:
-                reached = np.einsum("nq,nqo->no", inputs[right][:, :-1], reach)
+                reached = np.einsum("nq,nqo->no", inputs[right][:, : reach.shape[1]], reach)
                 crossed = np.matmul(np.einsum("naop,no->nap", units, reached), score.swapaxes(1, 2))
                 block += crossed + crossed.swapaxes(1, 2)
         products[left, right] = _squares(inputs[left])[:, None, None] * block
@@ -160,7 +160,7 @@ def _crossed(units: Array, score: Array, reach: Array, h_right: Array) -> Array:
     for start in range(0, n, step):
         part = units[start : start + step]
         pulled = (part.reshape(-1, n_in) @ flat_score.T).reshape(-1, directions, n_out, n, directions)
-        reached = np.einsum("iq,jqo->ijo", h_right[start : start + step, :-1], reach, optimize=True)
+        reached = np.einsum("iq,jqo->ijo", h_right[start : start + step, : reach.shape[1]], reach, optimize=True)
         crossed[start : start + step] = np.einsum("iaojb,ijo->iajb", pulled, reached, optimize=True)
     return crossed
 
@@ -209,8 +209,8 @@ def hessian_rows(hessian: HessianBlocks, inputs: Sequence[Array], vectors: Seque
                 units[right] += np.matmul(block.swapaxes(-1, -2), moved[left][:, None, :, None])[..., 0]
         if left < right:
             reach = hessian.reach[left, right]
-            units[left] += np.matmul(hessian.score[right] @ vectors[right][:, :-1], reach)
-            reached[right][:, :-1] += np.matmul(reach, moved[left][:, :, None])[:, :, 0]
+            units[left] += np.matmul(hessian.score[right] @ vectors[right][:, : reach.shape[1]], reach)
+            reached[right][:, : reach.shape[1]] += np.matmul(reach, moved[left][:, :, None])[:, :, 0]
     return _Rows(units, inputs, hessian.score, reached)
 
 

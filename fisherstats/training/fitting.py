@@ -326,7 +326,7 @@ def started(
     if normalization is not None:
         constrain = [type(one).project is not Restraint.project for one in restraints]
         constraints = [repr(penalty) for penalty, does in zip(penalties, constrain, strict=True) if does]
-        training.normalizable(model.n_layers, n_inputs, batch_size, constraints)
+        training.normalizable(model.bias, n_inputs, batch_size, constraints)
     return restraints
 
 

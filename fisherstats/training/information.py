@@ -22,7 +22,7 @@ from fisherstats.models import derivatives
 from fisherstats.models.derivatives import Forward
 from fisherstats.models.families import Draw, Law, SecondMoment
 from fisherstats.models.families.base import RowProducts
-from fisherstats.models.network import MLP
+from fisherstats.models.network import MLP, kernel_view
 from fisherstats.quantities._evaluation import Evaluation
 from fisherstats.quantities._run import Call
 from fisherstats.theory import assembly, fisher, sampling
@@ -226,9 +226,9 @@ def _subtract_curvature(model: MLP, passed: Forward, residual: Array, v: Array, 
     """
     directions = layer_views(model, v)
     tangents: list[Array] = []
-    moved: list[Array] = [np.zeros_like(passed.inputs[0][:, :-1])]
-    for layer, (weight, direction) in enumerate(zip(model.weights, directions, strict=True)):
-        tangents.append(passed.inputs[layer] @ direction.T + moved[-1] @ weight[:, :-1].T)
+    moved: list[Array] = [np.zeros_like(passed.inputs[0][:, : model.widths[0]])]
+    for layer, direction in enumerate(directions):
+        tangents.append(passed.inputs[layer] @ direction.T + moved[-1] @ kernel_view(model, layer).T)
         if layer < model.n_layers - 1:
             moved.append(passed.slopes[layer] * tangents[-1])
     g, g_dot = residual, np.zeros_like(residual)
@@ -236,11 +236,12 @@ def _subtract_curvature(model: MLP, passed: Forward, residual: Array, v: Array, 
         g, g_dot = residual * passed.link_slope, residual * passed.link_bend * tangents[-1]
     for layer in range(model.n_layers - 1, -1, -1):
         into[layer] -= g_dot.T @ passed.inputs[layer]
-        into[layer][:, :-1] -= g.T @ moved[layer]
+        into[layer][:, : model.widths[layer]] -= g.T @ moved[layer]
         if layer > 0:
-            kernel, slope = model.weights[layer][:, :-1], passed.slopes[layer - 1]
+            kernel, slope = kernel_view(model, layer), passed.slopes[layer - 1]
             back = g @ kernel
             g_dot = (
-                slope * (g_dot @ kernel + g @ directions[layer][:, :-1]) + passed.bends[layer - 1] * back * tangents[layer - 1]
+                slope * (g_dot @ kernel + g @ directions[layer][:, : model.widths[layer]])
+                + passed.bends[layer - 1] * back * tangents[layer - 1]
             )
             g = slope * back

@@ -147,7 +147,10 @@ class Labelled:
     @_OVERFLOWING
     def _sums(self, model: MLP, rows: NDArray[np.int64], n: int, workers: Workers) -> _Sums:
         """Return the sums over the rows of a block, of a minibatch of n."""
-        x_bar = workers.gathered(self.x, rows, self.dtype) if self.device is None else derivatives.with_one(self.inputs(rows))
+        if self.device is None:
+            x_bar = workers.gathered(self.x, rows, self.dtype, model.bias[0])
+        else:
+            x_bar = derivatives.with_one(self.inputs(rows)) if model.bias[0] else self.inputs(rows)
         y = self.labels(rows)
         passed = derivatives.forward_with_one(model, x_bar, product=workers.product, by_units=self.device is None)
         law = model.family.at(passed.natural)

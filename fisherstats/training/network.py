@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.core.arrays import on_host
-from fisherstats.models.network import MLP
+from fisherstats.models.network import MLP, kernel_view
 
 __all__ = ["Trainee", "layer_views"]
 
@@ -42,6 +42,7 @@ class Trainee(MLP):
         self.__dict__["weights"] = tuple(layer_views(model, parameters))
         self.__dict__["activations"] = model.activations
         self.__dict__["family"] = model.family
+        self.__dict__["bias"] = model.bias
         self.__dict__["feature_names"] = model.feature_names
         self.__dict__["output_names"] = model.output_names
 
@@ -53,7 +54,7 @@ class Trainee(MLP):
     @property
     def kernels(self) -> tuple[Array, ...]:
         """Current weight matrices without the bias column, as views."""
-        return tuple(matrix[:, :-1] for matrix in self.weights)
+        return tuple(kernel_view(self, layer) for layer in range(self.n_layers))
 
     def frozen(self) -> MLP:
         """Return the current network as an immutable `MLP` on the host."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fisherstats.core.arrays import holds, on_host
 from fisherstats.core.validation import arguments, training
-from fisherstats.models.network import MLP
+from fisherstats.models.network import MLP, kernel_view
 from fisherstats.training.likelihood import Labelled, sums
 from fisherstats.training.network import Trainee, layer_views
 from fisherstats.training.parametrization import FoldedNetwork, scale_views
@@ -41,14 +41,14 @@ class BatchNormalization:
     Raises
     ------
     ValueError
-        If a setting is outside its range; in a fit, if a minibatch has a single input, the network has no hidden layer, or a
-        penalty is a `SpectralProjection`, whose limit the folded kernels would not satisfy.
+        If a setting is outside its range; in a fit, if a minibatch has a single input, the network has no hidden layer or a
+        hidden layer without bias, or a penalty is a `SpectralProjection`, whose limit the folded kernels would not satisfy.
 
     Notes
     -----
     The conventions are those of ``torch.nn.BatchNorm1d`` between a linear layer and its activation. The scales s start at 1,
     running means at 0, running variances at 1, the shifts b as the biases of the given network: a bias in addition to
-    a shift would have no effect, so there is none. The last layer is not normalised.
+    a shift would have no effect, so there is none. The last layer is not normalised, and may have no bias.
 
     The trained parameters are those of the network, with shifts for the biases of hidden layers, and after them the
     scales, layer by layer: a gradient has that many numbers. Penalties act on the kernels before folding, and none on the
@@ -151,7 +151,7 @@ class NormalizedTrainee(Trainee):
         means: list[Array] = []
         deviations: list[Array] = []
         for layer, (weight, scale, activation) in enumerate(zip(self.weights, self.scales, self.activations, strict=False)):
-            z = inputs[-1] @ weight[:, :-1].T
+            z = inputs[-1] @ kernel_view(self, layer).T
             mean = z.mean(axis=0, dtype=np.float64)
             z -= mean
             variance = np.square(z).mean(axis=0, dtype=np.float64)
@@ -162,7 +162,9 @@ class NormalizedTrainee(Trainee):
             h, slope = activation.evaluate(scale * normals[-1] + weight[:, -1], 1)
             inputs.append(h)
             slopes.append(slope)
-        output = inputs[-1] @ self.weights[-1][:, :-1].T + self.weights[-1][:, -1]
+        output = inputs[-1] @ kernel_view(self, self.n_layers - 1).T
+        if self.bias[-1]:
+            output = output + self.weights[-1][:, -1]
         link = self.family.link
         natural, link_slope = (output, None) if link is None else link.evaluate(output, 1)
         # The division by the minibatch size is done here, so that all layers below are sums.
@@ -172,10 +174,11 @@ class NormalizedTrainee(Trainee):
             back = back * link_slope
         gradient = np.empty_like(self.parameters)
         into, into_scales = layer_views(self, gradient), scale_views(self, gradient)
-        np.matmul(back.T, inputs[-1], out=into[-1][:, :-1])
-        into[-1][:, -1] = back.sum(axis=0)
+        np.matmul(back.T, inputs[-1], out=into[-1][:, : self.widths[-2]])
+        if self.bias[-1]:
+            into[-1][:, -1] = back.sum(axis=0)
         for layer in range(self.n_layers - 2, -1, -1):
-            back = (back @ self.weights[layer + 1][:, :-1]) * slopes[layer]
+            back = (back @ kernel_view(self, layer + 1)) * slopes[layer]
             into[layer][:, -1] = back.sum(axis=0)
             into_scales[layer][...] = (back * normals[layer]).sum(axis=0)
             back = _through_normalization(back, normals[layer], self.scales[layer] / deviations[layer])

@@ -215,6 +215,7 @@ class FoldedNetwork(MLP):
         self.__dict__["weights"] = tuple(weights)
         self.__dict__["activations"] = model.activations
         self.__dict__["family"] = model.family
+        self.__dict__["bias"] = model.bias
         self.__dict__["parametrization"] = FoldedParametrization(self, kernels, scales, means, deviations)
 
 

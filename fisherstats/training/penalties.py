@@ -31,7 +31,7 @@ class Restraint:
         Parameters
         ----------
         weights, gradients : sequence of ndarray, shape (n_out, n_in + 1)
-            One matrix per layer, the bias in the last column; device arrays in a fit on a device.
+            One matrix per layer, the bias in the last column if the layer has one; device arrays in a fit on a device.
 
         Returns
         -------
@@ -46,7 +46,7 @@ class Restraint:
         Parameters
         ----------
         weights : sequence of ndarray, shape (n_out, n_in + 1)
-            One matrix per layer, the bias in the last column.
+            One matrix per layer, the bias in the last column if the layer has one.
         exact : bool
             True at the end of an epoch, where an exact projection is affordable.
         """
@@ -107,19 +107,20 @@ class Frobenius(Penalty):
 
     def start(self, model: MLP) -> Restraint:
         """Return the restraint for one fit."""
-        return _Frobenius(training.per_layer("strength", self.strength, model.n_layers), self.biases)
+        strengths = training.per_layer("strength", self.strength, model.n_layers)
+        return _Frobenius(strengths, [None if self.biases else n_in for n_in in model.widths[:-1]])
 
 
 class _Frobenius(Restraint):
-    def __init__(self, strengths: list[float], biases: bool) -> None:
+    def __init__(self, strengths: list[float], columns: Sequence[int | None]) -> None:
         self.strengths = strengths
-        self.kept = slice(None) if biases else slice(-1)
+        self.columns = columns
 
     def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> Any:
         value: Any = 0.0
-        for strength, weight, gradient in zip(self.strengths, weights, gradients, strict=True):
+        for strength, count, weight, gradient in zip(self.strengths, self.columns, weights, gradients, strict=True):
             if strength:
-                penalised, into = weight[:, self.kept], gradient[:, self.kept]
+                penalised, into = weight[:, :count], gradient[:, :count]
                 value += strength / 2 * _square(penalised)
                 np.add(into, strength * penalised, out=into)
         return value
@@ -166,19 +167,20 @@ class GroupWise(Penalty):
     def start(self, model: MLP) -> Restraint:
         """Return the restraint for one fit."""
         axes = {"unit": (1,), "feature": (0,), "layer": (0, 1)}
-        return _GroupWise(training.per_layer("strength", self.strength, model.n_layers), axes[self.by])
+        return _GroupWise(training.per_layer("strength", self.strength, model.n_layers), model.widths[:-1], axes[self.by])
 
 
 class _GroupWise(Restraint):
-    def __init__(self, strengths: list[float], axes: tuple[int, ...]) -> None:
+    def __init__(self, strengths: list[float], columns: Sequence[int], axes: tuple[int, ...]) -> None:
         self.strengths = strengths
+        self.columns = columns
         self.axes = axes
 
     def penalise(self, weights: Sequence[Array], gradients: Sequence[Array]) -> Any:
         value: Any = 0.0
-        for strength, weight, gradient in zip(self.strengths, weights, gradients, strict=True):
+        for strength, count, weight, gradient in zip(self.strengths, self.columns, weights, gradients, strict=True):
             if strength:
-                kernel, into = weight[:, :-1], gradient[:, :-1]
+                kernel, into = weight[:, :count], gradient[:, :count]
                 norms = np.sqrt(np.square(kernel).sum(axis=self.axes, keepdims=True))
                 factor = strength * (kernel.size / norms.size) ** 0.5
                 value += factor * number(norms.sum(dtype=np.float64))
@@ -237,9 +239,9 @@ class _Spectral(Restraint):
         value: Any = 0.0
         for strength, top, weight, gradient in zip(self.strengths, self.top, weights, gradients, strict=True):
             if top is not None:
-                top.follow(weight[:, :-1], self.iterations)
+                top.follow(weight[:, : len(top.right)], self.iterations)
                 value += strength / 2 * top.value**2
-                into = gradient[:, :-1]
+                into = gradient[:, : len(top.right)]
                 np.add(into, (strength * top.value * top.left)[:, None] * top.right, out=into)
         return value
 
@@ -295,7 +297,7 @@ class _SpectralProjection(Restraint):
 
     def project(self, weights: Sequence[Array], exact: bool) -> None:
         limited = zip(self.limits, self.top, weights, strict=True)
-        held = [(limit, top, weight[:, :-1]) for limit, top, weight in limited if top is not None]
+        held = [(limit, top, weight[:, : len(top.right)]) for limit, top, weight in limited if top is not None]
         squares = [] if exact else floats([_square(kernel) for _, _, kernel in held])
         for position, (limit, top, kernel) in enumerate(held):
             if exact:

@@ -57,13 +57,14 @@ class Workers:
         self.each(piece, self.slices(right.shape[1], left.size * right.shape[1]))
         return out
 
-    def gathered(self, x: Any, rows: NDArray[np.int64], dtype: np.dtype[np.floating]) -> Array:
-        """Return rows of the inputs in a precision, with the constant one appended."""
-        x_bar = np.empty((len(rows), x.shape[1] + 1), dtype)
-        x_bar[:, -1] = 1
+    def gathered(self, x: Any, rows: NDArray[np.int64], dtype: np.dtype[np.floating], with_one: bool) -> Array:
+        """Return rows of the inputs in a precision, with the constant one appended if it is wanted."""
+        n_in = x.shape[1]
+        x_bar = np.empty((len(rows), n_in + with_one), dtype)
+        x_bar[:, n_in:] = 1
 
         def piece(part: slice) -> None:
-            x_bar[part, :-1] = execution.rows_by_number(x, rows[part])
+            x_bar[part, :n_in] = execution.rows_by_number(x, rows[part])
 
         self.each(piece, _cut(len(rows), min(_GATHERED_ROWS, -(-len(rows) // _PIECES))))
         return x_bar

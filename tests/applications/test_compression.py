@@ -140,7 +140,7 @@ ONE, TWO, ONES = network(1), network(2), np.ones(21)
         (
             lambda: ap.merge_networks([ONE, network(1, fs.families.Gaussian(3))], [ONES, ONES]),
             ValueError,
-            "`models[1]` must have the widths, activations and family of `models[0]`",
+            "`models[1]` must have the widths, biases, activations and family of `models[0]`",
         ),
         (
             lambda: ap.merge_networks([ONE, TWO], [ONES]),

@@ -22,15 +22,16 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=[(name, intercept) for name in CASES for intercept in (True, False)], ids=str)
 def fitted(request):
-    family, make = CASES[request.param]
-    data = getattr(sm.datasets, request.param).load()
+    name, intercept = request.param
+    family, make = CASES[name]
+    data = getattr(sm.datasets, name).load()
     x, y = np.asarray(data.exog, float), np.asarray(data.endog, float)
-    design = sm.add_constant(x, prepend=False)
+    design = sm.add_constant(x, prepend=False) if intercept else x
     glm = sm.GLM(y, design, family=make())
     theirs = glm.fit(tol=1e-14, maxiter=200)
-    model = fs.MLP([theirs.params[None]], activation=[], family=family)
+    model = fs.MLP([theirs.params[None]], activation=[], family=family, bias=intercept)
     return model, x, y, design, glm, theirs
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 
 import fisherstats as fs
 
-__all__ = ["CALLS", "CORE", "NETWORKS", "inputs", "numbers"]
+__all__ = ["CALLS", "CORE", "NETWORKS", "WITHOUT_BIAS", "inputs", "numbers"]
 
 applications, families = fs.applications, fs.families
 Call = Callable[[Any, Any, str | None], Any]
@@ -39,7 +39,16 @@ NETWORKS = [
     fs.MLP.random([3, *[4] * len(activation), family.n_outputs], activation=activation, family=family, rng=number)
     for number, (family, activation) in enumerate(_LAWS)
 ]
-"""Every activation and most families."""
+"""Most activations and families."""
+
+WITHOUT_BIAS = [
+    fs.MLP.random([3, 4, 4, 2], activation=["gelu_tanh", "celu"], family=families.Bernoulli(2), rng=20, bias=False),
+    fs.MLP.random([3, 4, 2], activation="hard_sigmoid", family=families.Poisson(2), rng=21, bias=[False, True]),
+    fs.MLP.random(
+        [3, 4, 4, 3], activation=["hard_swish", "relu6"], family=families.Categorical(3), rng=22, bias=[True, True, False]
+    ),
+]
+"""The other activations, in networks whose layers have no bias, or some of them."""
 
 
 def data(model: Any, x: Any) -> np.ndarray:

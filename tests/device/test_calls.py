@@ -17,7 +17,7 @@ from fisherstats import engines
 from fisherstats.core import arrays
 from fisherstats.models.families.user import LogPartitionFamily
 from tests.device.arrays import DeviceArray, called, fit_cupy, no_transfers, to_device, transfers
-from tests.device.calls import CALLS, CORE, NETWORKS, inputs, numbers
+from tests.device.calls import CALLS, CORE, NETWORKS, WITHOUT_BIAS, inputs, numbers
 from tests.device.closed_forms import ON_THE_HOST, defined, recorded
 from tests.device.test_closed_form import all_forms
 
@@ -72,7 +72,7 @@ def compared(name, n_networks):
     return pairs, functions
 
 
-@pytest.mark.parametrize("model", NETWORKS, ids=lambda model: model.family.name)
+@pytest.mark.parametrize("model", [*NETWORKS, *WITHOUT_BIAS], ids=lambda model: model.family.name)
 def test_the_main_quantities_agree_for_every_family(model):
     for call in CORE.values():
         agree(call(model, inputs(), "cupy"), call(model, inputs(), None))

@@ -89,7 +89,7 @@ def single_norms(at):
 def kronecker_error(at):
     rows, h_bar = at.rows[0], at.inputs[0]
     A, G = h_bar.mT @ h_bar / 5, np.einsum("nru,nrv->uv", rows, rows) / 5
-    sums = kronecker.pair_sums((rows, None), h_bar, A, G, 0, 2)
+    sums = kronecker.pair_sums((rows, None), h_bar, A, G, A[:, -1], 0, 2)
     return [sums, kronecker.block_distances(sums[None], [A], [G], 5)]
 
 

@@ -83,6 +83,15 @@ def test_every_penalty(name, steps):
     compare(model, steps, penalty=RESTRAINTS[name](model), optimizer=OPTIMIZERS["Nesterov"])
 
 
+@pytest.mark.parametrize("name", ["Adam", "natural", "natural, cg", "natural, cg, hessian", "Kronecker", "relative"])
+def test_layers_without_bias(name):
+    penalty = [training.Frobenius(0.1), training.GroupWise(0.01), training.Spectral(0.1), training.SpectralProjection(0.9)]
+    compare(network(widths=(3, 5, 4), bias=[False, True, False]), 6, optimizer=OPTIMIZERS[name], penalty=penalty)
+    if "hessian" not in name:
+        settings = {"optimizer": DAMPED[name], "normalization": NORMALIZED}
+        compare(network(widths=(3, 5), bias=[True, False]), 6, 1e-9, **settings)
+
+
 def test_a_linked_family_with_all_of_it():
     model = network(fs.families.Exponential(2), "softplus", (3, 4, 4))
     penalty = [training.Frobenius(0.1), training.Spectral([0.1, 0.0, 0.2])]

@@ -85,8 +85,8 @@ def kept(model: Any) -> dict[str, Any]:
     return {"activation": model.activations, "family": model.family}
 
 
-def network(family: Any = FAMILIES[3], activation: str = "tanh", widths: tuple[int, ...] = (3, 5)) -> Any:
-    return fs.MLP.random([*widths, family.n_outputs], activation=activation, family=family, rng=2)
+def network(family: Any = FAMILIES[3], activation: str = "tanh", widths: tuple[int, ...] = (3, 5), bias: Any = True) -> Any:
+    return fs.MLP.random([*widths, family.n_outputs], activation=activation, family=family, rng=2, bias=bias)
 
 
 def trained(model: Any, engine: str | None, steps: int = 9, n: int = 24, batch_size: int = 8, **settings: Any) -> Any:

@@ -14,140 +14,26 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from fisherstats.models.activations import ELU, NAMES, Activation, LeakyReLU, SmoothedReLU, get
+from fisherstats.models.activations import (
+    CELU,
+    ELU,
+    NAMES,
+    Activation,
+    HardTanh,
+    LeakyReLU,
+    SmoothedReLU,
+    Softplus,
+    get,
+)
 from fisherstats.models.families import Gaussian
 from fisherstats.models.network import MLP
-
-DIGITS = 50
-SELU_SCALE = "1.0507009873554804934193349852946"
-SELU_ALPHA = "1.6732632423543772848170429916717"
+from tests.activation_oracles import DIGITS, DTYPES, ORACLES, errors_in_tolerances, grid
 
 EXPECTED_NAMES = (
     *("tanh", "sigmoid", "softplus", "log_sigmoid", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish"),
     *("erf", "arctan", "softsign", "sin", "hard_tanh", "identity"),
+    *("gelu_tanh", "relu6", "hard_sigmoid", "hard_swish", "celu"),
 )
-
-# Value, slope and curvature in fifty digits, from the left at a kink. The derivatives are the textbook ones and
-# `test_oracle_derivatives_are_derivatives` holds them to the values.
-
-Oracle = tuple[Callable[[Any], Any], Callable[[Any], Any], Callable[[Any], Any]]
-
-
-def logistic(a):
-    return 1 / (1 + mp.exp(-a))
-
-
-def logistic_slope(a):
-    return logistic(a) * logistic(-a)
-
-
-def density(a):
-    return mp.exp(-a * a / 2) / mp.sqrt(2 * mp.pi)
-
-
-def distribution(a):
-    return mp.erfc(-a / mp.sqrt(2)) / 2
-
-
-def rectifier(slope) -> Oracle:
-    return lambda a: a if a > 0 else slope * a, lambda a: mpf(1) if a > 0 else slope, lambda a: mpf(0)
-
-
-def exponential_linear(scale, alpha) -> Oracle:
-    return (
-        lambda a: scale * a if a > 0 else scale * alpha * mp.expm1(a),
-        lambda a: scale if a > 0 else scale * alpha * mp.exp(a),
-        lambda a: mpf(0) if a > 0 else scale * alpha * mp.exp(a),
-    )
-
-
-def mish_gate(a):
-    return mp.tanh(mp.log1p(mp.exp(a)))
-
-
-def mish_gate_slope(a):
-    return mp.sech(mp.log1p(mp.exp(a))) ** 2 * logistic(a)
-
-
-def mish_gate_curvature(a):
-    softplus = mp.log1p(mp.exp(a))
-    return mp.sech(softplus) ** 2 * (logistic_slope(a) - 2 * mp.tanh(softplus) * logistic(a) ** 2)
-
-
-with mp.workdps(DIGITS):
-    ORACLES: dict[str, Oracle] = {
-        "tanh": (mp.tanh, lambda a: mp.sech(a) ** 2, lambda a: -2 * mp.tanh(a) * mp.sech(a) ** 2),
-        "sigmoid": (logistic, logistic_slope, lambda a: -logistic_slope(a) * mp.tanh(a / 2)),
-        "softplus": (lambda a: mp.log1p(mp.exp(a)), logistic, logistic_slope),
-        "log_sigmoid": (lambda a: -mp.log1p(mp.exp(-a)), lambda a: logistic(-a), lambda a: -logistic_slope(a)),
-        "relu": rectifier(mpf(0)),
-        "leaky_relu": rectifier(mpf("0.01")),
-        "elu": exponential_linear(mpf(1), mpf(1)),
-        "selu": exponential_linear(mpf(SELU_SCALE), mpf(SELU_ALPHA)),
-        "gelu": (
-            lambda a: a * distribution(a),
-            lambda a: distribution(a) + a * density(a),
-            lambda a: density(a) * (2 - a * a),
-        ),
-        "silu": (
-            lambda a: a * logistic(a),
-            lambda a: logistic(a) * (1 + a * logistic(-a)),
-            lambda a: logistic_slope(a) * (2 - a * mp.tanh(a / 2)),
-        ),
-        "mish": (
-            lambda a: a * mish_gate(a),
-            lambda a: mish_gate(a) + a * mish_gate_slope(a),
-            lambda a: 2 * mish_gate_slope(a) + a * mish_gate_curvature(a),
-        ),
-        "erf": (
-            mp.erf,
-            lambda a: 2 / mp.sqrt(mp.pi) * mp.exp(-a * a),
-            lambda a: -4 / mp.sqrt(mp.pi) * a * mp.exp(-a * a),
-        ),
-        "arctan": (mp.atan, lambda a: 1 / (1 + a * a), lambda a: -2 * a / (1 + a * a) ** 2),
-        "softsign": (
-            lambda a: a / (1 + abs(a)),
-            lambda a: 1 / (1 + abs(a)) ** 2,
-            lambda a: (-2 if a > 0 else 2) / (1 + abs(a)) ** 3,
-        ),
-        "sin": (mp.sin, mp.cos, lambda a: -mp.sin(a)),
-        "hard_tanh": (lambda a: max(mpf(-1), min(mpf(1), a)), lambda a: mpf(-1 < a <= 1), lambda a: mpf(0)),
-        "identity": (lambda a: a, lambda a: mpf(1), lambda a: mpf(0)),
-    }
-
-# Where one of the three functions crosses 0 away from 0 itself: the most delicate places.
-ZEROS = {
-    "gelu": (-0.7517915246935645, -(2**0.5), 2**0.5),
-    "silu": (-1.2784645427610738, -2.399357280515468, 2.399357280515468),
-    "mish": (-1.1924320473030253, -2.2564388798427387, 1.4905711794854284),
-    "sin": (np.pi / 2, np.pi, -7 * np.pi / 2, 1000 * np.pi, 1000.5 * np.pi),
-}
-
-DTYPES = (np.float32, np.float64)
-
-
-def grid(name: str, dtype: type, per_decade: int = 4) -> np.ndarray:
-    """Body, zeros and their neighbours, the tails to 1e4, and where exponentials of a and of a^2 underflow."""
-    body = np.linspace(-9.7, 9.7, 98)
-    decades = np.geomspace(1e-30, 1e4, 34 * per_decade + 1)
-    underflow = np.concatenate([np.linspace(limit * 0.9, limit * 1.03, 8) for limit in (9.3, 13.2, 26.5, 38, 88, 709)])
-    zeros = [zero * (1 + sign * 10.0**-k) for zero in ZEROS.get(name, ()) for sign in (-1, 1) for k in range(1, 20, 2)]
-    points = np.concatenate([body, decades, -decades, underflow, -underflow, zeros, [-1, -0.0, 0, 1]])
-    return np.unique(points.astype(dtype))
-
-
-def errors_in_tolerances(oracle: Oracle, order: int, a: np.ndarray, computed: np.ndarray) -> np.ndarray:
-    """Return |error| / (8 eps (|f| + |a f'|)), allowing for what is lost below the normal numbers."""
-    numbers = np.finfo(computed.dtype)
-    ratios = []
-    with mp.workdps(DIGITS):
-        for point, result in zip(a, computed, strict=True):
-            x = mpf(float(point))
-            exact = oracle[order](x)
-            slope = oracle[order + 1](x) if order < 2 else mp.diff(oracle[2], x, direction=-1 if x <= 0 else 0)
-            tolerance = 8 * mpf(float(numbers.eps)) * (abs(exact) + abs(x * slope)) + mpf(float(numbers.tiny))
-            ratios.append(float(abs(mpf(float(result)) - exact) / tolerance))
-    return np.array(ratios)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -178,55 +64,6 @@ def test_the_measure_of_error_sees_a_cancelled_tail():
     a = np.linspace(10, 15, 11)
     cancelled = 1 - np.tanh(a) ** 2
     assert errors_in_tolerances(ORACLES["tanh"], 1, a, cancelled).max() > 100
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("activation", "slope_left", "oracle"),
-    [
-        (LeakyReLU(0.25), 0.25, rectifier(mpf("0.25"))),
-        (LeakyReLU(3), 3.0, rectifier(mpf(3))),
-        (ELU(0.25), 0.25, exponential_linear(mpf(1), mpf("0.25"))),
-        (ELU(3), 3.0, exponential_linear(mpf(1), mpf(3))),
-    ],
-)
-def test_parametrised(activation, slope_left, oracle, dtype):
-    a = grid("elu", dtype)
-    for order, computed in enumerate(activation.evaluate(a, 2)):
-        assert computed.dtype == dtype
-        assert errors_in_tolerances(oracle, order, a, computed).max() <= 1
-    assert list(activation.parameters.values()) == [slope_left]
-    assert activation.sup_first == max(1.0, slope_left)
-    assert activation.sup_second == (slope_left if activation.name == "elu" else 0.0)
-    assert activation.smoothness == "C0"
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("iota", "omega"), [(0.0, 1.0), (0.25, 0.125), (0.5, 4.0)])
-def test_smoothed_rectifier(iota, omega, dtype):
-    activation = SmoothedReLU(iota, omega)
-
-    def value(a):
-        return max(a, iota * a) + omega * mp.log1p(mp.exp(-abs((1 - mpf(iota)) * a / omega)))
-
-    def weight(a):
-        return 1 / (1 + mp.exp(-(1 - mpf(iota)) * a / omega))
-
-    oracle = (
-        value,
-        lambda a: iota + (1 - iota) * weight(a),
-        lambda a: (1 - mpf(iota)) ** 2 / omega * weight(a) * weight(-a),
-    )
-    a = grid("softplus", dtype)
-    for order, computed in enumerate(activation.evaluate(a, 2)):
-        assert computed.dtype == dtype
-        assert errors_in_tolerances(oracle, order, a, computed).max() <= 1
-    gap = activation.value(a) - np.maximum(a, iota * a)
-    assert gap.min() >= 0
-    assert gap.max() == pytest.approx(omega * np.log(2), rel=1e-6)
-    assert activation.second(np.zeros(1)) == activation.sup_second
-    with np.errstate(all="raise"):
-        assert np.isfinite(SmoothedReLU(iota, 1e-3).value(np.array([-1e306, 1e306]))).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -326,6 +163,13 @@ def test_the_curvature_is_continuous_without_kinks(name):
         ("softsign", -0.0, 1.0, 2.0),
         ("hard_tanh", -1.0, 0.0, 0.0),
         ("hard_tanh", 1.0, 1.0, 0.0),
+        ("relu6", 0.0, 0.0, 0.0),
+        ("relu6", 6.0, 1.0, 0.0),
+        ("hard_sigmoid", -3.0, 0.0, 0.0),
+        ("hard_sigmoid", 3.0, 1 / 6, 0.0),
+        ("hard_swish", -3.0, 0.0, 0.0),
+        ("hard_swish", 3.0, 1.5, 1 / 3),
+        ("celu", 0.0, 1.0, 1.0),
     ],
 )
 def test_slope_and_curvature_from_the_left_at_a_kink(name, point, slope, curvature):
@@ -342,6 +186,10 @@ def test_kinks_and_smoothness_of_all():
         "leaky_relu": ((0.0,), "C0"),
         "selu": ((0.0,), "C0"),
         "hard_tanh": ((-1.0, 1.0), "C0"),
+        "relu6": ((0.0, 6.0), "C0"),
+        "hard_sigmoid": ((-3.0, 3.0), "C0"),
+        "hard_swish": ((-3.0, 3.0), "C0"),
+        "celu": ((0.0,), "C1"),
         "elu": ((0.0,), "C1"),
         "softsign": ((0.0,), "C1"),
     }
@@ -351,7 +199,7 @@ def test_kinks_and_smoothness_of_all():
 @pytest.mark.parametrize("name", NAMES)
 def test_piecewise_linear_means_exact_zeros(name):
     activation = get(name)
-    assert activation.piecewise_linear == (name in {"relu", "leaky_relu", "hard_tanh", "identity"})
+    assert activation.piecewise_linear == (name in {"relu", "leaky_relu", "hard_tanh", "identity", "relu6", "hard_sigmoid"})
     curvature = activation.second(np.linspace(-3, 3, 61))
     assert activation.piecewise_linear == (not curvature.any())
 
@@ -362,7 +210,11 @@ def test_names_are_complete():
     assert all(get(name).name == name for name in NAMES)
 
 
-@pytest.mark.parametrize("activation", [*map(get, NAMES), LeakyReLU(0.2), ELU(0.5), SmoothedReLU(0.1, 2.0)], ids=repr)
+@pytest.mark.parametrize(
+    "activation",
+    [*map(get, NAMES), LeakyReLU(0.2), ELU(0.5), CELU(0.5), HardTanh(0, 2), Softplus(2.0), SmoothedReLU(0.1, 2.0)],
+    ids=repr,
+)
 def test_survives_pickling(activation):
     copy = pickle.loads(pickle.dumps(activation))
     assert copy == activation
@@ -402,6 +254,9 @@ def test_equality_sees_the_parameters():
     assert LeakyReLU(0.01) == get("leaky_relu")
     assert LeakyReLU(0.02) != get("leaky_relu")
     assert ELU(1) == get("elu")
+    assert CELU() == get("celu")
+    assert Softplus() == get("softplus") != Softplus(2.0)
+    assert HardTanh(-1, 1) == get("hard_tanh") != HardTanh(-1, 2)
     assert repr(LeakyReLU(0.02)) == "<Activation leaky_relu(slope=0.02)>"
 
 
@@ -431,6 +286,11 @@ def test_scalar_arrays_keep_their_dtype():
         (lambda: get("relu").value([0.0]), TypeError, r"`a` must be an array of float32 or float64, got \[0\.0\]"),
         (lambda: LeakyReLU(0), ValueError, r"`slope` must be a finite number above 0, got 0\."),
         (lambda: ELU(-1.0), ValueError, r"`alpha` must be a finite number above 0, got -1\.0\."),
+        (lambda: CELU(0), ValueError, r"`alpha` must be a finite number above 0, got 0\."),
+        (lambda: CELU(1e-320), ValueError, r"`sup_second` must be a finite bound of at least 0, got inf;"),
+        (lambda: Softplus(-1), ValueError, r"`beta` must be a finite number above 0, got -1\."),
+        (lambda: HardTanh(1, 1), ValueError, r"`lower` must be below `upper`, both finite numbers, got 1 and 1\."),
+        (lambda: HardTanh(0, np.inf), ValueError, r"`lower` must be below `upper`, both finite numbers, got 0 and inf\."),
         (
             lambda: SmoothedReLU(1.0),
             ValueError,

@@ -13,8 +13,7 @@ import xarray as xr
 import fisherstats as fs
 from fisherstats.execution import Pass, PassShape, Total, Work, at_once
 from fisherstats.quantities import _labels, _layout, _run
-from fisherstats.quantities._computation import Computation
-from fisherstats.quantities._computation import resumed, steps_of
+from fisherstats.quantities._computation import Computation, resumed, steps_of
 from fisherstats.quantities._streams import streamed
 
 N_INPUTS = 700

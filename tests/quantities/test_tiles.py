@@ -116,7 +116,11 @@ def test_refusals(model, x, tmp_path):
         (lambda: fs.fisher_information(model, x, view="full", per_input=True, store="f"), ValueError, "`store` goes with"),
         (lambda: fs.fisher_information(model, x, view="full", store=3), TypeError, "`store` must be the path"),
         (lambda: fs.fisher_information(model, x, view="full", store=tmp_path), ValueError, "a path that does not exist"),
-        (lambda: fs.fisher_information(model, x, view="full", store=tmp_path / "file" / "f"), ValueError, "must be in a writeable directory"),
+        (
+            lambda: fs.fisher_information(model, x, view="full", store=tmp_path / "file" / "f"),
+            ValueError,
+            "must be in a writeable directory",
+        ),
         (
             lambda: fs.fisher_information(large, x[:, :1].repeat(784, 1), view="full", store=tmp_path / "f"),
             fs.SizeError,

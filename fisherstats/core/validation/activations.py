@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fisherstats.core.validation.arguments import choice, non_negative_number, shown
+from fisherstats.core.validation.arguments import choice, non_negative_number, real_number, shown
 
-__all__ = ["activation_name", "consistent_description", "derivative_order", "leak", "pre_activation_dtype"]
+__all__ = ["activation_name", "consistent_description", "derivative_order", "interval", "leak", "pre_activation_dtype"]
 
 _SMOOTHNESS = ("C0", "C1", "C2", "smooth")
 
@@ -58,6 +58,14 @@ def consistent_description(
             )
     if piecewise_linear and sup_second != 0:
         raise ValueError(f"`sup_second` must be 0 for a piecewise linear activation, got {shown(sup_second)}.")
+
+
+def interval(lower: Any, upper: Any) -> tuple[float, float]:
+    """Return two finite numbers, the first below the second."""
+    low, high = real_number(lower), real_number(upper)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"`lower` must be below `upper`, both finite numbers, got {shown(lower)} and {shown(upper)}.")
+    return low, high
 
 
 def leak(name: str, value: Any) -> float:

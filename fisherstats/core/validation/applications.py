@@ -145,10 +145,12 @@ def only_for(name: str, value: Any, other: str, other_value: Any, required: Sequ
         )
 
 
-def same_network(name: str, widths: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+def same_network(name: str, given: Any, wanted: Any) -> None:
     """Require two networks with the same parameters."""
-    if widths != wanted:
-        raise ValueError(f"`{name}` must have the widths {list(wanted)} of the other network, got {list(widths)}.")
+    for which in ("widths", "bias"):
+        own, theirs = list(getattr(given, which)), list(getattr(wanted, which))
+        if own != theirs:
+            raise ValueError(f"`{name}` must have the {which} {theirs} of the other network, got {own}.")
 
 
 def share(name: str, value: Any) -> float:
@@ -222,7 +224,8 @@ def alike(descriptions: Sequence[Any]) -> None:
     for position, one in enumerate(descriptions):
         if one != descriptions[0]:
             raise ValueError(
-                f"`models[{position}]` must have the widths, activations and family of `models[0]`, {descriptions[0]}, got {one}."
+                f"`models[{position}]` must have the widths, biases, activations and family of `models[0]`, {descriptions[0]}, "
+                f"got {one}."
             )
 
 

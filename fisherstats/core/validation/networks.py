@@ -14,6 +14,7 @@ from fisherstats.core.validation.other_libraries import model_advice
 
 __all__ = [
     "activation_count",
+    "bias_flags",
     "biases_fit",
     "family_object",
     "frozen",
@@ -27,8 +28,23 @@ __all__ = [
 ]
 
 
-def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
-    """Return the weight matrices as finite 2-D arrays whose shapes chain, bias in the last column."""
+def bias_flags(bias: Any, n_layers: int) -> tuple[bool, ...]:
+    """Return whether each layer has a bias."""
+    given = (bias,) * n_layers if isinstance(bias, bool | np.bool_) else bias
+    if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(one, bool | np.bool_) for one in given):
+        raise TypeError(
+            f"`bias` must be True, False, or a list with one of them for each of {n_layers} layers, got {shown(bias)}."
+        )
+    if len(given) != n_layers:
+        raise ValueError(
+            f"`bias` must say of each of the {n_layers} layers whether it has a bias, got {len(given)} entries; a single True or "
+            "False applies to all of them."
+        )
+    return tuple(bool(one) for one in given)
+
+
+def weight_matrices(weights: Any, bias: Any = True) -> tuple[list[NDArray[np.floating]], tuple[bool, ...]]:
+    """Return the weight matrices as finite 2-D arrays whose shapes chain, and which have a bias in the last column."""
     if isinstance(weights, np.ndarray | str | dict) or not isinstance(weights, Sequence):
         raise TypeError(
             "`weights` must be a list of matrices, one per layer, each of shape (n_out, n_in + 1) with the bias in the "
@@ -38,8 +54,13 @@ def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
     if len(weights) == 0:
         raise ValueError("`weights` must hold at least one matrix, got an empty list.")
     matrices: list[NDArray[np.floating]] = []
+    biased = bias_flags(bias, len(weights))
     for layer, matrix in enumerate(weights):
         array = real_array(f"weights[{layer}]", matrix)
+        if not biased[layer]:
+            _without_bias(layer, array.shape, matrices[-1].shape[0] if layer else None)
+            matrices.append(array)
+            continue
         if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
             apart = "; use MLP.from_arrays for separate kernels and biases" if layer and array.ndim == 1 else ""
             raise ValueError(
@@ -50,14 +71,24 @@ def weight_matrices(weights: Any) -> list[NDArray[np.floating]]:
             raise ValueError(
                 f"`weights[{layer}]` must have {matrices[-1].shape[0] + 1} columns, the {matrices[-1].shape[0]} outputs of "
                 f"weights[{layer - 1}] and one bias, got shape {array.shape}; use MLP.from_arrays for kernels without "
-                "a bias column."
+                "a bias column, and `bias=False` for a layer that has none."
             )
         matrices.append(array)
-    return matrices
+    return matrices, biased
+
+
+def _without_bias(layer: int, shape: tuple[int, ...], n_below: int | None) -> None:
+    """Require the shape of a matrix without a bias column."""
+    if len(shape) != 2 or min(shape) < 1 or (n_below is not None and shape[1] != n_below):
+        below = "" if n_below is None else f" with n_in = {n_below}, the outputs of weights[{layer - 1}]"
+        raise ValueError(
+            f"`weights[{layer}]` must be a matrix of shape (n_out, n_in){below}, as `bias` says that it has none, got "
+            f"shape {shape}; a bias column is used with `bias=True`."
+        )
 
 
 def biases_fit(kernels: Any, biases: Any) -> list[NDArray[np.floating]]:
-    """Return [kernel | bias] per layer for kernels of shape (n_out, n_in) and biases of shape (n_out,)."""
+    """Return [kernel | bias] per layer for kernels of shape (n_out, n_in) and biases of shape (n_out,); the kernel for None."""
     for name, value in (("kernels", kernels), ("biases", biases)):
         if isinstance(value, np.ndarray | str | dict) or not isinstance(value, Sequence):
             raise TypeError(f"`{name}` must be a list with one array per layer, got {shown(value)}.")
@@ -65,9 +96,13 @@ def biases_fit(kernels: Any, biases: Any) -> list[NDArray[np.floating]]:
         raise ValueError(f"`biases` must hold one vector per kernel, got {len(kernels)} kernels and {len(biases)} biases.")
     joined = []
     for layer, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
-        matrix, vector = real_array(f"kernels[{layer}]", kernel), real_array(f"biases[{layer}]", bias)
+        matrix = real_array(f"kernels[{layer}]", kernel)
+        vector = None if bias is None else real_array(f"biases[{layer}]", bias)
         if matrix.ndim != 2:
             raise ValueError(f"`kernels[{layer}]` must be a matrix of shape (n_out, n_in), got shape {matrix.shape}.")
+        if vector is None:
+            joined.append(matrix)
+            continue
         if vector.shape != (matrix.shape[0],):
             raise ValueError(
                 f"`biases[{layer}]` must have shape ({matrix.shape[0]},) to go with kernels[{layer}] of shape "

@@ -135,10 +135,15 @@ def normalization_object(normalization: Any, kind: type) -> None:
         )
 
 
-def normalizable(n_layers: int, n_inputs: int, batch_size: int, constraints: Sequence[str]) -> None:
-    """Require a hidden layer, two inputs in every minibatch, and no constraint on the kernels."""
-    if n_layers < 2:
+def normalizable(bias: Sequence[bool], n_inputs: int, batch_size: int, constraints: Sequence[str]) -> None:
+    """Require a hidden layer, biases of all of them, two inputs in every minibatch, and no constraint on the kernels."""
+    if len(bias) < 2:
         raise ValueError("`normalization` must be None for a network without hidden layers, as it normalises these only.")
+    if not all(bias[:-1]):
+        raise ValueError(
+            "`model` must have a bias in every hidden layer with `normalization`, as the means of minibatches are folded into "
+            f"it, got a network with `bias={list(bias)}`; give layer {list(bias).index(False)} a bias, which may be 0."
+        )
     smallest = n_inputs % batch_size or batch_size
     if smallest == 1:
         raise ValueError(

@@ -54,10 +54,10 @@ def weight_norms(model: MLP) -> xr.Dataset:
     Dataset
         Over ``layer``: ``frobenius``, ``spectral`` (largest singular value), ``nuclear`` (sum of singular values),
         ``stable_rank`` (squared Frobenius over squared spectral norm, 0 for a kernel of zeros), ``largest_row`` (largest
-        Euclidean norm of a unit's incoming weights), ``bias``; ``sup_first`` and ``sup_second``, the suprema of :math:`|\sigma'|`
-        and :math:`|\sigma''|` of the activation after the layer (1 and 0 after the last); and ``derivative_factor (norm,
-        layer)``, the bound of :math:`\|\partial h_L/\partial W_l\|/\|\bar h_l\|` by weight norms. Units of 1, source keys
-        ``weight-norms``, ``weight-norm-bounds``.
+        Euclidean norm of a unit's incoming weights), ``bias`` (0 without one); ``sup_first`` and ``sup_second``, the suprema of
+        :math:`|\sigma'|` and :math:`|\sigma''|` of the activation after the layer (1 and 0 after the last); and
+        ``derivative_factor (norm, layer)``, the bound of :math:`\|\partial h_L/\partial W_l\|/\|\bar h_l\|` by weight norms.
+        Units of 1, source keys ``weight-norms``, ``weight-norm-bounds``.
 
     Raises
     ------
@@ -93,7 +93,10 @@ def weight_norms(model: MLP) -> xr.Dataset:
         "nuclear": [np.linalg.norm(kernel, ord="nuc") for kernel in kernels],
         "stable_rank": np.where(flat, 0, np.square(frobenius / np.where(flat, 1, spectral))),
         "largest_row": [np.linalg.norm(kernel, axis=1).max() for kernel in kernels],
-        "bias": [np.linalg.norm(np.asarray(weight[:, -1], np.float64)) for weight in model.weights],
+        "bias": [
+            np.linalg.norm(np.asarray(weight[:, -1], np.float64)) if biased else 0.0
+            for weight, biased in zip(model.weights, model.bias, strict=True)
+        ],
         "sup_first": suprema.slopes[0],
         "sup_second": suprema.bends[0],
     }
@@ -106,6 +109,7 @@ def weight_norms(model: MLP) -> xr.Dataset:
         "package": f"fisherstats {__version__}",
         "model": model.fingerprint,
         "widths": list(model.widths),
+        **({} if all(model.bias) else {"bias": list(model.bias)}),
         "activations": [one.name for one in model.activations],
         "family": model.family.parameters(),
         "dtype": str(model.dtype),

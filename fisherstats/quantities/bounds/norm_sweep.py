@@ -198,7 +198,7 @@ def _scaled(model: MLP, scale: float, layers: Sequence[int], by: str, mode: str)
     """Return the network with the kernels of some layers rescaled or projected."""
     weights = [np.array(matrix) for matrix in model.weights]
     for layer in layers:
-        kernel = weights[layer][:, :-1]
+        kernel = weights[layer][:, : model.widths[layer]]
         if mode == "rescale" or (by == "frobenius" and scale < 1):
             kernel *= scale
         elif scale < 1:

@@ -178,6 +178,7 @@ def subsystem_metric(
     x: Any,
     *,
     activation: str | Activation | Sequence[str | Activation],
+    bias: bool | Sequence[bool] = True,
     response: str = "paper",
     variance: float = 1.0,
     per_input: bool = False,
@@ -192,13 +193,15 @@ def subsystem_metric(
     Parameters
     ----------
     weights : sequence of array_like, shape (n_out, n_in + 1)
-        One matrix per layer of the subsystem; the last column is the bias.
+        One matrix per layer of the subsystem; the last column is the bias, if the layer has one.
     x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterable of batches, shape (n, n_features)
         Inputs of the subsystem, at least one row, finite and real; from a dask array the result is lazy.
     activation : str, Activation or sequence of them
         The activation of all layers, or one per layer. The last one determines the response distribution: ``"identity"`` is the
         linear layer, ``"softmax"`` a class with these log odds; ``SmoothedReLU(iota, omega)``, ``LeakyReLU(iota)`` and
         ``ELU(alpha)`` of `fisherstats.activations` are rectifiers with parameters.
+    bias : bool or sequence of bool, default True
+        Whether the layers have a bias, one answer for all or one per layer.
     response : {"paper", "gaussian"}, default "paper"
         ``paper``: the response is a binary variable whose mean is the unit's value for tanh and sigmoid units, a Gaussian around
         it for all others; ``gaussian``: a Gaussian for all but the softmax.
@@ -240,18 +243,18 @@ def subsystem_metric(
     >>> fs.subsystem_metric([np.zeros((2, 2))], x, activation="softmax").sel(param=1).values
     array([ 0.5 ,  0.25, -0.5 , -0.25])
     """
-    matrices = networks.weight_matrices(weights)
+    matrices, biased = networks.weight_matrices(weights, bias)
     chosen, softmax = subsystems.layer_activations(activation, len(matrices))
     responses = _responses(response, variance)
     arguments.boolean("per_input", per_input)
     n_outputs = len(matrices[-1])
     if softmax:
         subsystems.softmax_units(n_outputs)
-        model = MLP(matrices, activation=chosen, family=Categorical(n_outputs))
+        model = MLP(matrices, activation=chosen, family=Categorical(n_outputs), bias=biased)
     else:
         # The subsystem is the lower part of a network whose upper part is the identity.
         onward = np.eye(n_outputs, n_outputs + 1, dtype=common_dtype(*matrices))
-        model = MLP([*matrices, onward], activation=chosen, family=Gaussian(n_outputs))
+        model = MLP([*matrices, onward], activation=chosen, family=Gaussian(n_outputs), bias=(*biased, True))
     call = _run.prepare(model, x, num_threads=num_threads, progress=progress, host_only=True)
     size, above = matrices[0].size, len(matrices) - 1
     remedy = "use per_input=False, or relative_fisher for the metrics of single neurons."

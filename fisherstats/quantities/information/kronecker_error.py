@@ -105,8 +105,12 @@ def kfac_error(
 
     A, G = (list(factors.values()) for factors in at_once(again.kronecker_mean(held)))
 
+    # With a bias the last column of A holds the mean inputs.
+    biased = zip(A, inputs, call.model.bias, strict=True)
+    means = [A_l[:, -1] if bias else h.mean(axis=0, dtype=np.float64) for A_l, h, bias in biased]
+
     def pairs(x: Array, first_input: int) -> list[Array]:
-        arrays = zip(units, inputs, A, G, strict=True)
+        arrays = zip(units, inputs, A, G, means, strict=True)
         return [np.array([kronecker.pair_sums(*layer, first_input, len(x)) for layer in arrays])]
 
     (sums,) = at_once(again.mean(pairs, again.block_rows()))

@@ -140,7 +140,7 @@ def check_case(case: Case) -> None:
     np.testing.assert_allclose(mean.exact.values, variance.values, rtol=1e-12, atol=SMALLEST)
     for per_input, one in ((True, bounds), (False, mean)):
         information = fs.fisher_information(case.model, case.x, per_input=per_input)
-        np.testing.assert_allclose(one.information_exact.values, information.values, rtol=1e-12, atol=0)
+        np.testing.assert_allclose(one.information_exact.values, information.values, rtol=1e-12, atol=SMALLEST)
     # ratio = upper / exact, 1 where both are 0, inf where only exact is 0.
     exact, upper, ratio = bounds.exact.values, bounds.upper.values, bounds.ratio.values
     positive = exact > 0
