@@ -8,5 +8,16 @@ from __future__ import annotations
 
 from fisherstats.interop.sklearn import from_sklearn
 from fisherstats.interop.torch import Features, TorchBatches, from_torch, torch_batches
+from fisherstats.interop.torch_results import to_torch
+from fisherstats.interop.unfolding import UnfoldedInformation, unfolded_information
 
-__all__ = ["Features", "TorchBatches", "from_sklearn", "from_torch", "torch_batches"]
+__all__ = [
+    "Features",
+    "TorchBatches",
+    "UnfoldedInformation",
+    "from_sklearn",
+    "from_torch",
+    "to_torch",
+    "torch_batches",
+    "unfolded_information",
+]

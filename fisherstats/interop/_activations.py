@@ -47,6 +47,8 @@ NAMES = {
 }
 """Name of a function in another library -> name in this package."""
 
+_LIMITS = {(-1.0, 1.0): "hard_tanh", (0.0, 6.0): "relu6"}
+
 
 def activation(place: str, name: str, **parameters: float) -> Activation:
     """Return the activation with the given name in another library; refused where this package has no equal one.
@@ -72,18 +74,24 @@ def activation(place: str, name: str, **parameters: float) -> Activation:
         return get("relu") if parameters["slope"] == 0 else LeakyReLU(parameters["slope"])
     if own == "elu" and "alpha" in parameters:
         return ELU(parameters["alpha"])
+    if own == "celu":
+        alpha = parameters.get("alpha", 1.0)
+        return ELU(1.0) if alpha == 1 else _of_class(place, "CELU", alpha)
     if own == "softplus" and parameters.get("beta", 1.0) != 1:
         return SmoothedReLU(omega=1 / parameters["beta"])
-    if own == "celu" and parameters.get("alpha", 1.0) != 1:
-        scaled: Any = getattr(activations, "CELU", None)
-        return checks.unknown_activation(place, "celu", sorted(activations.NAMES)) if scaled is None else scaled(parameters["alpha"])
-    if own == "celu":
-        return ELU(1.0)
     if own == "hard_tanh" and "low" in parameters:
         limits = parameters["low"], parameters["high"]
-        own = {(-1.0, 1.0): "hard_tanh", (0.0, 6.0): "relu6"}.get(limits)
-        if own is None:
-            checks.unknown_activation(place, f"hardtanh from {limits[0]:g} to {limits[1]:g}", sorted(activations.NAMES))
+        if limits not in _LIMITS:
+            return _of_class(place, "HardTanh", *limits)
+        own = _LIMITS[limits]
     if own not in activations.NAMES:
         checks.unknown_activation(place, name, sorted(activations.NAMES))
     return get(own)
+
+
+def _of_class(place: str, name: str, *parameters: float) -> Activation:
+    """Return an activation of a class that this package may have."""
+    found: Any = getattr(activations, name, None)
+    if found is None:
+        checks.unknown_activation(place, f"{name}{parameters}", sorted(activations.NAMES))
+    return found(*parameters)

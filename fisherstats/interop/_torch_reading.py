@@ -15,7 +15,7 @@ from fisherstats.core.validation.arguments import optional_module
 from fisherstats.interop._activations import IDENTITY, activation
 from fisherstats.interop._chain import Chain, Dense, End, Hidden, Nothing, Scale, Step, chained
 
-__all__ = ["host", "read"]
+__all__ = ["head_of", "host", "read"]
 
 _DOOR = "read the part that is a perceptron with `head=...`, or build the network with MLP.from_arrays"
 
@@ -77,6 +77,14 @@ def host(tensor: Any) -> NDArray[Any]:
     """Return a tensor as an array on the host."""
     copied = tensor.detach().cpu()
     return np.array(copied.double().numpy() if str(copied.dtype) == "torch.bfloat16" else copied.numpy())
+
+
+def head_of(module: Any, head: str) -> Any:
+    """Return the part of a module with the given name."""
+    names = dict(module.named_modules())
+    if not isinstance(head, str) or not head or head not in names:
+        torch_checks.head_found(head, [name for name, _ in module.named_children()])
+    return names[head]
 
 
 def read(module: Any, prefix: str = "") -> Chain:

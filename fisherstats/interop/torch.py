@@ -12,7 +12,7 @@ from fisherstats.core.validation import interop as checks
 from fisherstats.core.validation import interop_torch as torch_checks
 from fisherstats.core.validation.arguments import optional_module
 from fisherstats.interop._families import Loss, family_of
-from fisherstats.interop._torch_reading import host, read
+from fisherstats.interop._torch_reading import head_of, host, read
 from fisherstats.models.families import Family
 from fisherstats.models.network import MLP
 
@@ -90,14 +90,6 @@ def from_torch(
     chosen = family_of(chain.n_outputs, None if chain.end is None else chain.end.function, _known(loss), family)
     network = chain.network(chosen)
     return network if features is None else (features, network)
-
-
-def head_of(module: Any, head: str) -> Any:
-    """Return the part of a module with the given name."""
-    names = dict(module.named_modules())
-    if not isinstance(head, str) or not head or head not in names:
-        torch_checks.head_found(head, [name for name, _ in module.named_children()])
-    return names[head]
 
 
 def _known(loss: Any) -> Loss | None:

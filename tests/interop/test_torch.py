@@ -247,7 +247,7 @@ UNREAD = [
     (lambda: seq(nn.Conv2d(1, 2, 3), nn.Linear(3, 2)), ValueError, "`module` must be a chain .+, got a layer Conv2d at `0`"),
     (lambda: seq(linear, seq(nn.ReLU(), nn.LayerNorm(3))), ValueError, "`module` must be a chain .+, got a layer LayerNorm at `1.1`"),
     (lambda: seq(linear, nn.PReLU(), nn.Linear(3, 2)), ValueError, "`module` must be a chain .+, got a layer PReLU at `1`"),
-    (lambda: seq(linear, nn.Hardtanh(-2, 2), nn.Linear(3, 2)), ValueError, "`activation` at `1` must be one that"),
+    (lambda: seq(linear, nn.Hardshrink(), nn.Linear(3, 2)), ValueError, "`module` must be a chain .+, got a layer Hardshrink at `1`"),
     (lambda: seq(linear, nn.Dropout(0.5)), ValueError, "`module` must be in evaluation mode, got Dropout at `1` in training mode"),
     (lambda: seq(linear, nn.BatchNorm1d(3)), ValueError, "`module` must be in evaluation mode, got BatchNorm1d at `1`"),
     (lambda: seq(linear, nn.BatchNorm1d(3, track_running_stats=False)).eval(), ValueError, "`module` must normalise by running"),

@@ -36,6 +36,8 @@ CASES = [(name, one) for name, one in ACTIVATIONS.items()] + [
     one for name, one in LATER.items() if name in fs.activations.NAMES
 ]
 
+TRANSFORMED = [one for one in CASES if one[0] != "RReLU"]  # torch.func.vmap does not know it
+
 
 def settle(torch: Any, module: Any) -> Any:
     """Give every normalisation statistics and parameters of its own, and return the module in evaluation mode."""
@@ -63,7 +65,7 @@ def random_module(torch: Any, seed: int) -> tuple[Any, int]:
         if rng.random() < 0.4:
             inner.append(nn.BatchNorm1d(n_out, affine=bool(rng.random() < 0.8)))
         if at < len(widths) - 2:
-            name, options = CASES[rng.integers(len(CASES))]
+            name, options = TRANSFORMED[rng.integers(len(TRANSFORMED))]
             inner += [getattr(nn, name)(**options), nn.Dropout(0.3)]
             if rng.random() < 0.3:
                 inner.append(nn.BatchNorm1d(n_out))
@@ -80,8 +82,10 @@ def owner_information(torch: Any, module: Any, model: fs.MLP, x: Any) -> dict[st
         return torch.func.functional_call(module, (given, buffers), (row[None],))[0]
 
     jacobians = torch.func.vmap(torch.func.jacrev(outputs), in_dims=(None, 0))(parameters, x)
-    h = module(x).detach().numpy()
-    information = torch.as_tensor(model.family.information(h)).to(x.dtype)
+    outputs_of_x = module(x).detach().numpy()
+    link = model.family.link
+    h, slope = (outputs_of_x, np.ones_like(outputs_of_x)) if link is None else link.evaluate(outputs_of_x, 1)
+    information = torch.as_tensor(slope[:, :, None] * model.family.information(h) * slope[:, None, :]).to(x.dtype)
     return {
         name: torch.einsum("nabc,nad,nbd->d", information[..., None], J.flatten(2), J.flatten(2))
         .div(len(x))
