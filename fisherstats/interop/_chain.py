@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.core.validation import interop as checks
-from fisherstats.models.activations import Activation
+from fisherstats.models.activations import Activation, get
 from fisherstats.models.families import Family
 from fisherstats.models.network import MLP
 
@@ -139,15 +139,15 @@ class Chain:
         """Whether a normalisation is folded into any layer."""
         return any(layer.normalized for layer in self.layers)
 
-    def network(self, family: Family, **names: Any) -> MLP:
-        """Return the folded network."""
+    def network(self, family: Family, activation: Any = None, **names: Any) -> MLP:
+        """Return the folded network, with the activations of the layers unless others are given."""
         has_bias = [layer.has_bias for layer in self.layers]
         biases: dict[str, Any] = {} if all(has_bias) else {"bias": has_bias}
         if biases and "bias" not in inspect.signature(MLP.__init__).parameters:
             checks.bias_needed([layer.dense.place for layer in self.layers if not layer.has_bias])
         return MLP(
             [layer.folded() for layer in self.layers],
-            activation=[layer.activation for layer in self.layers[:-1] if layer.activation is not None],
+            activation=[layer.activation or get("identity") for layer in self.layers[:-1]] if activation is None else activation,
             family=family,
             **biases,
             **names,

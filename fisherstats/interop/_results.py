@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fisherstats.core.validation import arguments
 from fisherstats.core.validation import interop_results as checks
 from fisherstats.interop._chain import Chain
-from fisherstats.interop.unfolding import UnfoldedInformation
+from fisherstats.interop.unfolding import ParameterResult
 from fisherstats.models.families import Gaussian
 from fisherstats.quantities import _labels
 from fisherstats.quantities._alignment import over_parameters
@@ -23,7 +23,7 @@ Array = NDArray[np.floating]
 def by_name(result: Any, chain: Chain, what: str) -> dict[str, Array]:
     """Return the values of a result, or its standard errors, by the owner's names and in the owner's shapes."""
     arguments.choice("what", what, ("values", "standard_errors"))
-    if isinstance(result, UnfoldedInformation):
+    if isinstance(result, ParameterResult):
         return _of_unfolded(result, chain, what)
     structure = chain.network(Gaussian(chain.n_outputs))
     given = over_parameters("result", result, structure)
@@ -50,7 +50,7 @@ def _names(layer: Any) -> list[str]:
     return [*[name for one in scales for name in (one.gamma_name,) if name is not None], layer.dense.kernel_name]
 
 
-def _of_unfolded(result: UnfoldedInformation, chain: Chain, what: str) -> dict[str, Array]:
+def _of_unfolded(result: ParameterResult, chain: Chain, what: str) -> dict[str, Array]:
     found = result.values if what == "values" else result.standard_errors
     if found is None:
         checks.no_errors()

@@ -78,7 +78,7 @@ def from_torch(
     >>> from fisherstats.interop import from_torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
     >>> from_torch(net, loss=torch.nn.CrossEntropyLoss())
-    MLP(3-4-2, activation=relu, family=Categorical(n_classes=2), 26 parameters)
+    MLP(3-4-2, activation=relu, family=Categorical(n_classes=2, minimal=False), 26 parameters)
     """
     torch_checks.module_object(module)
     if head is None:

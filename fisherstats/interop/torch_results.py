@@ -17,7 +17,7 @@ def to_torch(result: Any, module: Any, what: str = "values", *, head: str | None
 
     Parameters
     ----------
-    result : DataArray over the parameters, array_like or UnfoldedInformation
+    result : DataArray over the parameters, array_like or ParameterResult
         One number for each parameter of the network that was read from the module, in its order or labelled: an exact diagonal, an
         estimate, an empirical Fisher. Where BatchNorm1d was folded, what `unfolded_information` returns, since the diagonal of the
         folded network does not determine the information of gamma.

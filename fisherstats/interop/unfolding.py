@@ -39,7 +39,7 @@ from fisherstats.quantities import _run
 from fisherstats.quantities._lazy import in_pieces
 from fisherstats.theory import fisher, sampling
 
-__all__ = ["UnfoldedInformation", "unfolded_information"]
+__all__ = ["ParameterResult", "unfolded_information"]
 
 Array = NDArray[np.floating]
 PerUnit = Callable[[Array], Array]
@@ -47,7 +47,7 @@ PerUnit = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class UnfoldedInformation:
+class ParameterResult:
     """Numbers for each parameter of a network of another library.
 
     Parameters
@@ -75,7 +75,7 @@ def unfolded_information(
     n_draws: int | None = None,
     rng: int | np.random.SeedSequence | np.random.Generator | None = None,
     y: Any = None,
-) -> UnfoldedInformation:
+) -> ParameterResult:
     r"""Diagonal information of a network's own parameters, gamma and beta of batch normalisations included.
 
     A folded network has other parameters than its owner: one row of weights instead of a row, gamma and beta. The diagonal of its
@@ -103,7 +103,7 @@ def unfolded_information(
 
     Returns
     -------
-    UnfoldedInformation
+    ParameterResult
         Means over inputs in units of 1, source key ``information``, ``score-estimator`` or ``empirical-fisher``; a score estimate
         has the standard errors of labels at fixed inputs, source key ``estimator-variance``.
 
@@ -141,7 +141,7 @@ def unfolded_information(
 
 
 @in_pieces()
-def _exact(model: MLP, x: Any, chain: Chain) -> UnfoldedInformation:
+def _exact(model: MLP, x: Any, chain: Chain) -> ParameterResult:
     call = _prepared(model, x, chain)
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -152,7 +152,7 @@ def _exact(model: MLP, x: Any, chain: Chain) -> UnfoldedInformation:
 
 
 @in_pieces()
-def _empirical(model: MLP, x: Any, chain: Chain, y: Any) -> UnfoldedInformation:
+def _empirical(model: MLP, x: Any, chain: Chain, y: Any) -> ParameterResult:
     call = _prepared(model, x, chain)
     labels = call.data_labels(y)
 
@@ -165,7 +165,7 @@ def _empirical(model: MLP, x: Any, chain: Chain, y: Any) -> UnfoldedInformation:
 
 
 @in_pieces()
-def _score(model: MLP, x: Any, chain: Chain, n_draws: int, rng: np.random.SeedSequence) -> UnfoldedInformation:
+def _score(model: MLP, x: Any, chain: Chain, n_draws: int, rng: np.random.SeedSequence) -> ParameterResult:
     call = _prepared(model, x, chain)
 
     def block(x: Array, first_input: int) -> list[Array]:
@@ -192,13 +192,13 @@ def _prepared(model: Any, x: Any, chain: Chain) -> _run.Call:
 
 def _result(
     call: _run.Call, chain: Chain, means: Sequence[Array], errors: Sequence[Array] | None = None, **record: Any
-) -> UnfoldedInformation:
+) -> ParameterResult:
     names = [name for name, _ in chain.parameters()]
 
     def named(arrays: Sequence[Array]) -> dict[str, Array]:
         return {name: one.astype(call.dtype) for name, one in zip(names, arrays, strict=True)}
 
-    return UnfoldedInformation(named(means), None if errors is None else named(errors), call.provenance(**record))
+    return ParameterResult(named(means), None if errors is None else named(errors), call.provenance(**record))
 
 
 def _sums(chain: Chain, inputs: Sequence[Array], G: Sequence[Array], per_unit: PerUnit, power: int) -> list[Array]:

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from fisherstats.core.validation.arguments import shown
 
 __all__ = [
+    "cannot_be_loaded",
     "needs_unfolding",
     "no_errors",
     "one_per_parameter",
     "rows_in_memory",
+    "same_layers",
     "same_names",
     "same_network",
     "same_shape",
@@ -100,3 +102,20 @@ def shift_has_a_place(place: str) -> NoReturn:
         f"`source` must have a bias, or a batch normalisation with beta, where the network has one, got neither at {place}; make the "
         "layer with a bias."
     )
+
+
+def same_layers(model: Any, shapes: Sequence[tuple[int, ...]], activations: Sequence[Any] | None) -> None:
+    """Require the layers of a network and, where they are known, its activations, to be those of the source."""
+    if not hasattr(model, "weights"):
+        raise TypeError(f"`model` must be a fisherstats.MLP, got {shown(model)}.")
+    widths = tuple([shapes[0][1], *(shape[0] for shape in shapes)])
+    if tuple(model.widths) != widths:
+        raise ValueError(f"`model` must have the layers of `source`, widths {widths}, got {tuple(model.widths)}.")
+    for layer, (own, given) in enumerate(zip(model.activations, activations or (), strict=False)):
+        if given is not None and (own.name, dict(own.parameters)) != (given.name, dict(given.parameters)):
+            raise ValueError(f"`model` must have the activations of `source`, got {own!r} for {given!r} in layer {layer}.")
+
+
+def cannot_be_loaded(source: Any) -> NoReturn:
+    """Refuse a source that is read only."""
+    raise TypeError(f"`source` must be a torch.nn.Module or a tree of parameters to hold other weights, got {shown(source)}.")
