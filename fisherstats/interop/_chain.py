@@ -77,10 +77,11 @@ class End:
 
 @dataclass(frozen=True)
 class Nothing:
-    """A step that does nothing to a matrix of inputs; `flattens` if it makes one of an array with more dimensions."""
+    """A step that does nothing to a matrix of inputs; `flattens` if it makes one, of so many columns if that is said."""
 
     place: str
     flattens: bool = False
+    columns: int | None = None
 
 
 Step = Scale | Dense | Hidden | End | Nothing
@@ -183,13 +184,17 @@ def chained(steps: Sequence[Step], argument: str, identity: Activation) -> Chain
     waiting: Scale | None = None
     for step in steps:
         if isinstance(step, Nothing):
+            if layers and step.columns not in (None, len(layers[-1].dense.kernel)):
+                checks.sizes_chain(argument, step.place, step.columns or 0, layers[-1].dense.place, len(layers[-1].dense.kernel))
             flattens = flattens or (step.flattens and not layers)
             continue
         if end is not None:
             checks.after_the_end(argument, step.place, end.function, end.place)
         if isinstance(step, Dense):
             if layers:
-                checks.sizes_chain(argument, step.place, step.kernel.shape[1], layers[-1].dense.place, len(layers[-1].dense.kernel))
+                checks.sizes_chain(
+                    argument, step.place, step.kernel.shape[1], layers[-1].dense.place, len(layers[-1].dense.kernel)
+                )
                 layers[-1].activation = layers[-1].activation or identity
             if waiting is not None:
                 checks.sizes_chain(argument, step.place, step.kernel.shape[1], waiting.place, len(waiting.mean))

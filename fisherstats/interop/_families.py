@@ -70,7 +70,7 @@ def family_of(n_outputs: int, end: str | None, loss: Loss | None, family: Family
             return family
         if default is None:
             checks.variance_needed(loss.name, n_outputs)
-        return default(n_outputs)  # type: ignore[misc, call-arg]
+        return default(n_outputs)  # type: ignore[call-arg]
     if family is not None:
         return family
     if end not in ("softmax", "log_softmax"):

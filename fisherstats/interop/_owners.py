@@ -27,4 +27,6 @@ def chain_of(source: Any, head: str | None = None) -> Chain:
         return chain_of_tree(source)
     if isinstance(source, str | os.PathLike):
         return by_names("source", tensors(source)[0], None)
-    checks.not_from("source", source, "a module of torch, a model of Keras, a tree of parameters or the path of a safetensors file")
+    checks.not_from(
+        "source", source, "a module of torch, a model of Keras, a tree of parameters or the path of a safetensors file"
+    )

@@ -142,7 +142,12 @@ def _traced(module: Any, prefix: str) -> list[Step]:
         else:
             others = [one for one in node.all_input_nodes if one is not current and not _is_size(one)]
             if others or node.op in ("placeholder", "get_attr") or not node.args or node.args[0] is not current:
-                checks.unread("module", _place(node), f"{_what(module, node)}, which takes other values than those of the step before", _DOOR)
+                checks.unread(
+                    "module",
+                    _place(node),
+                    f"{_what(module, node)}, which takes other values than those of the step before",
+                    _DOOR,
+                )
             steps.append(_step(module, node, prefix))
             current = node
     return steps
@@ -155,7 +160,9 @@ def _needed(graph: Any) -> list[Any]:
     for node in reversed(nodes):
         if node in found:
             found.update(node.all_input_nodes)
-        elif node.kwargs.get("inplace") or (isinstance(node.target, str) and node.target.endswith("_") and node.op == "call_method"):
+        elif node.kwargs.get("inplace") or (
+            isinstance(node.target, str) and node.target.endswith("_") and node.op == "call_method"
+        ):
             checks.unread("module", _place(node), "a change in place whose result is not passed on", "pass its result on")
     return [node for node in nodes if node in found]
 
@@ -265,7 +272,8 @@ def _of_function(node: Any) -> Step:
     place, args, kwargs = _place(node), list(node.args[1:]), {key: one for key, one in node.kwargs.items() if key != "inplace"}
     if name in ("flatten", "view", "reshape"):
         if _flattens(name, args, kwargs):
-            return Nothing(place, flattens=True)
+            columns = args[-1] if name != "flatten" and len(args) == 2 else args[0][-1] if name != "flatten" else -1
+            return Nothing(place, flattens=True, columns=columns if columns > 0 else None)
         checks.unread("module", place, f"a call of {name} that does more than make rows of a batch", _DOOR)
     if name in ("dropout", "alpha_dropout", "feature_alpha_dropout"):
         given = dict(zip(("p", "training"), args, strict=False)) | kwargs
@@ -282,7 +290,9 @@ def _of_function(node: Any) -> Step:
         return End(place, "exp")
     if name in _FUNCTIONS:
         own, defaults = _FUNCTIONS[name]
-        given = defaults | dict(zip(defaults, args, strict=False)) | {key: one for key, one in kwargs.items() if key in defaults}
+        given: dict[str, Any] = (
+            defaults | dict(zip(defaults, args, strict=False)) | {key: one for key, one in kwargs.items() if key in defaults}
+        )
         if given.pop("approximate", "none") == "tanh":
             own = "gelu_tanh"
         given.pop("threshold", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,7 +35,7 @@ def chain_of_tree(params: Any, layers: Sequence[str] | None = None) -> Chain:
     if hasattr(params, "setup") and hasattr(params, "apply") and hasattr(params, "init"):
         tree_checks.no_tree(params, "; a module of Linen holds no parameters, give what its `init` returns or its training made")
     arrays = _arrays(params)
-    if any(getattr(one, "dtype", None) == object for one in arrays.values()):
+    if any(np.dtype(object) == getattr(one, "dtype", None) for one in arrays.values()):
         tree_checks.no_tree(params, ", which holds arrays of objects")
     kept = {}
     for name, leaf in arrays.items():
@@ -131,7 +132,7 @@ def by_names(argument: str, arrays: Mapping[str, NDArray[Any]], layers: Sequence
     if not found:
         checks.no_layers(argument)
     places = _ordered(argument, found) if layers is None else tree_checks.given_order(layers, list(found))
-    for before, place in zip(places, places[1:], strict=False):
+    for before, place in itertools.pairwise(places):
         checks.sizes_chain(argument, place, found[place].kernel.shape[1], before, len(found[before].kernel))
     return Chain([Layer(found[place]) for place in places], None, False)
 

@@ -23,9 +23,9 @@ def from_flax(
     Parameters
     ----------
     params : tree of arrays
-        ``{"params": {"Dense_0": {"kernel": ..., "bias": ...}, ...}}`` of Flax Linen, a module or state of NNX, a module of Equinox
-        such as `equinox.nn.MLP`, or ``{"linear": {"w": ..., "b": ...}}`` of Haiku. Layers without bias are read as such. The arrays
-        are copied; float32 is kept.
+        ``{"params": {"Dense_0": {"kernel": ..., "bias": ...}, ...}}`` of Flax Linen, a module or state of NNX, a module of
+        Equinox such as `equinox.nn.MLP`, or ``{"linear": {"w": ..., "b": ...}}`` of Haiku. Layers without bias are read as
+        such. The arrays are copied; float32 is kept.
     activation : str, Activation or sequence of them
         The activation of all hidden layers, or one per hidden layer: a tree does not hold them. The gelu of `jax.nn` is
         ``"gelu_tanh"`` unless it is called with ``approximate=False``.

@@ -26,17 +26,17 @@ _LOSSES = {
 def from_keras(model: Any, *, family: Family | None = None, loss: Any = None) -> MLP:
     """Convert a Keras model to the equivalent exponential-family network.
 
-    Read are Dense layers with and without bias and their activations, BatchNormalization (folded at its moving statistics), Flatten,
-    layers that do nothing at inference, and a softmax, sigmoid or exponential at the end, in a Sequential or a Functional model
-    without branches.
+    Read are Dense layers with and without bias and their activations, BatchNormalization (folded at its moving statistics),
+    Flatten, layers that do nothing at inference, and a softmax, sigmoid or exponential at the end, in a Sequential or a
+    Functional model without branches.
 
     Parameters
     ----------
     model : keras.Sequential or keras.Model
         Built. Its weights are copied; it is not changed.
     family : Family, optional
-        The family whose natural parameters the last Dense layer gives, before a function at its end. Needed where neither a loss nor
-        a softmax at the end says it.
+        The family whose natural parameters the last Dense layer gives, before a function at its end. Needed where neither a
+        loss nor a softmax at the end says it.
     loss : str or keras.losses.Loss, optional
         By default the one that the model was compiled with: a categorical or binary cross-entropy, ``"mse"`` (`Gaussian` of unit
         variance, or the given one) or ``"poisson"``.
@@ -74,7 +74,8 @@ def _known(loss: Any) -> Loss | None:
     kinds = _LOSSES.get(str(name).replace("_", "").lower())
     if kinds is None or isinstance(loss, type):
         checks.unknown_loss(
-            loss, ["'sparse_categorical_crossentropy'", "'categorical_crossentropy'", "'binary_crossentropy'", "'mse'", "'poisson'"]
+            loss,
+            ["'sparse_categorical_crossentropy'", "'categorical_crossentropy'", "'binary_crossentropy'", "'mse'", "'poisson'"],
         )
     if getattr(loss, "label_smoothing", 0.0):
         checks.no_likelihood(str(name), "label_smoothing", loss.label_smoothing)

@@ -46,7 +46,8 @@ def load_into(source: Any, model: MLP, *, head: str | None = None) -> Any:
     TypeError
         If `source` is neither a module nor a tree.
     ValueError
-        If its layers or activations are others, a gamma is 0, or nothing in it can hold a bias of the network. Nothing is changed.
+        If its layers or activations are others, a gamma is 0, or nothing in it can hold a bias of the network. Nothing is
+        changed.
 
     Examples
     --------
@@ -61,9 +62,13 @@ def load_into(source: Any, model: MLP, *, head: str | None = None) -> Any:
     chain = chain_of(source, head)
     tree = is_tree(source) and not hasattr(source, "state_dict")
     checks.same_layers(
-        model, [layer.dense.kernel.shape for layer in chain.layers], None if tree else [one.activation for one in chain.layers[:-1]]
+        model,
+        [layer.dense.kernel.shape for layer in chain.layers],
+        None if tree else [one.activation for one in chain.layers[:-1]],
     )
-    values = {name: one for layer, weight in zip(chain.layers, model.weights, strict=True) for name, one in _unfolded(layer, weight)}
+    values = {
+        name: one for layer, weight in zip(chain.layers, model.weights, strict=True) for name, one in _unfolded(layer, weight)
+    }
     if tree:
         return replaced(source, values)
     if not hasattr(source, "named_parameters"):
@@ -82,7 +87,7 @@ def _unfolded(layer: Layer, weight: Array) -> list[tuple[str, Array]]:
     n_out, n_in = dense.kernel.shape
     kernel = weight[:, :n_in].astype(np.float64)
     shift = weight[:, n_in].astype(np.float64) if weight.shape[1] > n_in else np.zeros(n_out)
-    scale = np.ones(n_out)
+    scale: Array = np.ones(n_out)
     for one in (before, after):
         if one is not None:
             checks.scale_divides(one.place, one.factor)
@@ -92,7 +97,7 @@ def _unfolded(layer: Layer, weight: Array) -> list[tuple[str, Array]]:
     if before is not None:
         kernel = kernel / before.factor
         shift = shift - scale * (kernel @ before.shift)
-    found = [(dense.kernel_name, kernel.T if dense.transposed else kernel)]
+    found: list[tuple[str, Array]] = [(dense.kernel_name, kernel.T if dense.transposed else kernel)]
     if dense.bias_name is not None:
         return [*found, (dense.bias_name, shift if after is None else (shift - after.shift) / scale)]
     if after is not None and after.beta_name is not None:

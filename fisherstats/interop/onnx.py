@@ -40,8 +40,8 @@ _ENDS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Exp": "exp"}
 def from_onnx(model: Any, *, family: Family | None = None) -> MLP:
     """Convert an ONNX graph that is a multilayer perceptron to the equivalent exponential-family network.
 
-    Read are Gemm, MatMul with or without a following Add, BatchNormalization, activations that this package has, Flatten, Reshape to
-    rows, Dropout, Identity, and a Softmax, LogSoftmax, Sigmoid or Exp at the end.
+    Read are Gemm, MatMul with or without a following Add, BatchNormalization, activations that this package has, Flatten,
+    Reshape to rows, Dropout, Identity, and a Softmax, LogSoftmax, Sigmoid or Exp at the end.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class _Graph:
         outputs = [one.name for one in self._graph.output]
         if len(inputs) != 1 or len(outputs) != 1:
             onnx_checks.one_input_and_output(inputs, outputs)
-        current = inputs[0]
+        current = before = inputs[0]
         steps: list[Step] = []
         for node in self._graph.node:
             if node.op_type == "Constant":
@@ -125,13 +125,17 @@ class _Graph:
             place = f"`{node.name or node.output[0]}`"
             arrays = [name for name in node.input if name and name in self._constants]
             others = [name for name in node.input if name and name not in self._constants]
+            if node.op_type == "Mul" and sorted(others) == sorted([before, current]) and _is_sigmoid(steps):
+                steps[-1] = Hidden(place, activation(place, "silu"))
+                before, current = current, node.output[0]
+                continue
             if others != [current] or node.domain not in ("", "ai.onnx"):
                 checks.unread("model", place, f"a node {node.op_type} with other inputs than the output before it", _DOOR)
             if node.op_type == "Add" and steps and isinstance(steps[-1], Dense) and steps[-1].bias is None and len(arrays) == 1:
                 steps[-1] = self._with_bias(steps[-1], arrays[0])
             else:
                 steps.append(self._step(node, place, arrays, node.input[0] == current))
-            current = node.output[0]
+            before, current = current, node.output[0]
         if current != outputs[0]:
             checks.unread("model", f"`{outputs[0]}`", "an output that is not that of the last node", _DOOR)
         names = [one.kernel_name for one in steps if isinstance(one, Dense)]
@@ -165,16 +169,21 @@ class _Graph:
             return self._scale(place, arrays, given.get("epsilon", 1e-5))
         if kind in ("Identity", "Dropout"):
             return Nothing(place)
-        if (kind == "Flatten" and given.get("axis", 1) == 1) or (kind == "Reshape" and self._makes_rows(arrays)):
+        if kind == "Cast" and given.get("to") in (1, 11):  # float32, float64
+            return Nothing(place)
+        if kind == "Flatten" and given.get("axis", 1) == 1:
             return Nothing(place, flattens=True)
+        if kind == "Reshape" and (shape := self._shape_of_rows(arrays)) is not None:
+            return Nothing(place, flattens=True, columns=shape if shape > 0 else None)
         if kind in _ENDS and given.get("axis", -1) in (-1, 1):
             return End(place, _ENDS[kind])
         found = self._activation(kind, given, place, arrays)
         return found if found is not None else checks.unread("model", place, f"a node {kind}", _DOOR)
 
-    def _makes_rows(self, arrays: list[str]) -> bool:
+    def _shape_of_rows(self, arrays: list[str]) -> int | None:
+        """Return the number of columns of a Reshape to rows, -1 if it is what they have, None for another shape."""
         shape = self._array(arrays[0]).tolist() if arrays else []
-        return len(shape) == 2 and ((shape[0] == -1 and shape[1] > 0) or (shape[0] == 0))
+        return int(shape[1]) if len(shape) == 2 and ((shape[0] == -1 and shape[1] > 0) or shape[0] == 0) else None
 
     def _gemm(self, given: dict[str, Any], place: str, arrays: list[str]) -> Dense:
         if given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1 or given.get("transA", 0):
@@ -192,8 +201,8 @@ class _Graph:
         gamma, beta, mean, variance = (self._array(name) for name in arrays)
         variance = variance.astype(np.float64) + epsilon
         checks.statistics(place, {"mean": mean, "variance": variance, "gamma": gamma, "beta": beta}, len(mean))
-        wide = [one.astype(np.float64) for one in (mean, np.sqrt(variance), gamma, beta)]
-        return Scale(place, *wide, gamma_name=arrays[0], beta_name=arrays[1])
+        mean, deviation, gamma, beta = (one.astype(np.float64) for one in (mean, np.sqrt(variance), gamma, beta))
+        return Scale(place, mean, deviation, gamma, beta, arrays[0], arrays[1])
 
     def _activation(self, kind: str, given: dict[str, Any], place: str, arrays: list[str]) -> Hidden | None:
         parameters: dict[str, float] = {}
@@ -202,7 +211,11 @@ class _Graph:
             name, parameters = "leaky_relu", {"slope": _decimal(given.get("alpha", 0.01))}
         elif kind in ("Elu", "Celu"):
             name, parameters = kind.lower(), {"alpha": _decimal(given.get("alpha", 1.0))}
-        elif kind == "Selu" and abs(given.get("alpha", 1.67326) - 1.67326) < 1e-5 and abs(given.get("gamma", 1.0507) - 1.0507) < 1e-5:
+        elif (
+            kind == "Selu"
+            and abs(given.get("alpha", 1.67326) - 1.67326) < 1e-5
+            and abs(given.get("gamma", 1.0507) - 1.0507) < 1e-5
+        ):
             name = "selu"
         elif kind == "Gelu":
             name = "gelu_tanh" if given.get("approximate", b"none") == b"tanh" else "gelu"
@@ -212,6 +225,11 @@ class _Graph:
             low, high = (float(self._array(one)) for one in arrays)
             name, parameters = "hardtanh", {"low": low, "high": high}
         return None if name is None else Hidden(place, activation(place, name, **parameters))
+
+
+def _is_sigmoid(steps: list[Step]) -> bool:
+    """Return whether the last step is a sigmoid, whose product with its own input is the activation silu."""
+    return bool(steps) and isinstance(steps[-1], Hidden) and steps[-1].activation.name == "sigmoid"
 
 
 def _decimal(number: float) -> float:

@@ -44,14 +44,15 @@ def from_safetensors(
     Parameters
     ----------
     path : path
-        A file whose tensors are kernels and biases of dense layers: ``0.weight`` of shape (n_out, n_in) and ``0.bias`` of PyTorch, or
-        ``Dense_0.kernel`` (also with slashes) of shape (n_in, n_out) of Flax. Every other tensor is refused.
+        A file whose tensors are kernels and biases of dense layers: ``0.weight`` of shape (n_out, n_in) and ``0.bias`` of
+        PyTorch, or ``Dense_0.kernel`` (also with slashes) of shape (n_in, n_out) of Flax. Every other tensor is refused.
     activation : str, Activation or sequence of them
         The activation of all hidden layers, or one per hidden layer: a file does not hold them.
     family : Family
         The family whose natural parameters the last layer gives.
     layers : sequence of str, optional
-        Names of the layers in order; by default the order of the numbers in their names, or the only one in which their shapes chain.
+        Names of the layers in order; by default the order of the numbers in their names, or the only one in which their shapes
+        chain.
 
     Returns
     -------
@@ -61,8 +62,8 @@ def from_safetensors(
     Raises
     ------
     ValueError
-        If the file is damaged, of another format, or holds other tensors, other types than float32 and float64, or numbers that are
-        not finite.
+        If the file is damaged, of another format, or holds other tensors, other types than float32 and float64, or numbers that
+        are not finite.
     MissingExtra
         If safetensors is not installed.
 
@@ -134,10 +135,18 @@ def to_safetensors(result: Any, path: str | os.PathLike[str], source: Any, *, he
     given = Path(arguments.path("path", path, "the path of a file"))
     beside = given.with_name(f".{given.name}.{os.getpid()}.partial")
     try:
-        beside.write_bytes(library.save(arrays, {"format": _FORMAT, "version": _VERSION, **described}))
+        beside.write_bytes(_in_order(library.save(arrays, {"format": _FORMAT, "version": _VERSION, **described})))
         beside.replace(given)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _in_order(stored: bytes) -> bytes:
+    """Return a file with a sorted header, so that the same result has the same bytes: the library writes it in any order."""
+    end = 8 + int.from_bytes(stored[:8], "little")
+    header = json.dumps(json.loads(stored[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + stored[end:]
 
 
 def _has_errors(result: Any) -> bool:
@@ -185,7 +194,9 @@ def read_safetensors(path: str | os.PathLike[str]) -> ParameterResult:
     """
     arrays, metadata = tensors(path)
     if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
-        tree_checks.no_result_file(path, f"its format is {metadata.get('format', 'not given')} {metadata.get('version', '')}".strip())
+        tree_checks.no_result_file(
+            path, f"its format is {metadata.get('format', 'not given')} {metadata.get('version', '')}".strip()
+        )
     try:
         provenance = dict(json.loads(metadata["provenance"]))
     except (KeyError, ValueError, TypeError) as error:

@@ -35,10 +35,10 @@ _FAMILIES: dict[tuple[str, str], Callable[[float, Any], Converted]] = {
 def from_statsmodels(results: Any) -> MLP:
     r"""Convert the results of a generalized linear model to the equivalent network of one layer.
 
-    Binomial with logit (`Bernoulli`), Poisson with log (`Poisson`), Gaussian with identity (`Gaussian`, its variance the estimated
-    scale), and with the log link Gamma, InverseGaussian (their shape one over the scale) and NegativeBinomial (``1 / alpha``
-    successes). The last three have the output :math:`z=a\eta+c` for the linear predictor :math:`\eta`, so that their weights are
-    the coefficients times a = -1, -2 and 1, and the intercept has c added.
+    Binomial with logit (`Bernoulli`), Poisson with log (`Poisson`), Gaussian with identity (`Gaussian`, its variance the
+    estimated scale), and with the log link Gamma, InverseGaussian (their shape one over the scale) and NegativeBinomial (``1 /
+    alpha`` successes). The last three have the output :math:`z=a\eta+c` for the linear predictor :math:`\eta`, so that their
+    weights are the coefficients times a = -1, -2 and 1, and the intercept has c added.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ def from_statsmodels(results: Any) -> MLP:
     TypeError
         If `results` are not those of a GLM.
     ValueError
-        If family or link are not in this package, the model has an offset, an exposure or weights, or several trials per response.
+        If family or link are not in this package, the model has an offset, an exposure or weights, or several trials per
+        response.
 
     Examples
     --------

@@ -36,9 +36,9 @@ def from_torch(
     r"""Convert a PyTorch module to the equivalent exponential-family network.
 
     Read are Linear with and without bias, Flatten, Identity, every Dropout, BatchNorm1d, the activations that this package has,
-    and a softmax, log-softmax, sigmoid or exponential at the end, in any nesting of Sequential or called by a forward of one's own,
-    which is traced by `torch.fx`. BatchNorm1d at its running statistics is folded: before an activation into the Linear before it,
-    after an activation (or at the inputs) into the Linear after it.
+    and a softmax, log-softmax, sigmoid or exponential at the end, in any nesting of Sequential or called by a forward of one's
+    own, which is traced by `torch.fx`. BatchNorm1d at its running statistics is folded: before an activation into the Linear
+    before it, after an activation (or at the inputs) into the Linear after it.
 
     Parameters
     ----------
@@ -47,8 +47,9 @@ def from_torch(
     family : Family, optional
         The family whose natural parameters the last Linear gives. Needed where neither `loss` nor a softmax at the end says it.
     loss : torch.nn loss, optional
-        The loss it was trained with: CrossEntropyLoss or NLLLoss (`Categorical`), BCEWithLogitsLoss or BCELoss (`Bernoulli`), MSELoss
-        (`Gaussian` of unit variance, or the given one), PoissonNLLLoss (`Poisson`), GaussianNLLLoss (the given `Gaussian`).
+        The loss it was trained with: CrossEntropyLoss or NLLLoss (`Categorical`), BCEWithLogitsLoss or BCELoss (`Bernoulli`),
+        MSELoss (`Gaussian` of unit variance, or the given one), PoissonNLLLoss (`Poisson`), GaussianNLLLoss (the given
+        `Gaussian`).
     head : str, optional
         Name of the part of a larger network that is read, such as ``"classifier"``.
 

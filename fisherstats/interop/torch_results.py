@@ -18,9 +18,9 @@ def to_torch(result: Any, module: Any, what: str = "values", *, head: str | None
     Parameters
     ----------
     result : DataArray over the parameters, array_like or ParameterResult
-        One number for each parameter of the network that was read from the module, in its order or labelled: an exact diagonal, an
-        estimate, an empirical Fisher. Where BatchNorm1d was folded, what `unfolded_information` returns, since the diagonal of the
-        folded network does not determine the information of gamma.
+        One number for each parameter of the network that was read from the module, in its order or labelled: an exact diagonal,
+        an estimate, an empirical Fisher. Where BatchNorm1d was folded, what `unfolded_information` returns, since the diagonal
+        of the folded network does not determine the information of gamma.
     module : torch.nn.Module
         The module that the network was read from.
     what : {"values", "standard_errors"}, default "values"
@@ -36,8 +36,8 @@ def to_torch(result: Any, module: Any, what: str = "values", *, head: str | None
     Raises
     ------
     TypeError, ValueError
-        If the result is not of this network's parameters, or has no standard error where one is asked for, or the module normalises
-        and the result is of the folded network.
+        If the result is not of this network's parameters, or has no standard error where one is asked for, or the module
+        normalises and the result is of the folded network.
 
     Examples
     --------
@@ -54,4 +54,6 @@ def to_torch(result: Any, module: Any, what: str = "values", *, head: str | None
     torch = optional_module("torch", extra="interop")
     parameters = dict(module.named_parameters())
     found = by_name(result, chain_of(module, head), what)
-    return {name: torch.as_tensor(one, dtype=parameters[name].dtype, device=parameters[name].device) for name, one in found.items()}
+    return {
+        name: torch.as_tensor(one, dtype=parameters[name].dtype, device=parameters[name].device) for name, one in found.items()
+    }

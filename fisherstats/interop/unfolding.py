@@ -17,8 +17,8 @@ parameter              vector                                 number
 =====================  =====================================  ==================================
 
 So the diagonal information is a mean over inputs of (a number per unit) x (a square), as for any layer: no block over the
-parameters of a unit is formed, although the number of gamma is a linear form of the unit's folded row. Only B is new: a derivative
-by the normalised inputs, since gamma and beta after an activation act on all units of the next layer.
+parameters of a unit is formed, although the number of gamma is a linear form of the unit's folded row. Only B is new: a
+derivative by the normalised inputs, since gamma and beta after an activation act on all units of the next layer.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def unfolded_information(
     head : str, optional
         The part of `source` that was read.
     estimator : {None, "score", "empirical"}, optional
-        None is exact; "score" is the estimate from drawn labels, those of `estimate_fisher` with the same `rng`; "empirical" takes
-        the data labels.
+        None is exact; "score" is the estimate from drawn labels, those of `estimate_fisher` with the same `rng`; "empirical"
+        takes the data labels.
     n_draws : int, optional
         Labels per input, for the score estimate.
     rng : int, SeedSequence or Generator, optional
@@ -114,7 +114,8 @@ def unfolded_information(
 
     Notes
     -----
-    Cost: a forward and a backward pass, one product per layer, and for a normalisation after an activation one more backward step.
+    Cost: a forward and a backward pass, one product per layer, and for a normalisation after an activation one more backward
+    step.
 
     Examples
     --------

@@ -87,7 +87,11 @@ def test_haiku(x):
     rng = np.random.default_rng(1)
     tree = {f"mlp/~/linear_{at}": {"w": rng.normal(size=s), "b": rng.normal(size=s[1])} for at, s in enumerate([(4, 3), (3, 2)])}
     wanted = np.tanh(x @ tree["mlp/~/linear_0"]["w"] + tree["mlp/~/linear_0"]["b"])
-    close(from_flax(tree, activation="tanh", family=GAUSSIAN(2)), x, wanted @ tree["mlp/~/linear_1"]["w"] + tree["mlp/~/linear_1"]["b"])
+    close(
+        from_flax(tree, activation="tanh", family=GAUSSIAN(2)),
+        x,
+        wanted @ tree["mlp/~/linear_1"]["w"] + tree["mlp/~/linear_1"]["b"],
+    )
 
 
 @no_bias
@@ -147,20 +151,44 @@ REFUSED = [
     (lambda: np.ones((3, 3)), TypeError, "`params` must be a tree of arrays"),
     (lambda: None, TypeError, "`params` must be a tree of arrays"),
     (lambda: {}, ValueError, "`params` must have at least one dense layer"),
-    (lambda: {"a": {"kernel": np.array([[None]])}}, TypeError, "`params` must be a tree of arrays: .+, which holds arrays of objects"),
+    (
+        lambda: {"a": {"kernel": np.array([[None]])}},
+        TypeError,
+        "`params` must be a tree of arrays: .+, which holds arrays of objects",
+    ),
     (lambda: {"a": {"kernel": np.ones((3, 3, 1, 2))}}, ValueError, "`a.kernel` must be the matrix of a dense layer, got shape"),
-    (lambda: {"a": {**dense(2, 3), "bias": np.ones(2)}}, ValueError, "`a (bias)` must have shape (3,) to go with its kernel, got shape (2,)"),
-    (lambda: {"a": {**dense(2, 3), "kernel": np.full((2, 3), np.nan)}}, ValueError, "`a (kernel)` must hold finite numbers, got nan"),
+    (
+        lambda: {"a": {**dense(2, 3), "bias": np.ones(2)}},
+        ValueError,
+        "`a (bias)` must have shape (3,) to go with its kernel, got shape (2,)",
+    ),
+    (
+        lambda: {"a": {**dense(2, 3), "kernel": np.full((2, 3), np.nan)}},
+        ValueError,
+        "`a (kernel)` must hold finite numbers, got nan",
+    ),
     (lambda: {"a": {"kernel": np.ones((2, 3), int)}}, TypeError, "`a (kernel)` must hold float32 or float64, got dtype int64"),
-    (lambda: {"a": dense(2, 3), "b": {"embedding": np.ones((3, 3))}}, ValueError, "`params` must hold the kernels .+, got 'b.embedding'"),
+    (
+        lambda: {"a": dense(2, 3), "b": {"embedding": np.ones((3, 3))}},
+        ValueError,
+        "`params` must hold the kernels .+, got 'b.embedding'",
+    ),
     (
         lambda: {"params": {"Dense_0": dense(2, 3), "BatchNorm_0": {"scale": np.ones(3), "bias": np.ones(3)}}},
         ValueError,
         "`params` must hold dense layers only, got 'params.BatchNorm_0.scale'",
     ),
-    (lambda: {"a": dense(3, 3), "out": dense(3, 3)}, ValueError, "`params` must tell the order .+, got 'a', 'out', which chain in several"),
+    (
+        lambda: {"a": dense(3, 3), "out": dense(3, 3)},
+        ValueError,
+        "`params` must tell the order .+, got 'a', 'out', which chain in several",
+    ),
     (lambda: {"a": dense(3, 4), "out": dense(5, 2)}, ValueError, "`params` must tell the order .+, which chain in no order"),
-    (lambda: {"d_0": dense(3, 4), "d_1": dense(5, 3)}, ValueError, "`params` must be a chain, got 5 inputs at d_1 after 4 outputs at d_0"),
+    (
+        lambda: {"d_0": dense(3, 4), "d_1": dense(5, 3)},
+        ValueError,
+        "`params` must be a chain, got 5 inputs at d_1 after 4 outputs at d_0",
+    ),
 ]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,6 @@ import fisherstats as fs
 from fisherstats.interop import from_keras, read_safetensors, to_safetensors, unfolded_information
 from tests.refusals import pattern
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
 pytest.importorskip("torch")
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -41,8 +38,25 @@ def close(found, model, x):
     np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=2e-6 * max(1, np.abs(wanted).max()))
 
 
-ACTIVATIONS = ["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "softsign", "tanh", "sigmoid", "log_sigmoid"]
-ACTIVATIONS += [name for name, own in (("relu6", "relu6"), ("hard_silu", "hard_swish"), ("hard_sigmoid", "hard_sigmoid")) if own in fs.activations.NAMES]
+ACTIVATIONS = [
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "softsign",
+    "tanh",
+    "sigmoid",
+    "log_sigmoid",
+]
+ACTIVATIONS += [
+    name
+    for name, own in (("relu6", "relu6"), ("hard_silu", "hard_swish"), ("hard_sigmoid", "hard_sigmoid"))
+    if own in fs.activations.NAMES
+]
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -82,7 +96,11 @@ def test_functional_models_and_flatten(x):
 
 
 def test_results_under_the_names_of_keras(x, tmp_path):
-    model = built(lambda: layers.Dense(5, name="hidden"), lambda: layers.BatchNormalization(name="norm"), lambda: layers.Dense(3, name="out"))
+    model = built(
+        lambda: layers.Dense(5, name="hidden"),
+        lambda: layers.BatchNormalization(name="norm"),
+        lambda: layers.Dense(3, name="out"),
+    )
     network = from_keras(model, family=GAUSSIAN(3))
     exact = unfolded_information(network, model, x)
     to_safetensors(exact, tmp_path / "fisher.safetensors", model)
@@ -125,15 +143,30 @@ REFUSED = [
     (lambda: keras.Sequential([layers.Dense(2)]), {}, TypeError, "`model` must be built"),
     (lambda: built(lambda: layers.Dense(3)), {}, ValueError, "`family` must be said"),
     (lambda: built(lambda: layers.Dense(3)), {"loss": "mae"}, ValueError, "`loss` must be one of 'sparse_categorical"),
-    (lambda: built(lambda: layers.Dense(3)), {"loss": "binary_crossentropy"}, ValueError, "`loss` must fit the end of the network"),
+    (
+        lambda: built(lambda: layers.Dense(3)),
+        {"loss": "binary_crossentropy"},
+        ValueError,
+        "`loss` must fit the end of the network",
+    ),
     (
         lambda: built(lambda: layers.Dense(3)),
         {"loss": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1)},
         ValueError,
         "`loss` must be the negative log-likelihood of a label",
     ),
-    (lambda: built(lambda: layers.Dense(3), layers.LayerNormalization), {}, ValueError, "`model` must be a chain .+, got a layer LayerN"),
-    (lambda: built(lambda: layers.Dense(3, activation=lambda z: z**2)), {}, ValueError, "`model` must be a chain .+, got the activation"),
+    (
+        lambda: built(lambda: layers.Dense(3), layers.LayerNormalization),
+        {},
+        ValueError,
+        "`model` must be a chain .+, got a layer LayerN",
+    ),
+    (
+        lambda: built(lambda: layers.Dense(3, activation=lambda z: z**2)),
+        {},
+        ValueError,
+        "`model` must be a chain .+, got the activation",
+    ),
     (branching, {}, ValueError, "`model` must be a chain .+, got a layer with other inputs than the layer before"),
 ]
 

@@ -77,8 +77,14 @@ REFUSED = [
         lambda: sm.GLM(CASES["poisson"][0], DESIGN, family=families.Poisson()).fit(scale="X2"),
         "`results` must be of a likelihood, got Poisson with the scale",
     ),
-    (lambda: sm.GLM(CASES["gamma"][0], X, family=families.Gamma(links.Log())).fit(), "`results` must be of a model with a constant"),
-    (lambda: sm.GLM(CASES["poisson"][0], np.ones(200), family=families.Poisson()).fit(), "`results` must be of a model with a column"),
+    (
+        lambda: sm.GLM(CASES["gamma"][0], X, family=families.Gamma(links.Log())).fit(),
+        "`results` must be of a model with a constant",
+    ),
+    (
+        lambda: sm.GLM(CASES["poisson"][0], np.ones(200), family=families.Poisson()).fit(),
+        "`results` must be of a model with a column",
+    ),
 ]
 
 

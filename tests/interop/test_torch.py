@@ -38,7 +38,9 @@ def test_every_activation(name, options):
     x = torch.randn(20, 3, dtype=torch.float64) * 3
     model = from_torch(module, family=GAUSSIAN(2))
     # torch rounds its own ELU, SELU and softplus by more than an ulp; softplus is linear above its threshold
-    np.testing.assert_allclose(natural(model, x), module(x).detach().numpy(), rtol=1e-12, atol=1e-12 if name != "Softplus" else 2e-9)
+    np.testing.assert_allclose(
+        natural(model, x), module(x).detach().numpy(), rtol=1e-12, atol=1e-12 if name != "Softplus" else 2e-9
+    )
 
 
 def test_the_information_is_that_of_the_module():
@@ -147,7 +149,11 @@ def test_the_family(end, given, wanted):
 REFUSED = [
     ("none", {}, "`family` must be said where neither a loss nor a softmax at the end says it, got neither"),
     ("sigmoid", {}, "`family` must be said where .+, got a sigmoid at the end alone"),
-    ("softmax", {"loss": nn.CrossEntropyLoss()}, "`loss` must fit the end of the network: torch.nn.CrossEntropyLoss takes logits"),
+    (
+        "softmax",
+        {"loss": nn.CrossEntropyLoss()},
+        "`loss` must fit the end of the network: torch.nn.CrossEntropyLoss takes logits",
+    ),
     ("none", {"loss": nn.NLLLoss()}, "`loss` must fit the end .+ after a log_softmax at the end, got none"),
     ("softmax", {"loss": nn.NLLLoss()}, "`loss` must fit the end of the network"),
     ("sigmoid", {"loss": nn.BCEWithLogitsLoss()}, "`loss` must fit the end of the network"),
@@ -155,7 +161,11 @@ REFUSED = [
     ("softmax", {"loss": nn.MSELoss()}, "`loss` must fit the end of the network"),
     ("softmax", {"family": families.Gaussian(3)}, "`family` must be a Categorical or a Multinomial"),
     ("softmax", {"family": families.Categorical(4, minimal=True)}, "`family` must be a Categorical or a Multinomial"),
-    ("none", {"loss": nn.MSELoss(), "family": families.Poisson(3)}, "`family` must be a Gaussian for torch.nn.MSELoss, got Poisson"),
+    (
+        "none",
+        {"loss": nn.MSELoss(), "family": families.Poisson(3)},
+        "`family` must be a Gaussian for torch.nn.MSELoss, got Poisson",
+    ),
     ("none", {"loss": nn.GaussianNLLLoss()}, "`family` must be given with torch.nn.GaussianNLLLoss"),
     ("none", {"loss": nn.L1Loss()}, "`loss` must be one of an instance of torch.nn.CrossEntropyLoss"),
     ("none", {"loss": nn.PoissonNLLLoss(log_input=False)}, "`loss` must be the negative log-likelihood of a label"),
@@ -245,20 +255,48 @@ UNREAD = [
     (lambda: linear.state_dict(), TypeError, "`module` must be a torch.nn.Module, got .+; load the state into its module"),
     (lambda: None, TypeError, "`module` must be a torch.nn.Module, got None."),
     (lambda: seq(nn.Conv2d(1, 2, 3), nn.Linear(3, 2)), ValueError, "`module` must be a chain .+, got a layer Conv2d at `0`"),
-    (lambda: seq(linear, seq(nn.ReLU(), nn.LayerNorm(3))), ValueError, "`module` must be a chain .+, got a layer LayerNorm at `1.1`"),
+    (
+        lambda: seq(linear, seq(nn.ReLU(), nn.LayerNorm(3))),
+        ValueError,
+        "`module` must be a chain .+, got a layer LayerNorm at `1.1`",
+    ),
     (lambda: seq(linear, nn.PReLU(), nn.Linear(3, 2)), ValueError, "`module` must be a chain .+, got a layer PReLU at `1`"),
-    (lambda: seq(linear, nn.Hardshrink(), nn.Linear(3, 2)), ValueError, "`module` must be a chain .+, got a layer Hardshrink at `1`"),
-    (lambda: seq(linear, nn.Dropout(0.5)), ValueError, "`module` must be in evaluation mode, got Dropout at `1` in training mode"),
+    (
+        lambda: seq(linear, nn.Hardshrink(), nn.Linear(3, 2)),
+        ValueError,
+        "`module` must be a chain .+, got a layer Hardshrink at `1`",
+    ),
+    (
+        lambda: seq(linear, nn.Dropout(0.5)),
+        ValueError,
+        "`module` must be in evaluation mode, got Dropout at `1` in training mode",
+    ),
     (lambda: seq(linear, nn.BatchNorm1d(3)), ValueError, "`module` must be in evaluation mode, got BatchNorm1d at `1`"),
     (lambda: seq(linear, nn.BatchNorm1d(3, track_running_stats=False)).eval(), ValueError, "`module` must normalise by running"),
-    (lambda: seq(nn.BatchNorm1d(2), nn.ReLU(), linear).eval(), ValueError, "`module` must have a dense layer before every activation"),
-    (lambda: seq(linear, nn.ReLU(), nn.BatchNorm1d(3)).eval(), ValueError, "`module` must have a dense layer next to every batch"),
+    (
+        lambda: seq(nn.BatchNorm1d(2), nn.ReLU(), linear).eval(),
+        ValueError,
+        "`module` must have a dense layer before every activation",
+    ),
+    (
+        lambda: seq(linear, nn.ReLU(), nn.BatchNorm1d(3)).eval(),
+        ValueError,
+        "`module` must have a dense layer next to every batch",
+    ),
     (lambda: seq(linear, nn.ReLU()), ValueError, "`module` must end with a dense layer, a softmax"),
-    (lambda: seq(linear, nn.Softmax(1), nn.Linear(3, 2)), ValueError, "`module` must end with its softmax at `1`, got `2` after it"),
+    (
+        lambda: seq(linear, nn.Softmax(1), nn.Linear(3, 2)),
+        ValueError,
+        "`module` must end with its softmax at `1`, got `2` after it",
+    ),
     (lambda: seq(linear, nn.Softmax(0)), ValueError, "`module` must be a chain .+, got a layer Softmax at `1`"),
     (lambda: seq(nn.Flatten(0), linear), ValueError, "`module` must be a chain .+, got a layer Flatten at `0`"),
     (lambda: seq(), ValueError, "`module` must have at least one dense layer"),
-    (lambda: seq(linear, nn.ReLU(), nn.Linear(4, 2)), ValueError, "`module` must be a chain, got 4 inputs at `2` after 3 outputs"),
+    (
+        lambda: seq(linear, nn.ReLU(), nn.Linear(4, 2)),
+        ValueError,
+        "`module` must be a chain, got 4 inputs at `2` after 3 outputs",
+    ),
     (lambda: broken(float("nan")), ValueError, "`the module itself (kernel)` must hold finite numbers, got nan at index (1, 2)"),
     (lambda: nn.Linear(2, 2).half(), TypeError, "`the module itself (kernel)` must hold float32 or float64, got dtype float16"),
     (lambda: nn.LazyLinear(3), ValueError, "`module` must have numbers for weights, got LazyLinear"),
@@ -270,8 +308,21 @@ UNREAD = [
     (Branching, ValueError, "`module` must have a forward that torch.fx can trace, got Branching"),
     (Lost, ValueError, "`module` must be a chain .+, got a change in place"),
     (hooked, ValueError, "`module` must have no forward hooks on its layers"),
-    (lambda: own(lambda x: F.dropout(x, 0.5)), ValueError, "`module` must be in evaluation mode, got dropout at `dropout` in its"),
-    (lambda: own(lambda x: torch.cumsum(x, 1)), ValueError, "`module` must be a chain .+, got a call of cumsum at `cumsum` in its"),
+    (
+        lambda: own(lambda x: F.dropout(x, 0.5)),
+        ValueError,
+        "`module` must be in evaluation mode, got dropout at `dropout` in its",
+    ),
+    (
+        lambda: seq(linear, own(lambda x: x.view(-1, 2))),
+        ValueError,
+        "`module` must be a chain, got 2 inputs at `view` in its forward",
+    ),
+    (
+        lambda: own(lambda x: torch.cumsum(x, 1)),
+        ValueError,
+        "`module` must be a chain .+, got a call of cumsum at `cumsum` in its",
+    ),
 ]
 
 
@@ -311,7 +362,9 @@ def test_the_head_of_a_larger_network():
 
 def test_heads_that_are_none():
     module = Large().eval()
-    with pytest.raises(ValueError, match=r"`head` must be the name of a part of the module \('body', 'classifier'\), got 'clasifier'"):
+    with pytest.raises(
+        ValueError, match=r"`head` must be the name of a part of the module \('body', 'classifier'\), got 'clasifier'"
+    ):
         from_torch(module, loss=nn.CrossEntropyLoss(), head="clasifier")
     features, _ = from_torch(seq(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2)), family=GAUSSIAN(3), head="0")
     with pytest.raises(ValueError, match="`head` must give the output of the module"):
@@ -333,7 +386,7 @@ def test_batches_of_pairs():
     rows = torch_batches(torch.utils.data.DataLoader(x, batch_size=4))
     np.testing.assert_array_equal(fs.fisher_information(model, rows).values, fs.fisher_information(model, flat).values)
     with pytest.raises(TypeError, match="`batches` must give pairs"):
-        rows.labels
+        _ = rows.labels
     with pytest.raises(ValueError, match="`batches` must give the same rows in every pass, got a loader with a RandomSampler"):
         torch_batches(torch.utils.data.DataLoader(x, shuffle=True))
     with pytest.raises(TypeError, match=r"`batches` must give pairs \(x, y\) or rows, got a dict of 1 in batch 0"):

@@ -119,7 +119,9 @@ class TestRefusals:
     def test_a_diagonal_of_a_folded_network(self):
         module, x = normalized()
         model = from_torch(module, loss=nn.CrossEntropyLoss())
-        with pytest.raises(ValueError, match=r"`result` must be of the parameters of the source.+0\.weight is not determined by it; `f"):
+        with pytest.raises(
+            ValueError, match=r"`result` must be of the parameters of the source.+0\.weight is not determined by it; `f"
+        ):
             to_torch(fs.fisher_information(model, x), module)
 
     def test_another_shape_or_no_error(self):

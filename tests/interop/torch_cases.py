@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,7 @@ LATER = {
     "hard_swish": ("Hardswish", {}),
     "hard_sigmoid": ("Hardsigmoid", {}),
 }
-CASES = [(name, one) for name, one in ACTIVATIONS.items()] + [
-    one for name, one in LATER.items() if name in fs.activations.NAMES
-]
+CASES = [(name, one) for name, one in ACTIVATIONS.items()] + [one for name, one in LATER.items() if name in fs.activations.NAMES]
 
 TRANSFORMED = [one for one in CASES if one[0] != "RReLU"]  # torch.func.vmap does not know it
 
@@ -60,7 +59,7 @@ def random_module(torch: Any, seed: int) -> tuple[Any, int]:
     layers: list[Any] = [nn.Flatten()]
     if rng.random() < 0.3:
         layers.append(nn.BatchNorm1d(widths[0]))
-    for at, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for at, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
         inner = [nn.Linear(n_in, n_out)]
         if rng.random() < 0.4:
             inner.append(nn.BatchNorm1d(n_out, affine=bool(rng.random() < 0.8)))

@@ -116,7 +116,8 @@ def sizes_chain(argument: str, place: str, size: int, before: str, found: int) -
 def no_layer_before(argument: str, place: str) -> NoReturn:
     """Refuse an activation that does not follow a dense layer."""
     raise ValueError(
-        f"`{argument}` must have a dense layer before every activation, with at most a normalisation between them, got one without "
+        f"`{argument}` must have a dense layer before every activation, with at most a normalisation between them, got one "
+        "without "
         f"at {place}; {_BY_HAND} and a layer of the identity."
     )
 
@@ -137,8 +138,10 @@ def after_the_end(argument: str, place: str, function: str, end: str) -> NoRetur
 def activation_at_the_end(argument: str, name: str) -> NoReturn:
     """Refuse an activation whose values are no natural parameters or means of a family."""
     raise ValueError(
-        f"`{argument}` must end with a dense layer, a softmax, a log-softmax, a sigmoid or an exponential, got the activation {name!r} "
-        "at its end; read it without its last activation, and choose the family whose natural parameters the last dense layer gives."
+        f"`{argument}` must end with a dense layer, a softmax, a log-softmax, a sigmoid or an exponential, got the activation "
+        f"{name!r} "
+        "at its end; read it without its last activation, and choose the family whose natural parameters the last dense layer "
+        "gives."
     )
 
 
@@ -153,7 +156,8 @@ def unknown_activation(place: str, name: str, known: Sequence[str]) -> NoReturn:
 def bias_needed(places: Sequence[str]) -> NoReturn:
     """Refuse layers without bias."""
     raise ValueError(
-        f"`{places[0]}` must have a bias, got a dense layer without one; give it a bias of zeros, which then counts as a parameter."
+        f"`{places[0]}` must have a bias, got a dense layer without one; give it a bias of zeros, which then counts as a "
+        "parameter."
     )
 
 
@@ -167,7 +171,8 @@ def tied(argument: str, name: str, other: str) -> NoReturn:
 
 def kernel_and_bias(place: str, kernel: NDArray[Any], bias: NDArray[Any] | None, units: int) -> None:
     """Require finite numbers of float32 or float64, a matrix and a vector that go together."""
-    for name, values, shape in ((f"{place} (kernel)", kernel, None), (f"{place} (bias)", bias, (units,))):
+    layer = place.strip("`")
+    for name, values, shape in ((f"{layer} (kernel)", kernel, None), (f"{layer} (bias)", bias, (units,))):
         if values is None:
             continue
         if shape is None and (values.ndim != 2 or 0 in values.shape):
@@ -179,6 +184,7 @@ def kernel_and_bias(place: str, kernel: NDArray[Any], bias: NDArray[Any] | None,
 
 def statistics(place: str, values: Mapping[str, NDArray[Any]], units: int) -> None:
     """Require a mean, a positive variance, gamma and beta of as many numbers as there are units."""
+    place = place.strip("`")
     for what, one in values.items():
         if one.shape != (units,):
             raise ValueError(f"`{place} ({what})` must have shape ({units},), got shape {one.shape}.")
@@ -192,13 +198,15 @@ def numbers(name: str, values: NDArray[Any]) -> None:
     """Require finite numbers in one of the two precisions of a network."""
     if values.dtype not in (np.float32, np.float64):
         raise TypeError(
-            f"`{name}` must hold float32 or float64, got dtype {values.dtype}; convert the network to float32 if that loses nothing."
+            f"`{name}` must hold float32 or float64, got dtype {values.dtype}; convert the network to float32 if that loses "
+            "nothing."
         )
     finite = np.isfinite(values)
     if not finite.all():
         index = tuple(int(one) for one in np.argwhere(~finite)[0])
         raise ValueError(
-            f"`{name}` must hold finite numbers, got {values[index]} at index {index}; its training has diverged, or its file is damaged."
+            f"`{name}` must hold finite numbers, got {values[index]} at index {index}; its training has diverged, or its file "
+            "is damaged."
         )
 
 
@@ -208,9 +216,7 @@ def numbers(name: str, values: NDArray[Any]) -> None:
 def family_instance(family: Any, family_type: type) -> None:
     """Require a family object."""
     if not isinstance(family, family_type):
-        raise TypeError(
-            f"`family` must be a family object such as fisherstats.families.Categorical(3), got {shown(family)}."
-        )
+        raise TypeError(f"`family` must be a family object such as fisherstats.families.Categorical(3), got {shown(family)}.")
 
 
 def family_unknown(end: str | None, n_outputs: int) -> NoReturn:
@@ -218,7 +224,8 @@ def family_unknown(end: str | None, n_outputs: int) -> NoReturn:
     got = "neither" if end is None else f"a {end} at the end alone, which trains with several losses"
     raise ValueError(
         "`family` must be said where neither a loss nor a softmax at the end says it, got "
-        f"{got}; give the loss of its training, or a family such as fisherstats.families.Gaussian({n_outputs}): the number of outputs "
+        f"{got}; give the loss of its training, or a family such as fisherstats.families.Gaussian({n_outputs}): the number of "
+        "outputs "
         "does not tell."
     )
 
@@ -228,7 +235,8 @@ def family_fits_end(family: Any, families: Sequence[type], end: str) -> None:
     if not isinstance(family, tuple(families)) or getattr(family, "minimal", False):
         listed = " or a ".join(one.__name__ for one in families)
         raise ValueError(
-            f"`family` must be a {listed} with one output per probability for a network with a {end} at its end, got {shown(family)}; "
+            f"`family` must be a {listed} with one output per probability for a network with a {end} at its end, got "
+            f"{shown(family)}; "
             "leave out `family`, or read the network without its end."
         )
 
@@ -239,7 +247,8 @@ def loss_fits_end(loss: str, kind: str, end: str | None, ends: Sequence[str | No
         wanted = " or ".join("no function" if one is None else f"a {one}" for one in ends)
         got = "none" if end is None else f"a {end}"
         raise ValueError(
-            f"`loss` must fit the end of the network: {loss} takes {kind}, after {wanted} at the end, got {got}; give the loss that it "
+            f"`loss` must fit the end of the network: {loss} takes {kind}, after {wanted} at the end, got {got}; give the loss "
+            "that it "
             "was trained with, or correct the network."
         )
 
@@ -261,14 +270,13 @@ def variance_needed(loss: str, n_outputs: int) -> NoReturn:
 
 def unknown_loss(loss: Any, known: Collection[str]) -> NoReturn:
     """Refuse a loss that is no negative log-likelihood of this package."""
-    raise ValueError(
-        f"`loss` must be one of {', '.join(known)}, got {shown(loss)}; give the family instead, `family=...`."
-    )
+    raise ValueError(f"`loss` must be one of {', '.join(known)}, got {shown(loss)}; give the family instead, `family=...`.")
 
 
 def no_likelihood(loss: str, option: str, value: Any) -> NoReturn:
     """Refuse an option with which a loss is no negative log-likelihood of a label."""
     raise ValueError(
-        f"`loss` must be the negative log-likelihood of a label, got {loss} with {option}={shown(value)}; give the family of the model "
+        f"`loss` must be the negative log-likelihood of a label, got {loss} with {option}={shown(value)}; give the family of "
+        "the model "
         "instead, `family=...`."
     )

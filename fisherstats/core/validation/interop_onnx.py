@@ -12,7 +12,9 @@ __all__ = ["not_readable", "one_input_and_output", "tensor_not_readable"]
 
 def not_readable(model: Any, reason: str) -> NoReturn:
     """Refuse a file that is damaged or of another format."""
-    raise ValueError(f"`model` must be a readable ONNX file, got {shown(model)} ({reason}); restore it from a copy, or export it again.")
+    raise ValueError(
+        f"`model` must be a readable ONNX file, got {shown(model)} ({reason}); restore it from a copy, or export it again."
+    )
 
 
 def one_input_and_output(inputs: Sequence[str], outputs: Sequence[str]) -> NoReturn:
@@ -26,6 +28,7 @@ def one_input_and_output(inputs: Sequence[str], outputs: Sequence[str]) -> NoRet
 def tensor_not_readable(name: str, error: Exception) -> NoReturn:
     """Refuse a tensor whose data do not make its array."""
     raise ValueError(
-        f"`model` must hold whole tensors, got {name!r}, which is not readable ({type(error).__name__}: {shown(str(error))}); export "
+        f"`model` must hold whole tensors, got {name!r}, which is not readable ({type(error).__name__}: {shown(str(error))}); "
+        "export "
         "the network again."
     ) from error

@@ -44,14 +44,16 @@ def same_network(model: Any, weights: Sequence[NDArray[Any]]) -> None:
     for layer, (one, other) in enumerate(zip(own, weights, strict=True)):
         if not np.array_equal(one, other):
             raise ValueError(
-                f"`model` must have the weights of `source`, got others in layer {layer}; read it again after every change of the source."
+                f"`model` must have the weights of `source`, got others in layer {layer}; read it again after every change of "
+                "the source."
             )
 
 
 def needs_unfolding(name: str) -> NoReturn:
     """Refuse a diagonal of the folded network as numbers for the parameters of its source."""
     raise ValueError(
-        f"`result` must be of the parameters of the source, which its batch normalisations fold into fewer, got one of the folded "
+        "`result` must be of the parameters of the source, which its batch normalisations fold into fewer, got one of the "
+        "folded "
         f"network: {name} is not determined by it; {_UNFOLD}."
     )
 
@@ -59,7 +61,8 @@ def needs_unfolding(name: str) -> NoReturn:
 def one_per_parameter(result: Any, n_params: int, shape: tuple[int, ...]) -> NoReturn:
     """Refuse a result that is not one number for each parameter."""
     raise ValueError(
-        f"`result` must hold one number for each of the {n_params} parameters, got shape {shape}; choose one with `.sel(...)`, and "
+        f"`result` must hold one number for each of the {n_params} parameters, got shape {shape}; choose one with `.sel(...)`, "
+        "and "
         "the view 'diagonal'."
     )
 
@@ -91,7 +94,8 @@ def scale_divides(place: str, factor: NDArray[Any]) -> None:
     zeros = np.flatnonzero(factor == 0)
     if len(zeros):
         raise ValueError(
-            f"`source` must have a gamma other than 0 in every batch normalisation to hold other weights, got 0 for unit {zeros[0]} at "
+            "`source` must have a gamma other than 0 in every batch normalisation to hold other weights, got 0 for unit "
+            f"{zeros[0]} at "
             f"{place}, whose outputs no weight can change."
         )
 
@@ -99,7 +103,8 @@ def scale_divides(place: str, factor: NDArray[Any]) -> None:
 def shift_has_a_place(place: str) -> NoReturn:
     """Refuse weights whose bias nothing in the source can hold."""
     raise ValueError(
-        f"`source` must have a bias, or a batch normalisation with beta, where the network has one, got neither at {place}; make the "
+        f"`source` must have a bias, or a batch normalisation with beta, where the network has one, got neither at {place}; "
+        "make the "
         "layer with a bias."
     )
 

@@ -23,7 +23,8 @@ def unknown_family(family: str, link: str, known: Sequence[tuple[str, str]]) -> 
     """Refuse a family or link that this package has no equal of."""
     listed = ", ".join(f"{one} with {other}" for one, other in known)
     raise ValueError(
-        f"`results` must be of one of the models {listed}, got {family} with {link}; refit it with one of these, or build the network "
+        f"`results` must be of one of the models {listed}, got {family} with {link}; refit it with one of these, or build the "
+        "network "
         "with MLP.from_arrays and a family of this package."
     )
 
@@ -40,7 +41,8 @@ def plain(model: Any) -> None:
     for what, value in found.items():
         if value is not None and np.any(np.asarray(value) != 0):
             raise ValueError(
-                f"`results` must be of a model whose predictor is linear in its columns for one response each, got {what}; refit it "
+                f"`results` must be of a model whose predictor is linear in its columns for one response each, got {what}; "
+                "refit it "
                 "without, or with the offset as a column."
             )
 
@@ -63,7 +65,8 @@ def scale_is_of_a_likelihood(family: str, scale: float) -> None:
     """Refuse a quasi-likelihood: a scale beside a family without one."""
     if family in ("Binomial", "Poisson", "NegativeBinomial") and scale != 1:
         raise ValueError(
-            f"`results` must be of a likelihood, got {family} with the scale {scale:g}, a quasi-likelihood; refit it without `scale`."
+            f"`results` must be of a likelihood, got {family} with the scale {scale:g}, a quasi-likelihood; refit it without "
+            "`scale`."
         )
 
 
@@ -71,6 +74,7 @@ def no_constant_needed(family: str, shift: float) -> None:
     """Refuse a model without a constant whose intercept in this package is not 0."""
     if shift != 0:
         raise ValueError(
-            f"`results` must be of a model with a constant column for {family}, whose intercept in the parameters of this package is "
+            f"`results` must be of a model with a constant column for {family}, whose intercept in the parameters of this "
+            "package is "
             f"{shift:g} where that of the model is 0, got none; add one with `sm.add_constant(exog)`."
         )

@@ -9,11 +9,10 @@ from fisherstats.core.validation.arguments import shown
 
 __all__ = [
     "batch_normalizes",
-    "head_found",
     "head_ends",
+    "head_found",
     "in_evaluation",
     "in_order",
-    "loaded_shape",
     "module_object",
     "no_hooks",
     "not_uninitialised",
@@ -40,7 +39,8 @@ def module_object(module: Any) -> None:
 def in_evaluation(place: str, kind: str) -> None:
     """Refuse a layer that acts differently in training."""
     raise ValueError(
-        f"`module` must be in evaluation mode, got {kind} at {place} in training mode, which makes its outputs random or dependent on "
+        f"`module` must be in evaluation mode, got {kind} at {place} in training mode, which makes its outputs random or "
+        "dependent on "
         "the batch; call `module.eval()` first."
     )
 
@@ -48,7 +48,8 @@ def in_evaluation(place: str, kind: str) -> None:
 def batch_normalizes(place: str) -> NoReturn:
     """Refuse a batch normalisation without running statistics."""
     raise ValueError(
-        f"`module` must normalise by running statistics, got a BatchNorm at {place} with track_running_stats=False, whose outputs "
+        f"`module` must normalise by running statistics, got a BatchNorm at {place} with track_running_stats=False, whose "
+        "outputs "
         "depend on the batch."
     )
 
@@ -56,7 +57,8 @@ def batch_normalizes(place: str) -> NoReturn:
 def no_hooks(place: str, kind: str) -> None:
     """Refuse a layer with forward hooks."""
     raise ValueError(
-        f"`module` must have no forward hooks on its layers, which may change their outputs, got some on {kind} at {place}; remove "
+        f"`module` must have no forward hooks on its layers, which may change their outputs, got some on {kind} at {place}; "
+        "remove "
         "them for the reading, and register them again after it."
     )
 
@@ -89,7 +91,8 @@ def head_ends(head: str, calls: int, alone: bool) -> None:
         raise ValueError(f"`head` must be called once in a pass through the module, got {calls} calls of {head!r}.")
     if not alone:
         raise ValueError(
-            f"`head` must give the output of the module, got {head!r}, after which the module changes it; choose the last part of it."
+            f"`head` must give the output of the module, got {head!r}, after which the module changes it; choose the last part "
+            "of it."
         )
 
 
@@ -104,9 +107,3 @@ def pairs(number: int, got: Any) -> NoReturn:
     """Require batches of rows and labels."""
     kind = f"{type(got).__name__} of {len(got)}" if isinstance(got, tuple | list | dict) else type(got).__name__
     raise TypeError(f"`batches` must give pairs (x, y) or rows, got a {kind} in batch {number}; map it to one of them.")
-
-
-def loaded_shape(name: str, wanted: tuple[int, ...], got: tuple[int, ...]) -> None:
-    """Require a parameter of the module to have the shape of the network's."""
-    if wanted != got:
-        raise ValueError(f"`module` must have the layers of the network, got {name} of shape {got} where it has {wanted}.")

@@ -30,7 +30,8 @@ def no_tree(params: Any, advice: str = "") -> NoReturn:
 def mutable_statistics(name: str) -> NoReturn:
     """Refuse statistics of a normalisation, whose place among the layers a tree does not tell."""
     raise ValueError(
-        f"`params` must hold dense layers only, got {name!r}: a tree does not tell where its normalisation stands; fold it into a dense "
+        f"`params` must hold dense layers only, got {name!r}: a tree does not tell where its normalisation stands; fold it "
+        "into a dense "
         "layer, and give the tree without it."
     )
 
@@ -38,7 +39,8 @@ def mutable_statistics(name: str) -> NoReturn:
 def unknown_parameter(argument: str, name: str) -> NoReturn:
     """Refuse an array that is neither a kernel nor a bias beside one."""
     raise ValueError(
-        f"`{argument}` must hold the kernels and biases of dense layers only, got {name!r}, which is neither a kernel, weight or w nor "
+        f"`{argument}` must hold the kernels and biases of dense layers only, got {name!r}, which is neither a kernel, weight "
+        "or w nor "
         "the bias beside one; give the part of it that is a perceptron."
     )
 
@@ -52,7 +54,8 @@ def order_unknown(argument: str, places: Sequence[str], count: int) -> NoReturn:
     """Refuse layers whose order neither their names nor their shapes tell."""
     why = "in no order" if not count else "in several orders"
     raise ValueError(
-        f"`{argument}` must tell the order of its layers by numbers or shapes, got {', '.join(map(repr, places))}, which chain {why}; "
+        f"`{argument}` must tell the order of its layers by numbers or shapes, got {', '.join(map(repr, places))}, which chain "
+        f"{why}; "
         "give their names in order, `layers=[...]`."
     )
 
@@ -67,7 +70,8 @@ def given_order(layers: Any, known: Sequence[str]) -> list[str]:
 def not_readable(path: Any, reason: str) -> NoReturn:
     """Refuse a file that is damaged or of another format."""
     raise ValueError(
-        f"`path` must be a readable safetensors file, got {shown(path)} ({reason}); restore it from a copy, or save the tensors again. "
+        f"`path` must be a readable safetensors file, got {shown(path)} ({reason}); restore it from a copy, or save the "
+        "tensors again. "
         "Pickled files are not opened."
     )
 
