@@ -290,13 +290,12 @@ def _of_function(node: Any) -> Step:
         return End(place, "exp")
     if name in _FUNCTIONS:
         own, defaults = _FUNCTIONS[name]
-        given: dict[str, Any] = (
-            defaults | dict(zip(defaults, args, strict=False)) | {key: one for key, one in kwargs.items() if key in defaults}
-        )
-        if given.pop("approximate", "none") == "tanh":
+        options = defaults | dict(zip(defaults, args, strict=False)) | {key: kwargs[key] for key in kwargs if key in defaults}
+        if options.pop("approximate", "none") == "tanh":
             own = "gelu_tanh"
-        given.pop("threshold", None)
-        return Hidden(place, activation(place, own, **{_OWN_NAMES.get(key, key): float(one) for key, one in given.items()}))
+        options.pop("threshold", None)
+        parameters = {_OWN_NAMES.get(str(key), str(key)): float(one) for key, one in options.items()}
+        return Hidden(place, activation(place, own, **parameters))
     checks.unread("module", place, f"a call of {name}", _DOOR)
 
 

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
 from fisherstats.core.validation import interop_results as checks
 from fisherstats.interop._chain import Chain, Layer, Scale
@@ -65,6 +66,7 @@ class ParameterResult:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
+@documented
 def unfolded_information(
     model: MLP,
     source: Any,
