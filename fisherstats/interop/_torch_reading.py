@@ -90,6 +90,8 @@ def head_of(module: Any, head: str) -> Any:
 def read(module: Any, prefix: str = "") -> Chain:
     """Return the layers of a module, with the names that its parameters have in the state of the whole network."""
     torch_checks.module_object(module)
+    if not _is_leaf(module) and (module._forward_hooks or module._forward_pre_hooks):
+        torch_checks.no_hooks("the module itself", type(module).__name__)
     steps = [_of_module(module, "the module itself", prefix)] if _is_leaf(module) else _traced(module, prefix)
     _refuse_tied(module, prefix, steps)
     return chained(steps, "module", IDENTITY)

@@ -22,6 +22,9 @@ _TREES = {"flax", "equinox", "haiku", "jax", "jaxlib"}
 _KERNELS = {"kernel": ("bias", True), "w": ("b", True), "weight": ("bias", False)}
 """Name of a kernel -> name of the bias beside it, and whether the kernel is stored as (n_in, n_out)."""
 
+_MOST_TRIED = 10_000
+"""Beginnings of orders of layers that are tried where names have no numbers."""
+
 
 def is_tree(params: Any) -> bool:
     """Return whether an object is a tree of parameters, by the modules of its type."""
@@ -160,9 +163,10 @@ def _ordered(argument: str, found: Mapping[str, Dense]) -> list[str]:
     if len({re.sub(r"\d+", "", place) for place in places}) == 1:
         return sorted(places, key=lambda place: [int(one) for one in re.findall(r"\d+", place)])
     orders: list[list[str]] = []
+    tried = itertools.count()
 
     def extend(order: list[str]) -> None:
-        if len(orders) > 1:
+        if len(orders) > 1 or next(tried) > _MOST_TRIED:
             return
         if len(order) == len(places):
             orders.append(order)
@@ -172,6 +176,6 @@ def _ordered(argument: str, found: Mapping[str, Dense]) -> list[str]:
                 extend([*order, place])
 
     extend([])
-    if len(orders) != 1:
+    if len(orders) != 1 or next(tried) > _MOST_TRIED:
         tree_checks.order_unknown(argument, places, len(orders))
     return orders[0]

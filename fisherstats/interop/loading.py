@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fisherstats.core.validation import interop_results as checks
 from fisherstats.core.validation.arguments import optional_module
+from fisherstats.core.validation.interop_torch import module_object
 from fisherstats.interop._chain import Layer
 from fisherstats.interop._owners import chain_of
 from fisherstats.interop._trees import is_tree, replaced
@@ -59,8 +60,10 @@ def load_into(source: Any, model: MLP, *, head: str | None = None) -> Any:
     {'Dense_0': {'kernel': array([[3.],
            [4.]]), 'bias': array([5.])}}
     """
+    tree = is_tree(source)
+    if not tree:
+        module_object(source)
     chain = chain_of(source, head)
-    tree = is_tree(source) and not hasattr(source, "state_dict")
     checks.same_layers(
         model,
         [layer.dense.kernel.shape for layer in chain.layers],
@@ -71,8 +74,6 @@ def load_into(source: Any, model: MLP, *, head: str | None = None) -> Any:
     }
     if tree:
         return replaced(source, values)
-    if not hasattr(source, "named_parameters"):
-        checks.cannot_be_loaded(source)
     torch = optional_module("torch", extra="interop")
     parameters = dict(source.named_parameters())
     with torch.no_grad():

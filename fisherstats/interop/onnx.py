@@ -167,7 +167,7 @@ class _Graph:
             return self._dense(place, arrays[0], None, transposed=True)
         if kind == "BatchNormalization" and len(arrays) == 4 and not given.get("training_mode"):
             return self._scale(place, arrays, given.get("epsilon", 1e-5))
-        if kind in ("Identity", "Dropout"):
+        if kind == "Identity" or (kind == "Dropout" and not (len(arrays) > 1 and self._array(arrays[1]).any())):
             return Nothing(place)
         if kind == "Cast" and given.get("to") in (1, 11):  # float32, float64
             return Nothing(place)

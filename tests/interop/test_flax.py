@@ -183,7 +183,11 @@ REFUSED = [
         ValueError,
         "`params` must tell the order .+, got 'a', 'out', which chain in several",
     ),
-    (lambda: {"a": dense(3, 4), "out": dense(5, 2)}, ValueError, "`params` must tell the order .+, which chain in no order"),
+    (
+        lambda: {"a": dense(3, 4), "out": dense(5, 2)},
+        ValueError,
+        "`params` must tell the order .+, which chain in no order that was found",
+    ),
     (
         lambda: {"d_0": dense(3, 4), "d_1": dense(5, 3)},
         ValueError,

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 import fisherstats as fs
-from fisherstats.interop import from_keras, read_safetensors, to_safetensors, unfolded_information
+from fisherstats.interop import (
+    from_keras,
+    from_torch,
+    load_into,
+    read_safetensors,
+    to_safetensors,
+    to_torch,
+    unfolded_information,
+)
 from tests.refusals import pattern
 
 pytest.importorskip("torch")
@@ -175,3 +183,17 @@ REFUSED = [
 def test_what_is_refused(make, given, error, message):
     with pytest.raises(error, match=pattern(message)):
         from_keras(make(), **given)
+
+
+def test_it_is_no_module_of_torch():
+    model = built(lambda: layers.Dense(3))
+    network = from_keras(model, family=GAUSSIAN(3))
+    for call in (
+        lambda: from_torch(model, family=GAUSSIAN(3)),
+        lambda: load_into(model, network),
+        lambda: to_torch(fs.fisher_information(network, np.ones((2, 4), np.float32)), model),
+    ):
+        with pytest.raises(
+            TypeError, match=r"`module` must be a torch\.nn\.Module of one's own layers, got the Keras model Sequential"
+        ):
+            call()

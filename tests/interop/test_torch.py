@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
 import fisherstats as fs
-from fisherstats.interop import from_torch, torch_batches
+from fisherstats.interop import from_torch, to_torch, torch_batches
 from tests.interop.torch_cases import CASES, owner_information, random_module, settle
 from tests.refusals import pattern
 
@@ -391,3 +393,33 @@ def test_batches_of_pairs():
         torch_batches(torch.utils.data.DataLoader(x, shuffle=True))
     with pytest.raises(TypeError, match=r"`batches` must give pairs \(x, y\) or rows, got a dict of 1 in batch 0"):
         list(torch_batches([{"x": x}]))
+
+
+def test_hooks_on_the_whole():
+    module = seq(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2))
+    handle = module.register_forward_hook(lambda *given: given[-1] * 2)
+    with pytest.raises(ValueError, match="`module` must have no forward hooks on its layers"):
+        from_torch(module, family=GAUSSIAN(2))
+    handle.remove()
+    module[1].register_forward_pre_hook(lambda *_: None)
+    with pytest.raises(ValueError, match="got some on Tanh at `1`"):
+        from_torch(module, family=GAUSSIAN(2))
+
+
+@pytest.mark.skipif("bias" in inspect.signature(fs.MLP.__init__).parameters, reason="this version has layers without bias")
+def test_layers_without_bias_are_refused_where_the_network_has_none():
+    with pytest.raises(ValueError, match=r"^`2` must have a bias, got a dense layer without one"):
+        from_torch(seq(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2, bias=False)), family=GAUSSIAN(2))
+
+
+@pytest.mark.skipif("bias" not in inspect.signature(fs.MLP.__init__).parameters, reason="this version has no layers without bias")
+def test_layers_without_bias():
+    torch.manual_seed(0)
+    module = seq(nn.Linear(3, 4, bias=False), nn.Tanh(), nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 2, bias=False)).double()
+    x = torch.randn(9, 3, dtype=torch.float64)
+    model = from_torch(module, family=GAUSSIAN(2))
+    assert model.n_params == sum(one.numel() for one in module.parameters())
+    np.testing.assert_allclose(natural(model, x), module(x).detach().numpy(), rtol=1e-12)
+    found = to_torch(fs.fisher_information(model, x.numpy()), module)
+    for name, one in owner_information(torch, module, model, x).items():
+        np.testing.assert_allclose(found[name].numpy(), one, rtol=1e-10, atol=1e-14)

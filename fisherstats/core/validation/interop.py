@@ -156,8 +156,7 @@ def unknown_activation(place: str, name: str, known: Sequence[str]) -> NoReturn:
 def bias_needed(places: Sequence[str]) -> NoReturn:
     """Refuse layers without bias."""
     raise ValueError(
-        f"`{places[0]}` must have a bias, got a dense layer without one; give it a bias of zeros, which then counts as a "
-        "parameter."
+        f"{places[0]} must have a bias, got a dense layer without one; give it a bias of zeros, which then counts as a parameter."
     )
 
 

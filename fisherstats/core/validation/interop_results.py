@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from fisherstats.core.validation.arguments import shown
 
 __all__ = [
-    "cannot_be_loaded",
     "needs_unfolding",
     "no_errors",
     "one_per_parameter",
@@ -119,8 +118,3 @@ def same_layers(model: Any, shapes: Sequence[tuple[int, ...]], activations: Sequ
     for layer, (own, given) in enumerate(zip(model.activations, activations or (), strict=False)):
         if given is not None and (own.name, dict(own.parameters)) != (given.name, dict(given.parameters)):
             raise ValueError(f"`model` must have the activations of `source`, got {own!r} for {given!r} in layer {layer}.")
-
-
-def cannot_be_loaded(source: Any) -> NoReturn:
-    """Refuse a source that is read only."""
-    raise TypeError(f"`source` must be a torch.nn.Module or a tree of parameters to hold other weights, got {shown(source)}.")

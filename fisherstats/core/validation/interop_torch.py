@@ -25,6 +25,11 @@ def module_object(module: Any) -> None:
     """Require an instance of torch.nn.Module, recognised by the modules of its classes."""
     if isinstance(module, type):
         raise TypeError(f"`module` must be a torch.nn.Module, got the class {module.__name__}; pass an instance of it.")
+    if any(str(one.__module__).partition(".")[0] == "keras" for one in type(module).__mro__):
+        raise TypeError(
+            f"`module` must be a torch.nn.Module of one's own layers, got the Keras model {type(module).__name__}; read it with "
+            "`fisherstats.interop.from_keras`, and write its results with `fisherstats.interop.to_safetensors`."
+        )
     names = [f"{one.__module__}.{one.__name__}" for one in type(module).__mro__]
     if "torch.nn.modules.module.Module" not in names:
         advice = ""

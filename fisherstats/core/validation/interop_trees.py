@@ -52,7 +52,7 @@ def no_matrix(name: str, shape: tuple[int, ...]) -> NoReturn:
 
 def order_unknown(argument: str, places: Sequence[str], count: int) -> NoReturn:
     """Refuse layers whose order neither their names nor their shapes tell."""
-    why = "in no order" if not count else "in several orders"
+    why = ("in no order that was found", "in more orders than were tried")[count] if count < 2 else "in several orders"
     raise ValueError(
         f"`{argument}` must tell the order of its layers by numbers or shapes, got {', '.join(map(repr, places))}, which chain "
         f"{why}; "
