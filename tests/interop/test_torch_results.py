@@ -60,14 +60,14 @@ def test_the_errors_through_a_fold_are_those_of_repeated_draws():
     module, x = normalized()
     model = from_torch(module, loss=nn.CrossEntropyLoss())
     exact = unfolded_information(model, module, x)
-    draws = [unfolded_information(model, module, x, estimator="score", n_draws=2, rng=seed) for seed in range(300)]
+    draws = [unfolded_information(model, module, x, estimator="score", n_draws=2, rng=seed) for seed in range(150)]
     for name, values in exact.values.items():
         errors = draws[0].standard_errors[name]
         estimates = np.array([one.values[name] for one in draws])
         z = (estimates.mean(axis=0) - values) / (errors / np.sqrt(len(draws)))
         assert np.abs(z).max() < 5, name
         ratio = estimates.var(axis=0, ddof=1) / errors**2
-        assert (np.abs(ratio - 1) < 0.6).all(), name
+        assert (np.abs(ratio - 1) < 0.8).all(), name
 
 
 def test_the_empirical_information_through_a_fold():
