@@ -162,10 +162,8 @@ def _needed(graph: Any) -> list[Any]:
     for node in reversed(nodes):
         if node in found:
             found.update(node.all_input_nodes)
-        elif node.kwargs.get("inplace") or (
-            isinstance(node.target, str) and node.target.endswith("_") and node.op == "call_method"
-        ):
-            checks.unread("module", _place(node), "a change in place whose result is not passed on", "pass its result on")
+        elif node.op.startswith("call") and not _is_size(node):  # it may change its input in place
+            checks.unread("module", _place(node), "a call whose result is not passed on", "pass it on, or leave the call out")
     return [node for node in nodes if node in found]
 
 

@@ -38,8 +38,8 @@ def from_keras(model: Any, *, family: Family | None = None, loss: Any = None) ->
         The family whose natural parameters the last Dense layer gives, before a function at its end. Needed where neither a
         loss nor a softmax at the end says it.
     loss : str or keras.losses.Loss, optional
-        By default the one that the model was compiled with: a categorical or binary cross-entropy, ``"mse"`` (`Gaussian` of unit
-        variance, or the given one) or ``"poisson"``.
+        By default the one that the model was compiled with, unless a family is given: a categorical or binary cross-entropy,
+        ``"mse"`` (`Gaussian` of unit variance, or the given one) or ``"poisson"``.
 
     Returns
     -------

@@ -16,7 +16,7 @@ GAUSSIAN = fs.families.Gaussian
 
 @pytest.mark.parametrize("seed", range(30))
 def test_outputs_are_those_of_the_network(seed):
-    module, n_in = random_module(torch, seed)
+    module, n_in = random_module(torch, seed, all_biases=True)
     x = torch.randn(9, n_in, dtype=torch.float64)
     model = from_torch(module, family=GAUSSIAN(module(x).shape[1]))
     rng = np.random.default_rng(seed)

@@ -246,6 +246,17 @@ class Lost(Residual):
         return x
 
 
+class LostLayer(Residual):
+    def __init__(self):
+        super().__init__()
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.a(x)
+        self.act(x)
+        return x
+
+
 def hooked():
     layer = nn.Linear(3, 2)
     layer.register_forward_hook(lambda *_: None)
@@ -308,7 +319,8 @@ UNREAD = [
     (Shared, ValueError, "`module` must have different parameters in different layers, got one for another call"),
     (Residual, ValueError, "`module` must be a chain .+, got a call of add, which takes other values"),
     (Branching, ValueError, "`module` must have a forward that torch.fx can trace, got Branching"),
-    (Lost, ValueError, "`module` must be a chain .+, got a change in place"),
+    (Lost, ValueError, "`module` must be a chain .+, got a call whose result is not passed on"),
+    (LostLayer, ValueError, "`module` must be a chain .+, got a call whose result is not passed on"),
     (hooked, ValueError, "`module` must have no forward hooks on its layers"),
     (
         lambda: own(lambda x: F.dropout(x, 0.5)),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from typing import Any
 
 import numpy as np
 
 import fisherstats as fs
+
+HAS_BIAS = "bias" in inspect.signature(fs.MLP.__init__).parameters
+"""Whether this version has layers without bias; a normalisation after a layer gives it one in any version."""
 
 # What this version of the package has; others arrive with their activations.
 ACTIVATIONS = {
@@ -51,7 +55,7 @@ def settle(torch: Any, module: Any) -> Any:
     return module.eval()
 
 
-def random_module(torch: Any, seed: int) -> tuple[Any, int]:
+def random_module(torch: Any, seed: int, all_biases: bool = False) -> tuple[Any, int]:
     """Return a random perceptron in double precision, nested and normalised at random, and its number of inputs."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -61,8 +65,10 @@ def random_module(torch: Any, seed: int) -> tuple[Any, int]:
     if rng.random() < 0.3:
         layers.append(nn.BatchNorm1d(widths[0]))
     for at, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
-        inner = [nn.Linear(n_in, n_out)]
-        if rng.random() < 0.4:
+        normalized = rng.random() < 0.4
+        biased = all_biases or rng.random() < 0.7 or not (normalized or HAS_BIAS)
+        inner = [nn.Linear(n_in, n_out, bias=bool(biased))]
+        if normalized:
             inner.append(nn.BatchNorm1d(n_out, affine=bool(rng.random() < 0.8)))
         if at < len(widths) - 2:
             name, options = TRANSFORMED[rng.integers(len(TRANSFORMED))]
