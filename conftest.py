@@ -19,6 +19,27 @@ for _source in sorted(_root.glob("fisherstats/engines/*.py")):
     _digest.update(_source.read_bytes())
 os.environ["NUMBA_CACHE_DIR"] = str(_root / ".numba_cache" / _digest.hexdigest()[:16])
 
+os.environ.setdefault("KERAS_BACKEND", "torch")  # of the backends the one that other tests need anyway
+
+_EXAMPLES_NEED = {
+    "keras.py": "keras",
+    "onnx.py": "onnx",
+    "safetensors.py": "safetensors",
+    "statsmodels.py": "statsmodels",
+    "torch.py": "torch",
+    "torch_results.py": "torch",
+    "unfolding.py": "torch",
+}
+"""Modules of fisherstats/interop -> the library that their examples import."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip examples of libraries that are not installed, by name."""
+    for item in items:
+        library = _EXAMPLES_NEED.get(item.path.name) if item.path.parent == _root / "fisherstats" / "interop" else None
+        if library is not None and importlib.util.find_spec(library) is None:
+            item.add_marker(pytest.mark.skip(reason=f"could not import {library!r}"))
+
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Skip the examples of files of networks where their library is not installed."""

@@ -117,8 +117,9 @@ def requirements(extra: str) -> set[str]:
 def test_all_is_every_extra_except_the_gpu_ones_and_the_peers() -> None:
     extras = set(PROJECT["optional-dependencies"])
     own = {"study", "test", "io", "distributed", "interop", "docs", "validation"}
-    assert extras == {"all", "gpu-cuda12", "gpu-cuda13", "benchmarks"} | own
-    promised = set().union(*map(requirements, extras - {"all", "gpu-cuda12", "gpu-cuda13", "benchmarks"}))
+    apart = {"gpu-cuda12", "gpu-cuda13", "benchmarks", "interop-test"}
+    assert extras == {"all"} | own | apart
+    promised = set().union(*map(requirements, own))
     assert requirements("all") == promised
 
 
@@ -243,7 +244,7 @@ def test_the_contracts_catch_what_they_forbid(module: str, statement: str, contr
 
 def test_no_module_loads_an_optional_library_when_imported() -> None:
     optional = {"cupy", "dask", "distributed", "jinja2", "matplotlib", "netCDF4", "sklearn", "torch", "tqdm", "zarr"}
-    optional |= {"safetensors"}
+    optional |= {"equinox", "flax", "jax", "keras", "onnx", "safetensors", "statsmodels"}
     program = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; print(*sys.modules)"
     loaded = run(sys.executable, "-c", program, *modules(), cwd=ROOT)
     assert loaded.returncode == 0, loaded.stderr

@@ -42,15 +42,15 @@ def model_advice(name: str, model: Any) -> str:
     if "statsmodels" in libraries:
         return (
             "a generalized linear model is `MLP.from_arrays([slopes], [intercepts], activation=[], family=...)`, with slopes of "
-            f"shape (n_out, n_in) and intercepts among `{name}.params`, once fitted"
+            f"shape (n_out, n_in) and intercepts among `{name}.params`, once fitted, {_whole('statsmodels')}"
         )
     if "keras" in libraries or "tensorflow" in libraries:
-        return _of_keras(f"{name}.get_weights()")
+        return f"{_of_keras(f'{name}.get_weights()')}, {_whole('keras')}"
     if "torch" in libraries and not isinstance(model, Mapping) and hasattr(model, "modules"):
         return (
             "take the dense layers of the module in order, "
             "`MLP.from_arrays([layer.weight.detach().cpu().numpy() for layer in layers], "
-            f"[layer.bias.detach().cpu().numpy() for layer in layers], {_REST})`"
+            f"[layer.bias.detach().cpu().numpy() for layer in layers], {_REST})`, {_whole('torch')}"
         )
     if isinstance(model, Mapping):
         return _of_tree(name, model)
@@ -59,6 +59,10 @@ def model_advice(name: str, model: Any) -> str:
     if libraries & {"flax", "haiku", "equinox", "jax", "jaxlib"}:
         return f"take the arrays of its parameters, `MLP.from_arrays(kernels, biases, {_REST})`, {_LAYERS}"
     return f"build one with `MLP(weights, {_REST})` or `MLP.from_arrays(kernels, biases, {_REST})`"
+
+
+def _whole(library: str) -> str:
+    return f"or read it whole with `fisherstats.interop.from_{library}`"
 
 
 def _of_sklearn(name: str, model: Any) -> str:
