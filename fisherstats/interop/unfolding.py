@@ -36,8 +36,9 @@ from fisherstats.core.validation import interop_results as checks
 from fisherstats.interop._chain import Chain, Layer, Scale
 from fisherstats.interop._owners import chain_of
 from fisherstats.models.network import MLP
-from fisherstats.quantities import _run
-from fisherstats.quantities._lazy import in_pieces
+from fisherstats.quantities import _layout, _run
+from fisherstats.quantities._computation import Computation
+from fisherstats.quantities._streams import streamed
 from fisherstats.theory import fisher, sampling
 
 __all__ = ["ParameterResult", "unfolded_information"]
@@ -143,47 +144,49 @@ def unfolded_information(
     return _exact(model, x, chain) if y is None else _empirical(model, x, chain, y=y)
 
 
-@in_pieces()
-def _exact(model: MLP, x: Any, chain: Chain) -> ParameterResult:
+@streamed()
+def _exact(model: MLP, x: Any, chain: Chain) -> Computation[ParameterResult]:
     call = _prepared(model, x, chain)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
-        return _sums(chain, passed.inputs, call.jacobians(passed), law.diagonal, 2)
+        forward, law = call.network.forward(x, first_input)
+        return _sums(chain, forward.inputs, call.network.jacobians(forward), law.diagonal, 2)
 
-    return _result(call, chain, call.mean(block, call.block_rows()))
+    means = yield from call.mean(block, call.block_rows())
+    return _layout.given(_result(call, chain, means)), ()
 
 
-@in_pieces()
-def _empirical(model: MLP, x: Any, chain: Chain, y: Any) -> ParameterResult:
+@streamed()
+def _empirical(model: MLP, x: Any, chain: Chain, y: Any) -> Computation[ParameterResult]:
     call = _prepared(model, x, chain)
     labels = call.data_labels(y)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        forward, law = call.network.forward(x, first_input)
         second = fisher.at_labels(law, labels[first_input : first_input + len(x)])
-        return _sums(chain, passed.inputs, call.jacobians(passed), second.diagonal, 2)
+        return _sums(chain, forward.inputs, call.network.jacobians(forward), second.diagonal, 2)
 
-    return _result(call, chain, call.mean(block, call.block_rows()), estimator="empirical")
+    means = yield from call.mean(block, call.block_rows())
+    return _layout.given(_result(call, chain, means, estimator="empirical")), ()
 
 
-@in_pieces()
-def _score(model: MLP, x: Any, chain: Chain, n_draws: int, rng: np.random.SeedSequence) -> ParameterResult:
+@streamed()
+def _score(model: MLP, x: Any, chain: Chain, n_draws: int, rng: np.random.SeedSequence) -> Computation[ParameterResult]:
     call = _prepared(model, x, chain)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.pass_through(x, first_input)
+        forward, law = call.network.forward(x, first_input)
         draw = sampling.draw(call.model.family, law, rng, first_input, n_draws, True)
         assert draw.second is not None
-        G = call.jacobians(passed)
-        estimate = _sums(chain, passed.inputs, G, draw.second.diagonal, 2)
-        return [*estimate, *_sums(chain, passed.inputs, G, law.square_variance, 4)]
+        G = call.network.jacobians(forward)
+        estimate = _sums(chain, forward.inputs, G, draw.second.diagonal, 2)
+        return [*estimate, *_sums(chain, forward.inputs, G, law.square_variance, 4)]
 
-    means = call.mean(block, call.block_rows())
+    means = yield from call.mean(block, call.block_rows())
     half = len(means) // 2
     errors = [np.sqrt(one / (n_draws * call.n_inputs)) for one in means[half:]]
     record = {"estimator": "score", "n_draws": n_draws, "seed": sampling.seed_record(rng), "design": "fixed"}
-    return _result(call, chain, means[:half], errors, **record)
+    return _layout.given(_result(call, chain, means[:half], errors, **record)), ()
 
 
 def _prepared(model: Any, x: Any, chain: Chain) -> _run.Call:
