@@ -15,6 +15,7 @@ from fisherstats.core.validation import arguments
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _layout, _run
 from fisherstats.quantities._computation import Computation
+from fisherstats.quantities._designs import DESIGNS
 from fisherstats.quantities._streams import plan_of, steps_of, streamed
 from fisherstats.quantities.information.estimates import estimate_fisher
 from fisherstats.theory import sampled_inputs, sampling
@@ -112,6 +113,7 @@ def confidence_intervals(
     """
     level = arguments.level("level", level)
     arguments.choice("view", view, ("diagonal", "full"))
+    arguments.choice("design", design, DESIGNS)
     asked: dict[str, Any] = {
         "n_draws": arguments.positive_integer("n_draws", n_draws),
         "per_input": per_input,
