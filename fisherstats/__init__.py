@@ -12,6 +12,7 @@ from types import ModuleType
 from fisherstats import activations, families
 from fisherstats._version import __version__
 from fisherstats.core.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError, TrainingDiverged, WorkerLost
+from fisherstats.models.external import ExternalNetwork, Layer
 from fisherstats.models.network import MLP
 from fisherstats.quantities.bounds.covariance import covariance_bounds, off_diagonal_bounds, trace_bounds
 from fisherstats.quantities.bounds.derivatives import derivative_bounds, weight_norms
@@ -60,6 +61,8 @@ __all__ = [
     "AssumptionError",
     "EffectiveDimension",
     "EngineUnavailable",
+    "ExternalNetwork",
+    "Layer",
     "LeadingEigenvalues",
     "LogDet",
     "MissingExtra",

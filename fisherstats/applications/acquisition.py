@@ -93,7 +93,7 @@ def expected_gradient_length(
     >>> found.squared_norm.values, found.norm.values
     (array([0.75, 2.25]), array([0.8660254, 1.5      ]))
     """
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, any_network=True)
     chosen = arguments.words("score", score, SCORES)
     drawing = n_draws is not None or rng is not None
     seed = None
@@ -213,7 +213,7 @@ def select_batch(
     >>> fs.applications.select_batch(model, pool, 2).position.values
     array([2, 1])
     """
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, any_network=True)
     size = checks.batch_size(size, call.n_inputs)
     arguments.choice("score", score, (*SCORES, "entropy", "random"))
     seed = None if rng is None and score != "random" else arguments.seed_sequence(rng)

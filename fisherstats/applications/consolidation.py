@@ -115,7 +115,7 @@ def importance(
             checks.errors_within_range(values[0], values[1])
         return cast("Layout[xr.DataArray]", layout), values
     if design != "fixed":
-        return (yield from _of_a_sample(_run.prepare(model, x, **common), y, design, population))
+        return (yield from _of_a_sample(_run.prepare(model, x, **common, any_network=True), y, design, population))
     arguments.only_with("population", population, "design", design, "subsample")
     if information == "exact":
         return (yield from computation_of(cast(Any, fisher_information), model, x, **common))

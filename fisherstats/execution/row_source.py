@@ -57,7 +57,7 @@ class Batches:
     """
 
     batches: Iterable[Any]
-    n_features: int
+    row_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     n_labels: int | None = None
     n_read: int = 0
@@ -72,7 +72,7 @@ class Part:
     """
 
     source: Source | Batches | None
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
     first: int = 0
     n_present: int | None = None
@@ -173,7 +173,7 @@ class Rows:
         """Validate that an array in memory is finite before it is used; the threads share it."""
         source = self.source
         if type(source) is np.ndarray and not self.known_finite:
-            rows = max(1, _LOOKED_AT // source.shape[1])
+            rows = max(1, _LOOKED_AT // max(1, math.prod(source.shape[1:])))
 
             def piece(first: int) -> None:
                 inputs.finite_block(source[first : first + rows], first)
@@ -235,7 +235,7 @@ class Rows:
             part = source[start : start + size]
             inputs.unmasked_rows(part, start)
             part = as_array(part)
-            inputs.announced_rows(part, (size, source.shape[1]), source.dtype, start)
+            inputs.announced_rows(part, (size, *source.shape[1:]), source.dtype, start)
             yield part if stays else np.array(part)
             start += size
 
@@ -251,7 +251,7 @@ def rows_by_number(source: Any, numbers: NDArray[np.int64]) -> Array:
         part = source[numbers[order]]
         inputs.unmasked_rows(part, int(numbers[order[0]]))
         part = as_array(part)
-        inputs.announced_rows(part, (len(numbers), source.shape[1]), source.dtype, int(numbers[order[0]]))
+        inputs.announced_rows(part, (len(numbers), *source.shape[1:]), source.dtype, int(numbers[order[0]]))
         inputs.finite_block(part, numbers[order])
         rows = np.empty_like(part)
         rows[order] = part
@@ -270,7 +270,7 @@ def _sizes(source: Source, cut: Cut) -> Iterator[int]:
     else:  # zarr, HDF5: the size of one chunk, or nothing
         chunk = int(chunks[0]) if chunks else _READ_ROWS
         rows = cut.rows
-        most = _READ_BYTES // (source.shape[1] * np.dtype(source.dtype).itemsize) // rows * rows
+        most = _READ_BYTES // (math.prod(source.shape[1:]) * np.dtype(source.dtype).itemsize) // rows * rows
         step = max(rows, min(-(-rows // chunk) * chunk, most))
     for start in range(0, n_inputs, step):
         yield min(step, n_inputs - start)
@@ -279,7 +279,7 @@ def _sizes(source: Source, cut: Cut) -> Iterator[int]:
 def _checked_batches(source: Batches) -> Iterator[Array]:
     source.n_read = 0
     for number, batch in enumerate(source.batches):
-        array = inputs.batch_of_rows(batch, number, source.n_features, source.dtype)
+        array = inputs.batch_of_rows(batch, number, source.row_shape, source.dtype)
         source.n_read += len(array)
         inputs.labelled_rows(source.n_read, source.n_labels)
         yield np.array(array)  # a reader may reuse one buffer, while earlier batches are still being processed

@@ -75,6 +75,11 @@ class Forward:
     link_bend: Array | None = None
     """Second derivative of the link there, if requested."""
 
+    @property
+    def own_outputs(self) -> bool:
+        """Whether the last layer gives the natural parameters, so that its G is the identity."""
+        return self.link_slope is None
+
 
 _FEW_UNITS = 512
 

@@ -187,6 +187,21 @@ class MLP:
         return (self.weights[0].shape[1] - self.bias[0], *(matrix.shape[0] for matrix in self.weights))
 
     @property
+    def unit_widths(self) -> tuple[int, ...]:
+        """Inputs, then units of every layer."""
+        return self.widths
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """The shape (units, inputs) of every weight matrix, the bias column included."""
+        return [(matrix.shape[0], matrix.shape[1]) for matrix in self.weights]
+
+    def record(self) -> dict[str, Any]:
+        """Return what the provenance of a result says of the structure."""
+        biased = {} if all(self.bias) else {"bias": list(self.bias)}
+        return {"widths": list(self.widths), **biased, "activations": [one.name for one in self.activations]}
+
+    @property
     def n_layers(self) -> int:
         """Number of weight matrices, L."""
         return len(self.weights)

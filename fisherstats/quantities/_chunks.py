@@ -17,6 +17,7 @@ import numpy as np
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.execution import Part, Pass, PassShape, as_announced, at_once
 from fisherstats.models.columns import columns_in_order
+from fisherstats.models.external import ExternalNetwork
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _run
 from fisherstats.quantities._computation import BESIDE_X, Asked, resumed, within
@@ -38,7 +39,7 @@ class _Lazy:
     """A call over a dask array, as sent to every task between passes."""
 
     asked: Asked
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
     input_labels: np.ndarray | None
     checked: np.ndarray | None = None
@@ -54,7 +55,7 @@ class _Lazy:
     def with_checked(self, name: str) -> _Lazy:
         """Return the same call with one further argument marked as validated, so that tasks skip its check."""
         given = self.asked.given
-        checked = BESIDE_X[name](_run.prepare(given["model"], self.part(None, 0, 0)), given[name])
+        checked = BESIDE_X[name](_run.prepare(given["model"], self.part(None, 0, 0), any_network=True), given[name])
         return replace(self, asked=replace(self.asked, given=given | {name: checked}), checked=checked)
 
     def planned(self) -> tuple[Layout[Any], Pass]:
@@ -74,7 +75,8 @@ def over_chunks(asked: Asked, x: Any, per_input: bool) -> Any:
     """Return the lazy result over a dask-backed x."""
     dask = arguments.optional_module("dask", extra="distributed")
     model = asked.given["model"]
-    data, input_labels = _labels.unlabelled(columns_in_order(x, model) if isinstance(model, MLP) else x)
+    ordered = columns_in_order(x, model) if isinstance(model, MLP) else x
+    data, input_labels = _labels.unlabelled(ordered, isinstance(model, ExternalNetwork))
     arguments.unmasked("x", data)
     data = as_announced(data)
     lazy = _Lazy(asked, data.shape, data.dtype, input_labels)
@@ -112,11 +114,11 @@ class _Graph:
 
     def _blocks(self, what: str, cut: Any, function: Any, *given: Any) -> Any:
         """Return an array with one block per leaf: whatever the function returns for its rows."""
-        nothing = np.empty(0, object)
-        return self._array.map_blocks(function, cut, *given, name=self._key(what), drop_axis=1, dtype=object, meta=nothing)
+        nothing, others = np.empty(0, object), list(range(1, cut.ndim))
+        return self._array.map_blocks(function, cut, *given, name=self._key(what), drop_axis=others, dtype=object, meta=nothing)
 
     def _cut(self, rows: int) -> Any:
-        return self._data.rechunk({0: rows, 1: -1})
+        return self._data.rechunk({0: rows} | dict.fromkeys(range(1, self._data.ndim), -1))
 
     def result(self, layout: Layout[Any], first: Pass) -> Any:
         """Return the lazy result computed from the totals of all passes."""

@@ -109,7 +109,7 @@ class Design:
             return [assembly.diagonal(factors, layer_inputs, 2, call.sizes, False)]
 
         (mean,) = yield from call.mean(summed, call.block_rows())
-        by_layer = [mean[part].reshape(w.shape) for part, w in zip(call.model.layer_slices(), call.model.weights, strict=True)]
+        by_layer = [mean[part].reshape(shape) for part, shape in zip(call.model.layer_slices(), call.model.shapes, strict=True)]
 
         def deviations(x: Array, first_input: int) -> list[Array]:
             factors, labels, layer_inputs = block(x, first_input)

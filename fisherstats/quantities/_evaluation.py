@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.core.forks import cached_property
+from fisherstats.core.validation import external as checks
 from fisherstats.core.validation import inputs
 from fisherstats.engines import Engine
 from fisherstats.models import derivatives
@@ -17,6 +19,7 @@ from fisherstats.models.families import Law, SecondMoment
 from fisherstats.models.families.base import RowProducts
 from fisherstats.models.network import MLP
 from fisherstats.theory import fisher
+from fisherstats.theory.forward_rounding import forward_rounding
 
 __all__ = ["Evaluation"]
 
@@ -91,6 +94,14 @@ class Evaluation:
         """Return the layer blocks of weighted sums of Hessians, see `derivatives.hessian_blocks`."""
         return derivatives.hessian_blocks(self.model, forward, G, r, cross_layers)
 
+    def product_factors(self, forward: Forward, law: Law, direction: Array) -> list[Array]:
+        """Return the factors of the product of the information with a vector, see `fisher.product_factors`."""
+        return fisher.product_factors(self.model, forward, law, direction)
+
+    def rounding(self, forward: Forward) -> Array:
+        """Return an estimate of the rounding of the natural parameters of each input, (n,)."""
+        return forward_rounding(self.model, forward)
+
     def _directions(self, differences: bool = True) -> Outputs:
         """Return the outputs, or their differences where the response distribution depends on these only."""
         seen = differences and self.model.family.shift_invariant
@@ -109,3 +120,78 @@ class Evaluation:
             chosen = self.model.activations
             kinks, names = [one.kinks for one in chosen], [one.name for one in chosen]
             inputs.kink_free(forward.pre_activations, kinks, names, first_input, self.taken)
+
+
+@dataclass(frozen=True)
+class ExternalEvaluation(Evaluation):
+    """An external network at blocks of inputs: its function gives natural parameters and derivatives together."""
+
+    model: Any
+
+    def forward(self, x: Array, first_input: int, order: int = 1, by_units: bool = False) -> tuple[Any, Law]:
+        """Return what the network's function gives, and the response distribution there."""
+        forward = self.model.forward(x)
+        if order > 1 and forward.curvatures is None:
+            checks.first_order_only()
+        self.model.family.check_domain(forward.natural, first_input)
+        law = self.model.family.at(forward.natural)
+        law.carried_out_by(self.engine.contractions)
+        return forward, law
+
+    def jacobians(self, forward: Any, differences: bool = True) -> list[Array]:
+        """Return G."""
+        found: list[Array] = forward.jacobians
+        return found
+
+    def unit_jacobians(self, forward: Any, differences: bool = True) -> list[Array | None]:
+        """Return G."""
+        return [*forward.jacobians]
+
+    def curvatures(self, forward: Any, G: list[Array]) -> list[Array | None]:
+        """Return S."""
+        found: list[Array | None] = forward.curvatures
+        return found
+
+    def jacobians_and_curvatures(self, forward: Any, differences: bool = True) -> tuple[list[Array], list[Array | None]]:
+        """Return G and S."""
+        return forward.jacobians, forward.curvatures
+
+    def unit_jacobians_and_curvatures(
+        self, forward: Any, differences: bool = True
+    ) -> tuple[list[Array | None], list[Array | None]]:
+        """Return G and S."""
+        return [*forward.jacobians], forward.curvatures
+
+    def curvature_along(self, forward: Any, r: Array) -> list[Array | None]:
+        """Return r . S."""
+        return [None if S is None else derivatives.contracted(r, S) for S in forward.curvatures]
+
+    def root_rows(self, forward: Any, second: SecondMoment) -> list[Array]:
+        """Return the products of the rows of a root with G."""
+        return [second.compact_rows(G) for G in forward.jacobians]
+
+    def root_products(self, forward: Any, second: SecondMoment) -> list[RowProducts]:
+        """Return the same as matrices over the units."""
+        return [(rows, None) for rows in self.root_rows(forward, second)]
+
+    def root_unit_factors(self, forward: Any, second: SecondMoment) -> list[Array]:
+        """Return the sums of their squares."""
+        return [second.diagonal(G) for G in forward.jacobians]
+
+    def product_factors(self, forward: Any, law: Law, direction: Array) -> list[Array]:
+        """Return G'I(h)Jv per unit."""
+        tangent = np.zeros_like(forward.natural)
+        for G, h_bar, piece, shape in zip(
+            forward.jacobians, forward.inputs, self.model.layer_slices(), self.model.shapes, strict=True
+        ):
+            moved = h_bar @ direction[piece].reshape(shape).T
+            tangent += np.matmul(G, moved[:, :, None])[:, :, 0]
+        weighted = law.product(tangent[:, :, None])
+        return [np.matmul(G.transpose(0, 2, 1), weighted)[:, :, 0] for G in forward.jacobians]
+
+    def rounding(self, forward: Any) -> Array:
+        """Return 0: the natural parameters are taken as given."""
+        return np.zeros_like(forward.natural[:, 0])
+
+    def refuse_kinks(self, forward: Any, on_kink: str, first_input: int) -> None:
+        """Accept every input: the network's function answers for its derivatives."""

@@ -19,6 +19,7 @@ from fisherstats.core.arrays import on_device
 from fisherstats.core.references import SOURCES, citation
 from fisherstats.core.schema import COORDINATES, VARIABLES
 from fisherstats.core.validation import inputs, results, uncertainty
+from fisherstats.models.external import ExternalNetwork
 from fisherstats.models.network import MLP
 
 __all__ = [
@@ -108,10 +109,31 @@ def _names(widths: tuple[int, ...], biased: tuple[bool, ...], features: tuple[st
 
 def param_coordinates(model: MLP, dim: str = "param", layer: int | None = None) -> dict[str, Any]:
     """Return the coordinates of a parameter dim (of one layer's parameters where `layer` is given)."""
+    if isinstance(model, ExternalNetwork):
+        names = _external_arrays(tuple((one.name, one.size) for one in model.layers), layer)
+        return {dim + suffix: (dim, values, {"long_name": COORDINATES["param" + suffix]}) for suffix, values in names.items()}
     arrays = _param_arrays(model.widths, model.bias, layer)
     if model.feature_names is not None:
         arrays = arrays | {"_name": _names(model.widths, model.bias, model.feature_names, layer)}
     return {dim + suffix: (dim, values, {"long_name": COORDINATES["param" + suffix]}) for suffix, values in arrays.items()}
+
+
+@functools.lru_cache(maxsize=32)
+def _external_arrays(layers: tuple[tuple[str, int], ...], layer: int | None) -> dict[str, NDArray[Any]]:
+    """Return for each parameter its layer, the name of the array that it is in, and its place there."""
+    if layer is not None:
+        every = _external_arrays(layers, None)
+        kept = every["_layer"] == layer
+        return _frozen({suffix: values[kept] for suffix, values in every.items()})
+    sizes = [size for _, size in layers]
+    return _frozen(
+        {
+            "": np.arange(sum(sizes)),
+            "_layer": np.repeat(np.arange(len(sizes)), sizes),
+            "_array": np.repeat(np.array([name for name, _ in layers]), sizes),
+            "_entry": np.concatenate([np.arange(size) for size in sizes]),
+        }
+    )
 
 
 def unit_coordinates(widths: tuple[int, ...]) -> dict[str, Any]:
@@ -121,6 +143,9 @@ def unit_coordinates(widths: tuple[int, ...]) -> dict[str, Any]:
 
 def factor_coordinates(model: MLP, layer: int) -> dict[str, Any]:
     """Return the coordinates of the Kronecker factors of a layer: its inputs with the bias last, if it has one, and its units."""
+    if isinstance(model, ExternalNetwork):
+        n_units, n_inputs = model.shapes[layer]
+        return coordinates(feature=n_inputs, feature2=n_inputs, unit=n_units, unit2=n_units)
     features, units = _index(model.widths[layer], bias=model.bias[layer]), _index(model.widths[layer + 1])
     found = coordinates(feature=features, feature2=features, unit=units, unit2=units)
     if layer == 0 and model.feature_names is not None:
@@ -304,8 +329,8 @@ def tree(children: Mapping[str, xr.Dataset], provenance: Mapping[str, Any]) -> x
     return root
 
 
-def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
-    """Return the array inside a labelled x as (input, feature), and its labels of the inputs if it carries any."""
+def unlabelled(x: Any, any_shape: bool = False) -> tuple[Any, NDArray[Any] | None]:
+    """Return the array inside a labelled x as (input, feature) or (input, ...), and its labels of the inputs if it has any."""
     if isinstance(x, np.ndarray):
         return x, None
     if isinstance(x, xr.Dataset):
@@ -316,8 +341,8 @@ def unlabelled(x: Any) -> tuple[Any, NDArray[Any] | None]:
         return x, _row_labels(x.index)
     if not isinstance(x, xr.DataArray):
         return x, None
-    inputs.labelled_input(x.dims)
-    x = x.transpose("input", "feature")
+    inputs.labelled_input(x.dims, any_shape)
+    x = x.transpose("input", ...) if any_shape else x.transpose("input", "feature")
     # Data in a file or on a device must not be loaded; xarray has no public API for this.
     here = x.variable._in_memory or x.chunks is not None or on_device(x.variable._data)
     data = x.data if here else _OnDisk(x.variable)

@@ -13,12 +13,14 @@ from fisherstats import engines, execution
 from fisherstats._version import __version__
 from fisherstats.core.arrays import common_dtype, device_numbers, on_host
 from fisherstats.core.validation import arguments, capacity, distributions, inputs, networks, remedies
+from fisherstats.core.validation import external as external_checks
 from fisherstats.execution import BLOCK_NUMBERS, BlockFunction, Part, Pass, PassShape, Reduction, Rows, Steps, Total
 from fisherstats.execution.reductions import Joined
 from fisherstats.models.columns import columns_in_order, response_in_order
+from fisherstats.models.external import ExternalNetwork
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels
-from fisherstats.quantities._evaluation import Evaluation
+from fisherstats.quantities._evaluation import Evaluation, ExternalEvaluation
 from fisherstats.theory import assembly, dense_blocks, kronecker, relative_information
 
 __all__ = ["DENSE_ROWS", "Call", "prepare"]
@@ -97,7 +99,7 @@ class Call:
     @property
     def sizes(self) -> list[int]:
         """Parameters per layer."""
-        return [matrix.size for matrix in self.model.weights]
+        return [units * inputs for units, inputs in self.model.shapes]
 
     def mean(
         self,
@@ -170,7 +172,7 @@ class Call:
         shapes: Sequence[tuple[int, int]] | None = None,
         n_rows: int | None = None,
     ) -> Pass:
-        sums = assembly.DiagonalSum(self._shapes() if shapes is None else shapes)
+        sums = assembly.DiagonalSum(self.model.shapes if shapes is None else shapes)
         if second_order and self.model.n_layers > 2 and self.rows.device is None:
             keeps_chains = self.model.n_layers > self.engine.most_layers_without_chains
             rows = self.block_rows(_SECOND_ORDER_ROWS, keeps_chains)
@@ -190,7 +192,7 @@ class Call:
     ) -> Steps[list[dict[tuple[int, int], Array]]]:
         """Return the mean over inputs of matrices given by rows of unit factors, see `dense_blocks.PairSum`."""
         tiles = {} if self.rows.device is None else {"tile_pairs": dense_blocks.DEVICE_PAIRS}
-        total = dense_blocks.PairSum(self._shapes(), n_quantities, cross_layers, self.rows.dtype, **tiles)
+        total = dense_blocks.PairSum(self.model.shapes, n_quantities, cross_layers, self.rows.dtype, **tiles)
         yield self.dense(block, total)
         found = total.finish(self.n_inputs)
         self._finite_squares(found)
@@ -200,7 +202,7 @@ class Call:
         self, block: BlockFunction, shapes: Sequence[tuple[int, int]] | None = None
     ) -> Steps[list[dict[tuple[int, int], Array]]]:
         """Return the mean factors of every layer in float64, see `kronecker.FactorSum`; `shapes` as for `diagonal_mean`."""
-        total = kronecker.FactorSum(self._shapes() if shapes is None else shapes)
+        total = kronecker.FactorSum(self.model.shapes if shapes is None else shapes)
         yield self.dense(block, total)
         found = total.means(self.n_inputs)
         self._finite_squares(found)
@@ -214,14 +216,11 @@ class Call:
 
     def neuron_mean(self, block: BlockFunction) -> Steps[list[Array]]:
         """Return the mean metric of every neuron of every layer, see `relative.NeuronSum`."""
-        total = relative_information.NeuronSum(self._shapes())
+        total = relative_information.NeuronSum(self.model.shapes)
         yield self.dense(block, total)
         found = total.means(self.n_inputs)
         inputs.finite_results(found, self.rows.dtype, False)
         return [one.astype(self.rows.dtype, copy=False) for one in found]
-
-    def _shapes(self) -> list[tuple[int, int]]:
-        return [matrix.shape for matrix in self.model.weights]
 
     def dense(self, block: BlockFunction, total: Reduction) -> Pass:
         """Return a pass of dense work on rows of a square root."""
@@ -295,9 +294,7 @@ class Call:
         return {
             "package": f"fisherstats {__version__}",
             "model": self.model.fingerprint,
-            "widths": list(self.model.widths),
-            **({} if all(self.model.bias) else {"bias": list(self.model.bias)}),
-            "activations": [one.name for one in self.model.activations],
+            **self.model.record(),
             "family": self.model.family.parameters(),
             "n_inputs": self.n_inputs,
             "dtype": str(self.dtype),
@@ -316,23 +313,32 @@ def prepare(
     host_only: bool = False,
     read_once: bool = False,
     in_double: bool = False,
+    any_network: bool = False,
 ) -> Call:
     """Validate model, x and the common keywords; computation starts only after all checks.
 
     An x on a device stays there if the engine is that of the device, unless the work is for the host only. If a call only streams
     over x, it may be `read_once`: an x in memory is then validated block by block, like one in a file. With `in_double`
-    everything is computed in float64, and the caller rounds to the `dtype` of the call.
+    everything is computed in float64, and the caller rounds to the `dtype` of the call. With `any_network` the network may be an
+    `ExternalNetwork`, for what needs natural parameters and derivatives alone.
     """
-    networks.model_object(model, MLP)
-    x = columns_in_order(x, model)
-    source, input_labels = (x, x.input_labels) if isinstance(x, Part) else _labels.unlabelled(x)
+    external = isinstance(model, ExternalNetwork)
+    if external and not any_network:
+        external_checks.perceptron_only()
+    if not external:
+        networks.model_object(model, MLP)
+    x = x if external else columns_in_order(x, model)
+    source, input_labels = (x, x.input_labels) if isinstance(x, Part) else _labels.unlabelled(x, external)
     index = x.index.to_numpy() if hasattr(type(x), "iloc") and not hasattr(x, "__dask_graph__") else input_labels
     inputs.no_batches(source)
     if not isinstance(source, Part) and not inputs.read_by_slices(source):
         source = arguments.array_like("x", source)
-    inputs.input_matrix(tuple(source.shape), source.dtype, model.widths[0])
+    if external:
+        inputs.input_array(tuple(source.shape), source.dtype)
+    else:
+        inputs.input_matrix(tuple(source.shape), source.dtype, model.widths[0])
     arguments.unmasked("x", source)
-    chosen = engines.resolve(engine, None if host_only else source)
+    chosen = engines.resolve(engine, None if host_only or external else source)
     if chosen.device is None:
         source = on_host(source)
     else:
@@ -340,7 +346,7 @@ def prepare(
     if num_threads is not None:
         arguments.positive_integer("num_threads", num_threads)
     arguments.boolean("progress", progress)
-    stated = common_dtype(model.weights[0], source)
+    stated = model.dtype if external else common_dtype(model.weights[0], source)
     dtype = np.dtype(np.float64) if in_double else stated
     network = model.in_double() if in_double else model.as_dtype(dtype)
     if isinstance(source, Part):
@@ -350,5 +356,6 @@ def prepare(
         if not read_once:
             rows.look(num_threads)
     rows.device = chosen.device
-    evaluation = Evaluation(network.beside(chosen.device), chosen, taken=remedies.taken())
+    evaluate = ExternalEvaluation if external else Evaluation
+    evaluation = evaluate(network.beside(chosen.device), chosen, taken=remedies.taken())
     return Call(evaluation, rows, input_labels, num_threads, progress, index=index, stated=stated)

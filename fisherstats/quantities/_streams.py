@@ -18,6 +18,7 @@ import xarray as xr
 from fisherstats.core.validation import arguments, inputs, remedies
 from fisherstats.execution import Batches, Part, Pass
 from fisherstats.models.columns import columns_in_order, response_in_order
+from fisherstats.models.external import ExternalNetwork
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels
 from fisherstats.quantities._chunks import over_chunks
@@ -108,17 +109,18 @@ def _over_batches(asked: Asked, batches: Iterable[Any], per_input: bool) -> Any:
     keeps_labels = per_input or any(isinstance(one, xr.DataArray) for one in given.values())
     reader = _Reader(asked.function.__name__, batches, keeps_labels, asked.given["model"])
     first = reader.peek()
-    n_features = first.shape[1] if first.ndim == 2 else 0
     model = asked.given["model"]
+    in_rows = first.ndim == 2 or (first.ndim > 0 and isinstance(model, ExternalNetwork))
+    row_shape = first.shape[1:] if in_rows else (0,)
     given = {name: response_in_order(one, model) for name, one in given.items()} if isinstance(model, MLP) else given
     beside = {name: arguments.array_like(name, _labels.unlabelled_response(one)) for name, one in given.items()}
     asked = replace(asked, given=asked.given | beside)
     n_labels = next((len(one) if one.ndim else 1 for one in beside.values()), None)
-    source = Batches(reader, n_features, first.dtype, n_labels)
+    source = Batches(reader, row_shape, first.dtype, n_labels)
 
     def computation(n_inputs: int, input_labels: np.ndarray | None) -> Computation[Any]:
-        shape = (n_inputs, n_features) if first.ndim == 2 else first.shape
-        return asked.steps(Part(source, cast(Any, shape), first.dtype, input_labels=input_labels))
+        shape = (n_inputs, *row_shape) if in_rows else first.shape
+        return asked.steps(Part(source, shape, first.dtype, input_labels=input_labels))
 
     def driven() -> Any:
         # Until the rows are counted, given labels determine their number; otherwise it is whatever the checks expect.
@@ -164,7 +166,8 @@ class _Reader:
         return map(self._bare, self._batches)
 
     def _bare(self, batch: Any, keep: bool = False) -> Any:
-        data, own = _labels.unlabelled(columns_in_order(batch, self._model) if isinstance(self._model, MLP) else batch)
+        ordered = columns_in_order(batch, self._model) if isinstance(self._model, MLP) else batch
+        data, own = _labels.unlabelled(ordered, isinstance(self._model, ExternalNetwork))
         if keep and own is not None:
             self.labels.append(own.copy())  # it may be a view of those of many more inputs
         return data[:] if isinstance(batch, xr.DataArray | xr.Variable) else data  # data in a file are read here

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.execution import Batches, Steps
+from fisherstats.models.network import MLP
 from fisherstats.quantities import _views
 from fisherstats.quantities._run import Call
 from fisherstats.theory import probes
@@ -42,7 +43,7 @@ def _may_pass_again(call: Call) -> bool:
     """Whether further, unplanned passes over the inputs are possible."""
     source = call.rows.source
     whole = source is not None and call.n_present == call.n_inputs
-    return call.rows.device is None and (isinstance(source, Batches) or whole)
+    return call.rows.device is None and isinstance(call.model, MLP) and (isinstance(source, Batches) or whole)
 
 
 def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> Steps[list[Roots]]:
@@ -94,10 +95,12 @@ def mended_error(
     An entry that is not 0 and has a variance below the range of normal numbers is evaluated again.
     """
     errors = [np.sqrt(one / shares) for one in variances]
+    if not _may_pass_again(call):
+        return errors
     kind = np.finfo(call.rows.dtype)
     lost = [(one < kind.tiny) & (estimate != 0) for one, estimate in zip(variances, estimates, strict=True)]
     asked = [place for place, (one, word) in enumerate(zip(lost, kinds, strict=True)) if (one & _varies(call, word)).any()]
-    if not asked or not _may_pass_again(call):
+    if not asked:
         return errors
     deviations = yield from label_deviations(call, [kinds[one] for one in asked], per_input)
     for place, (root, exponent) in zip(asked, deviations, strict=True):
@@ -117,8 +120,10 @@ def mended_variances(
     shares: float,
 ) -> Steps[list[Array]]:
     """Return the variances, recomputed where only intermediate results underflow; below the smallest number they are 0."""
+    if not _may_pass_again(call):
+        return [*variances]
     zeros = [(one == 0) & _varies(call, kind) for one, kind in zip(variances, kinds, strict=True)]
-    if not any(one.any() for one in zeros) or not _may_pass_again(call):
+    if not any(one.any() for one in zeros):
         return [*variances]
     seen = yield from _seen(call)
     asked = [place for place, one in enumerate(zeros) if (one & seen).any()]

@@ -72,7 +72,7 @@ def check(
 def numbers(call: Call, view: str) -> int:
     """Return how many numbers one matrix takes in a view."""
     if view == "kfac":
-        return sum(size**2 for matrix in call.model.weights for size in matrix.shape)
+        return sum(size**2 for shape in call.model.shapes for size in shape)
     n_params = call.model.n_params
     return {"diagonal": n_params, "block": sum(size**2 for size in call.sizes), "full": n_params**2}[view]
 

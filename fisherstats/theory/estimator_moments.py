@@ -36,7 +36,7 @@ def score_variance_factors(law: Law, passed: Forward, G: Sequence[Array | None])
 
     Without a link, G of the last layer is the identity, and may be None.
     """
-    own = law.own_square_variance() if passed.link_slope is None else law.square_variance(_given(G[-1]))
+    own = law.own_square_variance() if passed.own_outputs else law.square_variance(_given(G[-1]))
     return [*(law.square_variance(_given(G_l)) for G_l in G[:-1]), own]
 
 

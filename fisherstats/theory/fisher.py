@@ -52,7 +52,7 @@ def unit_factors(second: SecondMoment, passed: Forward, G: Sequence[Array | None
     estimate (eq 2), with r r' at the data label the empirical Fisher (eq 17). Without a link, G of the last layer is the
     identity, and may be None.
     """
-    own = [None] if passed.link_slope is None else []
+    own = [None] if passed.own_outputs else []
     return [second.own_diagonal() if G_l is None else second.diagonal(G_l) for G_l in [*G[: len(G) - len(own)], *own]]
 
 

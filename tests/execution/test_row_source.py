@@ -77,7 +77,7 @@ def test_the_last_group_is_shared_out(cut, n, sizes):
 @pytest.mark.parametrize("sizes", [[700], [1, 699], [100] * 7, [255, 2, 443]])
 def test_batches_are_cut_as_the_same_rows_in_memory(sizes):
     x = np.arange(700.0)[:, None]
-    batches = execution.Batches(np.split(x, np.cumsum(sizes)[:-1]), 1, x.dtype)
+    batches = execution.Batches(np.split(x, np.cumsum(sizes)[:-1]), (1,), x.dtype)
     for cut in (execution.Cut(64), execution.Cut(64, 4), execution.Cut(256, 2, 96), execution.Cut(512, 4, 96)):
         expected = list(execution.Rows(x, x.dtype).pieces(cut))
         found = list(execution.Rows(batches, x.dtype).pieces(cut))

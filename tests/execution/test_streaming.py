@@ -303,7 +303,7 @@ def test_what_a_reader_raises_ends_the_call(failure, threads):
                 raise failure("the disk is gone")
             yield np.ones((100, 2))
 
-    rows = execution.Rows(execution.Batches(batches(), 2, np.dtype(np.float64)), np.dtype(np.float64))
+    rows = execution.Rows(execution.Batches(batches(), (2,), np.dtype(np.float64)), np.dtype(np.float64))
     with pytest.raises(failure, match="the disk is gone"):
         execution.at_once(execution.mean(lambda part, first: [part.sum(axis=0)], rows, 64, num_threads=threads))
 

@@ -455,6 +455,8 @@ COORDINATES = {
     "param_unit_out": "row in the weight matrix (unit that receives)",
     "param_unit_in": "column in the weight matrix (unit that sends), -1 for the bias",
     "param_kind": "weight or bias",
+    "param_array": "name of the array of parameters",
+    "param_entry": "place of the parameter in its array, flattened",
     "param_name": "name of the input that the weight belongs to, the hidden unit that sends, or bias",
     "feature_name": "name of the input, or bias",
     "output_name": "name of the output",

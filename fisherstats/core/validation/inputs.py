@@ -49,9 +49,11 @@ _SLAB = 2**20
 """Numbers checked at once, so that a check takes little memory compared to the array."""
 
 
-def labelled_input(dims: tuple[Any, ...]) -> None:
-    """Require the dims of a labelled x to be input and feature, in either order."""
-    if set(dims) != {"input", "feature"}:
+def labelled_input(dims: tuple[Any, ...], any_shape: bool = False) -> None:
+    """Require the dims of a labelled x to be input and feature, in either order, or input and any others."""
+    if any_shape and "input" not in dims:
+        raise ValueError(f"`x` must have the dim 'input', got {tuple(dims)}; rename it with `.rename(...)`.")
+    if not any_shape and set(dims) != {"input", "feature"}:
         raise ValueError(f"`x` must have the dims ('input', 'feature'), got {tuple(dims)}; rename them with `.rename(...)`.")
 
 
@@ -137,6 +139,15 @@ def input_matrix(shape: tuple[int, ...], dtype: np.dtype[Any], n_features: int) 
         raise ValueError(f"`x` must have {n_features} columns, the inputs of the first layer, got shape {shape}.")
 
 
+def input_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Require real numbers with at least one row, of any shape per input."""
+    real_dtype("x", dtype)
+    if not shape or not all(size >= 1 for size in shape):
+        known = all(size == size for size in shape)  # dask uses nan for an unknown length
+        advice = "" if known else "; call `x.compute_chunk_sizes()` first"
+        raise ValueError(f"`x` must have the inputs on its first axis, one at least, got shape {shape}{advice}.")
+
+
 def read_by_slices(x: Any) -> bool:
     """Return whether x is an array whose rows are read by slicing, block by block: in memory, on disk or lazy."""
     if isinstance(x, np.ndarray):
@@ -178,17 +189,17 @@ def rows_alone(batch: Any, number: int) -> None:
         )
 
 
-def batch_of_rows(batch: Any, number: int, n_features: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def batch_of_rows(batch: Any, number: int, row_shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return a batch of rows as an array; all batches have the same columns and dtype."""
     rows_alone(batch, number)
     if isinstance(batch, np.ma.MaskedArray) and np.ma.is_masked(batch):
         raise ValueError(f"`x` must have no masked entries, got some in batch {number}; fill them, or leave them out.")
     array = np.asarray(batch)
-    if array.ndim != 2 or array.shape[1] != n_features:
-        raise ValueError(
-            f"`x` must give batches of rows, 2-D with {n_features} columns, the inputs of the first layer, got shape "
-            f"{array.shape} in batch {number}."
+    if array.ndim == 0 or array.shape[1:] != row_shape:
+        rows = (
+            f"2-D with {row_shape[0]} columns, the inputs of the first layer" if len(row_shape) == 1 else f"of shape {row_shape}"
         )
+        raise ValueError(f"`x` must give batches of rows, {rows}, got shape {array.shape} in batch {number}.")
     if array.dtype != dtype:
         raise ValueError(f"`x` must give batches of one dtype, got {array.dtype} in batch {number} after {dtype}.")
     return array
@@ -260,10 +271,11 @@ def finite_block(block: NDArray[np.floating], first_input: int | NDArray[np.int6
     finite = np.isfinite(block)
     if not holds(finite):
         block, finite = on_host(block), on_host(finite)
-        row, column = (int(i) for i in np.argwhere(~finite)[0])
+        row, *others = (int(i) for i in np.argwhere(~finite)[0])
         number = int(first_input[row]) if isinstance(first_input, np.ndarray) else first_input + row
+        index = ", ".join(str(one) for one in (number, *others))
         raise ValueError(
-            f"`x` must be finite, got {block[row, column]} at index ({number}, {column}); remove or impute it before the call."
+            f"`x` must be finite, got {block[row, *others]} at index ({index}); remove or impute it before the call."
         )
 
 

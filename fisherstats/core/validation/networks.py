@@ -112,14 +112,14 @@ def biases_fit(kernels: Any, biases: Any) -> list[NDArray[np.floating]]:
     return joined
 
 
-def family_object(family: Any, family_type: type, n_outputs: int) -> None:
-    """Require a family object with as many natural parameters as outputs of the last layer."""
+def family_object(family: Any, family_type: type, n_outputs: int | None) -> None:
+    """Require a family object with as many natural parameters as outputs of the last layer, if there is one."""
     if not isinstance(family, family_type):
         raise TypeError(
             "`family` must be a family object such as fisherstats.families.Categorical(3) or "
             f"fisherstats.families.Gaussian(1), got {shown(family)}."
         )
-    if family.n_outputs != n_outputs:  # type: ignore[attr-defined]
+    if n_outputs is not None and family.n_outputs != n_outputs:  # type: ignore[attr-defined]
         raise ValueError(
             f"`weights[-1]` must have {family.n_outputs} rows, one per natural parameter of {family!r}, "  # type: ignore[attr-defined]
             f"got {n_outputs} rows; change the family's size or the last layer."

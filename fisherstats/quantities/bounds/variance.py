@@ -24,7 +24,6 @@ from fisherstats.quantities._layout import Layout
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly
-from fisherstats.theory.forward_rounding import forward_rounding
 from fisherstats.theory.variance_inequalities import FORMS, Bounds, LawBounds, attained_extremes, law_bounds
 
 __all__ = ["layer_bounds", "variance_bounds"]
@@ -101,7 +100,7 @@ def variance_bounds(
     >>> bool((bounds.lower <= bounds.exact).all() and (bounds.exact <= bounds.upper).all())
     True
     """
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, in_double=True, any_network=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     chosen = arguments.words("estimators", estimators, ESTIMATORS)
@@ -158,7 +157,7 @@ def _of_block(call: Call, x: Array, first_input: int, chosen: Sequence[str], on_
         G, S = call.network.unit_jacobians_and_curvatures(forward, differences=False)
     else:
         G = call.network.unit_jacobians(forward, differences=False)
-    bounded = law_bounds(law, forward_rounding(call.model, forward))
+    bounded = law_bounds(law, call.network.rounding(forward))
     variances: dict[str, Sequence[Bounds | None]] = {}
     for one in chosen:
         if one == "score":

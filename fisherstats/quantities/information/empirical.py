@@ -107,7 +107,7 @@ def empirical_variance(
     (array([5.6708, 5.6708]), array([1., 1.]))
     """
     distributions.one_distribution(probabilities, truth)
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, any_network=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.boolean("per_input", per_input)
     sampled = Design.of(call, design, population, n_draws, per_input)
@@ -206,7 +206,7 @@ def bias_signature(
     >>> found.n_positive.values, found.n_negative.values, found.n_zero.values
     (array([0, 1]), array([2, 1]), array([1, 1]))
     """
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, any_network=True)
     call.fits("`bias_signature`", model.widths[-1] ** 2 * min(call.n_inputs, 128), 3, "use a family of fewer outputs.")
     data_labels = call.data_labels(y)
 

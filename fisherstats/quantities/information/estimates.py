@@ -135,7 +135,7 @@ def estimate_fisher(
     """
     # A generator must not be advanced by a call that raises.
     once = not isinstance(rng, np.random.Generator)
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=once)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=once, any_network=True)
     chosen = arguments.words("estimator", estimator, DIAGONAL_ESTIMATORS)
     probing = [one for one in chosen if one in PROBES]
     n_draws = arguments.positive_integer("n_draws", n_draws)
@@ -400,7 +400,7 @@ def empirical_fisher(
     >>> fs.empirical_fisher(model, x, [0, 1]).bias.values
     array([0., 0., 0.])
     """
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=True)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=True, any_network=True)
     _views.check(call, view, per_input, 3, by_rows=True)
     data_labels = call.data_labels(y)
 

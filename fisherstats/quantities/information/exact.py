@@ -82,7 +82,7 @@ def output_information(
     >>> fs.output_information(model, x).values.ravel()
     array([0.25, 0.25])
     """
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, any_network=True)
     arguments.choice("coordinates", coordinates, ("output", "natural"))
     n_outputs = model.widths[-1]
     call.fits("`output_information`", call.n_present * n_outputs**2, 1, "use fewer inputs at a time.")
@@ -350,7 +350,9 @@ def fisher_information(
     >>> fs.fisher_information(model, x, view="full").sel(param=0).values
     array([0.625, 0.625, 0.375])
     """
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=store is None)
+    call = _run.prepare(
+        model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=store is None, any_network=True
+    )
     if store is None:
         _views.check(call, view, per_input, allowed=(*_views.VIEWS, "kfac"), may_be_stored=True, by_rows=True)
     else:

@@ -17,7 +17,6 @@ from fisherstats.models.network import MLP
 from fisherstats.quantities import _run
 from fisherstats.quantities._alignment import over_parameters
 from fisherstats.quantities._run import Call
-from fisherstats.theory import fisher
 
 __all__ = ["fisher_operator"]
 
@@ -81,7 +80,7 @@ class _InformationOperator(LinearOperator):
 
         def block(x: Array, first_input: int) -> tuple[list[Any], list[Array]]:
             passed, law = self._linearised(x, first_input)
-            columns = [fisher.product_factors(call.model, passed, law, direction) for direction in directions.T]
+            columns = [call.network.product_factors(passed, law, direction) for direction in directions.T]
             return [(factors, 1) for factors in columns], passed.inputs
 
         return np.ascontiguousarray(at_once(call.diagonal_mean(block, preferred=_PRODUCT_ROWS, n_rows=1)).T)
@@ -132,4 +131,6 @@ def fisher_operator(
     >>> fs.fisher_operator(model, x) @ np.array([1.0, 0.0, 0.0])
     array([0.625, 0.625, 0.375])
     """
-    return _InformationOperator(_run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress))
+    return _InformationOperator(
+        _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, any_network=True)
+    )

@@ -97,7 +97,7 @@ def combine_estimators(
     >>> combined.weight.values.round(3)
     array([0.911, 0.347, 0.   , 0.   ])
     """
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, any_network=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     _views.check(call, "diagonal", per_input, 5)

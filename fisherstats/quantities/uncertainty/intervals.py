@@ -122,7 +122,7 @@ def confidence_intervals(
         "on_kink": on_kink,
     }
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
-    call = _run.prepare(model, x, **common)
+    call = _run.prepare(model, x, **common, any_network=True)
     chosen = arguments.words("estimator", estimator, ESTIMATORS)
     seed = arguments.seed_sequence(rng)
     drawn: dict[str, Any] = {"estimator": estimator, "rng": seed, "view": view, "standard_error": True, **asked, **common}

@@ -116,7 +116,7 @@ def plan_draws(
     >>> plan.best.values.tolist()
     ['score', 'hessian']
     """
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, any_network=True)
     target = arguments.positive_number("target_cv", target_cv)
     arguments.choice("level", level, ("parameter", "layer", "trace"))
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))

@@ -110,7 +110,7 @@ def estimator_variance(
     >>> fs.estimator_variance(model, np.array([[1.0, 0.0]])).variance.sel(estimator="hessian").values
     array([0., 0., 0.])
     """
-    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=True)
+    call = _run.prepare(model, x, engine=engine, num_threads=num_threads, progress=progress, read_once=True, any_network=True)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.boolean("per_input", per_input)
     sampled = Design.of(call, design, population, n_draws, per_input, allowed=(*DESIGNS, "exact_labels"))
@@ -125,11 +125,11 @@ def estimator_variance(
         _views.check(call, "diagonal", per_input, 4)
         yield (layout := asked.layout(provenance, _labels.param_coordinates(model), grouped=False))
         return layout, asked.arranged((yield from asked.of_entries()))
-    call.fits("`group_by`", (call.n_present if per_input else 1) * 4 * sum(model.widths[1:]), 1, "use per_input=False.")
+    call.fits("`group_by`", (call.n_present if per_input else 1) * 4 * sum(model.unit_widths[1:]), 1, "use per_input=False.")
     coords: dict[str, Any] = {}
     if group_by != "model":
         by_layer = group_by == "layer"
-        coords = _labels.layer_coordinates(model.n_layers) if by_layer else _labels.unit_coordinates(model.widths)
+        coords = _labels.layer_coordinates(model.n_layers) if by_layer else _labels.unit_coordinates(call.model.unit_widths)
     yield (layout := asked.layout(provenance, coords, grouped=True))
     return layout, asked.arranged((yield from asked.of_groups(group_by)))
 
