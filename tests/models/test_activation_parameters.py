@@ -51,7 +51,7 @@ def test_parametrised(activation, slope_left, oracle, dtype):
         (Softplus(0.25), soft_rectifier(mpf("0.25")), (1.0, 0.0625), {"beta": 0.25}),
         (Softplus(8), soft_rectifier(mpf(8)), (1.0, 2.0), {"beta": 8.0}),
     ],
-    ids=lambda one: one.name + "".join(f"-{value}" for _, value in one.parameters) if hasattr(one, "parameters") else "",
+    ids=lambda one: one.name + "".join(f"-{value}" for value in one.parameters.values()) if hasattr(one, "parameters") else "",
 )
 def test_activations_with_parameters(activation, oracle, suprema, parameters, dtype):
     a = grid("elu", dtype)
