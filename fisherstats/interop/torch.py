@@ -13,6 +13,8 @@ from fisherstats.core.validation import interop_torch as torch_checks
 from fisherstats.core.validation.arguments import optional_module
 from fisherstats.interop._families import Loss, family_of
 from fisherstats.interop._torch_reading import head_of, host, read
+from fisherstats.interop.derivatives import external_from_torch
+from fisherstats.models.external import ExternalNetwork
 from fisherstats.models.families import Family
 from fisherstats.models.network import MLP
 
@@ -31,8 +33,8 @@ _LOSSES = {
 
 
 def from_torch(
-    module: Any, *, family: Family | None = None, loss: Any = None, head: str | None = None
-) -> MLP | tuple[Features, MLP]:
+    module: Any, *, family: Family | None = None, loss: Any = None, head: str | None = None, example: Any = None
+) -> MLP | ExternalNetwork | tuple[Features, MLP]:
     r"""Convert a PyTorch module to the equivalent exponential-family network.
 
     Read are Linear with and without bias, Flatten, Identity, every Dropout, BatchNorm1d, the activations that this package has,
@@ -52,10 +54,13 @@ def from_torch(
         `Gaussian`).
     head : str, optional
         Name of the part of a larger network that is read, such as ``"classifier"``.
+    example : array or tensor, optional
+        A few inputs. With them and a `family`, a module that is no perceptron is read by its derivatives, as
+        `external_from_torch` does.
 
     Returns
     -------
-    MLP, or (Features, MLP) with `head`
+    MLP, ExternalNetwork, or (Features, MLP) with `head`
         The network; with a head also the function that makes its inputs from those of the module.
 
     Raises
@@ -83,7 +88,12 @@ def from_torch(
     """
     torch_checks.module_object(module)
     if head is None:
-        chain, features = read(module), None
+        try:
+            chain, features = read(module), None
+        except ValueError:
+            if example is None or family is None:
+                raise
+            return external_from_torch(module, family, example)
     else:
         part = head_of(module, head)
         chain = read(part, f"{head}.")

@@ -57,7 +57,7 @@ class Layer:
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
-        """The shape (units, inputs) of the layer: an array with a Jacobian has a unit for each entry and one input, which is 1."""
+        """The shape (units, inputs) of the layer: with a Jacobian, a unit for each entry and one input, which is 1."""
         return (self.shape[0], self.shape[1]) if self.factored else (self.size, 1)
 
 
@@ -84,8 +84,8 @@ class ExternalNetwork:
     r"""A network of any library and architecture, evaluated by a function of the user.
 
     Closed forms of first order need only natural parameters and their derivatives: for each layer a Jacobian
-    :math:`\partial h/\partial\theta_l`, or for a matrix that acts once on each example its two factors. A Jacobian is a layer with a
-    unit for each parameter and the constant input 1, so every theorem holds as it stands.
+    :math:`\partial h/\partial\theta_l`, or for a matrix that acts once on each example its two factors. A Jacobian is a layer
+    with a unit for each parameter and the constant input 1, so every theorem holds as it stands.
 
     Parameters
     ----------

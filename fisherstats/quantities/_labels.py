@@ -107,7 +107,7 @@ def _names(widths: tuple[int, ...], biased: tuple[bool, ...], features: tuple[st
     )[""]
 
 
-def param_coordinates(model: MLP, dim: str = "param", layer: int | None = None) -> dict[str, Any]:
+def param_coordinates(model: MLP | ExternalNetwork, dim: str = "param", layer: int | None = None) -> dict[str, Any]:
     """Return the coordinates of a parameter dim (of one layer's parameters where `layer` is given)."""
     if isinstance(model, ExternalNetwork):
         names = _external_arrays(tuple((one.name, one.size) for one in model.layers), layer)
@@ -141,7 +141,7 @@ def unit_coordinates(widths: tuple[int, ...]) -> dict[str, Any]:
     return {name: ("unit", values, {"long_name": COORDINATES[name]}) for name, values in _unit_arrays(widths).items()}
 
 
-def factor_coordinates(model: MLP, layer: int) -> dict[str, Any]:
+def factor_coordinates(model: MLP | ExternalNetwork, layer: int) -> dict[str, Any]:
     """Return the coordinates of the Kronecker factors of a layer: its inputs with the bias last, if it has one, and its units."""
     if isinstance(model, ExternalNetwork):
         n_units, n_inputs = model.shapes[layer]

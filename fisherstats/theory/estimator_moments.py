@@ -59,10 +59,10 @@ def entry_factors(law: Law, G: Sequence[Array | None], S: Sequence[Array | None]
     score: list[Any] = []
     hessian: list[Any] = []
     cross: list[Any] = []
-    for layer, (G_l, S_l) in enumerate(zip(G, S, strict=True)):
+    for G_l, S_l in zip(G, S, strict=True):
         if S_l is None:
-            # S of the last layer is zero without a link, and G then the identity.
-            score.append(law.own_square_variance() if layer == len(G) - 1 else law.square_variance(_given(G_l)))
+            # Without a link S of the last layer is zero, and G the identity.
+            score.append(law.own_square_variance() if G_l is None else law.square_variance(G_l))
             hessian.append(None)
             cross.append(None)
             continue

@@ -18,7 +18,13 @@ FILES = {str(path): path.stem for path in Path(theory.__file__).parent.glob("*.p
 
 ON_THE_HOST = {
     # sums are gathered in tasks of the threads, and finished matrices are written
-    *("assembly._below_the_diagonal", "assembly.DiagonalSum._own", "assembly.DiagonalSum.tasks", "kronecker.FactorSum.means"),
+    *(
+        "assembly._below_the_diagonal",
+        "assembly.layer_pairs",
+        "assembly.DiagonalSum._own",
+        "assembly.DiagonalSum.tasks",
+        "kronecker.FactorSum.means",
+    ),
     *(
         "dense_blocks.PairSum._make_matrices",
         "dense_blocks.PairSum._write",

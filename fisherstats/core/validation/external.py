@@ -138,14 +138,14 @@ def block(what: str, given: Any, shape: tuple[int, ...], dtype: np.dtype[np.floa
 def first_order_only() -> NoReturn:
     """Refuse second derivatives that a function does not return."""
     raise ValueError(
-        "`evaluate` must also return second derivatives, (h, parts, curvatures), for the Hessian estimator of an external network; "
-        "use the score estimator, which needs none."
+        "`evaluate` must also return second derivatives, (h, parts, curvatures), for the Hessian estimator of an external "
+        "network; use the score estimator, which needs none."
     )
 
 
 def perceptron_only() -> NoReturn:
     """Refuse a quantity that is defined for multilayer perceptrons."""
     raise TypeError(
-        "`model` must be a fisherstats.MLP here, got an ExternalNetwork, which is known by its derivatives alone; read a perceptron "
-        "with a reader of fisherstats.interop such as `from_torch`."
+        "`model` must be a fisherstats.MLP here, got an ExternalNetwork, which is known by its derivatives alone; read a "
+        "perceptron with a reader of fisherstats.interop such as `from_torch`."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from fisherstats.core.validation.arguments import shown
@@ -16,6 +16,7 @@ __all__ = [
     "module_object",
     "no_hooks",
     "not_uninitialised",
+    "one_precision",
     "pairs",
     "untraceable",
 ]
@@ -74,6 +75,20 @@ def not_uninitialised(place: str, kind: str) -> NoReturn:
         f"`module` must have numbers for weights, got {kind} at {place} without any (lazy, on the meta device, or computed by a "
         "reparametrisation); run it once, or remove the reparametrisation first."
     )
+
+
+def one_precision(found: Mapping[str, str], allowed: Mapping[str, Any]) -> str:
+    """Return the dtype that all parameters have."""
+    if not found:
+        raise ValueError("the network must have parameters, got none.")
+    first = next(iter(found.values()))
+    for name, dtype in found.items():
+        if dtype not in allowed or dtype != first:
+            raise ValueError(
+                f"the parameters must be all float32 or all float64, got {dtype} for {name!r}; convert them, with "
+                "`module.double()` for a torch module."
+            )
+    return first
 
 
 def untraceable(kind: str, error: Exception) -> NoReturn:

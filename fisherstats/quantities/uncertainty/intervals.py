@@ -114,6 +114,7 @@ def confidence_intervals(
     level = arguments.level("level", level)
     arguments.choice("view", view, ("diagonal", "full"))
     arguments.choice("design", design, DESIGNS)
+    arguments.boolean("per_input", per_input)
     asked: dict[str, Any] = {
         "n_draws": arguments.positive_integer("n_draws", n_draws),
         "per_input": per_input,
