@@ -66,7 +66,8 @@ ON_THE_HOST = {
         "entry_derivatives.Places.ordered",
     ),
     *(
-        "fisher._pairs",
+        "error_propagation.Functional.size",
+        "error_propagation.LeadingEigenvalues.size",
         "variance_inequalities._spread_directions",
         "response_support.few",
         "tensor_norms._directions",
