@@ -53,8 +53,9 @@ def accepted(call, model):
 
 
 MANY_STEPS = {"norm_sweep": 5, "regularization_path": 5, "derivative_bounds": 1, "derivative_bounds printed": 1}
-"""Made of calls that are compared by themselves, with the number of the one network that they are compared for; families with
-long series take minutes on the emulated device."""
+MANY_STEPS |= {"variance_bounds": 5, "variance_bounds per input": 1, "off_diagonal_bounds": 1, "estimate_fisher full of a sample": 2}
+"""What makes many steps, with the number of the one network that it is compared for; families with long series, of which the
+Dirichlet distributions have the longest, take minutes on the emulated device."""
 
 
 @functools.cache
