@@ -15,6 +15,8 @@ import scipy.special
 
 __all__ = ["FUNCTIONS", "dtype_of", "einsum", "of_dtype", "ufunc"]
 
+_Array: Any = type(standard.asarray(0.0))
+
 
 @functools.cache
 def _numpys(dtype: Any) -> np.dtype[Any]:
@@ -32,6 +34,9 @@ def of_dtype(dtype: Any) -> Any:
 
 def _common(values: tuple[Any, ...], real: bool = False) -> list[Any]:
     """Return arrays of one dtype by numpy's rules; floating-point ones if `real`."""
+    dtypes = [value.dtype if isinstance(value, _Array) else None for value in values]
+    if dtypes[0] is not None and dtypes.count(dtypes[0]) == len(dtypes) and not (real and _numpys(dtypes[0]).kind != "f"):
+        return list(values)  # the usual case, in which the rules would cost more than the operation
     dtype = np.result_type(*[dtype_of(value) if hasattr(value, "__array_namespace__") else value for value in values])
     if real and dtype.kind != "f":
         dtype = np.dtype(np.float64)

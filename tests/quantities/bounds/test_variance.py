@@ -174,7 +174,8 @@ def extreme_poisson_cases() -> Iterator[Case]:
 
 
 def test_no_bound_is_violated_on_random_networks() -> None:
-    run_all(random_cases(320, seed=1))
+    """Ten networks of every family; a bound that is wrong at fewer than one network in twenty is for the validation."""
+    run_all(random_cases(70, seed=1))
 
 
 @pytest.mark.validation
