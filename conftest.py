@@ -21,6 +21,54 @@ os.environ["NUMBA_CACHE_DIR"] = str(_root / ".numba_cache" / _digest.hexdigest()
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # of the backends the one that other tests need anyway
 
+_LONG_SERIES = {
+    "tests/core/validation/test_paths.py::test_every_path_of_a_study": 2,
+    "tests/device/test_calls.py::test_every_function_agrees": 4,
+    "tests/device/test_training.py::test_every_optimiser_with_normalisation": 3,
+    "tests/device/test_training.py::test_float32": 3,
+    "tests/device/test_training.py::test_transfers_of_a_step": 4,
+    "tests/engines/test_kernel_cache.py::test_what_is_cut_short_is_compiled_anew": 3,
+    "tests/execution/test_clients.py::test_every_client_gives_the_same_bits": 2,
+    "tests/execution/test_streaming.py::test_chunks_change_no_bit": 3,
+    "tests/models/test_families_collapsed.py::test_draws_have_the_promised_moments": 4,
+    "tests/models/test_families_collapsed.py::test_sums_and_labels_have_one_law": 3,
+    "tests/models/test_families_draws.py::test_draws_have_the_promised_moments": 4,
+    "tests/models/test_families_user.py::test_they_pass_the_tests_of_families": 3,
+    "tests/models/test_samplers.py::test_many_trials_of_a_rare_outcome": 3,
+    "tests/models/test_samplers.py::test_moments_of_many_trials": 5,
+    "tests/models/test_samplers.py::test_single_labels_of_a_binomial_family": 3,
+    "tests/plotting/test_figures.py::test_damaged_results_are_drawn_or_refused": 4,
+    "tests/plotting/test_figures.py::test_keywords_and_settings": 4,
+    "tests/plotting/test_figures.py::test_no_figure_takes_the_result_of_another": 4,
+    "tests/plotting/test_figures.py::test_no_other_result_is_drawn": 4,
+    "tests/quantities/bounds/test_variance.py::test_no_bound_is_violated_at_the_ends_of_a_family": 4,
+    "tests/quantities/information/test_monte_carlo.py::test_estimates_of_separate_calls": 4,
+    "tests/quantities/information/test_monte_carlo.py::test_fixed_design": 4,
+    "tests/quantities/information/test_monte_carlo.py::test_hidden_information": 3,
+    "tests/quantities/test_labels.py::test_round_trips": 4,
+    "tests/quantities/test_lazy.py::test_a_cluster_changes_no_bit": 3,
+    "tests/quantities/test_tiles.py::test_a_stored_view_equals_the_one_in_memory": 3,
+    "tests/quantities/uncertainty/test_error_propagation.py::test_replicates": 3,
+    "tests/study/test_clients.py::test_every_client_gives_the_same_store": 3,
+    "tests/study/test_damage.py::test_damaged_stores": 2,
+    "tests/study/test_resume.py::TestResume::test_stopped_between_pieces": 3,
+    "tests/study/test_store.py::TestDisk::test_no_room_for_the_results": 2,
+    "tests/study/test_streams.py::test_a_stream_without_accents": 2,
+    "tests/study/test_streams.py::test_other_commands": 3,
+    "tests/study/test_study.py::TestData::test_other_tasks": 4,
+    "tests/study/test_study.py::TestFiles::test_a_failure_while_writing_leaves_the_earlier_study": 2,
+    "tests/test_benchmarks.py::test_every_workload_runs_and_agrees": 5,
+    "tests/test_public_names.py::test_it_is_imported_first_in_a_new_process": 4,
+    "tests/testing/test_check_family.py::test_our_families_pass": 5,
+    "tests/theory/test_empirical_truth.py::test_fixed_random_and_per_input": 5,
+    "tests/theory/test_margins.py::test_float32_bounds_are_rounded_outwards": 3,
+    "tests/theory/test_observed.py::test_labels_of_the_model_have_standard_normal_scores": 3,
+    "tests/theory/test_propagation.py::test_all_labels": 4,
+    "tests/theory/test_weights.py::test_norms_and_bounds": 4,
+}
+"""Tests that make the same check of many networks, families or functions and take long: every k-th belongs to the ordinary run,
+the others to the validation."""
+
 _EXAMPLES_NEED = {
     "keras.py": "keras",
     "onnx.py": "onnx",
@@ -33,9 +81,16 @@ _EXAMPLES_NEED = {
 """Modules of fisherstats/interop -> the library that their examples import."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before the deselection by markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip examples of libraries that are not installed, by name."""
+    """Leave most of the long series to the validation; skip examples of libraries that are not installed, by name."""
+    seen: dict[str, int] = {}
     for item in items:
+        series = item.nodeid.partition("[")[0]
+        if series in _LONG_SERIES:
+            seen[series] = seen.get(series, -1) + 1
+            if seen[series] % _LONG_SERIES[series]:
+                item.add_marker(pytest.mark.validation)
         library = _EXAMPLES_NEED.get(item.path.name) if item.path.parent == _root / "fisherstats" / "interop" else None
         if library is not None and importlib.util.find_spec(library) is None:
             item.add_marker(pytest.mark.skip(reason=f"could not import {library!r}"))

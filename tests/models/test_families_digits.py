@@ -266,6 +266,7 @@ def test_mean_absolute_deviation_of_counts(family, h, dtype):
     assert float(found[0]) == pytest.approx(float(deviation(family, natural[0, 0])), rel=1e-12)
 
 
+@pytest.mark.validation
 def test_mean_absolute_deviation_of_real_labels():
     for family, h in (
         (F.Exponential(), -0.3),
