@@ -77,8 +77,10 @@ _EXAMPLES_NEED = {
     "torch.py": "torch",
     "torch_results.py": "torch",
     "unfolding.py": "torch",
+    "external_from_torch": "torch",
+    "from_jax": "jax",
 }
-"""Modules of fisherstats/interop -> the library that their examples import."""
+"""Modules of fisherstats/interop, or functions there, -> the library that their examples import."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before the deselection by markers
@@ -91,7 +93,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             seen[series] = seen.get(series, -1) + 1
             if seen[series] % _LONG_SERIES[series]:
                 item.add_marker(pytest.mark.validation)
-        library = _EXAMPLES_NEED.get(item.path.name) if item.path.parent == _root / "fisherstats" / "interop" else None
+        names = (item.path.name, item.name.rpartition(".")[2]) if item.path.parent == _root / "fisherstats" / "interop" else ()
+        library = next((_EXAMPLES_NEED[name] for name in names if name in _EXAMPLES_NEED), None)
         if library is not None and importlib.util.find_spec(library) is None:
             item.add_marker(pytest.mark.skip(reason=f"could not import {library!r}"))
 

@@ -6,7 +6,7 @@ so that every quantity of this package refers to the user's network. No library 
 
 from __future__ import annotations
 
-from fisherstats.interop.derivatives import external_from_torch, from_jax
+from fisherstats.interop.derivatives import by_name, external_from_torch, from_jax
 from fisherstats.interop.flax import from_flax, to_flax
 from fisherstats.interop.keras import from_keras
 from fisherstats.interop.loading import load_into
@@ -22,6 +22,7 @@ __all__ = [
     "Features",
     "ParameterResult",
     "TorchBatches",
+    "by_name",
     "external_from_torch",
     "from_flax",
     "from_jax",

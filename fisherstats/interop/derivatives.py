@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from fisherstats.core.docstrings import documented
 from fisherstats.core.validation import arguments
+from fisherstats.core.validation import interop_results as result_checks
 from fisherstats.core.validation import interop_torch as torch_checks
 from fisherstats.models.external import ExternalNetwork, Layer
 from fisherstats.models.families import Family
+from fisherstats.quantities import _labels
 
-__all__ = ["external_from_torch", "from_jax"]
+__all__ = ["by_name", "external_from_torch", "from_jax"]
 
 _PRECISIONS = {"float32": np.float32, "float64": np.float64}
 
@@ -80,6 +82,52 @@ def external_from_torch(module: Any, family: Family, example: Any = None) -> Ext
     layers = [Layer(name, tuple(one.shape) or (1,), name in factored) for name, one in chosen.items()]
     evaluate = _TorchDerivatives(module, list(chosen), factored)
     return ExternalNetwork(evaluate, family=family, layers=layers, dtype=_PRECISIONS[dtype], fingerprint=digest.hexdigest())
+
+
+def by_name(result: Any, network: ExternalNetwork, what: str = "values") -> dict[str, NDArray[Any]]:
+    """Split a result over the parameters of an external network into arrays under the owner's names.
+
+    Parameters
+    ----------
+    result : DataArray, dims (param,)
+        A result of this package for the network, such as a diagonal information.
+    network : ExternalNetwork
+        The network.
+    what : {"values", "standard_errors"}, default "values"
+        The values, or the standard errors that the result carries.
+
+    Returns
+    -------
+    dict of str to ndarray
+        By the names, and in the shapes, of ``network.layers``.
+
+    Raises
+    ------
+    ValueError
+        If `result` has no standard errors, or is not over the parameters of the network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> from fisherstats.interop import by_name
+    >>> network = fs.ExternalNetwork(
+    ...     lambda x: (x.sum(axis=1, keepdims=True), [x[:, None, :].reshape(len(x), 1, 2, 1)]),
+    ...     family=fs.families.Poisson(),
+    ...     layers=[fs.Layer("rates", (2, 1))],
+    ... )
+    >>> by_name(fs.fisher_information(network, np.zeros((3, 2)) + [0.0, 1.0]), network)["rates"].round(3).tolist()
+    [[0.0], [2.718]]
+    """
+    arguments.choice("what", what, ("values", "standard_errors"))
+    values, errors = _labels.values_and_error("result", result)
+    if what == "standard_errors" and errors is None:
+        result_checks.no_errors()
+    vector = arguments.real_array("result", values if what == "values" else errors)
+    if vector.shape != (network.n_params,):
+        result_checks.one_per_parameter(result, network.n_params, vector.shape)
+    pieces = zip(network.layers, network.layer_slices(), strict=True)
+    return {layer.name: vector[piece].reshape(layer.shape).copy() for layer, piece in pieces}
 
 
 def _acting_in_training(torch: Any) -> tuple[type, ...]:
