@@ -25,7 +25,7 @@ from fisherstats.quantities._computation import Computation, steps_of
 from fisherstats.quantities._layout import Layout
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
-from fisherstats.quantities.uncertainty.covariances import covariance_norms
+from fisherstats.quantities.uncertainty.covariances import HESSIAN_ROWS, covariance_norms
 from fisherstats.theory import entry_derivatives, estimator_moments, fisher, tensor_bounds
 from fisherstats.theory.cancellation import fourth_rounding, uncancelled_variance
 from fisherstats.theory.forward_rounding import SENSITIVITY, forward_rounding
@@ -35,8 +35,6 @@ from fisherstats.theory.variance_inequalities import Bounds
 __all__ = ["covariance_bounds", "covariance_passes", "off_diagonal_bounds", "trace_bounds"]
 
 Array = NDArray[np.floating]
-
-_BLOCK_ROWS = 16
 
 
 @documented
@@ -109,7 +107,7 @@ def covariance_bounds(
     widths, outputs = call.model.widths[1:], call.model.widths[-1]
     rank = outputs + 1 if call.model.family.labels_are_classes else outputs * (outputs + 1) // 2
     pairs = sum(left * right for at, left in enumerate(widths) for right in widths[at:])
-    call.fits("`covariance_bounds`", _BLOCK_ROWS * (outputs * pairs + (rank + 1) * outputs**2), 3, "use fewer outputs.")
+    call.fits("`covariance_bounds`", HESSIAN_ROWS * (outputs * pairs + (rank + 1) * outputs**2), 3, "use fewer outputs.")
 
     def block(x: Array, first_input: int) -> list[Array]:
         forward, law, G, hessian = _with_hessians(call, x, first_input, on_kink)
@@ -143,8 +141,8 @@ def covariance_bounds(
 
 def covariance_passes(call: Call, per_input: bool) -> tuple[PassShape, ...]:
     """Return the shapes of the passes of `covariance_bounds`: its own, and for a mean over inputs that of the exact norms."""
-    stacked = call.stack_shape(_BLOCK_ROWS)
-    return (stacked,) if per_input else (call.mean_shape(_BLOCK_ROWS), stacked)
+    stacked = call.stack_shape(HESSIAN_ROWS)
+    return (stacked,) if per_input else (call.mean_shape(HESSIAN_ROWS), stacked)
 
 
 @documented
@@ -345,7 +343,7 @@ def off_diagonal_bounds(
     n_draws = arguments.positive_integer("n_draws", n_draws)
     arguments.boolean("per_input", per_input)
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
-    numbers = len(chosen) * (call.n_present * 10 * per_input + _BLOCK_ROWS * call.model.widths[-1] * 3)
+    numbers = len(chosen) * (call.n_present * 10 * per_input + HESSIAN_ROWS * call.model.widths[-1] * 3)
     call.fits("`pairs`", numbers, 1, "use fewer pairs.")
     shapes = [(matrix.shape[0], matrix.shape[1]) for matrix in call.model.weights]
     rows, columns = (entry_derivatives.Places.of(chosen[:, side], shapes) for side in (0, 1))
@@ -384,8 +382,8 @@ def _with_hessians(call: Call, x: Array, first_input: int, on_kink: str) -> tupl
 def _over_inputs(call: Call, block: execution.BlockFunction, per_input: bool, n_draws: int) -> Steps[list[Array]]:
     """Return single-label numbers under the design: per input divided by N, else (1/n^2) times their sum over inputs."""
     if per_input:
-        return [array / n_draws for array in (yield from call.stack(block, _BLOCK_ROWS, infinite=True))]
-    return [array / (n_draws * call.n_inputs) for array in (yield from call.mean(block, _BLOCK_ROWS, infinite=True))]
+        return [array / n_draws for array in (yield from call.stack(block, HESSIAN_ROWS, infinite=True))]
+    return [array / (n_draws * call.n_inputs) for array in (yield from call.mean(block, HESSIAN_ROWS, infinite=True))]
 
 
 def _summed(factors: Sequence[Array | None], inputs: Sequence[Array], exponent: int) -> Array:

@@ -26,9 +26,12 @@ from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, covariance_tensors, tensor_norms
 
-__all__ = ["covariance_norms", "covariance_product", "estimator_covariance", "functional_variance"]
+__all__ = ["HESSIAN_ROWS", "covariance_norms", "covariance_product", "estimator_covariance", "functional_variance"]
 
 Array = NDArray[np.floating]
+
+HESSIAN_ROWS = 16
+"""Inputs in a block with the Hessian of every output."""
 
 NORMS = ("frobenius", "spectral", "trace")
 
@@ -112,7 +115,7 @@ def estimator_covariance(
         coords |= _labels.param_coordinates(model, dim)
     provenance = call.provenance(n_draws=n_draws, estimator=estimator)
     yield (layout := _layout.array(f"covariance_{estimator}", coords, provenance, call.rows.dtype))
-    (mean,) = yield from call.mean(block, 16)
+    (mean,) = yield from call.mean(block, HESSIAN_ROWS)
     return layout, [(mean / (call.n_inputs * n_draws)).reshape((n_params,) * 4).astype(call.rows.dtype, copy=False)]
 
 
@@ -282,7 +285,7 @@ def covariance_product(
     coords = _labels.param_coordinates(model) | _labels.param_coordinates(model, "param2")
     provenance = call.provenance(n_draws=n_draws, estimator=estimator)
     yield (layout := _layout.array(f"covariance_{estimator}", coords, provenance, call.rows.dtype))
-    (mean,) = yield from call.mean(block, 16)
+    (mean,) = yield from call.mean(block, HESSIAN_ROWS)
     return layout, [(mean / (call.n_inputs * n_draws)).astype(call.rows.dtype, copy=False)]
 
 
@@ -447,7 +450,7 @@ class _Summary:
                 *[hessian.reach[key] for key in keys if key[0] < key[1]],
             ]
 
-        return cls((yield from call.stack(block, 16)), call)
+        return cls((yield from call.stack(block, HESSIAN_ROWS)), call)
 
     def score_gram(self) -> tensor_norms.Gram:
         return tensor_norms.score_gram(self.quartic, self.products)
