@@ -1,9 +1,9 @@
 r"""Moments over inputs of squared scores, accumulated from per-example scores in one pass.
 
 With :math:`s_{ik}` the score of a parameter for draw k of input i, :math:`z_{ik}=s_{ik}^2` and :math:`z_i` its mean over the N
-draws, the mean of :math:`z_i` over inputs is the score estimate of a diagonal entry of the Fisher information. Kept per parameter:
-that mean, :math:`\sum_i(z_i-\bar z)^2`, and with two draws or more the sum over inputs of the sample variance over draws. Per
-array of parameters, the same of the total :math:`t_i=\sum z_i`, with all co-moments.
+draws, the mean of :math:`z_i` over inputs is the score estimate of a diagonal entry of the Fisher information. Kept
+per parameter: that mean, :math:`\sum_i(z_i-\bar z)^2`, and with two draws or more the sum over inputs of the sample variance over
+draws. Per array of parameters, the same of the total :math:`t_i=\sum z_i`, with all co-moments.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Moments:
         totals = np.zeros((len(scores), rows, draws))
         for one, kept, total in zip(scores, self.parameters, totals, strict=True):
             mean, deviations, *labels = kept
-            leaf = np.ascontiguousarray(one).reshape(rows, draws, -1)
+            # The loop is compiled for the two precisions of native byte order alone.
+            dtype = one.dtype if one.dtype in (np.float32, np.float64) else np.float64
+            leaf = np.ascontiguousarray(one, dtype=dtype).reshape(rows, draws, -1)
             score_kernels().add_leaf(leaf, self.n_inputs, mean, deviations, labels[0] if labels else _NONE, total)
         per_input = totals.mean(axis=2)
         mean = per_input.mean(axis=1)

@@ -144,7 +144,7 @@ def _array(name: str, given: Any, n_draws: int | None) -> NDArray[Any]:
     if not isinstance(given, np.ndarray):
         _on_host(what, given)
     try:
-        found = given if isinstance(given, np.ndarray) else _converted(given)
+        found = _converted(given)
     except Exception as error:  # libraries raise errors of many types
         raise TypeError(
             f"`{what}` must be an array of float32 or float64 on the host, got {shown(given)}, which numpy cannot read: {error}; "
@@ -173,7 +173,8 @@ def _on_host(what: str, given: Any) -> None:
 
 
 def _converted(given: Any) -> NDArray[Any]:
-    return np.from_dlpack(given) if hasattr(given, "__dlpack__") else np.asarray(given)
+    foreign = hasattr(given, "__dlpack__") and not isinstance(given, np.ndarray)
+    return np.from_dlpack(given) if foreign else np.asarray(given)
 
 
 def _within_range(name: str, scores: NDArray[Any]) -> None:

@@ -28,9 +28,9 @@ __all__ = ["ScoreAccumulator"]
 class ScoreAccumulator:
     r"""The diagonal Fisher information from per-example scores of any network, with standard errors, in one pass.
 
-    A score is the gradient of :math:`\log p(y|x,\theta)` by the parameters for *one* example and label. With labels drawn from the
-    model the mean of the squared scores is the score estimate of the Fisher information (2024, eq 2), with labels of the data the
-    empirical Fisher information.
+    A score is the gradient of :math:`\log p(y|x,\theta)` by the parameters for *one* example and label. With labels drawn from
+    the model the mean of the squared scores is the score estimate of the Fisher information (2024, eq 2), with labels of the data
+    the empirical Fisher information.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ class ScoreAccumulator:
     before for nan, in other orders 256 examples of an array are copied at a time. Sums are float64 whatever the scores are.
 
     Bits: examples are taken in leaves of 256, counted from the start of each batch, so that splitting a stream of examples into
-    batches at multiples of 256 changes no bit of the result, nor does the memory order or the library of the arrays. Other batches
-    and `merge` change it by rounding only (relative errors near 1e-13).
+    batches at multiples of 256 changes no bit of the result, nor does the memory order or the library of the arrays. Other
+    batches and `merge` change it by rounding only (relative errors near 1e-13).
 
     **Scores that were averaged or summed over a batch cannot be recognised**, and their squares are not the Fisher information: a
     mean over B examples makes it about B times too small, and its standard error is wrong as well. Take gradients per example (in
@@ -107,16 +107,16 @@ class ScoreAccumulator:
         Parameters
         ----------
         scores : mapping of str to array
-            For each array of parameters the scores of the batch, shape (batch, \*shape), with `n_draws` (batch, draws, \*shape): not
-            averaged, not summed. Arrays of numpy, or of another library on the host; those of PyTorch may record gradients. All
-            arrays of parameters are required in every batch.
+            For each array of parameters the scores of the batch, shape (batch, \*shape), with `n_draws` (batch, draws, \*shape):
+            not averaged, not summed. Arrays of numpy, or of another library on the host; those of PyTorch may record gradients.
+            All arrays of parameters are required in every batch.
 
         Raises
         ------
         TypeError, ValueError
-            If a name is missing or unknown, a shape or the number of draws differs from what was fixed, the batch is empty, an array
-            is on a device or not of real numbers, or a score is nan, inf or at least 1e75 in magnitude. The batch is refused as a
-            whole.
+            If a name is missing or unknown, a shape or the number of draws differs from what was fixed, the batch is empty, an
+            array is on a device or not of real numbers, or a score is nan, inf or at least 1e75 in magnitude. The batch is
+            refused as a whole.
 
         Notes
         -----
@@ -225,8 +225,8 @@ class ScoreAccumulator:
         >>> scores = fs.ScoreAccumulator(n_draws=4)
         >>> scores.update({"a": draws[:, :, :1], "b": draws[:, :, 1:]})
         >>> layers = scores.result(design="fixed")["layers"]
-        >>> layers.layer.values[layers.position.argmin()], bool(layers.order_probability_lower > 0.99)
-        (np.str_('b'), True)
+        >>> str(layers.layer[layers.position == 0].item()), bool(layers.order_probability_lower > 0.99)
+        ('b', True)
         """
         checks.whole(self._unfinished)
         n, n_draws = self.n_inputs, self._n_draws or 1
@@ -252,8 +252,8 @@ class ScoreAccumulator:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the sums to a file in the safetensors format, from which accumulation can go on.
 
-        Nothing is pickled, and other programs can read the tensors ``mean_square/NAME``, in the shapes of the parameters. The file
-        appears when it is complete; one that an earlier call wrote is replaced, and any other file is left alone.
+        Nothing is pickled, and other programs can read the tensors ``mean_square/NAME``, in the shapes of the parameters. The
+        file appears when it is complete; one that an earlier call wrote is replaced, and any other file is left alone.
 
         Parameters
         ----------

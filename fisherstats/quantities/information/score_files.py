@@ -1,7 +1,7 @@
 """Accumulated scores in files: safetensors with the sums as tensors in the shapes of the parameters, the rest as JSON.
 
-`mean_square/NAME` and `squared_deviations/NAME` (`label_variances/NAME` with several draws), float64, can be read by other programs;
-`totals/mean_square` and so on are those of the totals.
+`mean_square/NAME` and `squared_deviations/NAME` (`label_variances/NAME` with several draws), float64, can be read by other
+programs; `totals/mean_square` and so on are those of the totals.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def save(given: Any, shapes: Layout | None, n_draws: int | None, moments: Moment
     arrays = [*(one for kept in moments.parameters for one in kept), *moments.totals]
     tensors = {name: one.reshape(shape) for (name, shape), one in zip(wanted.items(), arrays, strict=True)}
     description = {
-        "digest": _digest(arrays),
+        "digest": _digest(shapes, n_draws, moments.n_inputs, arrays),
         "n_draws": n_draws,
         "n_inputs": moments.n_inputs,
         "package": f"fisherstats {__version__}",
@@ -64,15 +64,16 @@ def load(given: Any) -> tuple[Layout | None, int | None, Moments]:
         n_kept = 3 if (n_draws or 1) > 1 else 2
         wanted = checks.arrays_in_file(shapes or {}, n_kept == 3)
         arrays = checks.numbers_in_file(file, wanted)
-        if _digest(arrays) != digest:
+        if _digest(shapes, n_draws, n_inputs, arrays) != digest:
             raise files.Unreadable("its numbers are not those that were saved")
     flat = [one.reshape(-1) for one in arrays[:-n_kept]]
     parameters = [flat[start : start + n_kept] for start in range(0, len(flat), n_kept)]
     return shapes, n_draws, Moments(n_inputs, parameters, arrays[-n_kept:])
 
 
-def _digest(arrays: Iterable[NDArray[np.float64]]) -> str:
-    found = hashlib.sha256()
+def _digest(shapes: Layout | None, n_draws: int | None, n_inputs: int, arrays: Iterable[NDArray[np.float64]]) -> str:
+    counted = json.dumps([None if shapes is None else [*shapes.items()], n_draws, n_inputs])
+    found = hashlib.sha256(counted.encode())
     for one in arrays:
         found.update(one.data if one.size else b"")
     return found.hexdigest()
