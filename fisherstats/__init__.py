@@ -22,6 +22,7 @@ from fisherstats.quantities.bounds.norm_sweep import norm_sweep
 from fisherstats.quantities.bounds.variance import variance_bounds
 from fisherstats.quantities.geometry.curvature import amari_chentsov, efron_curvature
 from fisherstats.quantities.geometry.relative import learning_zone, pullback, relative_fisher, subsystem_metric
+from fisherstats.quantities.information.accumulator import ScoreAccumulator
 from fisherstats.quantities.information.empirical import bias_signature, empirical_variance
 from fisherstats.quantities.information.estimates import empirical_fisher, estimate_fisher
 from fisherstats.quantities.information.exact import (
@@ -66,6 +67,7 @@ __all__ = [
     "LeadingEigenvalues",
     "LogDet",
     "MissingExtra",
+    "ScoreAccumulator",
     "SizeError",
     "SolveWith",
     "TrainingDiverged",

@@ -321,6 +321,12 @@ SOURCES = {
         "N* = sqrt(c_x E_x V / (c_y Var_x I)) at a given cost N_x (c_x + N c_y)",
         _TWICE + "; inputs are independent draws, their variance estimated from the given inputs (ddof 1)",
     ),
+    "ranking-probability": Source(
+        "van-der-vaart-1998",
+        "multivariate central limit theorem",
+        "P(t_a > t_b) = Phi((t_a - t_b) / sd), 1 - sum_k Phi(-z_k) <= P(order) <= min_k Phi(z_k) over neighbours in the order",
+        "nearly normal totals of many inputs, their covariance estimated; no prior knowledge of the totals",
+    ),
     "confidence-interval": Source(
         "soen-sun-2024",
         "central limit theorem with Lemma 3.1",

@@ -17,7 +17,7 @@ from fisherstats.core.arrays import gpu_array, gpu_status, on_device
 from fisherstats.core.validation import arguments, capacity
 from fisherstats.engines import primitives
 
-__all__ = ["ENGINES", "Engine", "resolve"]
+__all__ = ["ENGINES", "Engine", "resolve", "score_kernels"]
 
 ENGINES = ("numpy", "numba", "cupy")
 
@@ -62,3 +62,10 @@ def _with_kernels() -> Engine:
         kernels = importlib.import_module("fisherstats.engines.numba_kernels")
     # A kernel holds the Jacobian between two layers for one input at a time, unless it is needed again in a later step.
     return Engine("numba", kernels, most_layers_without_chains=4, holds_classes=False)
+
+
+@functools.cache
+def score_kernels() -> Any:
+    """Return the module with the loop over per-example scores, loaded on first use as the others are."""
+    with _loading:
+        return importlib.import_module("fisherstats.engines.score_kernels")

@@ -25,7 +25,7 @@ from fisherstats.models import activations, families
 from fisherstats.models.activations import Activation, SmoothedReLU
 from fisherstats.models.families import Family, LogPartitionFamily, Product
 
-__all__ = ["load", "save"]
+__all__ = ["load", "of_format", "save"]
 
 _FORMAT = "fisherstats network 1"
 _PRECISIONS = ("F32", "F64")
@@ -62,7 +62,10 @@ def save(given: Any, model: Any) -> None:
         "package": f"fisherstats {__version__}",
     }
     metadata = {"format": _FORMAT, "network": json.dumps(described, sort_keys=True, allow_nan=False)}
-    with checks.writing(path), atomic_directory.whole_file(path, lambda there: checks.replaceable(there, _ours(there))) as new:
+    with (
+        checks.writing(path),
+        atomic_directory.whole_file(path, lambda there: checks.replaceable(there, of_format(there, _FORMAT))) as new,
+    ):
         library.save_file(tensors, str(new), metadata=metadata)
 
 
@@ -76,6 +79,7 @@ def load(given: Any, build: Callable[..., Any]) -> Any:
             if metadata.get("format") != _FORMAT:
                 checks.unknown_format(metadata.get("format"), _FORMAT)
             described = checks.parsed(metadata.get("network"))
+            checks.flags("bias", described["bias"])
             kernels, biases = _arrays(file, described["bias"])
         model = build(
             kernels,
@@ -105,12 +109,12 @@ def _arrays(file: Any, biased: list[Any]) -> tuple[list[Any], list[Any]]:
     return kernels, [file.get_tensor(f"layers.{layer}.bias") if one else None for layer, one in enumerate(biased)]
 
 
-def _ours(path: Path) -> bool:
-    """Return whether an existing file holds a network of this package."""
+def of_format(path: Path, form: str) -> bool:
+    """Return whether an existing file has a format of this package, in any version."""
     library = optional_module("safetensors", extra="interop")
     try:
         with library.safe_open(str(path), framework="numpy") as file:
-            return (file.metadata() or {}).get("format", "").startswith(_FORMAT.rpartition(" ")[0])
+            return (file.metadata() or {}).get("format", "").startswith(form.rpartition(" ")[0])
     except Exception:  # other files raise errors of many types
         return False
 

@@ -10,6 +10,7 @@ from fisherstats.core.schema.bounds import BOUNDS
 from fisherstats.core.schema.decisions import DECISIONS
 from fisherstats.core.schema.relative import RELATIVE
 from fisherstats.core.schema.row import Variable
+from fisherstats.core.schema.scores import SCORES
 from fisherstats.core.schema.study import STUDY
 from fisherstats.core.schema.training import TRAINING
 from fisherstats.core.schema.weights import WEIGHTS
@@ -440,6 +441,7 @@ VARIABLES = {
     **RELATIVE,
     **APPLICATIONS,
     **STUDY,
+    **SCORES,
 }
 
 COORDINATES = {

@@ -1,11 +1,11 @@
-"""Checks of the files that hold networks: every failure of a damaged file becomes a one-sentence error."""
+"""Checks of files of numbers with a description: networks and accumulated scores. What is wrong is told in one sentence."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ __all__ = [
     "Unreadable",
     "destination",
     "existing",
+    "flags",
     "parsed",
     "reading",
     "replaceable",
@@ -36,7 +37,7 @@ _FIELDS = {
 
 
 class Unreadable(ValueError):
-    """Raised with a description of what a file holds instead of a network."""
+    """Raised with a description of what a file holds instead."""
 
 
 def destination(given: Any) -> Path:
@@ -49,20 +50,20 @@ def destination(given: Any) -> Path:
     return path
 
 
-def existing(given: Any) -> Path:
+def existing(given: Any, writer: str = "MLP.save") -> Path:
     """Return the path of a file that exists."""
     path = stores.real_path("path", arguments.path("path", given, "the path of a file"))
     if not path.is_file():
         why = "which is no file" if os.path.lexists(path) else "which does not exist"
-        raise ValueError(f"`path` must be a file that `MLP.save` wrote, got {shown(path)}, {why}.")
+        raise ValueError(f"`path` must be a file that `{writer}` wrote, got {shown(path)}, {why}.")
     return path
 
 
-def replaceable(path: Path, ours: bool) -> None:
-    """Refuse to replace a file that does not hold a network of this package."""
+def replaceable(path: Path, ours: bool, writer: str = "MLP.save") -> None:
+    """Refuse to replace a file of another kind."""
     if not ours:
         raise ValueError(
-            f"`path` must be a new file or one that `MLP.save` wrote, which is replaced, got {shown(path)}, another file; "
+            f"`path` must be a new file or one that `{writer}` wrote, which is replaced, got {shown(path)}, another file; "
             "move it away, or give another path."
         )
 
@@ -78,8 +79,8 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Return the error for a file that is no network or is damaged."""
+def reading(path: Path, what: str = "network", writer: str = "MLP.save") -> Iterator[None]:
+    """Return the error for a file that holds something else or is damaged."""
     try:
         yield
     except MemoryError:
@@ -88,49 +89,54 @@ def reading(path: Path) -> Iterator[None]:
         own = isinstance(error, Unreadable)
         reason = str(error) if own else f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ValueError(
-            f"`path` must be a file that `MLP.save` wrote, got {shown(path)} ({reason}); save the network again, or restore the "
+            f"`path` must be a file that `{writer}` wrote, got {shown(path)} ({reason}); save the {what} again, or restore the "
             "file from a copy."
         ) from error
 
 
-def unknown_format(found: Any, known: str) -> NoReturn:
-    """Refuse a file without the description of a network, or with one of another version."""
+def unknown_format(found: Any, known: str, what: str = "a network") -> NoReturn:
+    """Refuse a file without a description, or with one of another version."""
     if isinstance(found, str) and found.rpartition(" ")[0] == known.rpartition(" ")[0]:
         raise Unreadable(f"it has the format {found!r}, and this version of the package reads {known!r}")
-    raise Unreadable("it does not hold a network of this package")
+    raise Unreadable(f"it does not hold {what} of this package")
 
 
-def parsed(text: Any) -> dict[str, Any]:
-    """Return the description of a network: fields of the right kinds, none twice, no nan."""
+def parsed(text: Any, what: str = "network", fields: Mapping[str, str] = _FIELDS) -> dict[str, Any]:
+    """Return a description: fields of the right kinds, none twice, no nan."""
     if not isinstance(text, str):
-        raise Unreadable("the description of the network is missing")
+        raise Unreadable(f"the description of the {what} is missing")
     try:
         found = json.loads(text, parse_constant=_refused_constant, object_pairs_hook=_unique)
     except Unreadable:
         raise
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"the description of the network is not JSON, {type(error).__name__}") from error
-    if not isinstance(found, dict) or found.keys() != _FIELDS.keys():
+        raise Unreadable(f"the description of the {what} is not JSON, {type(error).__name__}") from error
+    if not isinstance(found, dict) or found.keys() != fields.keys():
         names = sorted(found) if isinstance(found, dict) else type(found).__name__
-        raise Unreadable(f"the description of the network has {shown(names)} instead of {sorted(_FIELDS)}")
-    kinds = {"list": list, "dict": dict, "str": str}
-    for name, kind in _FIELDS.items():
+        raise Unreadable(f"the description of the {what} has {shown(names)} instead of {sorted(fields)}")
+    kinds = {"list": list, "dict": dict, "str": str, "int": int}
+    for name, kind in fields.items():
         wanted, _, null = kind.partition(" or ")
-        if not (isinstance(found[name], kinds[wanted]) or (null and found[name] is None)):
-            raise Unreadable(f"{name!r} of the network is {shown(found[name])} instead of a {kind}")
-    if not all(isinstance(one, bool) for one in found["bias"]):
-        raise Unreadable(f"'bias' of the network is {shown(found['bias'])} instead of a list of true and false")
+        right = isinstance(found[name], kinds[wanted]) and not isinstance(found[name], bool)
+        if not (right or (null and found[name] is None)):
+            raise Unreadable(f"{name!r} of the {what} is {shown(found[name])} instead of a {kind}")
     return found
 
 
+def flags(name: str, values: Any) -> None:
+    """Require a list of truth values in the description of a network."""
+    if not all(isinstance(one, bool) for one in values):
+        raise Unreadable(f"{name!r} of the network is {shown(values)} instead of a list of true and false")
+
+
 def _refused_constant(constant: str) -> NoReturn:
-    raise Unreadable(f"the description of the network has the number {constant}")
+    raise Unreadable(f"the description has the number {constant}")
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise Unreadable("the description of the network has a name twice")
+        raise Unreadable("the description has a name twice")
     return found
 
 
