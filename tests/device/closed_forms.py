@@ -84,6 +84,9 @@ ON_THE_HOST = {
     *("weight_norms.first_bound", "weight_norms.second_bound"),
     # labels are drawn on the host
     *("sampling._groups", "sampling._probed", "sampling._products", "sampling._uniforms", "sampling.seed_record"),
+    # scores of other libraries' networks come to the host
+    *(f"score_accumulation.Moments.{name}" for name in ("empty", "add", "_add_leaf", "merge", "_merge_totals")),
+    *(f"score_accumulation.{name}" for name in ("variance_of_mean", "pairwise_probability", "order_probability")),
     # checks of a functional, once per call
     *(
         "error_propagation.Functional.defined_at",
