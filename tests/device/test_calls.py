@@ -53,7 +53,12 @@ def accepted(call, model):
 
 
 MANY_STEPS = {"norm_sweep": 5, "regularization_path": 5, "derivative_bounds": 1, "derivative_bounds printed": 1}
-MANY_STEPS |= {"variance_bounds": 5, "variance_bounds per input": 1, "off_diagonal_bounds": 1, "estimate_fisher full of a sample": 2}
+MANY_STEPS |= {
+    "variance_bounds": 5,
+    "variance_bounds per input": 1,
+    "off_diagonal_bounds": 1,
+    "estimate_fisher full of a sample": 2,
+}
 """What makes many steps, with the number of the one network that it is compared for; families with long series, of which the
 Dirichlet distributions have the longest, take minutes on the emulated device."""
 
@@ -105,7 +110,14 @@ def test_every_function_agrees(name):
 
 ALL = [name for name in CALLS if name != "norm_sweep"]  # variance_bounds, three times
 OF_A_LAW = ("layer_errors", "variance_bounds", "fisher_information kfac", "fisher_information kfac per input")
-OF_A_LAW += ("estimate_fisher hessian full errors", "fisher_operator", "information_envelopes", "empirical_variance classes", "family_extremes", "definiteness")
+OF_A_LAW += (
+    "estimate_fisher hessian full errors",
+    "fisher_operator",
+    "information_envelopes",
+    "empirical_variance classes",
+    "family_extremes",
+    "definiteness",
+)
 """What has forms of its own for a few families."""
 
 
