@@ -193,7 +193,7 @@ def damaged(good):
 
 @pytest.mark.parametrize("name", GOOD)
 def test_damaged_results_are_drawn_or_refused(name):
-    """Every fourth of them, beginning elsewhere for every figure, so that each kind of damage is tried on three figures or more."""
+    """Every fourth of them, from another start for every figure: each kind of damage is tried on three figures or more."""
     for given in itertools.islice(damaged(good(name)), [*GOOD].index(name) % 4, None, 4):
         outcome(name, given)
 

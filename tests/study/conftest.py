@@ -17,7 +17,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports with empty figures, for tests of where and when files are written; drawing takes most of the time of a tiny study."""
+    """Empty figures, for tests of where and when files are written: to draw takes most of the time of a tiny study."""
     from fisherstats.study import runner
 
     names = ("information", "standard_error", "relative_error", "bounds", "sweep")
