@@ -16,10 +16,10 @@ import fisherstats as fs
 __all__ = ["labels_and_weights"]
 
 F = fs.families
-LINE = (-40.0, 40.0, 0.2)
-LOGARITHM = (-32.0, 6.0, 0.12)
+LINE = (-40.0, 40.0, 0.4)
+LOGARITHM = (-32.0, 6.0, 0.14)
 LOGARITHM_OF_SMALL_SHAPE = (-150.0, 6.0, 0.12)
-LOG_RATIO = (-110.0, 110.0, 0.4)
+LOG_RATIO = (-110.0, 110.0, 0.5)
 LARGEST_COUNT = 150
 
 

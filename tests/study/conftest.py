@@ -15,6 +15,15 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     resuming.small_groups(monkeypatch)
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty figures, for tests of where and when files are written: to draw takes most of the time of a tiny study."""
+    from fisherstats.study import runner
+
+    names = ("information", "standard_error", "relative_error", "bounds", "sweep")
+    monkeypatch.setattr(runner, "_figures", lambda tree: dict.fromkeys(names, "<svg></svg>"))
+
+
 @pytest.fixture(scope="package")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.DataTree, Path]:
     """The study that nothing has interrupted, and its store."""

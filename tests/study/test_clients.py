@@ -51,6 +51,7 @@ def test_a_killed_worker_changes_nothing(client, whole, tmp_path) -> None:
     assert found.identical(run(config=long))
 
 
+@pytest.mark.usefixtures("no_figures")
 class TestCommandLine:
     def results(self, out: Any) -> xr.DataTree:
         with xr.open_datatree(out / "study.nc", engine="netcdf4") as opened:

@@ -51,6 +51,7 @@ class TestStore:
         assert [path.name for path in whole[1].parent.iterdir()] == ["store"]
 
 
+@pytest.mark.usefixtures("no_figures")
 class TestResume:
     @pytest.mark.parametrize("pieces", [0, 1, 7, PIECES, PIECES + 1])
     def test_stopped_between_pieces(self, tmp_path, whole, pieces) -> None:

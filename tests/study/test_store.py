@@ -151,6 +151,7 @@ class TestRefusals:
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.usefixtures("no_figures")
 class TestDisk:
     def test_no_room_for_a_piece(self, tmp_path, whole, monkeypatch) -> None:
         """The disk is full at one file after the other; what was written before is good."""
@@ -226,6 +227,7 @@ class TestDisk:
         assert run(tmp_path / "store", out=tmp_path / "out").identical(whole[0])
 
 
+@pytest.mark.usefixtures("no_figures")
 class TestCommandLine:
     def test_resume(self, tmp_path, config, whole, capsys) -> None:
         out = tmp_path / "out"

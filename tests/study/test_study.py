@@ -170,6 +170,7 @@ class TestFiles:
             with xr.open_datatree(tmp_path / "new" / "study" / name, engine=engine) as opened:
                 assert opened.load().identical(tree)
 
+    @pytest.mark.usefixtures("no_figures")
     def test_an_earlier_study_is_replaced(self, tmp_path):
         study.run(QUICK, out=tmp_path / "s")
         tree = study.run(QUICK, out=tmp_path / "s", seed=5)
@@ -183,6 +184,7 @@ class TestFiles:
             study.run(QUICK, out=tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
+    @pytest.mark.usefixtures("no_figures")
     @pytest.mark.parametrize("moment", ["to_netcdf", "to_zarr"])
     def test_a_failure_while_writing_leaves_the_earlier_study(self, tmp_path, monkeypatch, moment):
         study.run(QUICK, out=tmp_path / "s")
