@@ -21,6 +21,7 @@ from fisherstats.theory import assembly
 __all__ = ["LEAF", "Moments", "order_probability", "pairwise_probability", "variance_of_mean"]
 
 Array = NDArray[np.floating]
+Sums = NDArray[np.float64]
 
 LEAF = 256
 """Inputs whose moments are computed together before they are merged into those of all inputs."""
@@ -36,17 +37,17 @@ class Moments:
     """Moments of squared scores; the arrays are changed in place."""
 
     n_inputs: int
-    parameters: list[list[Array]]
+    parameters: list[list[Sums]]
     """For each array of parameters, (size,) each: the mean over inputs, the sum of squared deviations from it and, with two draws
     or more, the sum over inputs of the sample variance over draws."""
-    totals: list[Array]
+    totals: list[Sums]
     """The same of the totals of the arrays: (L,), (L, L) and (L, L)."""
 
     @classmethod
     def empty(cls, sizes: Sequence[int], n_draws: int) -> Moments:
         """Return the moments of no input."""
         n_kept = 3 if n_draws > 1 else 2
-        arrays = [[np.zeros(size) for _ in range(n_kept)] for size in sizes]
+        arrays: list[list[Sums]] = [[np.zeros(size) for _ in range(n_kept)] for size in sizes]
         square = (len(sizes), len(sizes))
         return cls(0, arrays, [np.zeros(len(sizes)), *(np.zeros(square) for _ in range(n_kept - 1))])
 

@@ -219,7 +219,8 @@ def answerable(design: Any, population: Any, n_inputs: int, n_draws: int) -> int
 
 def mergeable(other: Any, kind: type, own: Any) -> None:
     """Require another accumulator of the same arrays of parameters and the same number of draws."""
-    if not isinstance(other, kind) or other is own:
+    another = isinstance(other, kind) and other is not own
+    if not another:
         got = "the accumulator itself" if other is own else shown(other)
         raise TypeError(f"`other` must be another ScoreAccumulator, got {got}.")
     if other.n_draws != own.n_draws:

@@ -66,7 +66,7 @@ def load(given: Any) -> tuple[Layout | None, int | None, Moments]:
         arrays = checks.numbers_in_file(file, wanted)
         if _digest(shapes, n_draws, n_inputs, arrays) != digest:
             raise files.Unreadable("its numbers are not those that were saved")
-    flat = [one.reshape(-1) for one in arrays[:-n_kept]]
+    flat: list[NDArray[np.float64]] = [one.reshape(-1) for one in arrays[:-n_kept]]
     parameters = [flat[start : start + n_kept] for start in range(0, len(flat), n_kept)]
     return shapes, n_draws, Moments(n_inputs, parameters, arrays[-n_kept:])
 
