@@ -3,14 +3,11 @@ r"""First and second derivatives of the natural parameters, factored per layer.
 For a layer l every array over :math:`W_l[o,d]` is (a number per unit o) x (a power of the layer's input :math:`\bar h_l[d]`),
 input by input. This module computes the numbers per unit:
 
-* ``G[l][i,a,o] =`` :math:`\partial h_L^a/\partial a_{l+1,o}=(B_{l+1}D_l)[a,o]`, so
-  :math:`\partial h_L^a/\partial W_l[o,d]=G_l[a,o]\,\bar h_l[d]`;
-* ``S[l][i,a,o] =`` :math:`\partial^2 h_L^a/\partial a_{l+1,o}^2`, so
-  :math:`\partial^2 h_L^a/\partial W_l[o,d]^2=S_l[a,o]\,\bar h_l[d]^2`.
+* ``G[l][i,a,o] =`` :math:`\partial h_L^a/\partial a_{l+1,o}`, so :math:`\partial h_L^a/\partial W_l[o,d]=G_l[a,o]\,\bar h_l[d]`;
+* ``S[l][i,a,o] =`` :math:`\partial^2 h_L^a/\partial a_{l+1,o}^2`, so the second derivative is :math:`S_l[a,o]\,\bar h_l[d]^2`.
 
 Array layout throughout: inputs first, outputs a second, units last.  Where the response distribution depends on differences of
-outputs only (softmax), G and S may hold the rows a < T of differences from the last output: one row less to propagate through the
-network.
+outputs only (softmax), G and S may hold the rows a < T of differences from the last output: one row less to propagate.
 """
 
 from __future__ import annotations
