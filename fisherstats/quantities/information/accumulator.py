@@ -120,8 +120,8 @@ class ScoreAccumulator:
 
         Notes
         -----
-        Cost: four to six times that of a copy of float32 scores, the state read and written once per leaf included. Squared deviations of scores below
-        1e-77 underflow to 0.
+        Cost: about four to seven times that of a copy of float32 scores, with the state read and written once per leaf. Squared
+        deviations of scores below 1e-77 underflow to 0.
 
         Examples
         --------
