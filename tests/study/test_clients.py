@@ -57,7 +57,9 @@ class TestCommandLine:
         with xr.open_datatree(out / "study.nc", engine="netcdf4") as opened:
             return opened.load()
 
+    @pytest.mark.validation
     def test_workers(self, tmp_path, config, whole, capfd) -> None:
+        """Their start, and a study with the workers of a scheduler, are tested on their own below."""
         before = psutil.Process().children(recursive=True)
         assert cli.main(["study", config, "--out", str(tmp_path / "out"), "--workers", "2", "--no-progress"]) == 0
         assert capfd.readouterr() == (f"The report is {tmp_path / 'out' / 'report.html'}\n", "")

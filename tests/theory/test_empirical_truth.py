@@ -103,6 +103,7 @@ def moments(model, plain, x, truth):
 @every_family
 def test_fixed_random_and_per_input(family):
     model, plain, x = network(family, 1)
+    x = x[:2]  # every input costs a sum over up to 200,000 labels
     truth = true_network(model)
     mean, variance, information = moments(model, plain, x, truth)
     tolerance = {"rtol": 1e-10, "atol": 1e-12 * mean.max()}
