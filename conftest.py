@@ -22,13 +22,20 @@ os.environ["NUMBA_CACHE_DIR"] = str(_root / ".numba_cache" / _digest.hexdigest()
 os.environ.setdefault("KERAS_BACKEND", "torch")  # of the backends the one that other tests need anyway
 
 _LONG_SERIES = {
+    "tests/core/validation/test_memory.py::test_under_a_limit_a_call_is_refused_or_done": 3,
     "tests/core/validation/test_paths.py::test_every_path_of_a_study": 2,
     "tests/device/test_calls.py::test_every_function_agrees": 4,
+    "tests/device/test_closed_form.py::test_forms_of_a_law": 3,
+    "tests/device/test_closed_form.py::test_forms_of_a_network": 3,
+    "tests/device/test_families.py::test_moments_of_every_family": 3,
+    "tests/device/test_training.py::test_every_family": 3,
     "tests/device/test_training.py::test_every_optimiser_with_normalisation": 3,
     "tests/device/test_training.py::test_float32": 3,
+    "tests/device/test_training.py::test_layers_without_bias": 3,
     "tests/device/test_training.py::test_transfers_of_a_step": 4,
-    "tests/engines/test_kernel_cache.py::test_what_is_cut_short_is_compiled_anew": 3,
-    "tests/execution/test_clients.py::test_every_client_gives_the_same_bits": 2,
+    "tests/engines/test_engines.py::test_kernel_takes_any_memory_layout": 2,
+    "tests/execution/test_clients.py::test_every_client_gives_the_same_bits": 4,
+    "tests/execution/test_processes.py::test_a_fork_while_another_thread_loads_or_compiles_the_kernels": 2,
     "tests/execution/test_streaming.py::test_chunks_change_no_bit": 3,
     "tests/models/test_families_collapsed.py::test_draws_have_the_promised_moments": 4,
     "tests/models/test_families_collapsed.py::test_sums_and_labels_have_one_law": 3,
@@ -49,14 +56,15 @@ _LONG_SERIES = {
     "tests/quantities/test_lazy.py::test_a_cluster_changes_no_bit": 3,
     "tests/quantities/test_tiles.py::test_a_stored_view_equals_the_one_in_memory": 3,
     "tests/quantities/uncertainty/test_error_propagation.py::test_replicates": 3,
-    "tests/study/test_clients.py::test_every_client_gives_the_same_store": 3,
+    "tests/study/test_cli.py::TestInterrupt::test_while_computing": 2,
+    "tests/study/test_clients.py::test_every_client_gives_the_same_store": 4,
     "tests/study/test_damage.py::test_damaged_stores": 2,
     "tests/study/test_resume.py::TestResume::test_stopped_between_pieces": 3,
     "tests/study/test_store.py::TestDisk::test_no_room_for_the_results": 2,
-    "tests/study/test_streams.py::test_a_stream_without_accents": 2,
     "tests/study/test_streams.py::test_other_commands": 3,
     "tests/study/test_study.py::TestData::test_other_tasks": 4,
     "tests/study/test_study.py::TestFiles::test_a_failure_while_writing_leaves_the_earlier_study": 2,
+    "tests/study/test_users_files.py::TestBefore::test_files_in_a_study": 3,
     "tests/test_benchmarks.py::test_every_workload_runs_and_agrees": 5,
     "tests/test_public_names.py::test_it_is_imported_first_in_a_new_process": 4,
     "tests/testing/test_check_family.py::test_our_families_pass": 5,
@@ -68,6 +76,32 @@ _LONG_SERIES = {
 }
 """Tests that make the same check of many networks, families or functions and take long: every k-th belongs to the ordinary run,
 the others to the validation."""
+
+_SLOW = {
+    "tests/device/test_calls.py::test_every_closed_form_runs_on_a_device",
+    "tests/engines/test_kernel_cache.py::test_a_file_where_the_folder_should_be",
+    "tests/engines/test_kernel_cache.py::test_a_missing_file_is_written_again",
+    "tests/engines/test_kernel_cache.py::test_damaged_files_on_a_full_disk",
+    "tests/engines/test_kernel_cache.py::test_files_that_two_processes_have_exchanged_are_not_taken",
+    "tests/engines/test_kernel_cache.py::test_processes_that_write_at_the_same_time",
+    "tests/engines/test_kernel_cache.py::test_what_is_cut_short_is_compiled_anew",
+    "tests/engines/test_kernel_cache.py::test_without_a_home_no_folder_of_its_name_is_made",
+    "tests/execution/test_processes.py::test_a_fork_during_calls_in_other_threads_gives_a_child_that_works",
+    "tests/execution/test_processes.py::test_dask_inside_dask",
+    "tests/execution/test_processes.py::test_joblib",
+    "tests/study/test_clients.py::TestCommandLine::test_scheduler",
+    "tests/study/test_clients.py::TestCommandLine::test_workers",
+    "tests/study/test_resume.py::TestKilled::test_a_few_times",
+    "tests/study/test_resume.py::TestResume::test_torn_files_of_a_kill_are_taken_away",
+    "tests/study/test_streams.py::test_a_stream_without_accents",
+    "tests/study/test_study.py::TestData::test_piecewise_linear_network",
+    "tests/study/test_users_files.py::TestPlaces::test_from_within",
+    "tests/study/test_users_files.py::TestPlaces::test_the_folder_itself",
+    "tests/test_benchmarks.py::test_the_benchmark_of_a_device_runs_and_agrees",
+    "tests/test_benchmarks.py::test_the_time_of_the_import_is_measured",
+}
+"""Tests of other processes, damaged caches and killed runs that take longest, each with shorter relatives in the ordinary run:
+they belong to the validation."""
 
 _EXAMPLES_NEED = {
     "keras.py": "keras",
@@ -93,6 +127,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             seen[series] = seen.get(series, -1) + 1
             if seen[series] % _LONG_SERIES[series]:
                 item.add_marker(pytest.mark.validation)
+        if series in _SLOW:
+            item.add_marker(pytest.mark.validation)
         names = (item.path.name, item.name.rpartition(".")[2]) if item.path.parent == _root / "fisherstats" / "interop" else ()
         library = next((_EXAMPLES_NEED[name] for name in names if name in _EXAMPLES_NEED), None)
         if library is not None and importlib.util.find_spec(library) is None:

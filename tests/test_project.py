@@ -153,6 +153,17 @@ def test_the_wheel_is_typed_and_complete(tmp_path: Path) -> None:
 # --- how it is built -------------------------------------------------------------------------------------------------
 
 
+def test_the_tests_that_are_left_to_the_validation_exist() -> None:
+    """A test that was renamed would run ordinarily again, or never be found in the table."""
+    table = (ROOT / "conftest.py").read_text()
+    names = re.findall(r'"(tests/[^":]+\.py)::(?:(\w+)::)?(test_\w+)"', table)
+    assert len(names) > 50
+    for file, group, function in names:
+        text = (ROOT / file).read_text()
+        assert f"def {function}(" in text, (file, function)
+        assert not group or f"class {group}" in text, (file, group)
+
+
 def test_every_source_file_is_short() -> None:
     folders = ("fisherstats", "tests", "validation", "benchmarks", "docs")
     lengths = {
