@@ -111,8 +111,6 @@ def importance(
         of_inputs: dict[str, Any] = {"design": design, "population": population}
         estimate = computation_of(estimate_fisher, model, x, estimator=information, **drawn, **of_inputs, **common)
         layout, values = yield from estimate
-        if information == "score":
-            checks.errors_within_range(values[0], values[1])
         return cast("Layout[xr.DataArray]", layout), values
     if design != "fixed":
         return (yield from _of_a_sample(_run.prepare(model, x, **common, any_network=True), y, design, population))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from fisherstats.core.arrays import holds, on_host
 from fisherstats.core.errors import AssumptionError
 from fisherstats.core.validation.arguments import only_with, parameter_vector, positive_integer, positive_number, shown
-from fisherstats.core.validation.inputs import underflows
 
 __all__ = [
     "alike",
@@ -19,7 +18,6 @@ __all__ = [
     "dispersion",
     "dispersion_within_range",
     "draws_for_norm",
-    "errors_within_range",
     "exact_norm",
     "few_labels",
     "importances",
@@ -119,18 +117,6 @@ def within_range(what: str, values: NDArray[np.floating], known: NDArray[np.bool
         raise ValueError(
             f"`x` must give results within the range of float64, but {what} {kind} at {names} {position}; scale the inputs "
             "(powers of two change no digit)."
-        )
-
-
-def errors_within_range(values: NDArray[np.floating], error: NDArray[np.floating]) -> None:
-    """Refuse standard errors of tiny estimates whose variances, of fourth order in the inputs, underflow."""
-    lost = underflows(values, error)
-    if lost.any():
-        position = int(np.argmax(lost))
-        raise ValueError(
-            "`x` must give variances within the range of float64, but that of the score estimate underflows at parameter "
-            f"{position}, where the estimate is {values[position]:.3g}; scale the inputs (powers of two change no digit), or use "
-            "information='exact'."
         )
 
 
