@@ -25,6 +25,7 @@ _LONG_SERIES = {
     "tests/core/validation/test_memory.py::test_under_a_limit_a_call_is_refused_or_done": 3,
     "tests/core/validation/test_paths.py::test_every_path_of_a_study": 2,
     "tests/device/test_calls.py::test_every_function_agrees": 4,
+    "tests/device/test_calls.py::test_the_main_quantities_agree_for_every_family": 3,
     "tests/device/test_closed_form.py::test_forms_of_a_law": 3,
     "tests/device/test_closed_form.py::test_forms_of_a_network": 3,
     "tests/device/test_families.py::test_moments_of_every_family": 3,
