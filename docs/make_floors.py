@@ -1,4 +1,4 @@
-"""Write the table of floors in docs/architecture.md: `python docs/make_floors.py`.
+"""Write the table of floors in docs/development/architecture.md: `python docs/make_floors.py`.
 
 The floors are those of the import contract in pyproject.toml, and what lives in a module is the first sentence of its docstring.
 """
@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "development" / "architecture.md"
 BEGIN, END = "<!-- floors: written by docs/make_floors.py -->", "<!-- end of floors -->"
 
 

@@ -1,6 +1,6 @@
 """Coverage of the confidence intervals: what fraction of 20,000 replicates has the exact information in its 95 % interval.
 
-``python -m validation.coverage`` from the top of the repository writes ``docs/coverage.md``.
+``python -m validation.coverage`` from the top of the repository writes ``docs/validation/coverage.md``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import fisherstats as fs
 
 __all__ = ["REPLICATES", "Coverage", "coverages", "main", "markdown"]
 
-PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
+PAGE = Path(__file__).parents[2] / "docs" / "validation" / "coverage.md"
 
 REPLICATES = 20_000
 N_DRAWS = (10, 100, 1000, 10_000)
