@@ -166,7 +166,8 @@ def merge_networks(models: Sequence[MLP], importances: Sequence[Any], *, shrink:
     Notes
     -----
     Where all importances of a parameter are 0, the networks have equal weights. The standard error has the `design` of those of
-    the importances: it covers the labels that they were estimated from, or their inputs as well. Importances without one, such
+    the importances: it covers the labels that they were estimated from, or their inputs as well. It is at most half the distance
+    of the networks there, between which the merged parameter lies. Importances without one, such
     as exact ones, are treated as known.
 
     Examples

@@ -31,7 +31,8 @@ def merged(theta: Array, weights: Array, slopes: Array, error: Array) -> tuple[A
     r"""Return the merged parameters, the share of each network, and the standard error by the delta method, for arrays (K, P).
 
     :math:`\partial\bar\theta/\partial w_k=(\theta_k-\bar\theta)/\sum_jw_j`. Where all weights are 0, the networks have equal
-    shares.
+    shares. A mean lies between its parts, so its standard deviation is at most half of their range (Popoviciu), which the delta
+    method exceeds where the weights are smaller than their errors.
     """
     unit = power_of_two(weights.max(axis=0))
     total = (weights / unit).sum(axis=0)
@@ -39,7 +40,8 @@ def merged(theta: Array, weights: Array, slopes: Array, error: Array) -> tuple[A
     shares = np.where(known, weights / unit / np.where(known, total, 1), 1 / len(theta))
     mean = (shares * theta).sum(axis=0)
     pull = np.where(known, (theta - mean) / np.where(known, total, 1), 0)
-    return mean, shares, _norm(pull * slopes * (error / unit))
+    spread = _norm(pull * slopes * (error / unit))
+    return mean, shares, np.minimum(spread, (theta.max(axis=0) - theta.min(axis=0)) / 2)
 
 
 def _norm(values: Array) -> Array:

@@ -122,6 +122,15 @@ def test_networks_count_alike_where_nothing_is_known():
         np.testing.assert_allclose(flat(found.model), (flat(models[0]) + flat(models[1])) / 2, rtol=1e-14)
 
 
+def test_a_merged_weight_is_not_less_certain_than_its_range():
+    """The delta method alone would give (3 / 1e-3) * 1e-2 / 2 here and more."""
+    networks = [fs.MLP([[[value, 0.0]]], activation=[], family=fs.families.Gaussian()) for value in (3.0, 0.0)]
+    importances = [fs.with_standard_error(xr.DataArray([1e-3, 1.0], dims="param"), [1e-2, 1e-4]) for _ in networks]
+    found = fs.applications.merge_networks(networks, importances).parameters
+    assert found.standard_error[0] == 1.5
+    assert found.standard_error[1] == 0
+
+
 def test_what_is_not_known_counts_for_less():
     models = [network(1), network(2)]
     sure = ap.importance(models[0], X)

@@ -96,7 +96,8 @@ def confidence_intervals(
     -----
     Cost: that of `estimate_fisher`. Intervals are not truncated at 0. At 1000 draws and more, intervals of level 0.95 cover in 94
     to 96 % of replicates where the absolute skewness of the estimate is at most 0.15; with few draws of a skewed distribution the
-    coverage differs, as shown in ``docs/validation/coverage.md``. Intervals of several entries do not hold jointly with that probability.
+    coverage differs, as shown in ``docs/validation/coverage.md``. Intervals of several entries do not hold jointly with that
+    probability.
 
     Intervals from a sample cannot account for inputs outside it. For an entry that is 0 at all sampled inputs (a pixel that is
     never on) the lower end is 0 and the upper end infinite; one dominated by few inputs has few ``degrees_of_freedom`` and a wide
