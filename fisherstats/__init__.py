@@ -34,6 +34,7 @@ from fisherstats.quantities.information.exact import (
 from fisherstats.quantities.information.explain import explain
 from fisherstats.quantities.information.kinks import kink_report
 from fisherstats.quantities.information.kronecker_error import kfac_error
+from fisherstats.quantities.information.labels import draw_labels
 from fisherstats.quantities.information.observed import observed_information
 from fisherstats.quantities.information.operators import fisher_operator
 from fisherstats.quantities.uncertainty.combination import combine_estimators
@@ -84,6 +85,7 @@ __all__ = [
     "covariance_product",
     "definiteness",
     "derivative_bounds",
+    "draw_labels",
     "efron_curvature",
     "empirical_fisher",
     "empirical_variance",

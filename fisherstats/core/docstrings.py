@@ -23,6 +23,10 @@ x : array_like, DataArray (dims ``input``, ``feature``), array on disk or iterab
     "n_draws": """\
 n_draws : int, default 1
     Labels per input, N.""",
+    "sampling": """\
+sampling : {"iid", "stratified"}, default "iid"
+    How the N labels of an input are drawn: independently, or one from each of N equal slices of the distribution function,
+    which is unbiased too and never has the larger variance; for Categorical, and Bernoulli with one output.""",
     "population": """\
 population : int, optional
     Size of the finite population, for ``design="subsample"``.""",

@@ -14,6 +14,8 @@ from fisherstats._version import __version__
 from fisherstats.core.arrays import common_dtype, device_numbers, on_host
 from fisherstats.core.validation import arguments, capacity, distributions, inputs, networks, remedies
 from fisherstats.core.validation import external as external_checks
+from fisherstats.core.validation import probes as probe_checks
+from fisherstats.core.validation.families import few_classes
 from fisherstats.execution import BLOCK_NUMBERS, BlockFunction, Part, Pass, PassShape, Reduction, Rows, Steps, Total
 from fisherstats.execution.reductions import Joined
 from fisherstats.models.columns import columns_in_order, response_in_order
@@ -22,8 +24,9 @@ from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels
 from fisherstats.quantities._evaluation import Evaluation, ExternalEvaluation
 from fisherstats.theory import assembly, dense_blocks, kronecker, relative_information
+from fisherstats.theory.sampling import SAMPLINGS, stratifiable
 
-__all__ = ["DENSE_ROWS", "Call", "prepare"]
+__all__ = ["DENSE_ROWS", "Call", "label_sampling", "prepare"]
 
 Array = NDArray[np.floating]
 
@@ -359,3 +362,12 @@ def prepare(
     evaluate = ExternalEvaluation if external else Evaluation
     evaluation = evaluate(network.beside(chosen.device), chosen, taken=remedies.taken())
     return Call(evaluation, rows, input_labels, num_threads, progress, index=index, stated=stated)
+
+
+def label_sampling(call: Call, sampling: str, probing: Sequence[str] = ()) -> str:
+    """Return how labels are drawn, validated for the family and for the estimators that draw none."""
+    word: str = arguments.choice("sampling", sampling, SAMPLINGS)
+    if word == "stratified":
+        few_classes(stratifiable(call.model.family), str(call.model.family))
+        probe_checks.labels_only(probing)
+    return word

@@ -7,13 +7,14 @@ unit none of its terms does. It takes two more passes, made only where an entry 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.execution import Batches, Steps
+from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _views
 from fisherstats.quantities._run import Call
@@ -46,7 +47,13 @@ def _may_pass_again(call: Call) -> bool:
     return call.rows.device is None and isinstance(call.model, MLP) and (isinstance(source, Batches) or whole)
 
 
-def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> Steps[list[Roots]]:
+def _the_law_itself(law: Law) -> Law:
+    return law
+
+
+def label_deviations(
+    call: Call, kinds: Sequence[str], per_input: bool, of_labels: Callable[[Law], Law] = _the_law_itself
+) -> Steps[list[Roots]]:
     """Return, per estimator, the root of the variance of one label, of the mean over inputs or of each: (..., P) and (P,)."""
     n_layers, with_hessian = call.model.n_layers, "hessian" in kinds
     order = 2 if with_hessian else 1
@@ -72,8 +79,11 @@ def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> Steps
         G, S = call.network.jacobians_and_curvatures(passed) if with_hessian else (call.network.jacobians(passed), [])
         G, S = scaled(G, of_units), scaled(S, of_bends) if with_hessian else []
         # In units of its own the last layer is no identity, for which the score has a form of its own.
+        drawn = of_labels(law)
         factors = [
-            [law.square_variance(G_l) for G_l in G] if one == "score" else probes.label_variance_factors(one, law, passed, G, S)
+            [drawn.square_variance(G_l) for G_l in G]
+            if one == "score"
+            else probes.label_variance_factors(one, drawn, passed, G, S)
             for one in kinds
         ]
         return [*((one, 4) for one in factors), scaled(passed.inputs, of_inputs)]
@@ -88,7 +98,13 @@ def label_deviations(call: Call, kinds: Sequence[str], per_input: bool) -> Steps
 
 
 def mended_error(
-    call: Call, kinds: Sequence[str], per_input: bool, estimates: Sequence[Array], variances: Sequence[Array], shares: int
+    call: Call,
+    kinds: Sequence[str],
+    per_input: bool,
+    estimates: Sequence[Array],
+    variances: Sequence[Array],
+    shares: int,
+    of_labels: Callable[[Law], Law] = _the_law_itself,
 ) -> Steps[list[Array]]:
     """Return the standard errors for given inputs, from variances of one label over `shares` labels.
 
@@ -102,7 +118,7 @@ def mended_error(
     asked = [place for place, (one, word) in enumerate(zip(lost, kinds, strict=True)) if (one & _varies(call, word)).any()]
     if not asked:
         return errors
-    deviations = yield from label_deviations(call, [kinds[one] for one in asked], per_input)
+    deviations = yield from label_deviations(call, [kinds[one] for one in asked], per_input, of_labels)
     for place, (root, exponent) in zip(asked, deviations, strict=True):
         right = np.ldexp(root / np.sqrt(shares), exponent)
         # A value below the smallest number is still an error; one at rounding level in these units is not.
@@ -118,6 +134,7 @@ def mended_variances(
     per_input: bool,
     variances: Sequence[Array],
     shares: float,
+    of_labels: Callable[[Law], Law] = _the_law_itself,
 ) -> Steps[list[Array]]:
     """Return the variances, recomputed where only intermediate results underflow; below the smallest number they are 0."""
     if not _may_pass_again(call):
@@ -130,7 +147,7 @@ def mended_variances(
     if not asked:
         return [*variances]
     found = [*variances]
-    deviations = yield from label_deviations(call, [kinds[one] for one in asked], per_input)
+    deviations = yield from label_deviations(call, [kinds[one] for one in asked], per_input, of_labels)
     for place, (root, exponent) in zip(asked, deviations, strict=True):
         # Smaller values are rounding errors of cancellation.
         lost = zeros[place] & seen & (root > 64 * np.finfo(call.rows.dtype).eps)

@@ -115,15 +115,15 @@ def group_moments(law: Law, groups: Sequence[Group]) -> tuple[Array, Array, Arra
 
 
 def unit_moments(
-    law: Law, passed: Forward, G: Sequence[Array | None], S: Sequence[Array | None]
+    law: Law, of_labels: Law, passed: Forward, G: Sequence[Array | None], S: Sequence[Array | None]
 ) -> tuple[Array, Array, Array, Array]:
     r"""Return I, V_1, V_2 and C_12 of the mean entry of each unit's row of weights, (n, total units).
 
     A row's A_g is :math:`|\bar h_l|^2 g g^\top`, so the moments of single entries apply with the squared norm in place of the
-    squared layer input.
+    squared layer input. The variances are those of `of_labels`, which differs from the law where labels are stratified.
     """
     columns: tuple[list[Array], ...] = ([], [], [], [])
-    own = unit_factors(law, passed, G), score_variance_factors(law, passed, G)
+    own = unit_factors(law, passed, G), score_variance_factors(of_labels, passed, G)
     for information_l, score_l, G_l, S_l, h_bar in zip(*own, G, S, passed.inputs, strict=True):
         mean_square = (np.einsum("nd,nd->n", h_bar, h_bar) / h_bar.shape[1])[:, None]
         columns[0].append(information_l * mean_square)
@@ -132,8 +132,8 @@ def unit_moments(
             columns[2].append(np.zeros_like(columns[0][-1]))
             columns[3].append(np.zeros_like(columns[0][-1]))
         else:
-            columns[2].append(law.diagonal(S_l) * mean_square**2)
-            columns[3].append(0.0 - law.third_moment(_given(G_l), S_l) * mean_square**2)
+            columns[2].append(of_labels.diagonal(S_l) * mean_square**2)
+            columns[3].append(0.0 - of_labels.third_moment(_given(G_l), S_l) * mean_square**2)
     information, score, hessian, cross = (np.concatenate(one, axis=1) for one in columns)
     return information, score, hessian, cross
 

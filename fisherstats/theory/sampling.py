@@ -15,19 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fisherstats.core.arrays import identity, like, on_device, on_host
+from fisherstats.core.validation.families import few_classes
 from fisherstats.execution import STREAM_ROWS
-from fisherstats.models.families import Draw, Family, Law, MatrixRoot, SecondMoment, samplers
+from fisherstats.models.families import Bernoulli, Categorical, Draw, Family, Law, MatrixRoot, SecondMoment, samplers
 from fisherstats.models.families.categorical import CategoricalLaw, DrawnClasses, WeightedClasses
 from fisherstats.models.families.quadratic_forms import along_root
+from fisherstats.models.families.stratified import StratifiedLaw
 
-__all__ = ["PROBES", "draw", "draw_probes", "residuals", "seed_record"]
+__all__ = ["PROBES", "SAMPLINGS", "draw", "draw_probes", "label_law", "labels", "residuals", "seed_record", "stratifiable"]
 
 Array = NDArray[np.floating]
 
 PROBES = ("hutchinson_gaussian", "hutchinson_rademacher")
 """Estimators of the diagonal from random probes; the position of a name is part of the key of its streams."""
 
-_RESIDUAL_WORD, _UNIFORM_WORD = 1 + len(PROBES), 2 + len(PROBES)
+SAMPLINGS = ("iid", "stratified")
+"""How the labels of an input are drawn: independently, or one from each of N equal slices of the distribution function."""
+
+_RESIDUAL_WORD, _UNIFORM_WORD, _SLICE_WORD = 1 + len(PROBES), 2 + len(PROBES), 3 + len(PROBES)
 """Labels use streams with the word 0."""
 
 _NUMBERS_PER_STEP = 4
@@ -37,14 +42,43 @@ _SLAB = 2**20
 """Numbers in a slab of probes."""
 
 
-def draw(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, second_moment: bool) -> Draw:
+def stratifiable(family: Family) -> bool:
+    """Return whether labels can be stratified: whether the response is one of finitely many classes."""
+    return isinstance(family, Categorical) or (isinstance(family, Bernoulli) and family.n_outputs == 1)
+
+
+def label_law(family: Family, law: Law, sampling: str, n_draws: int) -> Law:
+    """Return the law whose variances, divided by N, are those of means over N labels that are drawn in this way."""
+    if sampling == "iid":
+        return law
+    few_classes(stratifiable(family), str(family))
+    stratified = StratifiedLaw(law.h, law.minimal if isinstance(law, CategoricalLaw) else True, n_draws)
+    stratified.carried_out_by(law.contractions)
+    return stratified
+
+
+def draw(
+    family: Family,
+    law: Law,
+    seed: np.random.SeedSequence,
+    first_input: int,
+    n_draws: int,
+    second_moment: bool,
+    sampling: str = "iid",
+) -> Draw:
     """Return (1/N) sum r and, if asked for, (1/N) sum r r' over N labels of each input of a block.
 
     `first_input` must be a multiple of `STREAM_ROWS`. The means come from the same labels; the family decides which variables are
     drawn (counts, a Wishart matrix, sums, labels).
     """
     if on_device(law.h):
-        return _moved(draw(family, family.at(on_host(law.h)), seed, first_input, n_draws, second_moment), law)
+        drawn = draw(family, family.at(on_host(law.h)), seed, first_input, n_draws, second_moment, sampling)
+        return _moved(drawn, law if sampling == "iid" else label_law(family, law, sampling, n_draws))
+    if sampling != "iid":
+        stratified = label_law(family, law, sampling, n_draws)
+        assert isinstance(stratified, StratifiedLaw)
+        of_slices = functools.partial(_uniforms, seed=seed, first_input=first_input, word=_SLICE_WORD)
+        return stratified.draw_stratified(of_slices, second_moment)
     if isinstance(law, CategoricalLaw):
 
         def sample(totals: NDArray[np.int64], p: Array) -> NDArray[np.int64]:
@@ -98,29 +132,44 @@ def _groups(
         yield generator, np.concatenate([own, np.repeat(own[-1:], missing, axis=0)]) if missing else own, first_input + start
 
 
-def _uniforms(shape: tuple[int, int], seed: np.random.SeedSequence, first_input: int) -> Array:
+def _uniforms(shape: tuple[int, int], seed: np.random.SeedSequence, first_input: int, word: int = _UNIFORM_WORD) -> Array:
     """Return uniform numbers (n, N) for the inputs of a block: every input has its own part of one stream."""
     n, count = shape
     steps = -(-count // _NUMBERS_PER_STEP)
     # Created at the required position: creating a stream and then advancing it takes twice as long.
-    stream = np.random.Philox(seed, counter=np.array([first_input * steps, steps, 0, _UNIFORM_WORD], dtype=np.uint64))
+    stream = np.random.Philox(seed, counter=np.array([first_input * steps, steps, 0, word], dtype=np.uint64))
     return np.random.Generator(stream).random((n, _NUMBERS_PER_STEP * steps))[:, :count]
 
 
-def residuals(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int) -> Array:
-    """Return r = t(y) - E[t] of N labels of each input of a block, (n, N, T), from streams separate from those of the estimators.
+def labels(
+    family: Family, h: Array, seed: np.random.SeedSequence, first_input: int, n_draws: int, sampling: str = "iid"
+) -> NDArray[Any]:
+    """Return N labels of each input of a block, (n, N) of class numbers or (n, N, T), for natural parameters on the host.
 
-    `first_input` must be a multiple of `STREAM_ROWS`.
+    `first_input` must be a multiple of `STREAM_ROWS`. Independent labels come from streams of their own; stratified ones are
+    those of the estimators.
     """
+    if sampling != "iid":
+        stratified = label_law(family, family.at(h), sampling, n_draws)
+        assert isinstance(stratified, StratifiedLaw)
+        of_slices = functools.partial(_uniforms, seed=seed, first_input=first_input, word=_SLICE_WORD)
+        classes = stratified.labels(of_slices)
+        # As a categorical law the first class is a success.
+        return classes if family.labels_are_classes else 1.0 - classes[:, :, None]
     drawn = []
-    for generator, h, _ in _groups(on_host(law.h), seed, first_input, _RESIDUAL_WORD):
+    for generator, rows, _ in _groups(h, seed, first_input, _RESIDUAL_WORD):
         # Input by input: a sampler that rejects candidates would let the labels of one depend on those that follow it.
-        y = np.concatenate([family.sample(h[row : row + 1], generator, n_draws) for row in range(len(h))], axis=1)
-        y = np.moveaxis(y, 0, 1)
-        repeated = np.repeat(h, n_draws, axis=0)
-        y = family.check_labels(y.reshape(len(repeated), *y.shape[2:]), len(repeated))
-        drawn.append(family.at(repeated).residual(y).reshape(len(h), n_draws, -1))
-    return like(np.concatenate(drawn)[: len(law.h)], law.h)
+        y = np.concatenate([family.sample(rows[row : row + 1], generator, n_draws) for row in range(len(rows))], axis=1)
+        drawn.append(np.moveaxis(y, 0, 1))
+    return np.concatenate(drawn)[: len(h)]
+
+
+def residuals(family: Family, law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int) -> Array:
+    """Return r = t(y) - E[t] of N independent `labels` of each input of a block, (n, N, T)."""
+    h = on_host(law.h)
+    y, repeated = labels(family, h, seed, first_input, n_draws), np.repeat(h, n_draws, axis=0)
+    y = family.check_labels(y.reshape(len(repeated), *y.shape[2:]), len(repeated))
+    return like(family.at(repeated).residual(y).reshape(len(h), n_draws, -1), law.h)
 
 
 def draw_probes(law: Law, seed: np.random.SeedSequence, first_input: int, n_draws: int, estimator: str) -> SecondMoment:

@@ -136,6 +136,10 @@ CALLS: dict[str, Call] = {
         for view in ("diagonal", "block", "full")
     },
     "applications.importance of a sample": lambda m, x, e: fs.applications.importance(m, x, design="random", engine=e),
+    "estimate_fisher stratified": lambda m, x, e: fs.estimate_fisher(
+        m, x, estimator=("score", "hessian"), sampling="stratified", **DRAWN, engine=e
+    ),
+    "estimator_variance stratified": lambda m, x, e: fs.estimator_variance(m, x, n_draws=3, sampling="stratified", engine=e),
     "estimate_fisher probes": lambda m, x, e: fs.estimate_fisher(m, x, estimator="hutchinson_rademacher", **DRAWN, engine=e),
     "variance_bounds per input": lambda m, x, e: fs.variance_bounds(m, x, per_input=True, engine=e),
     "output_information": lambda m, x, e: fs.output_information(m, x, engine=e),

@@ -41,6 +41,8 @@ ON_THE_HOST = {
     ),
     # the form of the sums of pairs that fits a cache; on a device it is pairs._sums_on_device
     *("dense_blocks._fill", "dense_blocks._products", "dense_blocks._unit_pairs", "dense_blocks._upper"),
+    # labels, which are drawn on the host, and a property of the family
+    *("sampling.labels", "sampling.stratifiable"),
     # labelled results
     "assembly.layer_means",
     # finished roots and spectra

@@ -33,6 +33,7 @@ ESTIMATION = {
         "soen-sun-2024", "eq (2)", "I-hat-1 = (1/N) sum_k score_k score_k', labels drawn from the model", MODEL
     ),
     "hessian-estimator": Source("soen-sun-2024", "eq (3)", "I-hat-2 = -(1/N) sum_k Hessian of log p(y_k|x)", TWICE),
+    "drawn-labels": Source("soen-sun-2024", "eqs (2) and (3)", "y_k ~ p(y | h), k = 1 to N, for each input", MODEL),
     "both-estimators": Source("soen-sun-2024", "eqs (2) and (3)", "I-hat-1 and I-hat-2 from the same labels", TWICE),
     "empirical-fisher": Source(
         "soen-sun-2024",
@@ -51,6 +52,12 @@ ESTIMATION = {
         "Lemma 3.1",
         "V1 = M(dh, dh, dh, dh) / N, V2 = d2h' I(h) d2h / N",
         TWICE + "; " + FIXED,
+    ),
+    "estimator-variance-stratified": Source(
+        "cochran-1977",
+        "Section 5.3, one label in each of N strata of equal mass",
+        "V = N^-2 sum_j Var_j(f) over the slices [j/N, (j+1)/N) of the distribution function, f the squared or linear score",
+        TWICE + "; every given input is used with n_draws stratified labels",
     ),
     "estimator-variance-random": Source(
         "soen-sun-2024",

@@ -24,6 +24,7 @@ PAPERS = {
     "martens-grosse-2015": (
         "Martens & Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature, ICML 2015, arXiv:1503.05671"
     ),
+    "cochran-1977": "Cochran, Sampling Techniques, 3rd edition, Wiley (1977)",
     "efron-1975": "Efron, Defining the Curvature of a Statistical Problem, Ann. Statist. 3 (1975)",
     "amari-nagaoka-2000": "Amari & Nagaoka, Methods of Information Geometry, AMS and Oxford University Press (2000)",
     "van-der-vaart-1998": "van der Vaart, Asymptotic Statistics, Cambridge University Press (1998)",

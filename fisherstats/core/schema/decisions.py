@@ -40,6 +40,13 @@ DECISIONS = {
         "closed-form standard error of the estimate over labels at the given inputs",
         "estimator-variance",
     ),
+    "standard_error_stratified": Variable(
+        "standard_error",
+        "as the estimate",
+        "sqrt(V)",
+        "closed-form standard error of the estimate over stratified labels at the given inputs",
+        "estimator-variance-stratified",
+    ),
     "standard_error_random": Variable(
         "standard_error",
         "as the estimate",

@@ -95,6 +95,7 @@ ESTIMATES = {
         "score and Hessian estimates of the Fisher information from the same labels",
         "both-estimators",
     ),
+    "drawn_labels": Variable("label", "input draw [response]", "y", "label drawn from the model", "drawn-labels", "y"),
     "empirical": Variable(
         "empirical",
         "[input] param [param2]",
@@ -108,6 +109,13 @@ ESTIMATES = {
     "bias": Variable("bias", "[input] param [param2]", "I_q - I", "empirical minus exact Fisher information", "empirical-bias"),
     "variance": Variable(
         "variance", "[input] estimator param", "V_j(theta_i)", "variance of the estimator", "estimator-variance"
+    ),
+    "variance_stratified": Variable(
+        "variance",
+        "[input] estimator param",
+        "V_j(theta_i)",
+        "variance of the estimator with stratified labels",
+        "estimator-variance-stratified",
     ),
     "variance_random": Variable(
         "variance",
@@ -136,6 +144,27 @@ ESTIMATES = {
         "C_12(theta_i)",
         "covariance of the score and the Hessian estimator from the same labels",
         "cross-covariance",
+    ),
+    "cross_covariance_stratified": Variable(
+        "cross_covariance",
+        "[input] param",
+        "C_12(theta_i)",
+        "covariance of the score and the Hessian estimator from the same stratified labels",
+        "estimator-variance-stratified",
+    ),
+    "variance_group_stratified": Variable(
+        "variance",
+        "[input] estimator [group]",
+        "V_j",
+        "variance of the mean estimated entry of a group of parameters with stratified labels",
+        "estimator-variance-stratified",
+    ),
+    "cross_covariance_group_stratified": Variable(
+        "cross_covariance",
+        "[input] [group]",
+        "C_12",
+        "covariance of the two estimators of the mean entry of a group of parameters with stratified labels",
+        "estimator-variance-stratified",
     ),
     "variance_group": Variable(
         "variance",

@@ -20,6 +20,7 @@ __all__ = [
     "draw_count",
     "exact_cumulants_needed",
     "family_parts",
+    "few_classes",
     "finite_number",
     "label_array",
     "labels_in_support",
@@ -334,3 +335,12 @@ def tests_failed(family: str, failures: Sequence[str]) -> NoReturn:
     """Return the error that lists the tests a family failed."""
     listed = "\n".join(f"- {failure}" for failure in failures)
     raise AssertionError(f"`family` must be consistent with its definition; {family} failed:\n{listed}")
+
+
+def few_classes(met: bool, family: str) -> None:
+    """Require a response with finitely many classes for stratified labels."""
+    if not met:
+        raise ValueError(
+            "`sampling` must be 'iid' for this family: 'stratified' needs a response that is one of finitely many classes, "
+            f"Categorical or Bernoulli with one output, got {family}."
+        )

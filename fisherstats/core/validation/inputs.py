@@ -35,6 +35,7 @@ __all__ = [
     "labelled_input",
     "labelled_response",
     "no_batches",
+    "no_costs_with_stratified",
     "one_array",
     "overflow_named",
     "planned_inputs",
@@ -421,6 +422,15 @@ def population_size(population: Any, n_inputs: int) -> int:
     if size < n_inputs:
         raise ValueError(f"`population` must be at least the {n_inputs} inputs sampled from it, got {size}.")
     return size
+
+
+def no_costs_with_stratified(stratified: bool, with_costs: bool) -> None:
+    """Require independent labels where a split between inputs and draws is asked for."""
+    if stratified and with_costs:
+        raise ValueError(
+            "`cost_input` and `cost_draw` need sampling='iid', for which the error falls as one over the number of draws, got "
+            "sampling='stratified'."
+        )
 
 
 def costs(cost_input: Any, cost_draw: Any, design: str) -> tuple[float, float] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fisherstats.core.validation.arguments import positive_integer
 
-__all__ = ["diagonal_only", "envelope_rank", "one_label_of_several"]
+__all__ = ["diagonal_only", "envelope_rank", "labels_only", "one_label_of_several"]
 
 
 def diagonal_only(probes: Sequence[str], view: str) -> None:
@@ -17,6 +17,12 @@ def diagonal_only(probes: Sequence[str], view: str) -> None:
             f"`view` must be 'diagonal' with estimator={probes[0]!r}, which estimates the diagonal, got {view!r}; the exact "
             "matrix is `fisher_information(model, x, view=...)`."
         )
+
+
+def labels_only(probes: Sequence[str]) -> None:
+    """Require estimators from labels where these are stratified."""
+    if probes:
+        raise ValueError(f"`sampling` must be 'iid' with {probes[0]!r}, which draws no labels, got 'stratified'.")
 
 
 def envelope_rank(rank: Any, n_outputs: int) -> int:

@@ -274,6 +274,10 @@ class CategoricalLaw(Law):
     def draw_from(self, sample: Multinomial, uniforms: Uniforms, n_draws: int, second_moment: bool) -> Draw:
         """Return the means over n_draws labels per input, with the given samplers."""
         weights, excess = class_weights(sample, uniforms, self.exact.p, n_draws, self.contractions)
+        return self.draw_of(weights, excess, n_draws, second_moment)
+
+    def draw_of(self, weights: np.ndarray, excess: np.ndarray, n_draws: int, second_moment: bool) -> Draw:
+        """Return the means over n_draws labels whose relative frequencies, and these minus p, are given, (n, C) each."""
         weights, excess = weights.astype(self.h.dtype, copy=False), excess.astype(self.h.dtype, copy=False)
         second: SecondMoment | None = None
         if second_moment:

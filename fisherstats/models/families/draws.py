@@ -50,6 +50,10 @@ DRAW_SCHEMES = {
         "slabs of bounded memory"
     ),
     "parts": "what each part of the product draws by itself",
+    "stratified": (
+        "counts of stratified labels, one from each of n_draws equal slices of the distribution function; the cost does not grow "
+        "with n_draws"
+    ),
     "labels": "every label, in slabs of bounded memory; the cost grows with n_draws",
 }
 

@@ -20,6 +20,7 @@ from fisherstats.models.families.categorical import CategoricalLaw
 from fisherstats.models.families.independent import IndependentLaw
 from fisherstats.models.families.multinomial import MultinomialLaw
 from fisherstats.models.families.product import ProductLaw
+from fisherstats.models.families.stratified import StratifiedLaw
 
 __all__ = ["Squares", "along_root", "class_squares", "form_moments", "mean_form", "white_norm", "white_norm_apart"]
 
@@ -72,6 +73,16 @@ def _(law: CategoricalLaw, squares: Squares, s: Array | None) -> Moments:
     mean = mean_form(law, squares)
     third = np.zeros_like(mean) if s is None else primitives.weighted_mean(law.p, deviation * law.centred(s[:, :, None]))[:, 0]
     return mean, primitives.weighted_square(law.p, deviation)[:, 0], third + 0.0
+
+
+@form_moments.register
+def _(law: StratifiedLaw, squares: Squares, s: Array | None) -> Moments:
+    """Return E f, and N times the variance of the mean of f and its covariance with that of s.delta."""
+    of_labels = CategoricalLaw(law.h, law.minimal)
+    of_labels.carried_out_by(law.contractions)
+    values, mean = form_values(of_labels, squares), mean_form(of_labels, squares)
+    third = np.zeros_like(mean) if s is None else law.value_covariance(values, law.centred(s[:, :, None])[:, :, 0])
+    return mean, law.value_covariance(values, values), third + 0.0
 
 
 def form_values(law: CategoricalLaw, squares: Squares) -> Array:

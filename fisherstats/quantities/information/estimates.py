@@ -24,8 +24,8 @@ from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._designs import Design
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
-from fisherstats.theory import entry_variances, fisher, probes, sampling
-from fisherstats.theory.sampling import PROBES
+from fisherstats.theory import entry_variances, fisher, probes
+from fisherstats.theory.sampling import PROBES, draw, draw_probes, label_law, seed_record
 
 __all__ = ["empirical_fisher", "estimate_fisher"]
 
@@ -45,6 +45,7 @@ def estimate_fisher(
     view: str = "diagonal",
     per_input: bool = False,
     standard_error: bool | None = None,
+    sampling: str = "iid",
     design: str = "fixed",
     population: int | None = None,
     on_kink: str = "raise",
@@ -77,6 +78,7 @@ def estimate_fisher(
     standard_error : bool, optional
         Attach the standard error as a coordinate (in the block view as a variable). By default in the diagonal view only: for a
         dense view it costs about T times the estimate.
+    %(sampling)s
     design : {"fixed", "random", "subsample"}, default "fixed"
         Sampling design of the standard error, as for `estimator_variance`: labels at fixed inputs; independent inputs and their
         labels; or inputs drawn without replacement from `population` and their labels. It changes no bit of the estimate.
@@ -96,7 +98,7 @@ def estimate_fisher(
         the fraction of its square due to them. ``block``: DataTree as for
         `fisher_information`. Units of 1, source keys ``score-estimator``, ``hessian-estimator``, ``both-estimators`` or
         ``probe-estimator``; the standard error's is ``estimator-variance``, ``estimator-variance-random``,
-        ``estimator-variance-subsample`` or ``probe-variance``.
+        ``estimator-variance-subsample``, ``estimator-variance-stratified`` or ``probe-variance``.
 
     Raises
     ------
@@ -145,7 +147,10 @@ def estimate_fisher(
     _views.check(call, view, per_input, n_quantities, by_rows=chosen == ["score"] and not standard_error)
     probe_checks.diagonal_only(probing, view)
     sampled = Design.of(call, design, population, n_draws, per_input)
-    drawn = _Estimate(call, tuple(chosen), n_draws, arguments.seed_sequence(rng), view, per_input, standard_error, on_kink)
+    of_labels = _run.label_sampling(call, sampling, probing)
+    drawn = _Estimate(
+        call, tuple(chosen), n_draws, arguments.seed_sequence(rng), view, per_input, standard_error, on_kink, of_labels
+    )
     pair = not isinstance(estimator, str)
     several = "estimate_both" if set(chosen) == set(ESTIMATORS) else "estimate_several"
     key = several if len(chosen) > 1 else f"estimate_{chosen[0]}"
@@ -153,8 +158,8 @@ def estimate_fisher(
         view=view,
         estimator=list(chosen),
         n_draws=n_draws,
-        seed=sampling.seed_record(drawn.seed),
-        draws=model.family.draw_scheme(drawn.with_score, n_draws) if drawn.from_labels else "probes",
+        seed=seed_record(drawn.seed),
+        draws=drawn.scheme,
         on_kink=on_kink,
         **(sampled.record if standard_error else {}),
     )
@@ -183,6 +188,7 @@ class _Estimate:
     per_input: bool
     with_errors: bool
     on_kink: str
+    sampling: str
 
     @property
     def with_score(self) -> bool:
@@ -199,6 +205,14 @@ class _Estimate:
     @property
     def from_labels(self) -> bool:
         return len(self.probing) < len(self.chosen)
+
+    @property
+    def scheme(self) -> str:
+        """The key of what is drawn."""
+        if not self.from_labels:
+            return "probes"
+        family = self.call.model.family
+        return "stratified" if self.sampling == "stratified" else family.draw_scheme(self.with_score, self.n_draws)
 
     def quantities(self) -> Steps[list[Any]]:
         """Return the estimates in order, and with errors the variances of one label after them, by blocks of the view."""
@@ -226,11 +240,16 @@ class _Estimate:
             call.network.refuse_kinks(passed, self.on_kink, first_input)
         if not self.from_labels:
             return passed, law, None
-        return passed, law, sampling.draw(call.model.family, law, self.seed, first_input, self.n_draws, self.with_score)
+        family = call.model.family
+        return passed, law, draw(family, law, self.seed, first_input, self.n_draws, self.with_score, self.sampling)
+
+    def of_labels(self, law: Law) -> Law:
+        """Return the law whose variances, over N, are those of means of N labels."""
+        return label_law(self.call.model.family, law, self.sampling, self.n_draws)
 
     def diagonal(self, x: Array, first_input: int) -> list[Any]:
         call = self.call
-        passed, law, draw = self.drawn(x, first_input)
+        passed, law, drawn = self.drawn(x, first_input)
         G: list[Array | None] = []
         S: list[Any] = []
         if self.with_hessian and self.with_errors:
@@ -244,51 +263,55 @@ class _Estimate:
         estimates: dict[str, Any] = {}
         variances = self.label_variances(law, passed, G, S) if self.with_errors else []
         if self.with_score:
-            estimates["score"] = factors(draw.second)
+            estimates["score"] = factors(drawn.second)
         if self.with_hessian:
             if self.with_errors:
-                S = [None if S_l is None else derivatives.contracted(draw.mean, S_l) for S_l in S]
+                S = [None if S_l is None else derivatives.contracted(drawn.mean, S_l) for S_l in S]
             else:
-                S = call.network.curvature_along(passed, draw.mean)
+                S = call.network.curvature_along(passed, drawn.mean)
             estimates["hessian"] = fisher.hessian_factors(factors(law), S)
         for one in self.probing:
-            estimates[one] = factors(sampling.draw_probes(law, self.seed, first_input, self.n_draws, one))
+            estimates[one] = factors(draw_probes(law, self.seed, first_input, self.n_draws, one))
         return [*((estimates[one], 2) for one in self.chosen), *((one, 4) for one in variances), passed.inputs]
 
     def label_variances(self, law: Law, passed: Forward, G: Sequence[Any], S: Sequence[Any]) -> list[Any]:
         """Return the unit factors of the variance of one label or probe, per estimator."""
-        return [probes.label_variance_factors(one, law, passed, G, S) for one in self.chosen]
+        return [probes.label_variance_factors(one, self.of_labels(law), passed, G, S) for one in self.chosen]
 
     def rows_of(self, x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
-        passed, _, draw = self.drawn(x, first_input)
-        return [self.call.network.root_rows(passed, draw.second)], passed.inputs
+        passed, _, drawn = self.drawn(x, first_input)
+        return [self.call.network.root_rows(passed, drawn.second)], passed.inputs
 
     def matrix(self, x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         call, full = self.call, self.view == "full"
-        passed, law, draw = self.drawn(x, first_input)
+        passed, law, drawn = self.drawn(x, first_input)
         # The dense Hessian is of each output; everything else is in moments of the law.
         G = call.network.jacobians(passed, differences=not self.with_hessian)
         blocks = {}
         if self.with_score:
-            blocks["score"] = fisher.matrix_blocks(draw.second, G, passed.inputs, full, self.per_input)
+            blocks["score"] = fisher.matrix_blocks(drawn.second, G, passed.inputs, full, self.per_input)
         if self.with_hessian:
-            hessian = call.network.hessian_blocks(passed, G, draw.mean[:, None, :], full)
+            hessian = call.network.hessian_blocks(passed, G, drawn.mean[:, None, :], full)
             blocks["hessian"] = fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, self.per_input)
         estimates = [blocks[one] for one in self.chosen]
         if not self.with_errors:
             return estimates
         pairs, variances = list(estimates[0]), {}
         if self.with_score:
-            variances["score"] = entry_variances.score_entry_variances(law, G, passed.inputs, pairs, self.per_input)
+            of_labels = self.of_labels(law)
+            variances["score"] = entry_variances.score_entry_variances(of_labels, G, passed.inputs, pairs, self.per_input)
         if self.with_hessian:
             hessian = call.network.hessian_blocks(passed, G, None, full)
-            variances["hessian"] = entry_variances.hessian_entry_variances(law, passed.inputs, hessian, pairs, self.per_input)
+            variances["hessian"] = entry_variances.hessian_entry_variances(
+                self.of_labels(law), passed.inputs, hessian, pairs, self.per_input
+            )
         return [*estimates, *[variances[one] for one in self.chosen]]
 
     def error_keys(self, sampled: Design) -> list[str]:
         """Return the schema rows that go with the estimates."""
         if sampled.fixed:
-            return ["standard_error_probes" if self.probing else "standard_error"]
+            stratified = "standard_error_stratified" if self.sampling == "stratified" else "standard_error"
+            return ["standard_error_probes" if self.probing else stratified]
         return [sampled.key, "error_freedom", "sampling_share"]
 
     def later(self, sampled: Design) -> tuple[PassShape, ...]:
@@ -319,7 +342,8 @@ class _Estimate:
         scale = self.n_draws * (1 if self.per_input else self.call.n_inputs)
         if self.view == "diagonal":
             means, singles = ([one[0, 0] for one in part] for part in (estimates, variances))
-            errors = yield from _underflow.mended_error(self.call, self.chosen, self.per_input, means, singles, scale)
+            mended = _underflow.mended_error(self.call, self.chosen, self.per_input, means, singles, scale, self.of_labels)
+            errors = yield from mended
             return [[{(0, 0): one}] for one in errors]
         roots = [{key: np.sqrt(block / scale) for key, block in one.items()} for one in variances]
         for kind, estimate, error in zip(self.chosen, estimates, roots, strict=True):

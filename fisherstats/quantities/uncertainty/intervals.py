@@ -18,7 +18,8 @@ from fisherstats.quantities._computation import Computation
 from fisherstats.quantities._designs import DESIGNS
 from fisherstats.quantities._streams import plan_of, steps_of, streamed
 from fisherstats.quantities.information.estimates import estimate_fisher
-from fisherstats.theory import sampled_inputs, sampling
+from fisherstats.theory import sampled_inputs
+from fisherstats.theory.sampling import seed_record
 
 __all__ = ["confidence_intervals"]
 
@@ -35,6 +36,7 @@ def confidence_intervals(
     level: float = 0.95,
     view: str = "diagonal",
     per_input: bool = False,
+    sampling: str = "iid",
     design: str = "fixed",
     population: int | None = None,
     on_kink: str = "raise",
@@ -68,6 +70,7 @@ def confidence_intervals(
         The diagonal, or every entry.
     per_input : bool, default False
         Return the estimate and interval of each input (fixed design only).
+    %(sampling)s
     design : {"fixed", "random", "subsample"}, default "fixed"
         Target of the interval, as for `estimator_variance`: the value at the given inputs, the mean over the distribution from
         which the inputs are independent draws, or the mean over all `population` inputs of which those given are drawn without
@@ -83,8 +86,8 @@ def confidence_intervals(
     Dataset
         ``estimate``, ``standard_error``, ``lower``, ``upper``, dims ([input,] [estimator,] param [, param2]). Units of 1,
         source keys ``both-estimators``, ``estimator-variance``, ``estimator-variance-random``,
-        ``estimator-variance-subsample``, ``confidence-interval``, ``confidence-interval-sampled``; for a sample
-        ``degrees_of_freedom``.
+        ``estimator-variance-subsample``, ``estimator-variance-stratified``, ``confidence-interval``,
+        ``confidence-interval-sampled``; for a sample ``degrees_of_freedom``.
 
     Raises
     ------
@@ -119,6 +122,7 @@ def confidence_intervals(
     asked: dict[str, Any] = {
         "n_draws": arguments.positive_integer("n_draws", n_draws),
         "per_input": per_input,
+        **({} if sampling == "iid" else {"sampling": sampling}),
         "design": design,
         "population": population,
         "on_kink": on_kink,
@@ -126,6 +130,7 @@ def confidence_intervals(
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     call = _run.prepare(model, x, **common, any_network=True)
     chosen = arguments.words("estimator", estimator, ESTIMATORS)
+    _run.label_sampling(call, sampling)
     seed = arguments.seed_sequence(rng)
     drawn: dict[str, Any] = {"estimator": estimator, "rng": seed, "view": view, "standard_error": True, **asked, **common}
     coords = _labels.param_coordinates(model)
@@ -136,11 +141,12 @@ def confidence_intervals(
     if not isinstance(estimator, str):
         coords |= _labels.coordinates(estimator=chosen)
     if design == "fixed":
-        keys = ["interval_estimate", "standard_error", "interval_lower", "interval_upper"]
+        error = "standard_error" if sampling == "iid" else "standard_error_stratified"
+        keys = ["interval_estimate", error, "interval_lower", "interval_upper"]
     else:
         errors = [f"standard_error_{design}", "error_freedom"]
         keys = ["interval_estimate", *errors, "interval_lower_sampled", "interval_upper_sampled"]
-    provenance = call.provenance(estimator=chosen, level=level, seed=sampling.seed_record(seed), **asked)
+    provenance = call.provenance(estimator=chosen, level=level, seed=seed_record(seed), **asked)
     layout = _layout.dataset(keys, coords, provenance, call.rows.dtype)
     yield (layout := layout.followed_by(*plan_of(estimate_fisher, model, x, **drawn).later))
     estimated = cast(xr.DataArray, (yield from steps_of(estimate_fisher, model, x, **drawn)))

@@ -14,6 +14,7 @@ from fisherstats.core.docstrings import documented
 from fisherstats.core.schema import ESTIMATORS
 from fisherstats.core.validation import arguments, inputs
 from fisherstats.execution import Steps
+from fisherstats.models.families import Law
 from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _layout, _run, _views
 from fisherstats.quantities._computation import Computation
@@ -22,10 +23,15 @@ from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, estimator_moments, fisher
 from fisherstats.theory import sample_size as closed
+from fisherstats.theory.probes import label_variance_factors
+from fisherstats.theory.sampling import label_law
 
 __all__ = ["plan_draws"]
 
 Array = NDArray[np.floating]
+
+_COUNTS = tuple(2**power for power in range(13))
+"""Numbers of stratified labels for which the variance is computed."""
 
 _EITHER = "either"
 """The estimator of the smallest variance, where there are two."""
@@ -39,6 +45,7 @@ def plan_draws(
     *,
     target_cv: float,
     level: str = "parameter",
+    sampling: str = "iid",
     design: str = "fixed",
     population: int | None = None,
     n_inputs: int | None = None,
@@ -66,6 +73,7 @@ def plan_draws(
         Target standard error relative to the exact value.
     level : {"parameter", "layer", "trace"}, default "parameter"
         Quantity to plan for: each diagonal entry, the mean entry of each layer, or the trace.
+    %(sampling)s
     design : {"fixed", "random", "subsample"}, default "fixed"
         Whether inference is for the given inputs, or these are a sample from which the variance over inputs is estimated: of
         independent inputs, or of a finite population.
@@ -103,6 +111,10 @@ def plan_draws(
     information has no relative error, and needs inf unless it has no variance either. The random design uses the variance over
     inputs estimated from the given inputs, without accounting for its own error.
 
+    With stratified labels the variance is no multiple of 1 / N. Its exact value is computed for N = 1, 2, 4, ..., 4096, and
+    ``draws`` is the first of these that reaches the target, or the number of independent labels where that is smaller or none
+    does; ``best`` compares the variances of one label. Such a plan takes several times as long, and no costs.
+
     Examples
     --------
     >>> import numpy as np
@@ -122,6 +134,8 @@ def plan_draws(
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     sampled = Design.of(call, design, population)
     costs = inputs.costs(cost_input, cost_draw, design)
+    counts = _COUNTS if _run.label_sampling(call, sampling) == "stratified" else ()
+    inputs.no_costs_with_stratified(bool(counts), costs is not None)
     planned = call.n_inputs
     if not sampled.fixed:
         planned = call.n_inputs if n_inputs is None else arguments.positive_integer("n_inputs", n_inputs)
@@ -148,9 +162,11 @@ def plan_draws(
         cost_input=None if costs is None else costs[0],
         cost_draw=None if costs is None else costs[1],
         on_kink=on_kink,
+        **({"sampling": sampling} if counts else {}),
     )
     yield (layout := _layout.dataset(keys, coords, provenance, np.float64))
-    information, spread, variance = yield from _moments(call, level, chosen, on_kink, not sampled.fixed)
+    information, spread, variances = yield from _moments(call, level, chosen, on_kink, not sampled.fixed, counts)
+    variance = variances[0]
     shape = () if level == "trace" else information.shape
     finite = np.zeros_like(spread) if sampled.population is None else spread / sampled.population
     floor = np.zeros_like(spread) if sampled.fixed else spread / planned - finite
@@ -158,6 +174,8 @@ def plan_draws(
         allowed = (target * information) ** 2
         inputs.reachable_target(target, allowed, information, variance)
         draws = closed.draws_needed(variance / planned, floor, allowed)
+        for count, one in zip(reversed(counts), reversed(variances[1:]), strict=True):
+            draws = np.where(one / (planned * count) + floor <= allowed, np.minimum(draws, count), draws)
     values = [draws.reshape(-1, *shape), _best(variance, chosen).reshape(shape)]
     if level == "parameter":
         values.append(_median_per_layer(call, draws, information))
@@ -172,9 +190,17 @@ def plan_draws(
     return layout, values
 
 
-def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_spread: bool) -> Steps[tuple[Array, Array, Array]]:
-    """Return the mean information (k,), its variance over inputs (k,), 0 if not requested, and the mean variances (e, k)."""
+def _moments(
+    call: Call, level: str, chosen: Sequence[str], on_kink: str, with_spread: bool, counts: Sequence[int]
+) -> Steps[tuple[Array, Array, Array]]:
+    """Return the mean information (k,), its variance over inputs (k,), 0 if not requested, and mean variances (1 + counts, e, k).
+
+    The variances are those of one label, and N times those of N stratified labels for every N of `counts`.
+    """
     with_hessian = "hessian" in chosen
+
+    def laws(law: Law) -> list[Law]:
+        return [law, *(label_law(call.model.family, law, "stratified", count) for count in counts)]
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.network.forward(x, first_input, order=2 if with_hessian else 1)
@@ -185,17 +211,16 @@ def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_s
         else:
             G = call.network.unit_jacobians(passed)
         if level == "parameter":
-            factors: dict[str, Sequence[Array | None]] = {"hessian": estimator_moments.hessian_variance_factors(law, S)}
-            if "score" in chosen:
-                factors["score"] = estimator_moments.score_variance_factors(law, passed, G)
-            sums = [assembly.diagonal(factors[one], passed.inputs, 4, call.sizes, False) for one in chosen]
+            factors = [label_variance_factors(one, drawn, passed, G, S) for drawn in laws(law) for one in chosen]
+            sums = [assembly.diagonal(one, passed.inputs, 4, call.sizes, False) for one in factors]
             units = fisher.unit_factors(law, passed, G)
             if with_spread:
                 return [*assembly.moments_over_inputs(units, passed.inputs, 2), *sums]
             return [assembly.diagonal(units, passed.inputs, 2, call.sizes, False), *sums]
         groups = estimator_moments.layer_groups(G, S, passed.inputs, call.sizes, level == "trace")
-        information, *moments = estimator_moments.group_moments(law, groups)
-        sums = [double(moments[ESTIMATORS.index(one)]).sum(axis=0) for one in chosen]
+        found = [estimator_moments.group_moments(drawn, groups) for drawn in laws(law)]
+        information = found[0][0]
+        sums = [double(moments[1 + ESTIMATORS.index(one)]).sum(axis=0) for moments in found for one in chosen]
         if with_spread:
             return [*assembly.moments_of_values(information), *sums]
         return [double(information).sum(axis=0), *sums]
@@ -203,9 +228,10 @@ def _moments(call: Call, level: str, chosen: Sequence[str], on_kink: str, with_s
     rows = call.block_rows(second_order=with_hessian)
     if not with_spread:
         information, *means = yield from call.mean(block, rows)
-        return information, np.zeros_like(information), np.stack(means)
+        return information, np.zeros_like(information), np.stack(means).reshape(-1, len(chosen), *information.shape)
     _, information, deviations, *sums = yield from call.mean(block, rows, combine=assembly.merge_moments)
-    return information, deviations / max(call.n_inputs - 1, 1), np.stack(sums) / call.n_inputs
+    variances = np.stack(sums).reshape(-1, len(chosen), *information.shape) / call.n_inputs
+    return information, deviations / max(call.n_inputs - 1, 1), variances
 
 
 def _best(variance: Array, chosen: Sequence[str]) -> NDArray[np.str_]:

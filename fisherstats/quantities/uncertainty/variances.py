@@ -25,7 +25,7 @@ from fisherstats.quantities._layout import Layout
 from fisherstats.quantities._run import Call
 from fisherstats.quantities._streams import streamed
 from fisherstats.theory import assembly, estimator_moments, fisher, probes
-from fisherstats.theory.sampling import PROBES
+from fisherstats.theory.sampling import PROBES, label_law
 
 __all__ = ["estimator_variance"]
 
@@ -39,6 +39,7 @@ def estimator_variance(
     x: Any,
     *,
     n_draws: int = 1,
+    sampling: str = "iid",
     design: str = "fixed",
     population: int | None = None,
     per_input: bool = False,
@@ -62,6 +63,7 @@ def estimator_variance(
     %(x)s
     n_draws : int, default 1
         Labels or probes per input, N.
+    %(sampling)s
     design : {"fixed", "random", "subsample", "exact_labels"}, default "fixed"
         Sampling design of the inputs. ``fixed``: inference is for the given inputs, :math:`\frac1{n^2}\sum_iV(x_i)/N`.
         ``random``: independent draws, :math:`\frac1n[s_x^2(I(\theta|x))+\frac1n\sum_iV(x_i)/N]` (Theorem 4.7). ``subsample``:
@@ -86,7 +88,8 @@ def estimator_variance(
         ``layer``, ``unit`` or missing, and ``information`` holds the exact mean entry. Units of 1, source keys
         ``estimator-variance``, ``estimator-variance-random``,
         ``estimator-variance-subsample``, ``estimator-variance-exact-labels``,
-        ``cross-covariance``, ``group-variance``, and with Hutchinson estimators ``probe-variance``.
+        ``estimator-variance-stratified``, ``cross-covariance``, ``group-variance``, and with Hutchinson estimators
+        ``probe-variance``.
 
     Raises
     ------
@@ -117,9 +120,15 @@ def estimator_variance(
     arguments.choice("group_by", group_by, (None, "layer", "unit", "model"))
     arguments.choice("on_kink", on_kink, ("raise", "ignore"))
     chosen = arguments.words("estimators", estimators, DIAGONAL_ESTIMATORS)
-    asked = _Asked(call, sampled, per_input, tuple(chosen), on_kink)
+    of_labels = _run.label_sampling(call, sampling, [one for one in chosen if one in PROBES])
+    asked = _Asked(call, sampled, per_input, tuple(chosen), on_kink, of_labels)
     provenance = call.provenance(
-        n_draws=n_draws, design=design, population=sampled.population, group_by=group_by, on_kink=on_kink
+        n_draws=n_draws,
+        design=design,
+        population=sampled.population,
+        group_by=group_by,
+        on_kink=on_kink,
+        **({} if of_labels == "iid" else {"sampling": of_labels}),
     )
     if group_by is None:
         _views.check(call, "diagonal", per_input, 4)
@@ -143,6 +152,11 @@ class _Asked:
     per_input: bool
     chosen: tuple[str, ...]
     on_kink: str
+    sampling: str
+
+    def of_labels(self, law: Law) -> Law:
+        """Return the law whose variances, over N, are those of means of N labels."""
+        return label_law(self.call.model.family, law, self.sampling, self.sampled.n_draws)
 
     @property
     def names(self) -> list[str]:
@@ -187,7 +201,7 @@ class _Asked:
         found = yield from self.call.diagonal_mean(factors_and_inputs, "hessian" in self.chosen, weight=weight)
         count = len(self.chosen)
         found[:count] = yield from _underflow.mended_variances(
-            self.call, self.chosen, False, list(found[:count]), self.sampled.n_draws * self.call.n_inputs
+            self.call, self.chosen, False, list(found[:count]), self.sampled.n_draws * self.call.n_inputs, self.of_labels
         )
         return self.named(found)
 
@@ -202,6 +216,7 @@ class _Asked:
     ) -> list[Sequence[Array | None]]:
         """Return the factors per unit of each requested variance, and of the covariance."""
         found: dict[str, Sequence[Array | None]] = {}
+        law = self.of_labels(law)
         if self.both:  # they share moments
             found["score"], found["hessian"], found["cross"] = estimator_moments.entry_factors(law, G, S)
         return [found[name] if name in found else probes.label_variance_factors(name, law, passed, G, S) for name in self.names]
@@ -214,11 +229,11 @@ class _Asked:
             passed, law, G, S = self.derivatives(x, first_input)
             probing = [one for one in self.chosen if one in PROBES]
             if group_by == "unit":
-                moments = estimator_moments.unit_moments(law, passed, G, S)
+                moments = estimator_moments.unit_moments(law, self.of_labels(law), passed, G, S)
                 probed = [probes.unit_variance(law, G, passed.inputs, one == "hutchinson_gaussian") for one in probing]
             else:
                 groups = estimator_moments.layer_groups(G, S, passed.inputs, self.call.sizes, whole_model)
-                moments = estimator_moments.group_moments(law, groups)
+                moments = estimator_moments.group_moments(self.of_labels(law), groups)
                 probed = [probes.group_variance(law, groups, one == "hutchinson_gaussian") for one in probing]
             information, cross = moments[0], moments[3]
             by_estimator = dict(zip((*ESTIMATORS, *probing), (*moments[1:3], *probed), strict=True))
@@ -239,7 +254,9 @@ class _Asked:
             shared = {"information": stacked.pop(0)} if grouped else {}
             if not grouped:
                 count = len(self.chosen)
-                stacked[:count] = yield from _underflow.mended_variances(call, self.chosen, True, stacked[:count], 1)
+                stacked[:count] = yield from _underflow.mended_variances(
+                    call, self.chosen, True, stacked[:count], 1, self.of_labels
+                )
             return shared | self.named([one / self.sampled.n_draws for one in stacked])
         shared, spread = {}, None
         if self.sampled.fixed and not grouped:
@@ -256,10 +273,11 @@ class _Asked:
         return shared | self.named([self.sampled.variance(mean, spread) for mean in means])
 
     def layout(self, provenance: dict[str, Any], coords: dict[str, Any], grouped: bool) -> Layout[xr.Dataset]:
-        suffix = "_group" if grouped else "" if self.sampled.fixed else f"_{self.sampled.word}"
+        labels = "_stratified" if self.sampling == "stratified" else ""
+        suffix = f"_group{labels}" if grouped else labels if self.sampled.fixed else f"_{self.sampled.word}"
         keys = ["variance_probes" if set(self.chosen) & set(PROBES) else f"variance{suffix}"]
         if self.both:
-            keys.append("cross_covariance_group" if grouped else "cross_covariance")
+            keys.append(f"cross_covariance{'_group' if grouped else ''}{labels}")
         if grouped:
             keys.append("information_group")
         coords = coords | _labels.coordinates(estimator=list(self.chosen))

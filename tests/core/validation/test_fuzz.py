@@ -76,6 +76,8 @@ def ordinary(model):
     classes = isinstance(model.family, fs.families.Categorical)
     return {
         "model": model,
+        "family": model.family,
+        "h": model.natural_parameters(X),
         "anchor": model,
         "other": model,
         "models": [model, model],
@@ -112,7 +114,7 @@ def ordinary(model):
     }
 
 
-ARRAYS = ("x", "at", "y", "directions", "delta", "importance", "matrix", "pairs", "metric", "jacobian")
+ARRAYS = ("x", "h", "at", "y", "directions", "delta", "importance", "matrix", "pairs", "metric", "jacobian")
 NOT_ODD = ("progress", "client", "store", "penalty")  # what needs more installed, writes files, or is the user's own code
 LEFT_OUT = {"family_extremes", "explain", "with_standard_error", "scale_estimate"}
 
