@@ -49,9 +49,9 @@ class StratifiedLaw(CategoricalLaw):
     @cached_property
     def _edges(self) -> np.ndarray:
         """N times the cumulative probabilities from 0 to 1, classes in the order of the slices, in float64, (n, C + 1)."""
-        below = np.cumsum(self._exchanged(self.exact.p)[:, :-1], axis=1)
-        inner = np.minimum(self.n_draws * below, self.n_draws)
-        return np.pad(np.pad(inner, ((0, 0), (1, 0))), ((0, 0), (0, 1)), constant_values=self.n_draws)
+        p = self._exchanged(self.exact.p)
+        inner = np.minimum(self.n_draws * np.cumsum(p[:, :-1], axis=1), self.n_draws)
+        return np.concatenate([np.zeros_like(p[:, :1]), inner, np.full_like(p[:, :1], self.n_draws)], axis=1)
 
     @cached_property
     def _cut(self) -> tuple[np.ndarray, np.ndarray]:
