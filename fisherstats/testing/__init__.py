@@ -1,4 +1,4 @@
-"""Tests of families: consistency of a family's moments, probabilities, labels, link and draws."""
+"""Tests of what users bring: families, for consistency, and estimates of Fisher information, for what they estimate."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from fisherstats.core.validation import arguments
 from fisherstats.core.validation import families as checks
 from fisherstats.models.families import DRAW_SCHEMES, Family, Law
+from fisherstats.testing.calibration import calibrate
 from fisherstats.testing.quadrature import weighted_labels
 
-__all__ = ["check_family"]
+__all__ = ["calibrate", "check_family"]
 
 EXACT = 1e-7
 """Tolerance for comparisons with a sum, an integral or a derivative, in units of standard deviations."""

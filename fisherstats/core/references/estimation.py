@@ -59,6 +59,18 @@ ESTIMATION = {
         "V = N^-2 sum_j Var_j(f) over the slices [j/N, (j+1)/N) of the distribution function, f the squared or linear score",
         TWICE + "; every given input is used with n_draws stratified labels",
     ),
+    "calibration": Source(
+        "soen-sun-2024",
+        "derived from eqs (2) and (17)",
+        "mean over calls = c times a candidate, by the total and by parts of the parameters",
+        MODEL + "; calls of the function are independent, and their means nearly normal",
+    ),
+    "calibration-spread": Source(
+        "soen-sun-2024",
+        "derived from Lemma 3.1",
+        "mean of (estimate / c - I)^2 / V over parameters and calls",
+        TWICE + "; " + FIXED,
+    ),
     "estimator-variance-random": Source(
         "soen-sun-2024",
         "Theorem 4.7",

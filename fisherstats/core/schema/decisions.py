@@ -40,6 +40,23 @@ DECISIONS = {
         "closed-form standard error of the estimate over labels at the given inputs",
         "estimator-variance",
     ),
+    "calibration_factor": Variable("factor", "candidate", "c", "mean of the estimates over the candidate", "calibration"),
+    "calibration_error": Variable("factor_error", "candidate", "se(c)", "standard error of the factor over calls", "calibration"),
+    "calibration_shape": Variable(
+        "shape_z", "candidate", "max |z|", "largest z-score of a part of the parameters beyond the factor", "calibration"
+    ),
+    "calibration_fits": Variable(
+        "fits", "candidate", "fits", "whether the estimates are a multiple of the candidate, within chance", "calibration"
+    ),
+    "calibration_detectable": Variable(
+        "detectable", "candidate", "d", "relative deviation of the factor that is found with probability 0.99", "calibration"
+    ),
+    "calibration_spread": Variable(
+        "spread", "", "V-hat / V", "mean squared deviation of the estimates over the closed-form variance", "calibration-spread"
+    ),
+    "calibration_spread_error": Variable(
+        "spread_error", "", "se(V-hat / V)", "standard error of the spread over calls", "calibration-spread"
+    ),
     "standard_error_stratified": Variable(
         "standard_error",
         "as the estimate",

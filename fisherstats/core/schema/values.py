@@ -10,6 +10,7 @@ _NO_NUMBER = "no number is enough"
 _NOT_ESTIMABLE = "the parameter or the output is not estimable"
 
 INFINITE = {
+    "calibration_shape": "the estimates have no spread and are no multiple of the candidate",
     "error_freedom": "the error has no part that is estimated from the inputs",
     "interval_upper_sampled": "no input of the sample sees the parameter, or the end is past the range",
     "upper": _NOTHING,
@@ -77,6 +78,12 @@ INFINITE = {
 """Schema key -> meaning of inf."""
 
 UNDEFINED = {
+    "calibration_factor": "the candidate is 0",
+    "calibration_error": "the candidate is 0",
+    "calibration_shape": "the candidate is 0",
+    "calibration_detectable": "the candidate is 0",
+    "calibration_spread": "the estimator has no variance",
+    "calibration_spread_error": "the estimator has no variance",
     "kronecker_relative_error": "the block is 0",
     "relative_error": "the information is 0",
     "layer_mean_error": "the information is 0",
