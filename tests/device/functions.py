@@ -231,6 +231,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: _new(getattr(standard, name)) for name in ("zeros", "empty")},
     "arange": _arange,
     "argmax": lambda a, axis=None: standard.argmax(a, axis=axis),
+    "argsort": lambda a, axis=-1, kind=None: standard.argsort(a, axis=axis),
     "argmin": lambda a, axis=None: standard.argmin(a, axis=axis),
     "array": _asarray,
     "asarray": _asarray,

@@ -113,6 +113,7 @@ def test_every_function_agrees(name):
 ALL = [name for name in CALLS if name != "norm_sweep"]  # variance_bounds, three times
 OF_A_LAW = ("layer_errors", "variance_bounds", "fisher_information kfac", "fisher_information kfac per input")
 OF_A_LAW += ("estimate_fisher hessian full errors", "fisher_operator", "information_envelopes", "empirical_variance classes")
+OF_A_LAW += ("information_envelopes of classes",)
 OF_A_LAW += ("family_extremes", "definiteness")
 """What has forms of its own for a few families."""
 

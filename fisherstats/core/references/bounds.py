@@ -23,6 +23,12 @@ BOUNDS = {
         "sum of the largest lambda_k v_k v_k' <= I(h) = diag(p) - p p' <= diag(p)",
         "categorical response",
     ),
+    "lumped-classes": Source(
+        "sun-2026",
+        "derived from the law of total variance",
+        "0 <= I(theta_i) - I_k(theta_i) = P Var_q(dh_i), all classes but the k most probable ones taken as one of probability P",
+        "categorical response",
+    ),
     "covariance-bounds": Source(
         "soen-sun-2021",
         "Theorems 7 and 8",

@@ -396,6 +396,21 @@ ESTIMATES = {
         "variance of the estimator from labels or random probes (of its mean entry for a group)",
         "probe-variance",
     ),
+    "lumped_lower": Variable(
+        "information_lower",
+        "[input] param",
+        "I_k(theta_i)",
+        "lower end of the information, from the most probable classes",
+        "lumped-classes",
+    ),
+    "lumped_upper": Variable(
+        "information_upper",
+        "[input] param",
+        "I_k + P Var_q",
+        "upper end of the information, from the most probable classes",
+        "lumped-classes",
+    ),
+    "lumped_ratio": Variable("ratio", "[input] param", "upper/lower", "upper end over the lower one", "lumped-classes"),
     "envelope_lower": Variable(
         "information_lower",
         "[input] param",

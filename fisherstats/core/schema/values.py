@@ -20,6 +20,7 @@ INFINITE = {
     "ratio": _ONLY_BOUND,
     "envelope_lower_ratio": _ONLY_BOUND,
     "envelope_upper_ratio": _ONLY_BOUND,
+    "lumped_ratio": "only the lower end is 0",
     "norm_bound_upper": _NOTHING,
     "norm_bound_upper_by_form": _NOTHING,
     "norm_bound_ratio": _ONLY_BOUND,

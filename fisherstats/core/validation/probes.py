@@ -7,7 +7,7 @@ from typing import Any
 
 from fisherstats.core.validation.arguments import positive_integer
 
-__all__ = ["diagonal_only", "envelope_rank", "labels_only", "one_label_of_several"]
+__all__ = ["classes_kept", "diagonal_only", "envelope_rank", "labels_only", "one_kind_of_envelope", "one_label_of_several"]
 
 
 def diagonal_only(probes: Sequence[str], view: str) -> None:
@@ -31,6 +31,20 @@ def envelope_rank(rank: Any, n_outputs: int) -> int:
     if number > n_outputs:
         raise ValueError(f"`rank` must be at most {n_outputs}, the number of outputs, got {number}.")
     return number
+
+
+def classes_kept(value: Any, n_classes: int) -> int:
+    """Return the number of classes that are kept, at most all of them."""
+    number = positive_integer("n_classes_kept", value)
+    if number > n_classes:
+        raise ValueError(f"`n_classes_kept` must be at most {n_classes}, the number of classes, got {number}.")
+    return number
+
+
+def one_kind_of_envelope(rank: Any, n_classes_kept: Any) -> None:
+    """Require at most one of two kinds of envelopes."""
+    if rank is not None and n_classes_kept is not None:
+        raise ValueError("`rank` and `n_classes_kept` are two kinds of envelopes; give one of them.")
 
 
 def one_label_of_several(is_categorical: bool, family: str) -> None:
