@@ -105,6 +105,7 @@ _SLOW = {
 they belong to the validation."""
 
 _EXAMPLES_NEED = {
+    "accumulation.py": "torch",
     "keras.py": "keras",
     "onnx.py": "onnx",
     "safetensors.py": "safetensors",

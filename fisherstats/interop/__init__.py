@@ -6,6 +6,7 @@ so that every quantity of this package refers to the user's network. No library 
 
 from __future__ import annotations
 
+from fisherstats.interop.accumulation import accumulate
 from fisherstats.interop.derivatives import by_name, external_from_torch, from_jax
 from fisherstats.interop.flax import from_flax, to_flax
 from fisherstats.interop.keras import from_keras
@@ -22,6 +23,7 @@ __all__ = [
     "Features",
     "ParameterResult",
     "TorchBatches",
+    "accumulate",
     "by_name",
     "external_from_torch",
     "from_flax",

@@ -19,9 +19,9 @@ from fisherstats.models.external import ExternalNetwork, Layer
 from fisherstats.models.families import Family
 from fisherstats.quantities import _labels
 
-__all__ = ["by_name", "external_from_torch", "from_jax"]
+__all__ = ["PRECISIONS", "by_name", "external_from_torch", "from_jax", "learned", "refuse_training"]
 
-_PRECISIONS = {"float32": np.float32, "float64": np.float64}
+PRECISIONS = {"float32": np.float32, "float64": np.float64}
 
 
 def external_from_torch(module: Any, family: Family, example: Any = None) -> ExternalNetwork:
@@ -69,19 +69,31 @@ def external_from_torch(module: Any, family: Family, example: Any = None) -> Ext
     """
     torch = arguments.optional_module("torch", extra="interop-test")
     torch_checks.module_object(module)
-    for name, part in module.named_modules():
-        if part.training and isinstance(part, _acting_in_training(torch)):
-            torch_checks.in_evaluation(name or "the top", type(part).__name__)
-    named = dict(module.named_parameters())
-    chosen = {name: one for name, one in named.items() if one.requires_grad} or named
-    dtype = torch_checks.one_precision({name: str(one.dtype).removeprefix("torch.") for name, one in chosen.items()}, _PRECISIONS)
+    refuse_training(torch, module)
+    named, chosen = dict(module.named_parameters()), learned(module)
+    dtype = torch_checks.one_precision({name: str(one.dtype).removeprefix("torch.") for name, one in chosen.items()}, PRECISIONS)
     factored = _factored(torch, module, chosen, example)
     digest = hashlib.sha256()
     for name, one in (*named.items(), *module.named_buffers()):
         digest.update(name.encode() + one.detach().cpu().numpy().tobytes())
     layers = [Layer(name, tuple(one.shape) or (1,), name in factored) for name, one in chosen.items()]
     evaluate = _TorchDerivatives(module, list(chosen), factored)
-    return ExternalNetwork(evaluate, family=family, layers=layers, dtype=_PRECISIONS[dtype], fingerprint=digest.hexdigest())
+    return ExternalNetwork(evaluate, family=family, layers=layers, dtype=PRECISIONS[dtype], fingerprint=digest.hexdigest())
+
+
+def refuse_training(torch: Any, module: Any) -> None:
+    """Require evaluation mode of every part of a module for which it matters."""
+    nn = torch.nn
+    acting = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RReLU)
+    for name, part in module.named_modules():
+        if part.training and isinstance(part, acting):
+            torch_checks.in_evaluation(name or "the top", type(part).__name__)
+
+
+def learned(module: Any) -> dict[str, Any]:
+    """Return the parameters that require a gradient by name; all, if none does."""
+    named = dict(module.named_parameters())
+    return {name: one for name, one in named.items() if one.requires_grad} or named
 
 
 def by_name(result: Any, network: ExternalNetwork, what: str = "values") -> dict[str, NDArray[Any]]:
@@ -128,11 +140,6 @@ def by_name(result: Any, network: ExternalNetwork, what: str = "values") -> dict
         result_checks.one_per_parameter(result, network.n_params, vector.shape)
     pieces = zip(network.layers, network.layer_slices(), strict=True)
     return {layer.name: vector[piece].reshape(layer.shape).copy() for layer, piece in pieces}
-
-
-def _acting_in_training(torch: Any) -> tuple[type, ...]:
-    nn = torch.nn
-    return (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RReLU)
 
 
 def _factored(torch: Any, module: Any, chosen: dict[str, Any], example: Any) -> dict[str, str]:
@@ -265,7 +272,7 @@ def from_jax(apply: Callable[[Any, Any], Any], params: Any, family: Family) -> E
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
     arrays = [np.asarray(one) for _, one in leaves]
-    dtype = torch_checks.one_precision(dict(zip(names, (str(one.dtype) for one in arrays), strict=True)), _PRECISIONS)
+    dtype = torch_checks.one_precision(dict(zip(names, (str(one.dtype) for one in arrays), strict=True)), PRECISIONS)
     digest = hashlib.sha256()
     for name, one in zip(names, arrays, strict=True):
         digest.update(name.encode() + one.tobytes())
@@ -281,4 +288,4 @@ def from_jax(apply: Callable[[Any, Any], Any], params: Any, family: Family) -> E
         return np.asarray(h), [np.asarray(one) for one in jax.tree_util.tree_leaves(found)]
 
     layers = [Layer(name, one.shape or (1,)) for name, one in zip(names, arrays, strict=True)]
-    return ExternalNetwork(evaluate, family=family, layers=layers, dtype=_PRECISIONS[dtype], fingerprint=digest.hexdigest())
+    return ExternalNetwork(evaluate, family=family, layers=layers, dtype=PRECISIONS[dtype], fingerprint=digest.hexdigest())

@@ -18,7 +18,7 @@ from fisherstats.models.external import ExternalNetwork
 from fisherstats.models.families import Family
 from fisherstats.models.network import MLP
 
-__all__ = ["Features", "TorchBatches", "from_torch", "torch_batches"]
+__all__ = ["Features", "TorchBatches", "from_torch", "pair", "torch_batches"]
 
 #: losses of torch.nn -> what they take (a key of `_families._LOSSES`)
 _LOSSES = {
@@ -203,7 +203,7 @@ class TorchBatches:
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         for number, batch in enumerate(self._batches):
-            x = _pair(batch, number)[0]
+            x = pair(batch, number)[0]
             rows = x if self._features is None else self._features(x)
             array = host(rows) if hasattr(rows, "detach") else np.asarray(rows)
             yield array.reshape(len(array), -1) if array.ndim > 2 else array
@@ -213,14 +213,15 @@ class TorchBatches:
         """The labels of all batches in one array, collected by a pass over them."""
         found = []
         for number, batch in enumerate(self._batches):
-            y = _pair(batch, number)[1]
+            y = pair(batch, number)[1]
             if y is None:
                 torch_checks.pairs(number, batch)
             found.append(host(y) if hasattr(y, "detach") else np.asarray(y))
         return np.concatenate(found)
 
 
-def _pair(batch: Any, number: int) -> tuple[Any, Any]:
+def pair(batch: Any, number: int) -> tuple[Any, Any]:
+    """Return the x and y of a batch, None for a y that is not there."""
     if isinstance(batch, tuple | list) and len(batch) in (1, 2):
         return batch[0], batch[1] if len(batch) == 2 else None
     if not hasattr(batch, "shape"):

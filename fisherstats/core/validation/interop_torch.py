@@ -8,16 +8,20 @@ from typing import Any, NoReturn
 from fisherstats.core.validation.arguments import shown
 
 __all__ = [
+    "any_batch",
     "batch_normalizes",
     "head_ends",
     "head_found",
     "in_evaluation",
     "in_order",
+    "labels_given",
     "module_object",
     "no_hooks",
     "not_uninitialised",
     "one_precision",
+    "outputs_of_family",
     "pairs",
+    "seed_or_data",
     "untraceable",
 ]
 
@@ -127,3 +131,34 @@ def pairs(number: int, got: Any) -> NoReturn:
     """Require batches of rows and labels."""
     kind = f"{type(got).__name__} of {len(got)}" if isinstance(got, tuple | list | dict) else type(got).__name__
     raise TypeError(f"`batches` must give pairs (x, y) or rows, got a {kind} in batch {number}; map it to one of them.")
+
+
+def outputs_of_family(shape: tuple[int, ...], n: int, n_outputs: int, family: str) -> None:
+    """Require natural parameters of the family from a module."""
+    if shape != (n, n_outputs):
+        raise ValueError(
+            f"`module` must give natural parameters of {family}, shape ({n}, {n_outputs}) for {n} examples, got shape {shape}."
+        )
+
+
+def seed_or_data(rng: Any, n_draws: int, of_data: bool) -> None:
+    """Require a seed for labels that are drawn, and none, nor several draws, for those of the data."""
+    if not of_data and rng is None:
+        raise ValueError("`rng` must be given with labels='model', from which they are drawn, got None.")
+    if of_data and (rng is not None or n_draws != 1):
+        raise ValueError(
+            f"`rng` and `n_draws` go with labels='model'; with labels='data' each example has the one label of the loader, got "
+            f"n_draws={n_draws}."
+        )
+
+
+def labels_given(labels: Any) -> None:
+    """Require pairs in the loader where labels of the data are asked for."""
+    if labels is None:
+        raise ValueError("`batches` must be pairs (x, y) with labels='data', got a batch without labels.")
+
+
+def any_batch(n_inputs: int) -> None:
+    """Require at least one example."""
+    if n_inputs == 0:
+        raise ValueError("`batches` must hold at least one example, got none.")
