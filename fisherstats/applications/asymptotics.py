@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from fisherstats.core.arrays import like, on_host, power_of_two
 from fisherstats.core.validation import applications as checks
 from fisherstats.core.validation import arguments, networks
+from fisherstats.core.validation import external as external_checks
 from fisherstats.execution import PassShape, Steps, Work
-from fisherstats.models import derivatives
 from fisherstats.models.derivatives import Forward
+from fisherstats.models.external import ExternalNetwork
 from fisherstats.models.families import Gaussian
 from fisherstats.models.families.base import Law
 from fisherstats.models.families.residuals import squared_residuals, varying_numbers
@@ -43,10 +44,11 @@ class Asymptotics:
     """s' Cov s of the sum s of all scores; nan without labels."""
 
 
-def double_call(model: MLP, x: Any, **common: Any) -> Call:
+def double_call(model: Any, x: Any, any_network: bool = False, **common: Any) -> Call:
     """Return a validated call in float64: the solution may lose all digits of float32."""
-    networks.model_object(model, MLP)
-    return _run.prepare(model.as_dtype(np.dtype(np.float64)), x, **common)
+    if not (any_network and isinstance(model, ExternalNetwork)):
+        networks.model_object(model, MLP)
+    return _run.prepare(model.as_dtype(np.dtype(np.float64)), x, any_network=any_network, **common)
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ class Inference:
         cls, model: MLP, x: Any, y: Any, hessian: str, robust: bool, dispersion: float | str | None, **common: Any
     ) -> Inference:
         """Validate the arguments of a public function."""
-        call = double_call(model, x, **common)
+        call = double_call(model, x, any_network=True, **common)
         arguments.choice("hessian", hessian, ("expected", "observed"))
+        external_checks.expected_only(isinstance(model, ExternalNetwork), hessian)
         arguments.boolean("robust", robust)
         dispersion = checks.dispersion(dispersion)
         needs = {
@@ -202,7 +205,7 @@ def _certain_rows(call: Call, passed: Forward, law: Law, faint: Any) -> list[Arr
 
 
 def _score_rows(call: Call, passed: Forward, residual: Array) -> list[Array]:
-    return [factors[:, None, :] for factors in derivatives.gradients(call.model, passed, residual)]
+    return [factors[:, None, :] for factors in call.network.gradients(passed, residual)]
 
 
 def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Steps[Array]:

@@ -90,6 +90,7 @@ def pruning_scores(
     >>> found.score.values, found.pruning_rank.values
     (array([18. ,  0.5]), array([1, 0]))
     """
+    networks.model_object(model, MLP)
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     seed = None if rng is None else arguments.seed_sequence(rng)
     asked: dict[str, Any] = {"n_draws": n_draws, "rng": seed, "design": design, "population": population, "on_kink": on_kink}

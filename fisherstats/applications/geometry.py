@@ -249,7 +249,7 @@ def _quadratic_forms(call: Call, vectors: Array) -> Steps[list[Array]]:
 
     def block(x: Array, first_input: int) -> list[Array]:
         passed, law = call.network.forward(x, first_input)
-        u = np.stack([derivatives.push_forward(call.model, passed, one) for one in vectors.T], axis=2)
+        u = np.stack([call.network.push_forward(passed, one) for one in vectors.T], axis=2)
         return [law.diagonal(u).sum(axis=0), law.square_variance(u).sum(axis=0)]
 
     value, variance = yield from call.mean(block, call.block_rows())
@@ -312,7 +312,7 @@ def information_volume(
     >>> found.eigenvalues.values.round(6), float(found.effective_dimension.round(6))
     (array([4., 1.]), 1.3)
     """
-    call = double_call(model, x, engine=engine, num_threads=num_threads, progress=progress)
+    call = double_call(model, x, any_network=True, engine=engine, num_threads=num_threads, progress=progress)
     tau = arguments.positive_number("tau", tau)
     call.fits("`information_volume`", model.n_params**2, 4, "use leading_eigenpairs, or a network of fewer parameters.")
 
@@ -398,7 +398,7 @@ def leading_eigenpairs(
     (array([4.]), array([[1., 0.]]))
     """
     common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
-    call = double_call(model, x, **common)
+    call = double_call(model, x, any_network=True, **common)
     k = functionals.n_eigenvalues(k, model.n_params)
     n_draws = arguments.positive_integer("n_draws", n_draws)
     operator = fisher_operator(call.model, x, **common)

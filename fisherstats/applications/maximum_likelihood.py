@@ -267,6 +267,7 @@ def parameter_intervals(
     >>> fs.applications.parameter_intervals(model, x, y).lower.values.round(3)
     array([ 0.303, -0.386])
     """
+    networks.model_object(model, MLP)  # an estimate is needed, and not its derivatives alone
     checks.labels_needed("`parameter_intervals`", y)
     level, _ = _quantile_arguments(level, reference)
     common = {"engine": engine, "num_threads": num_threads, "progress": progress}
@@ -371,7 +372,7 @@ def prediction_intervals(
     """
     checks.labels_needed("`prediction_intervals`", y)
     level, _ = _quantile_arguments(level, reference)
-    common = {"engine": engine, "num_threads": num_threads, "progress": progress}
+    common: dict[str, Any] = {"engine": engine, "num_threads": num_threads, "progress": progress}
     networks.model_object(model, MLP)
     if model.feature_names is None and (names := column_names(x)) is not None:
         model = model.named(names)  # columns of `at` are matched to those of x by name, not by position

@@ -62,6 +62,14 @@ class Evaluation:
         """Return G; for moments of the response distribution, `differences` of outputs suffice if the family says so."""
         return derivatives.jacobians(self.model, forward, self._directions(differences), self.engine.contractions)
 
+    def push_forward(self, forward: Forward, direction: Array) -> Array:
+        """Return Jv for a parameter vector v, (n, T)."""
+        return derivatives.push_forward(self.model, forward, direction)
+
+    def gradients(self, forward: Forward, z: Array) -> list[Array]:
+        """Return z'G for one vector of the outputs per input, see `derivatives.gradients`."""
+        return derivatives.gradients(self.model, forward, z)
+
     def root_rows(self, forward: Forward, second: SecondMoment) -> list[Array]:
         """Return the rows of a root backpropagated through the network, see `fisher.root_rows`."""
         return fisher.root_rows(self.model, forward, second, self._directions(), self.engine.contractions)
@@ -166,6 +174,10 @@ class ExternalEvaluation(Evaluation):
         """Return r . S."""
         return [None if S is None else derivatives.contracted(r, S) for S in forward.curvatures]
 
+    def gradients(self, forward: Any, z: Array) -> list[Array]:
+        """Return z'G for one vector of the outputs per input."""
+        return [np.matmul(z[:, None, :], G)[:, 0] for G in forward.jacobians]
+
     def root_rows(self, forward: Any, second: SecondMoment) -> list[Array]:
         """Return the products of the rows of a root with G."""
         return [second.compact_rows(G) for G in forward.jacobians]
@@ -178,15 +190,18 @@ class ExternalEvaluation(Evaluation):
         """Return the sums of their squares."""
         return [second.diagonal(G) for G in forward.jacobians]
 
-    def product_factors(self, forward: Any, law: Law, direction: Array) -> list[Array]:
-        """Return G'I(h)Jv per unit."""
+    def push_forward(self, forward: Any, direction: Array) -> Array:
+        """Return Jv for a parameter vector v, (n, T)."""
         tangent = np.zeros_like(forward.natural)
-        for G, h_bar, piece, shape in zip(
-            forward.jacobians, forward.inputs, self.model.layer_slices(), self.model.shapes, strict=True
-        ):
+        layers = zip(forward.jacobians, forward.inputs, self.model.layer_slices(), self.model.shapes, strict=True)
+        for G, h_bar, piece, shape in layers:
             moved = h_bar @ direction[piece].reshape(shape).T
             tangent += np.matmul(G, moved[:, :, None])[:, :, 0]
-        weighted = law.product(tangent[:, :, None])
+        return tangent
+
+    def product_factors(self, forward: Any, law: Law, direction: Array) -> list[Array]:
+        """Return G'I(h)Jv per unit."""
+        weighted = law.product(self.push_forward(forward, direction)[:, :, None])
         return [np.matmul(G.transpose(0, 2, 1), weighted)[:, :, 0] for G in forward.jacobians]
 
     def rounding(self, forward: Any) -> Array:

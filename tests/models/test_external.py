@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import dask.array
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import xarray as xr
 
 import fisherstats as fs
 from fisherstats.models import derivatives
+from tests.core.validation import test_fuzz
 
 N_INPUTS = 300
 F = fs.families
@@ -113,6 +117,53 @@ def test_the_numbers_are_those_of_the_perceptron(family, name, x):
             xr.testing.assert_identical(CALLS[name](network, dask.array.from_array(x, chunks=(50, 5)), y).compute(), result)
             if name != "empirical":
                 xr.testing.assert_identical(CALLS[name](network, Batches(x), y), result)
+
+
+ap = fs.applications
+INVERSES = {
+    "volume": lambda m, x, y: ap.information_volume(m, x, tau=0.1),
+    "bound": lambda m, x, y: ap.cramer_rao_bound(m, x),
+    "covariance": lambda m, x, y: ap.asymptotic_covariance(m, x, y)[["standard_error", "degrees_of_freedom"]],
+    "sandwich": lambda m, x, y: ap.asymptotic_covariance(m, x, y, robust=True)[["standard_error"]],
+    "eigenvalues": lambda m, x, y: ap.leading_eigenpairs(m, x, 3, n_draws=2)[["eigenvalues", "standard_error"]],
+}
+
+
+@pytest.mark.parametrize("name", INVERSES)
+@pytest.mark.parametrize("family", ["gaussian", "linked", "poisson"])
+def test_inverses_and_spectra_are_those_of_the_perceptron(family, name, x):
+    model, y = MODELS[family], LABELS[family]
+    expected = INVERSES[name](model, x, y)
+    for factored in (True, False):
+        found = INVERSES[name](external(model, (factored,) * model.n_layers), x, y)
+        for key, values in arrays(found if isinstance(found, xr.Dataset) else found.to_dataset(name="found")).items():
+            wanted = arrays(expected if isinstance(expected, xr.Dataset) else expected.to_dataset(name="found"))[key]
+            size = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
+            np.testing.assert_allclose(values, wanted, rtol=1e-7, atol=1e-9 * size)
+
+
+def test_every_public_function_answers_or_says_that_it_needs_a_perceptron():
+    """With the usual values of the fuzz, and the network in the place of every perceptron."""
+    model = fs.MLP.random([3, 3, 3], activation="tanh", family=F.Categorical(3), rng=1)
+    network = external(model, (True, False))
+    usual = test_fuzz.ordinary(model) | {"model": network, "anchor": network, "other": network, "models": [network, network]}
+    usual["truth"] = network
+    answered, refused = set(), {}
+    for name, function in test_fuzz.FUNCTIONS.items():
+        parameters = inspect.signature(function).parameters.values()
+        keywords = {one.name: usual[one.name] for one in parameters if one.default is one.empty}
+        if not {"model", "models", "anchor"} & keywords.keys():
+            continue
+        keywords |= {"probabilities": np.full((6, 3), 1 / 3)} if name == "empirical_variance" else {}
+        try:
+            function(**keywords)
+        except TypeError as error:
+            refused[name] = str(error)
+        else:
+            answered.add(name)
+    sentence = r"`(model|models|anchor)` must be a fisherstats.MLP here, got an ExternalNetwork.*"
+    assert all(re.fullmatch(sentence, one) for one in refused.values()), refused
+    assert answered >= {"fisher_information", "estimate_fisher", "asymptotic_covariance", "information_volume", "plan_draws"}
 
 
 def test_products_with_vectors(x):

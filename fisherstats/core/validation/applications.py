@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fisherstats.core.arrays import holds, on_host
 from fisherstats.core.errors import AssumptionError
 from fisherstats.core.validation.arguments import only_with, parameter_vector, positive_integer, positive_number, shown
+from fisherstats.core.validation.external import perceptron_only
 
 __all__ = [
     "alike",
@@ -201,6 +202,8 @@ def same_family(one: Any, other: Any, n_features: int, other_features: int) -> N
 
 def several_networks(models: Any, kind: type) -> None:
     """Require at least two networks."""
+    if isinstance(models, list | tuple) and any(type(one).__name__ == "ExternalNetwork" for one in models):
+        perceptron_only("models")
     if not isinstance(models, list | tuple) or len(models) < 2 or not all(isinstance(one, kind) for one in models):
         raise TypeError(f"`models` must be a list of at least two networks, got {shown(models)}.")
 

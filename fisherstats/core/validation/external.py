@@ -17,6 +17,7 @@ __all__ = [
     "curvatures",
     "evaluate_callable",
     "evaluated",
+    "expected_only",
     "factors",
     "first_order_only",
     "flat",
@@ -143,9 +144,15 @@ def first_order_only() -> NoReturn:
     )
 
 
-def perceptron_only() -> NoReturn:
+def expected_only(external: bool, hessian: str) -> None:
+    """Require the expected information of an external network, whose second derivatives are not known as a whole."""
+    if external and hessian != "expected":
+        raise ValueError(f"`hessian` must be 'expected' for an ExternalNetwork, whose Hessian is not known, got {hessian!r}.")
+
+
+def perceptron_only(name: str = "model") -> NoReturn:
     """Refuse a quantity that is defined for multilayer perceptrons."""
     raise TypeError(
-        "`model` must be a fisherstats.MLP here, got an ExternalNetwork, which is known by its derivatives alone; read a "
+        f"`{name}` must be a fisherstats.MLP here, got an ExternalNetwork, which is known by its derivatives alone; read a "
         "perceptron with a reader of fisherstats.interop such as `from_torch`."
     )

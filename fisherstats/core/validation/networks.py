@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fisherstats.core.errors import EngineUnavailable
 from fisherstats.core.validation.arguments import positive_integer, real_array, shown
+from fisherstats.core.validation.external import perceptron_only
 from fisherstats.core.validation.other_libraries import model_advice
 
 __all__ = [
@@ -145,6 +146,8 @@ def widths(value: Any) -> list[int]:
 def model_object(model: Any, model_type: type, name: str = "model") -> None:
     """Require an MLP."""
     if not isinstance(model, model_type):
+        if type(model).__name__ == "ExternalNetwork":
+            perceptron_only(name)
         raise TypeError(f"`{name}` must be a fisherstats.MLP, got {shown(model)}; {model_advice(name, model)}.")
 
 
