@@ -12,7 +12,7 @@ from fisherstats.core.validation import interop as checks
 from fisherstats.interop._activations import IDENTITY, activation
 from fisherstats.interop._chain import Chain, Dense, End, Hidden, Nothing, Scale, Step, chained
 
-__all__ = ["is_keras", "read"]
+__all__ = ["is_keras", "read", "variables"]
 
 _DOOR = "build the network with MLP.from_arrays"
 _DEFAULTS: dict[str, dict[str, float]] = {"leaky_relu": {"slope": 0.2}}
@@ -49,6 +49,17 @@ def read(model: Any) -> Chain:
         if names.count(name) > 1:
             checks.tied("model", name, "another call of its layer")
     return chained(steps, "model", IDENTITY)
+
+
+def variables(model: Any) -> dict[str, Any]:
+    """Return the variables that a chain names, by these names."""
+    kinds = {"Dense": ("kernel", "bias"), "BatchNormalization": ("gamma", "beta")}
+    return {
+        f"{layer.name}/{name}": getattr(layer, name)
+        for layer in _layers(model)
+        for name in kinds.get(type(layer).__name__, ())
+        if getattr(layer, name, None) is not None
+    }
 
 
 def _layers(model: Any) -> Iterator[Any]:

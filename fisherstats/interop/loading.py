@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fisherstats.core.validation import interop_results as checks
 from fisherstats.core.validation.arguments import optional_module
 from fisherstats.core.validation.interop_torch import module_object
+from fisherstats.interop import _keras_reading
 from fisherstats.interop._chain import Layer
 from fisherstats.interop._owners import chain_of
 from fisherstats.interop._trees import is_tree, replaced
@@ -21,7 +22,7 @@ Array = NDArray[np.floating]
 
 
 def load_into(source: Any, model: MLP, *, head: str | None = None) -> Any:
-    r"""Write the weights of a network into the module or the tree of parameters that it was read from.
+    r"""Write the weights of a network into the module, the model or the tree of parameters that it was read from.
 
     A normalisation that was folded keeps its statistics and its gamma, and the fold is undone: the row of unit o becomes
     :math:`W_{od}=W'_{od}/(s_of_d)`, where s and f are gamma over the deviation, after and before the layer. What is left of the
@@ -30,8 +31,8 @@ def load_into(source: Any, model: MLP, *, head: str | None = None) -> Any:
 
     Parameters
     ----------
-    source : torch.nn.Module or tree of parameters
-        Layers as those of the network. A module is changed in place.
+    source : torch.nn.Module, Keras model or tree of parameters
+        Layers as those of the network. A module or model is changed in place.
     model : MLP
         The network: merged, pruned or trained in this package.
     head : str, optional
@@ -39,13 +40,13 @@ def load_into(source: Any, model: MLP, *, head: str | None = None) -> Any:
 
     Returns
     -------
-    torch.nn.Module or tree of parameters
-        The module itself, or a new tree.
+    torch.nn.Module, Keras model or tree of parameters
+        The module or model itself, or a new tree.
 
     Raises
     ------
     TypeError
-        If `source` is neither a module nor a tree.
+        If `source` is neither a module nor a model nor a tree.
     ValueError
         If its layers or activations are others, a gamma is 0, or nothing in it can hold a bias of the network. Nothing is
         changed.
@@ -60,8 +61,8 @@ def load_into(source: Any, model: MLP, *, head: str | None = None) -> Any:
     {'Dense_0': {'kernel': array([[3.],
            [4.]]), 'bias': array([5.])}}
     """
-    tree = is_tree(source)
-    if not tree:
+    tree, of_keras = is_tree(source), _keras_reading.is_keras(source)
+    if not tree and not of_keras:
         module_object(source)
     chain = chain_of(source, head)
     checks.same_layers(
@@ -74,6 +75,11 @@ def load_into(source: Any, model: MLP, *, head: str | None = None) -> Any:
     }
     if tree:
         return replaced(source, values)
+    if of_keras:
+        variables = _keras_reading.variables(source)
+        for name, one in values.items():
+            variables[name].assign(one.astype(variables[name].dtype))
+        return source
     torch = optional_module("torch", extra="interop")
     parameters = dict(source.named_parameters())
     with torch.no_grad():

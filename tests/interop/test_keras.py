@@ -190,10 +190,39 @@ def test_it_is_no_module_of_torch():
     network = from_keras(model, family=GAUSSIAN(3))
     for call in (
         lambda: from_torch(model, family=GAUSSIAN(3)),
-        lambda: load_into(model, network),
         lambda: to_torch(fs.fisher_information(network, np.ones((2, 4), np.float32)), model),
     ):
         with pytest.raises(
             TypeError, match=r"`module` must be a torch\.nn\.Module of one's own layers, got the Keras model Sequential"
         ):
             call()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [lambda: layers.Dense(5, activation="tanh"), lambda: layers.Dense(3)],
+        [lambda: layers.Dense(5), lambda: layers.BatchNormalization(), lambda: layers.ReLU(), lambda: layers.Dense(3)],
+        [lambda: layers.BatchNormalization(), lambda: layers.Dense(5, activation="gelu"), lambda: layers.Dense(3)],
+        [
+            lambda: layers.Dense(5, use_bias=False),
+            lambda: layers.BatchNormalization(),
+            lambda: layers.Activation("tanh"),
+            lambda: layers.Dense(3),
+        ],
+    ],
+    ids=["plain", "after", "before", "without bias"],
+)
+def test_weights_go_back_into_the_model(steps, x):
+    keras_model = built(*steps)
+    model = from_keras(keras_model, family=GAUSSIAN(3))
+    rng = np.random.default_rng(2)
+    other = model.with_weights([one + (0.3 * rng.normal(size=one.shape)).astype(one.dtype) for one in model.weights])
+    assert load_into(keras_model, other) is keras_model
+    found = np.asarray(keras_model(x.astype(np.float32)).detach())
+    np.testing.assert_allclose(found, other.natural_parameters(x.astype(np.float32)), rtol=2e-4, atol=2e-4)
+    again = from_keras(keras_model, family=GAUSSIAN(3))
+    for one, wanted in zip(again.weights, other.weights, strict=True):
+        np.testing.assert_allclose(one, wanted, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="`model` must have the layers of `source`"):
+        load_into(keras_model, fs.MLP.random([4, 6, 3], activation="tanh", family=GAUSSIAN(3), rng=0))

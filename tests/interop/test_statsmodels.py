@@ -55,6 +55,59 @@ def test_without_a_constant():
     np.testing.assert_allclose(model.family.mean(model.natural_parameters(X)).ravel(), results.fittedvalues, rtol=1e-12)
 
 
+COUNTS = RNG.poisson(np.exp(ETA) * RNG.gamma(2.0, 0.5, size=200))
+MODELS = {
+    "ols": lambda: sm.OLS(CASES["gaussian"][0], DESIGN).fit(),
+    "wls": lambda: sm.WLS(CASES["gaussian"][0], DESIGN, weights=np.full(200, 2.0)).fit(),
+    "logit": lambda: sm.Logit(CASES["binomial"][0], DESIGN).fit(disp=0),
+    "poisson": lambda: sm.Poisson(CASES["poisson"][0], DESIGN).fit(disp=0),
+    "negative binomial": lambda: sm.NegativeBinomial(COUNTS, DESIGN).fit(disp=0),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_linear_and_discrete_models(name):
+    results = MODELS[name]()
+    model = from_statsmodels(results)
+    assert model.feature_names == ("age", "dose")
+    h = model.natural_parameters(X)
+    mean = h if name in ("ols", "wls") else model.family.mean(h)
+    np.testing.assert_allclose(mean.ravel(), results.predict(DESIGN), rtol=1e-10)
+    if name in ("logit", "poisson", "ols"):
+        covariance = np.linalg.inv(fs.fisher_information(model, X, view="full").values * 200)[np.ix_([2, 0, 1], [2, 0, 1])]
+        np.testing.assert_allclose(covariance, results.cov_params(), rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("design", [DESIGN, X], ids=["constant", "none"])
+def test_a_multinomial_logit(design):
+    y = RNG.integers(0, 3, 200)
+    results = sm.MNLogit(y, design).fit(disp=0)
+    model = from_statsmodels(results)
+    np.testing.assert_allclose(model.family.mean(model.natural_parameters(X)), results.predict(design), rtol=1e-10)
+    assert model.family == fs.families.Categorical(3)
+    # The class numbers are those of the data.
+    h = model.natural_parameters(X)
+    np.testing.assert_allclose(model.family.log_prob(h, y).sum(), results.llf, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fit", "message"),
+    [
+        (
+            lambda: sm.Probit(CASES["binomial"][0], DESIGN).fit(disp=0),
+            r"`results` must be of one of the models .+, got Probit; refit",
+        ),
+        (lambda: sm.WLS(CASES["gaussian"][0], DESIGN, weights=np.arange(1, 201)).fit(), "got weights other than 1"),
+        (lambda: sm.GLS(CASES["gaussian"][0], DESIGN, sigma=np.arange(1.0, 201)).fit(), "got a covariance `sigma` of the errors"),
+        (lambda: sm.Poisson(CASES["poisson"][0], DESIGN, exposure=np.full(200, 2.0)).fit(disp=0), "got an exposure"),
+        (lambda: sm.NegativeBinomial(COUNTS, DESIGN, loglike_method="nb1").fit(disp=0), "loglike_method='nb2'"),
+    ],
+)
+def test_other_models_that_are_refused(fit, message):
+    with pytest.raises(ValueError, match=message):
+        from_statsmodels(fit())
+
+
 def poisson(**given):
     y, family = CASES["poisson"]
     return sm.GLM(y, DESIGN, family=family, **given).fit()
@@ -96,6 +149,6 @@ def test_what_is_refused(make, message):
 
 def test_other_objects():
     y, family = CASES["poisson"]
-    for wrong in (None, sm.GLM(y, DESIGN, family=family), sm.OLS(y, DESIGN).fit()):
-        with pytest.raises(TypeError, match="`results` must be the results of a statsmodels GLM"):
+    for wrong in (None, sm.GLM(y, DESIGN, family=family), sm.tsa.AutoReg(np.arange(50.0) % 7, 1).fit()):
+        with pytest.raises(TypeError, match="`results` must be the results of a statsmodels model such as"):
             from_statsmodels(wrong)

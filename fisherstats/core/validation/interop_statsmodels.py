@@ -15,18 +15,27 @@ __all__ = [
     "no_constant_needed",
     "plain",
     "scale_is_of_a_likelihood",
+    "second_kind",
     "unknown_family",
 ]
 
 
-def unknown_family(family: str, link: str, known: Sequence[tuple[str, str]]) -> NoReturn:
+def unknown_family(family: str, link: str, known: Sequence[tuple[str, str]], models: Sequence[str]) -> NoReturn:
     """Refuse a family or link that this package has no equal of."""
     listed = ", ".join(f"{one} with {other}" for one, other in known)
+    got = f"{family} with {link}" if link else family
     raise ValueError(
-        f"`results` must be of one of the models {listed}, got {family} with {link}; refit it with one of these, or build the "
-        "network "
-        "with MLP.from_arrays and a family of this package."
+        f"`results` must be of one of the models {listed}, or of {', '.join(models)}, got {got}; refit it with one of these, or "
+        "build the network with MLP.from_arrays and a family of this package."
     )
+
+
+def second_kind(method: str) -> None:
+    """Require a variance that is quadratic in the mean, as that of a sum of failures is."""
+    if method != "nb2":
+        raise ValueError(
+            f"`results` must be of a NegativeBinomial with loglike_method='nb2', of variance mu + alpha mu^2, got {method!r}."
+        )
 
 
 def plain(model: Any) -> None:
@@ -37,6 +46,8 @@ def plain(model: Any) -> None:
         "freq_weights other than 1": _unlike_one(getattr(model, "freq_weights", None)),
         "var_weights other than 1": _unlike_one(getattr(model, "var_weights", None)),
         "several trials per response": _unlike_one(getattr(model, "n_trials", None)),
+        "weights other than 1": _unlike_one(_weights(model)),
+        "a covariance `sigma` of the errors": _off(getattr(model, "sigma", None)),
     }
     for what, value in found.items():
         if value is not None and np.any(np.asarray(value) != 0):
@@ -45,6 +56,16 @@ def plain(model: Any) -> None:
                 "refit it "
                 "without, or with the offset as a column."
             )
+
+
+def _weights(model: Any) -> Any:
+    """Return the weights of a WLS, relative to their first; None elsewhere."""
+    weights = getattr(model, "weights", None) if type(model).__name__ == "WLS" else None
+    return None if weights is None else np.asarray(weights) / np.asarray(weights).ravel()[0]
+
+
+def _off(sigma: Any) -> Any:
+    return None if sigma is None else np.ones(1)
 
 
 def _unlike_one(value: Any) -> Any:
