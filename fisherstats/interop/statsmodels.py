@@ -55,10 +55,10 @@ def from_statsmodels(results: Any) -> MLP:
     r"""Convert the results of a linear, generalized linear or discrete model to the equivalent network of one layer.
 
     Of a GLM: Binomial with logit (`Bernoulli`), Poisson with log (`Poisson`), Gaussian with identity (`Gaussian`, its variance
-    the estimated scale), and with the log link Gamma, InverseGaussian (their shape one over the scale) and NegativeBinomial (``1 /
-    alpha`` successes). The last three have the output :math:`z=a\eta+c` for the linear predictor :math:`\eta`, so that their
-    weights are the coefficients times a = -1, -2 and 1, and the intercept has c added. Of the other models OLS and WLS with equal
-    weights (`Gaussian`), Logit, Poisson, NegativeBinomial of the second kind (its estimated alpha is part of the family), and
+    the estimated scale), and with the log link Gamma, InverseGaussian (their shape one over the scale) and NegativeBinomial
+    (``1 / alpha`` successes). The last three have the output :math:`z=a\eta+c` for the linear predictor :math:`\eta`, so that
+    their weights are the coefficients times a = -1, -2 and 1, and the intercept has c added. Of the other models OLS and WLS with
+    equal weights (`Gaussian`), Logit, Poisson, NegativeBinomial of the second kind (its alpha is part of the family), and
     MNLogit (`Categorical`, the logit of the first class 0).
 
     Parameters

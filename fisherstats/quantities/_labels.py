@@ -307,7 +307,8 @@ def values_and_error(name: str, given: Any) -> tuple[Any, NDArray[Any] | None]:
     this package that has lost the copy is rejected too; one constructed by the caller never had a copy, and is accepted.
     """
     if not isinstance(given, xr.DataArray):
-        return getattr(given, "values", given), None
+        values = getattr(given, "values", given)
+        return (given if callable(values) else values), None  # a tensor has a method of that name
     if ERROR not in given.coords:
         return given.values, None
     given = given.compute()  # values and coordinates of a lazy array in one computation

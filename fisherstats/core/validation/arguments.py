@@ -267,6 +267,8 @@ def array_like(name: str, value: Any) -> np.ndarray:
     if isinstance(value, Mapping):  # numpy makes an array of the names of some
         raise TypeError(f"`{name}` must be an array of real numbers, got {shown(value)}{array_advice(name, value)}.")
     unmasked(name, value)
+    if hasattr(value, "detach") and hasattr(value, "requires_grad"):
+        value = value.detach()  # PyTorch gives numpy no array that records gradients
     try:
         array = np.asarray(value)
     except ValueError as error:

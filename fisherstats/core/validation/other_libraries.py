@@ -127,7 +127,9 @@ def array_advice(name: str, value: Any) -> str:
         return f"; make a sparse matrix dense with `{name}.toarray()`"
     libraries = _libraries(value)
     if "torch" in libraries and hasattr(value, "detach"):
-        return f"; take `{name}.detach().cpu().numpy()`"
+        dense = ".to_dense()" if "sparse" in str(getattr(value, "layout", "")) else ""
+        precision = ".float()" if "bfloat16" in str(getattr(value, "dtype", "")) else ""
+        return f"; take `{name}.detach(){dense}{precision}.cpu().numpy()`"
     if "torch" in libraries and hasattr(value, "__getitem__"):
         return "; give the inputs of the data set as one array, or load it in batches of rows only"
     if hasattr(value, "__next__"):
