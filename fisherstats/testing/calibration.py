@@ -362,5 +362,7 @@ class _Verdict:
         if found.factor > 0 and not reasons:
             size = round(1 / found.factor)
             if 1 < size < n and abs(found.factor - 1 / size) <= limit:
-                reasons.append(f"squared gradients of batches of {size} in the place of those of single examples")
+                sizes = [one for one in range(2, n) if abs(found.factor - 1 / one) <= limit]
+                chance = f" ({sizes[0]} to {sizes[-1]} within chance)" if len(sizes) > 1 else ""
+                reasons.append(f"squared gradients of batches of {size}{chance} in the place of those of single examples")
         return reasons

@@ -435,3 +435,13 @@ def test_layers_without_bias():
     found = to_torch(fs.fisher_information(model, x.numpy()), module)
     for name, one in owner_information(torch, module, model, x).items():
         np.testing.assert_allclose(found[name].numpy(), one, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("wrap", "inside"), [(torch.compile, "_orig_mod"), (torch.nn.DataParallel, "module")])
+def test_a_wrapper_names_the_module_inside(wrap, inside):
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    wrapped = wrap(net)
+    with pytest.raises(TypeError, match=rf"give the one inside, `module\.{inside}`"):
+        from_torch(wrapped, loss=torch.nn.CrossEntropyLoss())
+    assert from_torch(getattr(wrapped, inside), loss=torch.nn.CrossEntropyLoss()).n_params == 8

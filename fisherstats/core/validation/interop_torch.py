@@ -26,10 +26,19 @@ __all__ = [
 ]
 
 
+_WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
+"""Modules of torch around another one, and the attribute that is the other one."""
+
+
 def module_object(module: Any) -> None:
     """Require an instance of torch.nn.Module, recognised by the modules of its classes."""
     if isinstance(module, type):
         raise TypeError(f"`module` must be a torch.nn.Module, got the class {module.__name__}; pass an instance of it.")
+    wrapper = next((one.__name__ for one in type(module).__mro__ if one.__name__ in _WRAPPERS), None)
+    if wrapper is not None:
+        raise TypeError(
+            f"`module` must be the module itself, got {wrapper} around it; give the one inside, `module.{_WRAPPERS[wrapper]}`."
+        )
     if any(str(one.__module__).partition(".")[0] == "keras" for one in type(module).__mro__):
         raise TypeError(
             f"`module` must be a torch.nn.Module of one's own layers, got the Keras model {type(module).__name__}; read it with "
