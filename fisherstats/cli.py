@@ -6,6 +6,7 @@ parsed, 130 interrupted. A study whose results are all written is a success, eve
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import contextlib
 import logging
@@ -158,7 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     kept = _kept(parsed) if parsed.command == "study" else None
     try:
-        said = _info() if kept is None else _study(parsed, kept)
+        with _heard_interrupts():
+            said = _info() if kept is None else _study(parsed, kept)
     except (KeyboardInterrupt, ValueError, TypeError, ArithmeticError, ImportError, OSError, MemoryError, RuntimeError) as error:
         if _was_interrupted(error):
             if kept is not None and kept.exists():
@@ -175,6 +177,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if kept is None else 0  # the results exist
     _not_shown("stderr", "")
     return 0
+
+
+@contextlib.contextmanager
+def _heard_interrupts() -> Iterator[None]:
+    """Interrupt again where Python has dropped an interrupt, as it does in callbacks of weak references and in destructors.
+
+    An import, for one, ends in such a callback, so that one Ctrl-C in a hundred would be lost while libraries are loaded.
+    """
+    previous = sys.unraisablehook
+
+    def hook(dropped: Any) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            previous(dropped)
+            return
+        # Not at once: the callback has not returned yet, and would drop it as well.
+        again = threading.Timer(0.02, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous
 
 
 def _open_streams() -> None:

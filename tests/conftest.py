@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A scheduler and two worker processes of one thread each; nannies start killed workers anew."""
     distributed = pytest.importorskip("distributed")
