@@ -192,7 +192,7 @@ def _heard_interrupts() -> Iterator[None]:
             previous(dropped)
             return
         # Not at once: the callback has not returned yet, and would drop it as well.
-        again = threading.Timer(0.02, _thread.interrupt_main)
+        again = threading.Timer(0.02, _interrupt)
         again.daemon = True
         again.start()
 
@@ -201,6 +201,14 @@ def _heard_interrupts() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = previous
+
+
+def _interrupt() -> None:
+    """Send the main thread an interrupt that ends a waiting call as well."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def _open_streams() -> None:
