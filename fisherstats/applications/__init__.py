@@ -4,12 +4,14 @@ Maximum likelihood: `asymptotic_covariance`, `cramer_rao_bound`, `parameter_inte
 Elastic weight consolidation: `importance`, the penalty `Consolidation`, `consolidation_penalty` with its standard error.
 Active learning: `expected_gradient_length`, `select_batch`.
 Geometry: `length_element`, `output_divergence`, `fisher_rao_norm`, `information_volume`, `leading_eigenpairs`.
+Bayesian prediction: `laplace`.
 Compression: `pruning_scores`, `merge_networks`.
 """
 
 from __future__ import annotations
 
 from fisherstats.applications.acquisition import expected_gradient_length, select_batch
+from fisherstats.applications.bayesian import Laplace, laplace
 from fisherstats.applications.compression import Merged, merge_networks, pruning_scores
 from fisherstats.applications.consolidation import Consolidation, consolidation_penalty, importance
 from fisherstats.applications.geometry import (
@@ -28,6 +30,7 @@ from fisherstats.applications.maximum_likelihood import (
 
 __all__ = [
     "Consolidation",
+    "Laplace",
     "Merged",
     "asymptotic_covariance",
     "consolidation_penalty",
@@ -36,6 +39,7 @@ __all__ = [
     "fisher_rao_norm",
     "importance",
     "information_volume",
+    "laplace",
     "leading_eigenpairs",
     "length_element",
     "merge_networks",

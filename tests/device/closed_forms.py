@@ -41,6 +41,13 @@ ON_THE_HOST = {
     ),
     # the form of the sums of pairs that fits a cache; on a device it is pairs._sums_on_device
     *("dense_blocks._fill", "dense_blocks._products", "dense_blocks._unit_pairs", "dense_blocks._upper"),
+    # posteriors of finished matrices, and their predictions
+    *(
+        f"posterior.{kind}Posterior.{name}"
+        for kind in ("Dense", "Diagonal", "Kronecker")
+        for name in ("of", "output_covariance", "variances", "draws")
+    ),
+    "posterior._summed",
     # labels, which are drawn on the host, and a property of the family
     *("sampling.labels", "sampling.stratifiable"),
     # labelled results

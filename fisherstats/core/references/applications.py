@@ -32,6 +32,24 @@ APPLICATIONS = {
         "theta-hat +- z se",
         MODEL + "; independent labels, many for each parameter; the network is at the maximum of the likelihood",
     ),
+    "laplace": Source(
+        "daxberger-2021",
+        "Section 2",
+        "p(theta | data) is about N(theta-hat, (n I + Lambda)^-1)",
+        MODEL + "; Gaussian prior of mean 0; the network is at the maximum of likelihood times prior",
+    ),
+    "laplace-prediction": Source(
+        "immer-2021",
+        "eq (9)",
+        "h ~ N(h(theta-hat), J Sigma J'), the network linearised in its parameters",
+        MODEL + "; Gaussian prior of mean 0; the network is at the maximum of likelihood times prior",
+    ),
+    "laplace-evidence": Source(
+        "mackay-1992",
+        "Section 3",
+        "log p(y) = log p(y | theta-hat) - theta' Lambda theta / 2 - (log det(n I + Lambda) - log det Lambda) / 2",
+        MODEL + "; Gaussian prior of mean 0; the network is at the maximum of likelihood times prior",
+    ),
     "prediction-interval": Source(
         "van-der-vaart-1998",
         "Theorem 3.1",

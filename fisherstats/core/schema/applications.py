@@ -64,6 +64,51 @@ APPLICATIONS = {
     "parameter_estimate": Variable("estimate", "param", "theta", "parameter of the network", "model"),
     "parameter_lower": Variable("lower", "param", "", "lower end of the confidence interval", "wald-interval"),
     "parameter_upper": Variable("upper", "param", "", "upper end of the confidence interval", "wald-interval"),
+    "laplace_deviation": Variable(
+        "standard_deviation", "param", "sd", "posterior standard deviation of the parameter", "laplace"
+    ),
+    "laplace_log_likelihood": Variable(
+        "log_likelihood", "", "log p(y|theta)", "log-likelihood of all labels at the estimate", "laplace-evidence", "nat"
+    ),
+    "laplace_evidence": Variable(
+        "log_evidence", "", "log p(y)", "log marginal likelihood of all labels", "laplace-evidence", "nat"
+    ),
+    "laplace_log_det": Variable(
+        "log_det_ratio",
+        "",
+        "log det(1 + n I / Lambda)",
+        "log-determinant of posterior over prior precision",
+        "laplace-evidence",
+        "nat",
+    ),
+    "laplace_effective": Variable(
+        "effective_parameters", "", "tr(n I Sigma)", "number of parameters that the labels determine", "laplace-evidence"
+    ),
+    "laplace_predictor": Variable("predictor", "input output", "z", "output of the network at the estimate", "model"),
+    "laplace_covariance": Variable(
+        "covariance", "input output output2", "J Sigma J'", "posterior covariance of the output", "laplace-prediction"
+    ),
+    "laplace_lower": Variable("lower", "input output", "", "lower end of the interval of the output", "laplace-prediction"),
+    "laplace_upper": Variable("upper", "input output", "", "upper end of the interval of the output", "laplace-prediction"),
+    "laplace_mean": Variable(
+        "response_mean", "input output", "E[E[t|h]]", "mean of the statistic over the posterior", "laplace-prediction"
+    ),
+    "laplace_mean_deviation": Variable(
+        "response_mean_deviation",
+        "input output",
+        "sd(E[t|h])",
+        "posterior standard deviation of the mean of the statistic",
+        "laplace-prediction",
+    ),
+    "laplace_response_variance": Variable(
+        "response_variance", "input output", "Var(t)", "variance of the statistic of a new response", "laplace-prediction"
+    ),
+    "laplace_response_lower": Variable(
+        "response_lower", "input output", "", "lower end of the interval of a new response", "laplace-prediction"
+    ),
+    "laplace_response_upper": Variable(
+        "response_upper", "input output", "", "upper end of the interval of a new response", "laplace-prediction"
+    ),
     "predicted_output": Variable("predictor", "input output", "z", "output of the network", "model"),
     "predicted_output_error": Variable(
         "predictor_standard_error", "input output", "se(z)", "standard error of the output", "prediction-interval"
