@@ -22,6 +22,7 @@ from fisherstats.models.network import MLP
 from fisherstats.quantities import _labels, _layout, _run
 from fisherstats.quantities.information.estimates import empirical_fisher
 from fisherstats.quantities.information.exact import fisher_information
+from fisherstats.quantities.information.scores import mean_score, squared_batches
 from fisherstats.quantities.uncertainty.variances import estimator_variance
 
 __all__ = ["calibrate"]
@@ -137,7 +138,7 @@ def calibrate(
     truths, words = {EXACT: flat.own(exact)}, dict(_WORDS)
     if empirical is not None:
         truths[EMPIRICAL] = flat.own(empirical)
-        squared = exact.copy(data=np.square(_mean_gradient(call, y)).astype(exact.dtype))
+        squared = exact.copy(data=np.square(at_once(mean_score(call, call.data_labels(y)))).astype(exact.dtype))
         truths[MEAN_GRADIENT] = flat.own(squared)
         words[BATCHES], truths[BATCHES] = _of_batches(
             estimates.mean(axis=0), truths[EMPIRICAL], truths[MEAN_GRADIENT], call.n_inputs
@@ -211,30 +212,12 @@ def _on_host(value: Any) -> Any:
     return value.values if isinstance(value, xr.DataArray) else np.asarray(value)
 
 
-def _mean_gradient(call: Any, y: Any) -> Array:
-    """Return the mean over the inputs of the scores at the data labels, (P,)."""
-    labels = call.data_labels(y)
-
-    def block(x: NDArray[np.floating], first_input: int) -> list[NDArray[np.floating]]:
-        forward, law = call.network.forward(x, first_input)
-        residual = law.residual(labels[first_input : first_input + len(x)])
-        units = [np.einsum("nt,nto->no", residual, G) for G in call.network.jacobians(forward, differences=False)]
-        return [np.matmul(one.T, inputs).ravel() for one, inputs in zip(units, forward.inputs, strict=True)]
-
-    return np.concatenate(at_once(call.mean(block, call.block_rows()))).astype(np.float64)
-
-
 def _of_batches(mean: Array, empirical: Array, square: Array, n_inputs: int) -> tuple[str, Array]:
-    r"""Return the expected squared gradient of random batches, of the size that fits a mean best, in words and numbers.
-
-    For b of n inputs drawn without replacement it is
-    :math:`\frac1b(1-\frac{b-1}{n-1})\,\overline{g^2}+\frac{(b-1)n}{b(n-1)}\,\bar g^2`.
-    """
+    """Return the expected squared gradient of random batches, of the size that fits a mean best, in words and numbers."""
     if n_inputs < 3:
         return _WORDS[MEAN_GRADIENT], square
     sizes = np.arange(2, n_inputs)
-    own = (1 - (sizes - 1) / (n_inputs - 1)) / sizes
-    cross = (sizes - 1) * n_inputs / (sizes * (n_inputs - 1))
+    own, cross = squared_batches(sizes, n_inputs)
     # The squared distance of the mean, as a function of the size alone.
     gram = [float(np.vdot(left, right)) for left, right in ((empirical, empirical), (empirical, square), (square, square))]
     along = own * float(np.vdot(mean, empirical)) + cross * float(np.vdot(mean, square))

@@ -32,6 +32,12 @@ APPLICATIONS = {
         "theta-hat +- z se",
         MODEL + "; independent labels, many for each parameter; the network is at the maximum of the likelihood",
     ),
+    "five-fishers": Source(
+        "van-de-ven-2025",
+        "Section 3",
+        "exact; exact at some inputs; sampled labels; data labels; squared mean scores of batches",
+        MODEL + "; data labels for the last two",
+    ),
     "laplace": Source(
         "daxberger-2021",
         "Section 2",

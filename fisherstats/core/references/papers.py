@@ -27,6 +27,7 @@ PAPERS = {
     "mackay-1992": "MacKay, A Practical Bayesian Framework for Backpropagation Networks, Neural Computation 4 (1992)",
     "daxberger-2021": "Daxberger et al., Laplace Redux: Effortless Bayesian Deep Learning, NeurIPS 2021, arXiv:2106.14806",
     "immer-2021": "Immer, Korzepa & Bauer, Improving Predictions of Bayesian Neural Nets via Local Linearization, AISTATS 2021",
+    "van-de-ven-2025": "van de Ven, On the Computation of the Fisher Information in Continual Learning, arXiv:2502.11756",
     "cochran-1977": "Cochran, Sampling Techniques, 3rd edition, Wiley (1977)",
     "efron-1975": "Efron, Defining the Curvature of a Statistical Problem, Ann. Statist. 3 (1975)",
     "amari-nagaoka-2000": "Amari & Nagaoka, Methods of Information Geometry, AMS and Oxford University Press (2000)",

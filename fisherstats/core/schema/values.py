@@ -79,6 +79,8 @@ INFINITE = {
 """Schema key -> meaning of inf."""
 
 UNDEFINED = {
+    "five_distance": "the information is 0",
+    "five_ratio": "the information is 0",
     "calibration_factor": "the candidate is 0",
     "calibration_error": "the candidate is 0",
     "calibration_shape": "the candidate is 0",

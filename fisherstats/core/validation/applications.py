@@ -26,6 +26,7 @@ __all__ = [
     "maximum",
     "one_each",
     "only_for",
+    "part_of_the_inputs",
     "possible_labels",
     "random_labels",
     "residual_degrees",
@@ -198,6 +199,12 @@ def same_family(one: Any, other: Any, n_features: int, other_features: int) -> N
             f"`other` must take {n_features} features and have the family of `model`, {one}, got {other_features} features and "
             f"{other}."
         )
+
+
+def part_of_the_inputs(name: str, size: int, n_inputs: int, fewest: int) -> None:
+    """Require a part of the inputs, at least so many of them."""
+    if not fewest <= size <= n_inputs:
+        raise ValueError(f"`{name}` must be from {fewest} to {n_inputs}, the number of inputs, got {size}.")
 
 
 def several_networks(models: Any, kind: type) -> None:
