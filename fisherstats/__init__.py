@@ -34,6 +34,7 @@ from fisherstats.quantities.information.exact import (
 from fisherstats.quantities.information.explain import explain
 from fisherstats.quantities.information.kinks import kink_report
 from fisherstats.quantities.information.kronecker_error import kfac_error
+from fisherstats.quantities.information.kronecker_operator import KroneckerOperator, kronecker_operator
 from fisherstats.quantities.information.labels import draw_labels
 from fisherstats.quantities.information.observed import observed_information
 from fisherstats.quantities.information.operators import fisher_operator
@@ -64,6 +65,7 @@ __all__ = [
     "EffectiveDimension",
     "EngineUnavailable",
     "ExternalNetwork",
+    "KroneckerOperator",
     "Layer",
     "LeadingEigenvalues",
     "LogDet",
@@ -105,6 +107,7 @@ __all__ = [
     "interop",
     "kfac_error",
     "kink_report",
+    "kronecker_operator",
     "layer_errors",
     "learning_zone",
     "norm_sweep",

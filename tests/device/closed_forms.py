@@ -48,6 +48,8 @@ ON_THE_HOST = {
         for name in ("of", "output_covariance", "variances", "draws")
     ),
     "posterior._summed",
+    # operators by finished eigenvectors
+    *("kronecker_eigenbasis.Eigenbasis.apply", "kronecker_eigenbasis.Eigenbasis.dense", "kronecker_eigenbasis.eigenbases"),
     # labels, which are drawn on the host, and a property of the family
     *("sampling.labels", "sampling.stratifiable"),
     # labelled results

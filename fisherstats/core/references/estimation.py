@@ -23,6 +23,12 @@ ESTIMATION = {
         "B_l = mean of G_l' I(h) G_l (x) hbar hbar' is about G (x) A, parameters row-major",
         MODEL + "; the product of the means stands for the mean of the products: exact for one input only",
     ),
+    "eigenvalue-correction": Source(
+        "george-2018",
+        "Section 3",
+        "s_od = n^-1 sum_i (U' M_i U)_oo (V' hbar_i)_d^2 in the eigenbases U of G and V of A",
+        MODEL + "; of all choices of s the closest to the exact block in Frobenius norm",
+    ),
     "kronecker-error": Source(
         "martens-grosse-2015",
         "derived from Section 3",

@@ -28,6 +28,10 @@ PAPERS = {
     "daxberger-2021": "Daxberger et al., Laplace Redux: Effortless Bayesian Deep Learning, NeurIPS 2021, arXiv:2106.14806",
     "immer-2021": "Immer, Korzepa & Bauer, Improving Predictions of Bayesian Neural Nets via Local Linearization, AISTATS 2021",
     "van-de-ven-2025": "van de Ven, On the Computation of the Fisher Information in Continual Learning, arXiv:2502.11756",
+    "george-2018": (
+        "George, Laurent, Bouthillier, Ballas & Vincent, Fast Approximate Natural Gradient Descent in a Kronecker-factored "
+        "Eigenbasis, NeurIPS 2018, arXiv:1806.03884"
+    ),
     "cochran-1977": "Cochran, Sampling Techniques, 3rd edition, Wiley (1977)",
     "efron-1975": "Efron, Defining the Curvature of a Statistical Problem, Ann. Statist. 3 (1975)",
     "amari-nagaoka-2000": "Amari & Nagaoka, Methods of Information Geometry, AMS and Oxford University Press (2000)",
