@@ -25,7 +25,7 @@ import fisherstats
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TEST_COMMAND = 'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/pytest'
+TEST_COMMAND = 'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/pytest -n auto --dist worksteal'
 STUDY_COMMAND = 'python3 -m venv .venv && .venv/bin/pip install -e ".[study]" && .venv/bin/fisherstats study'
 
 

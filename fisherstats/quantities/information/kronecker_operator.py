@@ -35,6 +35,18 @@ class KroneckerOperator(LinearOperator):
         The network.
     bases : sequence of Eigenbasis
         Eigenvectors and second moments of every layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fisherstats as fs
+    >>> x = np.random.default_rng(0).normal(size=(100, 3))
+    >>> model = fs.MLP.random([3, 5, 4], activation="tanh", family=fs.families.Categorical(4), rng=1)
+    >>> operator = fs.kronecker_operator(model, x)
+    >>> gradient = np.ones(model.n_params)
+    >>> step = operator.solve(gradient, damping=0.1)
+    >>> bool(np.allclose(operator @ step + 0.1 * step, gradient))
+    True
     """
 
     def __init__(self, model: MLP, bases: list[Eigenbasis]) -> None:
