@@ -112,32 +112,34 @@ def _lengths(call: Call, chosen: Sequence[str], n_draws: int, seed: np.random.Se
     family = call.model.family
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        G = call.network.unit_jacobians(passed, differences=False)
+        forward, law = call.network.forward(x, first_input)
+        G = call.network.unit_jacobians(forward, differences=False)
         found: list[Array] = []
         if "squared_norm" in chosen:
-            found.append(information_contractions.mean_square_length(law, G, passed.inputs))
-            found.append(information_contractions.square_length_deviation(law, G, passed.inputs))
+            found.append(information_contractions.mean_square_length(law, G, forward.inputs))
+            found.append(information_contractions.square_length_deviation(law, G, forward.inputs))
         if "norm" not in chosen:
             return found
         if seed is not None:
             lengths = information_contractions.gradient_lengths(
-                sampling.residuals(family, law, seed, first_input, n_draws), G, passed.inputs
+                sampling.residuals(family, law, seed, first_input, n_draws), G, forward.inputs
             )
             error = lengths.std(axis=1, ddof=1) / np.sqrt(n_draws) if n_draws > 1 else np.full_like(lengths, np.inf, shape=len(x))
             return [*found, lengths.mean(axis=1), error]
         if isinstance(law, CategoricalLaw):
-            mean = information_contractions.mean_class_length(law, G, passed.inputs)
+            mean = information_contractions.mean_class_length(law, G, forward.inputs)
             return [*found, mean, np.zeros_like(mean)]
         support, absolute = response_support.enumerated(family, law), response_support.mean_absolute_residual(family, law)
         if support is not None:
             residuals, log_prob = support
-            mean = np.einsum("nk,nk->n", np.exp(log_prob), information_contractions.gradient_lengths(residuals, G, passed.inputs))
+            mean = np.einsum(
+                "nk,nk->n", np.exp(log_prob), information_contractions.gradient_lengths(residuals, G, forward.inputs)
+            )
         else:
             absolute = checks.exact_norm(absolute, family.name)
             mean = (
                 absolute
-                * information_contractions.gradient_lengths(np.ones_like(x, shape=(len(x), 1, 1)), G, passed.inputs)[:, 0]
+                * information_contractions.gradient_lengths(np.ones_like(x, shape=(len(x), 1, 1)), G, forward.inputs)[:, 0]
             )
         return [*found, mean, np.zeros_like(mean)]
 

@@ -158,15 +158,17 @@ def _sums(call: Call, data_labels: Any, pearson: bool) -> Steps[list[Array]]:
     """
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        triangle = maximum_likelihood.triangle(call.network.root_rows(passed, law), passed.inputs)
+        forward, law = call.network.forward(x, first_input)
+        triangle = maximum_likelihood.triangle(call.network.root_rows(forward, law), forward.inputs)
         variance = law.own_diagonal()
         lost = variance == 0
-        certain = _certain_rows(call, passed, law, (variance < _FAINT).any(axis=1))
+        certain = _certain_rows(call, forward, law, (variance < _FAINT).any(axis=1))
         score, squares = np.zeros_like(law.h, shape=call.model.n_params), np.zeros_like(law.h, shape=1)
         if data_labels is not None:
             y = like(data_labels[first_input : first_input + len(x)], law.h)
-            score = covariance_tensors.dense_jacobian(_score_rows(call, passed, law.residual(y)), passed.inputs)[:, 0].sum(axis=0)
+            score = covariance_tensors.dense_jacobian(_score_rows(call, forward, law.residual(y)), forward.inputs)[:, 0].sum(
+                axis=0
+            )
             if pearson:
                 squares = squared_residuals(law, y)
                 checks.possible_labels(squares, law.h, first_input)
@@ -194,27 +196,27 @@ _CERTAIN = 30.0
 """Natural parameters are clipped here for such labels: the range of Cov(t), and so their share of the rank, is unchanged."""
 
 
-def _certain_rows(call: Call, passed: Forward, law: Law, faint: Any) -> list[Array]:
+def _certain_rows(call: Call, forward: Forward, law: Law, faint: Any) -> list[Array]:
     """Return a triangular factor of the rows of these inputs at clipped natural parameters, with variances of normal size."""
     n_params = call.model.n_params
     if call.rows.device is not None or not faint.any():  # avoids a device synchronisation
         return [np.zeros_like(law.h, shape=(n_params, n_params)), np.ones_like(law.h, shape=n_params)]
     milder = call.model.family.at(np.clip(law.h, -_CERTAIN, _CERTAIN))
-    rows = [one * faint[:, None, None] for one in call.network.root_rows(passed, milder)]
-    return maximum_likelihood.triangle(rows, passed.inputs)
+    rows = [one * faint[:, None, None] for one in call.network.root_rows(forward, milder)]
+    return maximum_likelihood.triangle(rows, forward.inputs)
 
 
-def _score_rows(call: Call, passed: Forward, residual: Array) -> list[Array]:
-    return [factors[:, None, :] for factors in call.network.gradients(passed, residual)]
+def _score_rows(call: Call, forward: Forward, residual: Array) -> list[Array]:
+    return [factors[:, None, :] for factors in call.network.gradients(forward, residual)]
 
 
 def _robust_root(call: Call, data_labels: Any, inverse: Inverse) -> Steps[Array]:
     r"""Return W R', R'R the sum of W's s'W over the scores s of all labels: the sandwich covariance is its square."""
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
+        forward, law = call.network.forward(x, first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
-        scores = covariance_tensors.dense_jacobian(_score_rows(call, passed, residual), passed.inputs)[:, 0]
+        scores = covariance_tensors.dense_jacobian(_score_rows(call, forward, residual), forward.inputs)[:, 0]
         return maximum_likelihood.triangle_of(scores @ like(inverse.root, scores))
 
     R, unit = yield from call.mean(block, triangle_rows(call), combine=maximum_likelihood.merge_triangles)
@@ -249,13 +251,13 @@ def _label_terms(call: Call, data_labels: Any, scale: Array, unit: Array) -> Ste
     scaled, slices = call.of(same, call.network.name), call.model.layer_slices()
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = scaled.network.forward(x / like(ratio[: x.shape[1]], x), first_input, order=2)
-        scaled.network.refuse_kinks(passed, "raise", first_input)
+        forward, law = scaled.network.forward(x / like(ratio[: x.shape[1]], x), first_input, order=2)
+        scaled.network.refuse_kinks(forward, "raise", first_input)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
-        G = scaled.network.jacobians(passed, differences=False)
-        terms = observed.deviation_blocks(scaled.network.hessian_blocks(passed, G, residual[:, None, :]), passed.inputs)
-        _, rounding = observed.deviation_factors(scaled.network.curvatures(passed, G), residual)
-        return [*terms.values(), assembly.diagonal(rounding, passed.inputs, 2, call.sizes, False)]
+        G = scaled.network.jacobians(forward, differences=False)
+        terms = observed.deviation_blocks(scaled.network.hessian_blocks(forward, G, residual[:, None, :]), forward.inputs)
+        _, rounding = observed.deviation_factors(scaled.network.curvatures(forward, G), residual)
+        return [*terms.values(), assembly.diagonal(rounding, forward.inputs, 2, call.sizes, False)]
 
     *parts, rounding = yield from scaled.mean(block, call.block_rows(_run.DENSE_ROWS, True))
     pairs = assembly.layer_pairs(len(slices))
@@ -291,12 +293,12 @@ def _signed_terms(call: Call, data_labels: Any) -> Steps[tuple[Inverse, Array, A
     """
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input, order=2)
+        forward, law = call.network.forward(x, first_input, order=2)
         residual = law.residual(like(data_labels[first_input : first_input + len(x)], law.h))
-        values, vectors = np.linalg.eigh(observed.output_information(law, passed, residual))
+        values, vectors = np.linalg.eigh(observed.output_information(law, forward, residual))
         rows = (np.sqrt(np.abs(values))[:, None, :] * vectors).swapaxes(1, 2)
         parts = [np.where((sign * values > 0)[:, :, None], rows, 0) for sign in (1, -1)]
-        return [one for part in parts for one in maximum_likelihood.triangle([part], passed.inputs)]
+        return [one for part in parts for one in maximum_likelihood.triangle([part], forward.inputs)]
 
     R, unit, negative, negative_unit = yield from call.mean(block, triangle_rows(call), combine=_merge_both)
     inverse = maximum_likelihood.inverse_of_triangle(R, unit)

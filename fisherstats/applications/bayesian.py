@@ -274,7 +274,7 @@ def laplace(
     settings = {"engine": engine, "num_threads": num_threads}
     drawn = {} if n_draws is None else {"n_draws": n_draws, "rng": rng}
     prior: Any = checks.prior_precision(prior_precision, exact.n_layers, exact.n_params, word)
-    log_likelihood = _log_likelihood(call, y)
+    log_likelihood = _log_likelihood(double_call(model, x, num_threads=num_threads, host_only=True), y)
     found = _information(exact, x, y, word, source, drawn, settings)
     n_inputs = call.n_inputs
     if isinstance(prior, str):

@@ -129,10 +129,10 @@ def _of_a_sample(call: _run.Call, y: Any, design: str, population: int | None) -
     data_labels = None if y is None else call.data_labels(y)
 
     def squares(x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
-        passed, law = call.network.forward(x, first_input)
+        forward, law = call.network.forward(x, first_input)
         middle = law if data_labels is None else fisher.at_labels(law, data_labels[first_input : first_input + len(x)])
-        factors = call.network.root_unit_factors(passed, middle)
-        return factors, [[None] * len(factors)], passed.inputs
+        factors = call.network.root_unit_factors(forward, middle)
+        return factors, [[None] * len(factors)], forward.inputs
 
     def factors_and_inputs(x: Array, first_input: int) -> tuple[list[Any], list[Array]]:
         factors, _, layer_inputs = squares(x, first_input)
@@ -412,12 +412,12 @@ def consolidation_penalty(
     curved = information == "hessian"
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input, order=2 if curved else 1)
+        forward, law = call.network.forward(x, first_input, order=2 if curved else 1)
         if curved:
-            call.network.refuse_kinks(passed, on_kink, first_input)
-        G = call.network.jacobians(passed, differences=False)
-        S = call.network.curvatures(passed, G) if curved else [None] * len(G)
-        A, s = information_contractions.weighted_diagonal(G, S, passed.inputs, delta)
+            call.network.refuse_kinks(forward, on_kink, first_input)
+        G = call.network.jacobians(forward, differences=False)
+        S = call.network.curvatures(forward, G) if curved else [None] * len(G)
+        A, s = information_contractions.weighted_diagonal(G, S, forward.inputs, delta)
         exact = law.quadratic_mean(A)
         if curved:
             return [exact, exact, law.diagonal(s[:, :, None])[:, 0]]

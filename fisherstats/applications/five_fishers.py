@@ -36,7 +36,7 @@ def compare_fishers(
     rng: int | np.random.SeedSequence | np.random.Generator,
     n_subset: int | None = None,
     n_draws: int = 1,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     engine: str | None = None,
     num_threads: int | None = None,
 ) -> xr.Dataset:
@@ -60,8 +60,8 @@ def compare_fishers(
         Inputs of the subset; a tenth, and at least two, by default.
     n_draws : int, default 1
         Labels per input of the sampled one.
-    batch_size : int, default 32
-        Inputs of a batch, at most all.
+    batch_size : int, optional
+        Inputs of a batch; 32, or all if they are fewer, by default.
     %(engine)s
     %(num_threads)s
 
@@ -94,11 +94,12 @@ def compare_fishers(
     array([1.  , 0.05])
     """
     call = _run.prepare(model, x, engine=engine, num_threads=num_threads, any_network=True)
+    on_host = _run.prepare(model, x, num_threads=num_threads, host_only=True, any_network=True)
     n = call.n_inputs
     labels = call.data_labels(y)
     n_subset = max(2, n // 10) if n_subset is None else arguments.positive_integer("n_subset", n_subset)
     n_draws = arguments.positive_integer("n_draws", n_draws)
-    size = arguments.positive_integer("batch_size", batch_size)
+    size = min(32, n) if batch_size is None else arguments.positive_integer("batch_size", batch_size)
     checks.part_of_the_inputs("n_subset", n_subset, n, 2)
     checks.part_of_the_inputs("batch_size", size, n, 1)
     of_subset, of_labels = arguments.seed_sequence(rng).spawn(2)
@@ -117,7 +118,7 @@ def compare_fishers(
     )
     empirical = cast(xr.Dataset, empirical_fisher(model, x, y, **settings))["empirical"].values
     own, cross = squared_batches(size, n)
-    batched = own * empirical + cross * np.square(at_once(mean_score(call, labels)))
+    batched = own * empirical + cross * np.square(at_once(mean_score(on_host, labels)))
     information = np.stack([exact, part, sampled.values, empirical, batched]).astype(exact.dtype)
     errors = np.zeros_like(information)
     errors[1], errors[2] = np.sqrt(over_subsets), sampled.coords["standard_error"].values

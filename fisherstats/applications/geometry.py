@@ -96,8 +96,8 @@ def length_element(
     moved = [_moved(call.model, one) for one in steps]
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        u = np.stack([derivatives.push_forward(call.model, passed, one) for one in steps], axis=2)
+        forward, law = call.network.forward(x, first_input)
+        u = np.stack([derivatives.push_forward(call.model, forward, one) for one in steps], axis=2)
         others = [call.of(one, "model + delta").network.forward(x, first_input)[0].natural for one in moved]
         apart = np.stack([divergence.bregman(model.family, law, other) for other in others], axis=1)
         return [law.diagonal(u).sum(axis=0), apart.sum(axis=0), law.square_variance(u).sum(axis=0)]
@@ -248,8 +248,8 @@ def _quadratic_forms(call: Call, vectors: Array) -> Steps[list[Array]]:
     """Return v'Iv and the variance of its score estimate with one label per input, for each column v."""
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        u = np.stack([call.network.push_forward(passed, one) for one in vectors.T], axis=2)
+        forward, law = call.network.forward(x, first_input)
+        u = np.stack([call.network.push_forward(forward, one) for one in vectors.T], axis=2)
         return [law.diagonal(u).sum(axis=0), law.square_variance(u).sum(axis=0)]
 
     value, variance = yield from call.mean(block, call.block_rows())
@@ -317,8 +317,8 @@ def information_volume(
     call.fits("`information_volume`", model.n_params**2, 4, "use leading_eigenpairs, or a network of fewer parameters.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        return maximum_likelihood.triangle(call.network.root_rows(passed, law), passed.inputs)
+        forward, law = call.network.forward(x, first_input)
+        return maximum_likelihood.triangle(call.network.root_rows(forward, law), forward.inputs)
 
     numbers = ("rank", "log_volume", "effective_rank", "effective_dimension", "log_det")
     keys: list[_layout.Entry] = [

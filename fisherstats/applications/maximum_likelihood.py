@@ -383,10 +383,10 @@ def prediction_intervals(
     link = model.family.link
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        J = covariance_tensors.dense_jacobian(call.network.jacobians(passed, differences=False), passed.inputs)
-        z = passed.inputs[-1] @ call.model.weights[-1].T
-        J_z = J if passed.link_slope is None else J / passed.link_slope[:, :, None]
+        forward, law = call.network.forward(x, first_input)
+        J = covariance_tensors.dense_jacobian(call.network.jacobians(forward, differences=False), forward.inputs)
+        z = forward.inputs[-1] @ call.model.weights[-1].T
+        J_z = J if forward.link_slope is None else J / forward.link_slope[:, :, None]
         error, mean_error = found.inverse.standard_errors(J_z), found.inverse.standard_errors(law.product(J))
         lower, upper = z - quantile * error, z + quantile * error
         if z.shape[1] > 1:

@@ -86,7 +86,7 @@ class Pass:
         """Return the totals over the rows of the pass."""
         self.reduction.begin(self.over.n_present, self.over.results_stay)
         _run(self)
-        self.over.passed()
+        self.over.forward()
         return self.reduction.totals
 
     def of_leaf(self, rows: Rows) -> Reduction:

@@ -181,7 +181,7 @@ class Rows:
             share(piece, range(0, len(source), rows), thread_count(num_threads))
             self.known_finite = True
 
-    def passed(self) -> None:
+    def forward(self) -> None:
         """Record that every block has been validated; a file may have changed when it is read again."""
         self.known_finite |= type(self.source) is np.ndarray
 

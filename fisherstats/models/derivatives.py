@@ -158,94 +158,94 @@ Directions = Outputs | Array | None
 """Shared by all inputs, or (n, R, T); None stands for the outputs."""
 
 
-def jacobians(model: MLP, passed: Forward, rows: Directions = None, contractions: Any = primitives) -> list[Array]:
+def jacobians(model: MLP, forward: Forward, rows: Directions = None, contractions: Any = primitives) -> list[Array]:
     r"""Return :math:`G_l=B_{l+1}D_l` for every layer, (n, T, n_{l+1}); the last one is the identity, or the link's slope.
 
     With `rows` return their products with G_l, (n, R, n_{l+1}). `contractions` holds `scaled_products` (see `engines`).
     """
-    return [G for G, _ in from_the_top(model, passed, rows, contractions)][::-1]
+    return [G for G, _ in from_the_top(model, forward, rows, contractions)][::-1]
 
 
 def jacobians_and_curvatures(
-    model: MLP, passed: Forward, rows: Directions = None, contractions: Any = primitives
+    model: MLP, forward: Forward, rows: Directions = None, contractions: Any = primitives
 ) -> tuple[list[Array], list[Array | None]]:
     """Return the results of `jacobians` and `curvatures`, with common parts computed once; needs a forward pass of order 2."""
-    G, S = _carried_curvatures(model, passed, rows, contractions)
-    return G, _with_link(passed, G, S)
+    G, S = _carried_curvatures(model, forward, rows, contractions)
+    return G, _with_link(forward, G, S)
 
 
-def unit_jacobians(model: MLP, passed: Forward, outputs: Outputs, contractions: Any = primitives) -> list[Array | None]:
+def unit_jacobians(model: MLP, forward: Forward, outputs: Outputs, contractions: Any = primitives) -> list[Array | None]:
     """Return the result of `jacobians`, with None for the identity: no T x T array is created for the last layer."""
-    return [G for G, _ in _below_the_outputs(model, passed, outputs, contractions)][::-1]
+    return [G for G, _ in _below_the_outputs(model, forward, outputs, contractions)][::-1]
 
 
 def unit_jacobians_and_curvatures(
-    model: MLP, passed: Forward, outputs: Outputs, contractions: Any = primitives
+    model: MLP, forward: Forward, outputs: Outputs, contractions: Any = primitives
 ) -> tuple[list[Array | None], list[Array | None]]:
     """Return the result of `jacobians_and_curvatures`, with None for the identity."""
-    if passed.link_slope is not None:
-        G, S = jacobians_and_curvatures(model, passed, outputs, contractions)
+    if forward.link_slope is not None:
+        G, S = jacobians_and_curvatures(model, forward, outputs, contractions)
         return [*G], S
-    carried = list(_below_the_outputs(model, passed, outputs, contractions, second_order=True))[::-1]
-    return [one for one, _ in carried], _chained_curvatures(model, passed, [bent for _, bent in carried[:-1]], contractions)
+    carried = list(_below_the_outputs(model, forward, outputs, contractions, second_order=True))[::-1]
+    return [one for one, _ in carried], _chained_curvatures(model, forward, [bent for _, bent in carried[:-1]], contractions)
 
 
 def _carried_curvatures(
-    model: MLP, passed: Forward, rows: Directions, contractions: Any
+    model: MLP, forward: Forward, rows: Directions, contractions: Any
 ) -> tuple[list[Array], list[Array | None]]:
     """Return the products of rows with G, and S of the rows without the link's part."""
-    carried = list(from_the_top(model, passed, rows, contractions, second_order=True))[::-1]
+    carried = list(from_the_top(model, forward, rows, contractions, second_order=True))[::-1]
     G, bent = [one for one, _ in carried], [one for _, one in carried[:-1]]
-    return G, _chained_curvatures(model, passed, bent, contractions)
+    return G, _chained_curvatures(model, forward, bent, contractions)
 
 
 def from_the_top(
-    model: MLP, passed: Forward, rows: Directions = None, contractions: Any = primitives, second_order: bool = False
+    model: MLP, forward: Forward, rows: Directions = None, contractions: Any = primitives, second_order: bool = False
 ) -> Iterator[tuple[Array, Array | None]]:
     r"""Yield :math:`B_{l+1}D_l` and, if requested, :math:`B_{l+1}\circ\sigma''(a_{l+1})`, None where zero; the last layer first.
 
     Callers that need one layer at a time need not keep them: their memory is then reused while it is in the cache.
     """
-    G, below = _top(model, passed, rows)
+    G, below = _top(model, forward, rows)
     yield G, None
-    yield from _carried_down(model, passed, G, below, contractions, second_order)
+    yield from _carried_down(model, forward, G, below, contractions, second_order)
 
 
 def _below_the_outputs(
-    model: MLP, passed: Forward, outputs: Outputs, contractions: Any, second_order: bool = False
+    model: MLP, forward: Forward, outputs: Outputs, contractions: Any, second_order: bool = False
 ) -> Iterator[tuple[Array | None, Array | None]]:
     """Yield the same for all outputs, with None for the identity at the last layer."""
-    if passed.link_slope is not None:
-        yield from from_the_top(model, passed, outputs, contractions, second_order)
+    if forward.link_slope is not None:
+        yield from from_the_top(model, forward, outputs, contractions, second_order)
         return
     yield None, None
     # Used as the first product; G itself is not read.
-    below = _for_each(len(passed.natural), outputs.below)
-    yield from _carried_down(model, passed, below, below, contractions, second_order)
+    below = _for_each(len(forward.natural), outputs.below)
+    yield from _carried_down(model, forward, below, below, contractions, second_order)
 
 
 def _carried_down(
-    model: MLP, passed: Forward, G: Array, below: Array | None, contractions: Any, second_order: bool
+    model: MLP, forward: Forward, G: Array, below: Array | None, contractions: Any, second_order: bool
 ) -> Iterator[tuple[Array, Array | None]]:
     """Yield the results below the last layer; `below` is the product of its G with the last kernel, if it is known."""
     for layer in range(model.n_layers - 2, -1, -1):
-        scales = [passed.slopes[layer]]
+        scales = [forward.slopes[layer]]
         curved = second_order and not model.activations[layer].piecewise_linear
         if curved:
-            scales.append(passed.bends[layer])
+            scales.append(forward.bends[layer])
         # The first product is the same for all inputs if the rows are.
         scaled = contractions.scaled_products(*((G, model.kernels[layer + 1]) if below is None else (below, None)), scales)
         G, below = scaled.pop(0), None
         yield G, scaled.pop() if curved else None
 
 
-def _top(model: MLP, passed: Forward, rows: Directions) -> tuple[Array, Array | None]:
+def _top(model: MLP, forward: Forward, rows: Directions) -> tuple[Array, Array | None]:
     """Return the rows at the outputs, (n, R, T), and where all inputs share them their products with the last kernel."""
-    n, slope = len(passed.natural), passed.link_slope
+    n, slope = len(forward.natural), forward.link_slope
     if rows is None:
         rows = Outputs(model.kernels[-1])
     if not isinstance(rows, Outputs):
-        own = like(rows, passed.natural)
+        own = like(rows, forward.natural)
         return own if slope is None else own * slope[:, None, :], None
     if slope is not None:
         return rows.rows * slope[:, None, :], None
@@ -265,7 +265,7 @@ def pull_back(model: MLP, G: Array, layer: int) -> Array:
     return primitives.row_products(G, kernel)
 
 
-def curvatures(model: MLP, passed: Forward, G: list[Array], contractions: Any = primitives) -> list[Array | None]:
+def curvatures(model: MLP, forward: Forward, G: list[Array], contractions: Any = primitives) -> list[Array | None]:
     r"""Return :math:`S_l[a,o]=\sum_{k\ge l}\sum_r B_{k+1}[a,r]\sigma''(a_{k+1,r})A_{k,l}[r,o]^2`, (n, T, n_{l+1}).
 
     `None` stands for a layer where S is zero by theory: the last (canonical) layer and every layer that only piecewise linear
@@ -273,47 +273,47 @@ def curvatures(model: MLP, passed: Forward, G: list[Array], contractions: Any = 
     :math:`J_{l+1,l}=W_{l+1}^-` is the same for all inputs. A link g adds :math:`g''(z_a)(\partial z_a/\partial a_{l+1,o})^2` in
     every layer. `contractions` holds `squared_chain` (see `engines`).
     """
-    return _with_link(passed, G, _chained_curvatures(model, passed, _bent(model, passed, G), contractions))
+    return _with_link(forward, G, _chained_curvatures(model, forward, _bent(model, forward, G), contractions))
 
 
-def curvature_along(model: MLP, passed: Forward, r: Array, contractions: Any = primitives) -> list[Array | None]:
+def curvature_along(model: MLP, forward: Forward, r: Array, contractions: Any = primitives) -> list[Array | None]:
     r"""Return :math:`r\cdot S_l` for one T-vector r per input, (n, 1, n_{l+1}), at the cost of a single output."""
     if model.n_layers - 1 > _FEW_LAYERS:
-        S = _recursive_curvatures(model, passed, [back[:, None, :] for back in gradients(model, passed, r)])
+        S = _recursive_curvatures(model, forward, [back[:, None, :] for back in gradients(model, forward, r)])
     else:
-        _, S = _carried_curvatures(model, passed, r[:, None, :], contractions)
-    return S if passed.link_slope is None else _with_link(passed, jacobians(model, passed, contractions=contractions), S, r)
+        _, S = _carried_curvatures(model, forward, r[:, None, :], contractions)
+    return S if forward.link_slope is None else _with_link(forward, jacobians(model, forward, contractions=contractions), S, r)
 
 
-def _bent(model: MLP, passed: Forward, G: list[Array]) -> list[Array | None]:
+def _bent(model: MLP, forward: Forward, G: list[Array]) -> list[Array | None]:
     r"""Return :math:`B_{l+1}\circ\sigma''(a_{l+1})` of the hidden layers, None where zero."""
     return [
-        None if model.activations[k].piecewise_linear else pull_back(model, G[k + 1], k + 1) * passed.bends[k][:, None, :]
+        None if model.activations[k].piecewise_linear else pull_back(model, G[k + 1], k + 1) * forward.bends[k][:, None, :]
         for k in range(model.n_layers - 1)
     ]
 
 
-def _with_link(passed: Forward, G: list[Array], S: list[Array | None], r: Array | None = None) -> list[Array | None]:
-    if passed.link_slope is None:
+def _with_link(forward: Forward, G: list[Array], S: list[Array | None], r: Array | None = None) -> list[Array | None]:
+    if forward.link_slope is None:
         return S
-    return [_plus(one, _link_curvature(passed, G_l, r)) for one, G_l in zip(S, G, strict=True)]
+    return [_plus(one, _link_curvature(forward, G_l, r)) for one, G_l in zip(S, G, strict=True)]
 
 
 _FEW_LAYERS = 5
 """Number of hidden layers up to which the chains of all pairs of layers need fewer products than one Hessian, 2 per layer."""
 
 
-def _recursive_curvatures(model: MLP, passed: Forward, rows: list[Array]) -> list[Array | None]:
+def _recursive_curvatures(model: MLP, forward: Forward, rows: list[Array]) -> list[Array | None]:
     """Return the diagonals of the units' Hessian of one combination of the outputs, formed layer by layer from the top."""
     S: list[Array | None] = [None]
     below: Array | None = None
     for layer in range(model.n_layers - 2, -1, -1):
-        below = _unit_hessian(model, passed, rows, layer, below)
+        below = _unit_hessian(model, forward, rows, layer, below)
         S.append(None if below is None else np.diagonal(below, axis1=2, axis2=3).copy())
     return S[::-1]
 
 
-def _chained_curvatures(model: MLP, passed: Forward, bent: list[Array | None], contractions: Any) -> list[Array | None]:
+def _chained_curvatures(model: MLP, forward: Forward, bent: list[Array | None], contractions: Any) -> list[Array | None]:
     r"""Return S without the link's part from :math:`B_{l+1}\circ\sigma''(a_{l+1})` of every hidden layer."""
     n_hidden = model.n_layers - 1
     last_bent = max((k for k in range(n_hidden) if bent[k] is not None), default=-1)
@@ -321,7 +321,7 @@ def _chained_curvatures(model: MLP, passed: Forward, bent: list[Array | None], c
     for layer in range(n_hidden):
         # From the bottom up, so that the array of a layer may be overwritten by its S: only the layers below need the original.
         total = bent[layer]
-        scale = np.square(passed.slopes[layer])
+        scale = np.square(forward.slopes[layer])
         # J_{k,l} starts as the kernel of the next layer, the same for all inputs.
         chain = np.zeros(0) if layer >= last_bent else model.kernels[layer + 1][None]
         for k in range(layer + 1, last_bent + 1):
@@ -329,9 +329,9 @@ def _chained_curvatures(model: MLP, passed: Forward, bent: list[Array | None], c
             if k == layer + 1:
                 term = None if above is None else contractions.scaled_products(above, np.square(chain[0]), [scale])[0]
             elif above is None:
-                chain, term = np.matmul(model.kernels[k] * passed.slopes[k - 1][:, None, :], chain), None
+                chain, term = np.matmul(model.kernels[k] * forward.slopes[k - 1][:, None, :], chain), None
             else:
-                slopes, goes_on = passed.slopes[k - 1], k < last_bent
+                slopes, goes_on = forward.slopes[k - 1], k < last_bent
                 chain, term = contractions.squared_chain(model.kernels[k], slopes, chain, above, scale, goes_on)
             if term is not None:
                 total = term if total is None else np.add(total, term, out=total)
@@ -349,23 +349,23 @@ def _plus(total: Array | None, term: Array) -> Array:
     return term if total is None else total + term
 
 
-def _link_weights(passed: Forward) -> Array:
+def _link_weights(forward: Forward) -> Array:
     """Return g'' / g'^2 at the network's output, (n, T): the factor of the square of a linked derivative."""
-    if passed.link_slope is None or passed.link_bend is None:
-        return np.zeros_like(passed.natural)
-    return passed.link_bend / passed.link_slope / passed.link_slope
+    if forward.link_slope is None or forward.link_bend is None:
+        return np.zeros_like(forward.natural)
+    return forward.link_bend / forward.link_slope / forward.link_slope
 
 
-def _link_curvature(passed: Forward, G_l: Array, r: Array | None) -> Array:
-    weights = _link_weights(passed)
+def _link_curvature(forward: Forward, G_l: Array, r: Array | None) -> Array:
+    weights = _link_weights(forward)
     if r is None:
         return weights[:, :, None] * np.square(G_l)
     return contracted(r * weights, np.square(G_l))
 
 
-def _next_link(model: MLP, passed: Forward, k: int, chain: Array | None) -> Array:
+def _next_link(model: MLP, forward: Forward, k: int, chain: Array | None) -> Array:
     r"""Return :math:`A_{k,l}=W_k^-D_{k-1}A_{k-1,l}`, (n, n_{k+1}, n_{l+1}); `chain` None stands for the identity."""
-    kernel, slope = kernel_view(model, k), passed.slopes[k - 1]
+    kernel, slope = kernel_view(model, k), forward.slopes[k - 1]
     if chain is None:
         return kernel * slope[:, None, :]
     return np.matmul(kernel, slope[:, :, None] * chain)
@@ -388,7 +388,7 @@ class HessianBlocks:
 
 
 def hessian_blocks(
-    model: MLP, passed: Forward, G: list[Array], r: Array | None = None, cross_layers: bool = True
+    model: MLP, forward: Forward, G: list[Array], r: Array | None = None, cross_layers: bool = True
 ) -> HessianBlocks:
     r"""Return the layer blocks of :math:`\sum_a r_{ka}\,\partial^2 h_L^a/\partial\theta\partial\theta^\top` for r (n, K, T).
 
@@ -403,33 +403,33 @@ def hessian_blocks(
     pairs: dict[tuple[int, int], Array | None] = {(n_layers - 1, n_layers - 1): None}
     below: Array | None = None
     for layer in range(n_layers - 2, -1, -1):
-        below = _unit_hessian(model, passed, score, layer, below)
+        below = _unit_hessian(model, forward, score, layer, below)
         pairs[layer, layer] = below
     reach: dict[tuple[int, int], Array] = {}
     if cross_layers:
         for layer in range(n_layers - 1):
             chain: Array | None = None
             for m in range(layer + 1, n_layers):
-                reach[layer, m] = _reach(passed, m, chain)
-                chain = _next_link(model, passed, m, chain)
+                reach[layer, m] = _reach(forward, m, chain)
+                chain = _next_link(model, forward, m, chain)
                 above = pairs[m, m]
                 pairs[layer, m] = None if above is None else np.matmul(chain.transpose(0, 2, 1)[:, None], above)
-    if passed.link_slope is not None:
-        weighted = (identity(G[0].shape[1], passed.natural) if r is None else r) * _link_weights(passed)[:, None, :]
+    if forward.link_slope is not None:
+        weighted = (identity(G[0].shape[1], forward.natural) if r is None else r) * _link_weights(forward)[:, None, :]
         for left, right in pairs:
             term = np.matmul((weighted[..., None] * G[left][:, None]).swapaxes(-1, -2), G[right][:, None])
             pairs[left, right] = _plus(pairs[left, right], term)
     return HessianBlocks(pairs, score, reach)
 
 
-def _unit_hessian(model: MLP, passed: Forward, score: list[Array], layer: int, above: Array | None) -> Array | None:
+def _unit_hessian(model: MLP, forward: Forward, score: list[Array], layer: int, above: Array | None) -> Array | None:
     """Return C_ll from C_{l+1,l+1}, (n, K, n_{l+1}, n_{l+1})."""
     total: Array | None = None
     if above is not None:
-        link = _next_link(model, passed, layer + 1, None)[:, None]
+        link = _next_link(model, forward, layer + 1, None)[:, None]
         total = np.matmul(link.swapaxes(-1, -2), np.matmul(above, link))
     if not model.activations[layer].piecewise_linear:
-        bent = (score[layer + 1] @ kernel_view(model, layer + 1)) * passed.bends[layer][:, None, :]
+        bent = (score[layer + 1] @ kernel_view(model, layer + 1)) * forward.bends[layer][:, None, :]
         units = np.arange(bent.shape[-1])
         if total is None:
             total = np.zeros_like(bent, shape=(*bent.shape, bent.shape[-1]))
@@ -437,9 +437,9 @@ def _unit_hessian(model: MLP, passed: Forward, score: list[Array], layer: int, a
     return total
 
 
-def _reach(passed: Forward, m: int, chain: Array | None) -> Array:
+def _reach(forward: Forward, m: int, chain: Array | None) -> Array:
     r"""Return :math:`\partial h_m/\partial a_{l+1}=D_{m-1}A_{m-1,l}`, (n, n_m, n_{l+1})."""
-    slope = passed.slopes[m - 1]
+    slope = forward.slopes[m - 1]
     if chain is None:
         n, n_units = slope.shape
         diagonal = np.zeros_like(slope, shape=(n, n_units, n_units))
@@ -448,52 +448,52 @@ def _reach(passed: Forward, m: int, chain: Array | None) -> Array:
     return slope[:, :, None] * chain
 
 
-def push_forward(model: MLP, passed: Forward, direction: Array) -> Array:
+def push_forward(model: MLP, forward: Forward, direction: Array) -> Array:
     r"""Return :math:`J v` for a parameter vector v, (n, T)."""
-    direction = like(direction, passed.natural)
-    dtype = np.promote_types(direction.dtype, passed.natural.dtype)
+    direction = like(direction, forward.natural)
+    dtype = np.promote_types(direction.dtype, forward.natural.dtype)
     moved: Array | None = None
     for layer, (weight, part) in enumerate(zip(model.weights, model.layer_slices(), strict=True)):
         # Memory layout as in the forward pass.
-        tangent = np.empty_like([*passed.slopes, passed.natural][layer], dtype=dtype)
-        np.matmul(passed.inputs[layer], direction[part].reshape(weight.shape).T, out=tangent)
+        tangent = np.empty_like([*forward.slopes, forward.natural][layer], dtype=dtype)
+        np.matmul(forward.inputs[layer], direction[part].reshape(weight.shape).T, out=tangent)
         if moved is not None:
             tangent += np.matmul(moved, kernel_view(model, layer).T, out=np.empty_like(tangent))
         if layer < model.n_layers - 1:
-            moved = tangent * passed.slopes[layer]
-    return tangent if passed.link_slope is None else tangent * passed.link_slope
+            moved = tangent * forward.slopes[layer]
+    return tangent if forward.link_slope is None else tangent * forward.link_slope
 
 
-def gradients(model: MLP, passed: Forward, z: Array, product: Product = np.matmul) -> list[Array]:
+def gradients(model: MLP, forward: Forward, z: Array, product: Product = np.matmul) -> list[Array]:
     r"""Return :math:`z^\top G_l` for one T-vector z per input, (n, n_{l+1}) per layer."""
-    back = [z if passed.link_slope is None else z * passed.link_slope]
+    back = [z if forward.link_slope is None else z * forward.link_slope]
     for layer in range(model.n_layers - 2, -1, -1):
-        slope = passed.slopes[layer]
+        slope = forward.slopes[layer]
         pulled = product(back[-1], kernel_view(model, layer + 1), out=np.empty_like(slope))
         back.append(np.multiply(pulled, slope, out=pulled))
     return back[::-1]
 
 
-def second_directional(model: MLP, passed: Forward, direction: Array) -> Array:
+def second_directional(model: MLP, forward: Forward, direction: Array) -> Array:
     r"""Return :math:`v^\top H^a v=\frac{d^2}{d\epsilon^2}h_L^a(\theta+\epsilon v)` for a parameter vector v, (n, T).
 
     A second-order jet of the forward pass: with dots for derivatives, :math:`\ddot a_{l+1}=2V_l^-\dot h_l+W_l^-\ddot h_l` and
     :math:`\ddot h=\sigma''\dot a^2+\sigma'\ddot a`. Needs a forward pass of order 2.
     """
-    direction = like(direction, passed.natural)
+    direction = like(direction, forward.natural)
     moved: Array | None = None
     bent: Array | None = None
     for layer, (weight, part) in enumerate(zip(model.weights, model.layer_slices(), strict=True)):
         change = direction[part].reshape(weight.shape)
-        tangent = passed.inputs[layer] @ change.T
+        tangent = forward.inputs[layer] @ change.T
         second = np.zeros_like(tangent)
         if moved is not None and bent is not None:
             kernel = kernel_view(model, layer)
             tangent += moved @ kernel.T
             second = 2 * (moved @ change[:, : moved.shape[1]].T) + bent @ kernel.T
         if layer < model.n_layers - 1:
-            slope = passed.slopes[layer]
-            moved, bent = slope * tangent, passed.bends[layer] * np.square(tangent) + slope * second
-    if passed.link_slope is None or passed.link_bend is None:
+            slope = forward.slopes[layer]
+            moved, bent = slope * tangent, forward.bends[layer] * np.square(tangent) + slope * second
+    if forward.link_slope is None or forward.link_bend is None:
         return second
-    return passed.link_bend * np.square(tangent) + passed.link_slope * second
+    return forward.link_bend * np.square(tangent) + forward.link_slope * second

@@ -22,24 +22,24 @@ __all__ = ["own_products", "own_rows", "rows_below", "squares_from_the_top"]
 Array = NDArray[np.floating]
 
 
-def own_rows(passed: Forward, second: SecondMoment) -> Array:
+def own_rows(forward: Forward, second: SecondMoment) -> Array:
     r"""Return :math:`\rho_r^\top G_L`, (n, R, T), of the last layer: the rows themselves, times the slope of a link."""
     own = second.own_rows()
-    return own if passed.link_slope is None else own * passed.link_slope[:, None, :]
+    return own if forward.link_slope is None else own * forward.link_slope[:, None, :]
 
 
-def own_products(passed: Forward, second: SecondMoment) -> RowProducts:
+def own_products(forward: Forward, second: SecondMoment) -> RowProducts:
     r"""Return :math:`G_L^\top S\,G_L` of the last layer, as products of as few rows as the family offers."""
     rows, diagonal = second.own_products()
-    if passed.link_slope is not None:
-        rows = rows * passed.link_slope[:, None, :]
-        diagonal = None if diagonal is None else diagonal * np.square(passed.link_slope)
+    if forward.link_slope is not None:
+        rows = rows * forward.link_slope[:, None, :]
+        diagonal = None if diagonal is None else diagonal * np.square(forward.link_slope)
     return rows, diagonal
 
 
 def rows_below(
     model: MLP,
-    passed: Forward,
+    forward: Forward,
     second: SecondMoment,
     own: Array | None = None,
     seen: Outputs | None = None,
@@ -51,31 +51,31 @@ def rows_below(
     """
     if model.n_layers == 1:
         return
-    G, _ = _last_hidden(model, passed, second, own, seen, contractions)
+    G, _ = _last_hidden(model, forward, second, own, seen, contractions)
     yield G
     for layer in range(model.n_layers - 3, -1, -1):
-        (G,) = contractions.scaled_products(G, model.kernels[layer + 1], [passed.slopes[layer]])
+        (G,) = contractions.scaled_products(G, model.kernels[layer + 1], [forward.slopes[layer]])
         yield G
 
 
 def squares_from_the_top(
-    model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
+    model: MLP, forward: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> Iterator[Array]:
     """Yield the sums over r of the squares of `own_rows` and `rows_below`, (n, n_{l+1})."""
     squares = second.own_diagonal()
-    yield squares if passed.link_slope is None else squares * np.square(passed.link_slope)
+    yield squares if forward.link_slope is None else squares * np.square(forward.link_slope)
     if model.n_layers == 1:
         return
-    G, squares = _last_hidden(model, passed, second, None, seen, contractions, model.n_layers > 2)
+    G, squares = _last_hidden(model, forward, second, None, seen, contractions, model.n_layers > 2)
     yield squares
     for layer in range(model.n_layers - 3, -1, -1):
-        G, squares = contractions.squared_products(G, model.kernels[layer + 1], passed.slopes[layer], layer > 0)
+        G, squares = contractions.squared_products(G, model.kernels[layer + 1], forward.slopes[layer], layer > 0)
         yield squares
 
 
 def _last_hidden(
     model: MLP,
-    passed: Forward,
+    forward: Forward,
     second: SecondMoment,
     own: Array | None,
     seen: Outputs | None,
@@ -89,10 +89,10 @@ def _last_hidden(
     nearly coincide, only their differences are accurate.
     """
     found: tuple[Array, Array]
-    if passed.link_slope is None:
+    if forward.link_slope is None:
         below = (Outputs(model.kernels[-1]) if seen is None else seen).below
-        found = second.scaled_rows(np.broadcast_to(below, (len(passed.natural), *below.shape)), passed.slopes[-1])
+        found = second.scaled_rows(np.broadcast_to(below, (len(forward.natural), *below.shape)), forward.slopes[-1])
     else:
-        own = own_rows(passed, second) if own is None else own
-        found = contractions.squared_products(own, model.kernels[-1], passed.slopes[-1], goes_on)
+        own = own_rows(forward, second) if own is None else own
+        found = contractions.squared_products(own, model.kernels[-1], forward.slopes[-1], goes_on)
     return found

@@ -136,9 +136,9 @@ class Design:
         """Return the variance of the exact diagonal over samples of inputs, which adds to the label variance of an estimate."""
 
         def exact(x: Array, first_input: int) -> tuple[Factors, Sequence[Factors], list[Array]]:
-            passed, law = self.call.network.forward(x, first_input)
-            factors = self.call.network.root_unit_factors(passed, law)
-            return factors, [[None] * len(factors)], passed.inputs
+            forward, law = self.call.network.forward(x, first_input)
+            factors = self.call.network.root_unit_factors(forward, law)
+            return factors, [[None] * len(factors)], forward.inputs
 
         ((error, _, _),) = yield from self.diagonal(exact, exact, [np.zeros(self.call.model.n_params)])
         return np.square(error)

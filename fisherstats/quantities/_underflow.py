@@ -59,9 +59,9 @@ def label_deviations(
     order = 2 if with_hessian else 1
 
     def largest(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input, order)
-        G, S = call.network.jacobians_and_curvatures(passed) if with_hessian else (call.network.jacobians(passed), [])
-        found = [*passed.inputs, *call.network.root_rows(passed, law), *G]
+        forward, law = call.network.forward(x, first_input, order)
+        G, S = call.network.jacobians_and_curvatures(forward) if with_hessian else (call.network.jacobians(forward), [])
+        found = [*forward.inputs, *call.network.root_rows(forward, law), *G]
         found += [np.zeros_like(G_l[:1]) if S_l is None else S_l for G_l, S_l in zip(G, S, strict=False)]
         return [_largest(one) for one in found]
 
@@ -75,18 +75,18 @@ def label_deviations(
         return [None if one is None else np.ldexp(one, -unit) for one, unit in zip(arrays, units, strict=True)]
 
     def block(x: Array, first_input: int) -> list[Any]:
-        passed, law = call.network.forward(x, first_input, order)
-        G, S = call.network.jacobians_and_curvatures(passed) if with_hessian else (call.network.jacobians(passed), [])
+        forward, law = call.network.forward(x, first_input, order)
+        G, S = call.network.jacobians_and_curvatures(forward) if with_hessian else (call.network.jacobians(forward), [])
         G, S = scaled(G, of_units), scaled(S, of_bends) if with_hessian else []
         # In units of its own the last layer is no identity, for which the score has a form of its own.
         drawn = of_labels(law)
         factors = [
             [drawn.square_variance(G_l) for G_l in G]
             if one == "score"
-            else probes.label_variance_factors(one, drawn, passed, G, S)
+            else probes.label_variance_factors(one, drawn, forward, G, S)
             for one in kinds
         ]
-        return [*((one, 4) for one in factors), scaled(passed.inputs, of_inputs)]
+        return [*((one, 4) for one in factors), scaled(forward.inputs, of_inputs)]
 
     found = yield from _views.compute(call, "diagonal", per_input, block, lambda x, first: [], with_hessian)
     roots = []

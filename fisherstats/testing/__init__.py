@@ -110,8 +110,8 @@ class _Tests:
         value = float(np.min(error) if at_least else np.max(error))
         pick = min if at_least else max
         self.worst[name] = value if name not in self.worst else pick(self.worst[name], value)
-        passed = value >= limit if at_least else value <= limit
-        if not passed:  # NaN fails
+        forward = value >= limit if at_least else value <= limit
+        if not forward:  # NaN fails
             self.failures.append(f"{name}: {value:.3g}, {'at least' if at_least else 'at most'} {limit:.3g} allowed")
 
     def require(self, holds: bool, failure: str) -> None:

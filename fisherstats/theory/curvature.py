@@ -50,13 +50,13 @@ class CurveMoments:
         return np.where(still & (self.residual > 0), np.inf, np.square(root))
 
 
-def curve_moments(model: MLP, passed: Forward, law: Law, directions: Array) -> CurveMoments:
-    """Return the moments along each direction (k, P) at each input; `passed` is a forward pass with second derivatives.
+def curve_moments(model: MLP, forward: Forward, law: Law, directions: Array) -> CurveMoments:
+    """Return the moments along each direction (k, P) at each input; `forward` is a forward pass with second derivatives.
 
     One output is always a full exponential family: the residual is exactly 0.
     """
-    velocity = np.stack([derivatives.push_forward(model, passed, one) for one in directions], axis=2)
-    acceleration = np.stack([derivatives.second_directional(model, passed, one) for one in directions], axis=2)
+    velocity = np.stack([derivatives.push_forward(model, forward, one) for one in directions], axis=2)
+    acceleration = np.stack([derivatives.second_directional(model, forward, one) for one in directions], axis=2)
     rows, bent = law.rows(velocity), law.rows(acceleration)
     speed = np.square(rows).sum(axis=1)
     projection = _quotient((rows * bent).sum(axis=1), speed)

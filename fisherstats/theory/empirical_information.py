@@ -34,14 +34,14 @@ def _residuals_along(law: Law, u: Array) -> Array:
     return np.stack([law.residual(y) for y in labels], axis=1) * u
 
 
-def empirical_factors(law: Law, q: Array | Law, passed: Forward, G: Sequence[Array | None]) -> list[Array]:
+def empirical_factors(law: Law, q: Array | Law, forward: Forward, G: Sequence[Array | None]) -> list[Array]:
     r"""Return :math:`E_q[(g^\top r)^2]` per unit, (n, units): times :math:`\bar h^2` the diagonal of I_q (eq 17 of 2024).
 
     Under a law of the family it is :math:`g^\top I_qg+c^2`. For a layer given as None the units are the outputs.
     """
     if isinstance(q, Law):
         shifts = [_own_shift(law, q) if G_l is None else mean_shift(law, q, G_l) for G_l in G]
-        return [own + shift**2 for own, shift in zip(unit_factors(q, passed, G), shifts, strict=True)]
+        return [own + shift**2 for own, shift in zip(unit_factors(q, forward, G), shifts, strict=True)]
     weights = like(q, law.h)
     means = []
     for G_l in G:

@@ -31,12 +31,12 @@ __all__ = [
 Array = NDArray[np.floating]
 
 
-def score_variance_factors(law: Law, passed: Forward, G: Sequence[Array | None]) -> list[Array]:
+def score_variance_factors(law: Law, forward: Forward, G: Sequence[Array | None]) -> list[Array]:
     r"""Return :math:`M(g,g,g,g)=\mathrm{Var}((g^\top r)^2)`, g = G_l[:,o]: times :math:`\bar h^4` it is V_1 (Lemma 3.1).
 
     Without a link, G of the last layer is the identity, and may be None.
     """
-    own = law.own_square_variance() if passed.own_outputs else law.square_variance(_given(G[-1]))
+    own = law.own_square_variance() if forward.own_outputs else law.square_variance(_given(G[-1]))
     return [*(law.square_variance(_given(G_l)) for G_l in G[:-1]), own]
 
 
@@ -115,7 +115,7 @@ def group_moments(law: Law, groups: Sequence[Group]) -> tuple[Array, Array, Arra
 
 
 def unit_moments(
-    law: Law, of_labels: Law, passed: Forward, G: Sequence[Array | None], S: Sequence[Array | None]
+    law: Law, of_labels: Law, forward: Forward, G: Sequence[Array | None], S: Sequence[Array | None]
 ) -> tuple[Array, Array, Array, Array]:
     r"""Return I, V_1, V_2 and C_12 of the mean entry of each unit's row of weights, (n, total units).
 
@@ -123,8 +123,8 @@ def unit_moments(
     squared layer input. The variances are those of `of_labels`, which differs from the law where labels are stratified.
     """
     columns: tuple[list[Array], ...] = ([], [], [], [])
-    own = unit_factors(law, passed, G), score_variance_factors(of_labels, passed, G)
-    for information_l, score_l, G_l, S_l, h_bar in zip(*own, G, S, passed.inputs, strict=True):
+    own = unit_factors(law, forward, G), score_variance_factors(of_labels, forward, G)
+    for information_l, score_l, G_l, S_l, h_bar in zip(*own, G, S, forward.inputs, strict=True):
         mean_square = (np.einsum("nd,nd->n", h_bar, h_bar) / h_bar.shape[1])[:, None]
         columns[0].append(information_l * mean_square)
         columns[1].append(score_l * mean_square**2)

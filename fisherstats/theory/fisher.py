@@ -45,42 +45,42 @@ Array = NDArray[np.floating]
 Blocks = dict[tuple[int, int], Array]
 
 
-def unit_factors(second: SecondMoment, passed: Forward, G: Sequence[Array | None]) -> list[Array]:
+def unit_factors(second: SecondMoment, forward: Forward, G: Sequence[Array | None]) -> list[Array]:
     r"""Return :math:`G_l[:,o]^\top S\,G_l[:,o]` per layer, (n, units): times :math:`\bar h_l^2` it is the diagonal.
 
     With S = I(h) this is eq (6) of 2021 on the diagonal (Lemma 3.1 of 2024), with the mean of r r' over draws the score
     estimate (eq 2), with r r' at the data label the empirical Fisher (eq 17). Without a link, G of the last layer is the
     identity, and may be None.
     """
-    own = [None] if passed.own_outputs else []
+    own = [None] if forward.own_outputs else []
     return [second.own_diagonal() if G_l is None else second.diagonal(G_l) for G_l in [*G[: len(G) - len(own)], *own]]
 
 
 def root_rows(
-    model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
+    model: MLP, forward: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> list[Array]:
     r"""Return :math:`\rho_r^\top G_l` per layer for the rows :math:`\rho_r` of a root of S, (n, R, units).
 
     The rows themselves are propagated back through the network, so that no derivative of a single output is needed. `seen` are
     the output directions on which the law depends, see `derivatives.Outputs`.
     """
-    own = information_roots.own_rows(passed, second)
-    return [own, *information_roots.rows_below(model, passed, second, own, seen, contractions)][::-1]
+    own = information_roots.own_rows(forward, second)
+    return [own, *information_roots.rows_below(model, forward, second, own, seen, contractions)][::-1]
 
 
 def root_products(
-    model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
+    model: MLP, forward: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> list[RowProducts]:
     r"""Return :math:`G_l^\top S\,G_l` per layer, as products of `root_rows` or, at the outputs, of fewer rows where available."""
-    below = information_roots.rows_below(model, passed, second, None, seen, contractions)
-    return [information_roots.own_products(passed, second), *((rows, None) for rows in below)][::-1]
+    below = information_roots.rows_below(model, forward, second, None, seen, contractions)
+    return [information_roots.own_products(forward, second), *((rows, None) for rows in below)][::-1]
 
 
 def root_unit_factors(
-    model: MLP, passed: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
+    model: MLP, forward: Forward, second: SecondMoment, seen: Outputs | None = None, contractions: Any = primitives
 ) -> list[Array]:
     """Return the result of `unit_factors`, as sums of squares of `root_rows`, held for one layer at a time."""
-    return [*information_roots.squares_from_the_top(model, passed, second, seen, contractions)][::-1]
+    return [*information_roots.squares_from_the_top(model, forward, second, seen, contractions)][::-1]
 
 
 def at_labels(law: Law, y: NDArray[np.generic]) -> SecondMoment:
@@ -146,8 +146,8 @@ def hidden_information_variance(law: Law, B: Array | None) -> Array:
     return law.own_product_variance() if B is None else law.product_variance(B, B)
 
 
-def product_factors(model: MLP, passed: Forward, law: Law, direction: Array) -> list[Array]:
+def product_factors(model: MLP, forward: Forward, law: Law, direction: Array) -> list[Array]:
     r"""Return :math:`G_l^\top I(h)Jv` per unit: times :math:`\bar h_l` it is :math:`J^\top I(h)Jv`, by two passes."""
-    tangent = push_forward(model, passed, direction)
+    tangent = push_forward(model, forward, direction)
     weighted = law.product(tangent[:, :, None])[:, :, 0]
-    return gradients(model, passed, weighted)
+    return gradients(model, forward, weighted)

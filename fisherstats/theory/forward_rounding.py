@@ -17,19 +17,19 @@ SENSITIVITY = 8
 """The relative change of moments of order four is at most about this factor times the change of an output."""
 
 
-def forward_rounding(model: MLP, passed: Forward) -> Array:
+def forward_rounding(model: MLP, forward: Forward) -> Array:
     r"""Return a running estimate of the rounding of the network's outputs, the largest of each input, (n,).
 
     The error of a pre-activation is a few eps of :math:`|W_l||\bar h_l|`, plus :math:`|W_l|` times the errors of the units below,
     each its slope times the error of its own pre-activation.
     """
-    error, worst = np.zeros_like(passed.inputs[0]), np.zeros_like(passed.natural[:, 0])
-    for layer, (weight, h_bar) in enumerate(zip(model.weights, passed.inputs, strict=True)):
+    error, worst = np.zeros_like(forward.inputs[0]), np.zeros_like(forward.natural[:, 0])
+    for layer, (weight, h_bar) in enumerate(zip(model.weights, forward.inputs, strict=True)):
         size = np.abs(weight).T
         own = EPS * (4 + float(np.sqrt(size.shape[0])))
         before = np.matmul(error + own * np.abs(h_bar), size)
         worst = np.maximum(worst, before.max(axis=1))
-        if layer < len(passed.slopes):
-            after = np.abs(passed.slopes[layer]) * before + EPS * np.abs(passed.inputs[layer + 1][:, : before.shape[1]])
+        if layer < len(forward.slopes):
+            after = np.abs(forward.slopes[layer]) * before + EPS * np.abs(forward.inputs[layer + 1][:, : before.shape[1]])
             error = np.concatenate([after, np.zeros_like(after[:, :1])], axis=1) if model.bias[layer + 1] else after
     return worst

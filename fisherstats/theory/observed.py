@@ -46,17 +46,17 @@ def deviation_blocks(hessian: HessianBlocks, inputs: Sequence[Array]) -> dict[tu
     return blocks
 
 
-def output_information(law: Law, passed: Forward, residual: Array) -> Array:
+def output_information(law: Law, forward: Forward, residual: Array) -> Array:
     r"""Return minus the second derivative of the log-likelihood by the outputs z, (n, T, T).
 
     It is :math:`g'I(h)g'-\mathrm{diag}(r\circ g'')` with a link h = g(z).
     """
     information = law.information()
-    if passed.link_slope is None or passed.link_bend is None:
+    if forward.link_slope is None or forward.link_bend is None:
         return information
     outputs = np.arange(information.shape[1])
-    matrix: Array = passed.link_slope[:, :, None] * information * passed.link_slope[:, None, :]
-    matrix[:, outputs, outputs] -= residual * passed.link_bend
+    matrix: Array = forward.link_slope[:, :, None] * information * forward.link_slope[:, None, :]
+    matrix[:, outputs, outputs] -= residual * forward.link_bend
     return matrix
 
 

@@ -64,11 +64,11 @@ def group_variance(law: Law, groups: Sequence[Group], gaussian: bool) -> Array:
 
 
 def label_variance_factors(
-    estimator: str, law: Law, passed: Forward, G: Sequence[Array | None], S: Sequence[Array | None]
+    estimator: str, law: Law, forward: Forward, G: Sequence[Array | None], S: Sequence[Array | None]
 ) -> Sequence[Array | None]:
     """Return the unit factors of the variance of one label, or of one probe, for any estimator of the diagonal."""
     if estimator == "score":
-        return score_variance_factors(law, passed, G)
+        return score_variance_factors(law, forward, G)
     if estimator == "hessian":
         return hessian_variance_factors(law, S)
     return variance_factors(law, G, estimator == "hutchinson_gaussian")

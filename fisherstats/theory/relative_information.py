@@ -62,13 +62,13 @@ def is_binary(activation: Activation) -> bool:
     return activation.formula in (activation_formulas.tanh, activation_formulas.sigmoid)
 
 
-def coefficients(model: MLP, passed: Forward, law: Law, responses: Responses) -> list[Array]:
+def coefficients(model: MLP, forward: Forward, law: Law, responses: Responses) -> list[Array]:
     r"""Return :math:`\nu_f(w_o,h_l)` of every unit o of every layer l, (n, units); in the last layer :math:`I(h)_{oo}`."""
-    hidden = [responses.coefficient(*one) for one in zip(model.activations, passed.slopes, strict=True)]
-    return [*hidden, law.diagonal(_output_slopes(passed))]
+    hidden = [responses.coefficient(*one) for one in zip(model.activations, forward.slopes, strict=True)]
+    return [*hidden, law.diagonal(_output_slopes(forward))]
 
 
-def rows(model: MLP, passed: Forward, law: Law, responses: Responses, above: int) -> list[Array]:
+def rows(model: MLP, forward: Forward, law: Law, responses: Responses, above: int) -> list[Array]:
     r"""Return R of every layer, (n, rows, units), for the response `above` layers higher, or the output where there are fewer.
 
     The units between are deterministic. With none above, R'R is the diagonal matrix of the coefficients (non-linear layer) or
@@ -80,20 +80,20 @@ def rows(model: MLP, passed: Forward, law: Law, responses: Responses, above: int
     for layer in range(model.n_layers):
         top = min(layer + above, last)
         if top == last:
-            R = law.rows(_output_slopes(passed))
+            R = law.rows(_output_slopes(forward))
         else:
-            R = _diagonal(np.sqrt(responses.coefficient(model.activations[top], passed.slopes[top])))
+            R = _diagonal(np.sqrt(responses.coefficient(model.activations[top], forward.slopes[top])))
         for k in range(top, layer, -1):
-            R = derivatives.pull_back(model, R, k) * passed.slopes[k - 1][:, None, :]
+            R = derivatives.pull_back(model, R, k) * forward.slopes[k - 1][:, None, :]
         found.append(R)
     return found
 
 
-def _output_slopes(passed: Forward) -> Array:
+def _output_slopes(forward: Forward) -> Array:
     """Return the derivative of the natural parameters by the network's output, (n, T, T)."""
-    n, n_outputs = passed.natural.shape
-    every = np.broadcast_to(identity(n_outputs, passed.natural), (n, n_outputs, n_outputs))
-    return every if passed.link_slope is None else every * passed.link_slope[:, None, :]
+    n, n_outputs = forward.natural.shape
+    every = np.broadcast_to(identity(n_outputs, forward.natural), (n, n_outputs, n_outputs))
+    return every if forward.link_slope is None else every * forward.link_slope[:, None, :]
 
 
 def _diagonal(values: Array) -> Array:

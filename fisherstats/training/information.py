@@ -93,11 +93,11 @@ class BatchInformation:
         call, second_order = self._call, self.kind == "hessian"
 
         def block(x: Array, first: int) -> tuple[list[Any], list[Array]]:
-            passed, law = call.network.forward(x, first, 1 + second_order)
+            forward, law = call.network.forward(x, first, 1 + second_order)
             if second_order:
-                S = call.network.curvature_along(passed, self._draw(law, first).mean)
-                return by_part(fisher.hessian_factors(call.network.root_unit_factors(passed, law), S), passed.inputs)
-            return by_part(call.network.root_unit_factors(passed, self._middle(law, first, len(x))), passed.inputs)
+                S = call.network.curvature_along(forward, self._draw(law, first).mean)
+                return by_part(fisher.hessian_factors(call.network.root_unit_factors(forward, law), S), forward.inputs)
+            return by_part(call.network.root_unit_factors(forward, self._middle(law, first, len(x))), forward.inputs)
 
         def by_part(factors: list[Array], inputs: list[Array]) -> tuple[list[Any], list[Array]]:
             parts = self._own.parts(inputs)
@@ -112,9 +112,9 @@ class BatchInformation:
         r"""Return the means of :math:`\bar h_l\bar h_l^\top` and of :math:`G_l^\top SG_l` per part, in float64."""
 
         def block(x: Array, first: int) -> tuple[list[RowProducts], list[Array]]:
-            passed, law = self._call.network.forward(x, first)
-            parts = self._own.parts(passed.inputs)
-            layers = self._call.network.root_products(passed, self._middle(law, first, len(x)))
+            forward, law = self._call.network.forward(x, first)
+            parts = self._own.parts(forward.inputs)
+            layers = self._call.network.root_products(forward, self._middle(law, first, len(x)))
             # A diagonal second moment is that of the last layer, which has no multiplier.
             products = [(part.scaled(layers[part.layer][0]), layers[part.layer][1]) for part in parts]
             return products, [part.inputs for part in parts]
@@ -137,25 +137,25 @@ class BatchInformation:
         """Return the function v -> I v, (P,) to (P,), at the current weights; in float64."""
         model = Trainee(self.batch.model, np.float64)
         x = self.batch.x.astype(np.float64, copy=False)
-        passed, law = dataclasses.replace(self._call.network, model=model).forward(x, 0, 1 + (self.kind == "hessian"))
+        forward, law = dataclasses.replace(self._call.network, model=model).forward(x, 0, 1 + (self.kind == "hessian"))
         if self.kind in ("exact", "hessian"):
             middle = law.product
         else:
-            n, outputs = passed.natural.shape
-            root = self._middle(law, 0, n).rows(np.broadcast_to(identity(outputs, passed.natural), (n, outputs, outputs)))
+            n, outputs = forward.natural.shape
+            root = self._middle(law, 0, n).rows(np.broadcast_to(identity(outputs, forward.natural), (n, outputs, outputs)))
             middle = lambda z: np.matmul(root.transpose(0, 2, 1), np.matmul(root, z))  # noqa: E731
         residual = self._draw(law, 0).mean if self.kind == "hessian" else None
         parametrization = self._own.kept()
 
         def times(v: Array) -> Array:
             v = parametrization.forward(v)
-            weighted = middle(derivatives.push_forward(model, passed, v)[:, :, None])[:, :, 0]
+            weighted = middle(derivatives.push_forward(model, forward, v)[:, :, None])[:, :, 0]
             result = np.empty_like(v, shape=model.n_params)
             into = layer_views(model, result)
-            for own, back, h_bar in zip(into, derivatives.gradients(model, passed, weighted), passed.inputs, strict=True):
+            for own, back, h_bar in zip(into, derivatives.gradients(model, forward, weighted), forward.inputs, strict=True):
                 np.matmul(back.T, h_bar, out=own)
             if residual is not None:
-                _subtract_curvature(model, passed, residual, v, into)
+                _subtract_curvature(model, forward, residual, v, into)
             return parametrization.back(np.divide(result, len(x), out=result))
 
         return times
@@ -175,8 +175,8 @@ class BatchInformation:
         return sampling.draw(self._call.model.family, law, self._seed, first, self.n_draws, self.kind == "score")
 
     def _rows_and_inputs(self, x: Array, first: int) -> tuple[list[list[Array]], list[Array]]:
-        passed, law = self._call.network.forward(x, first)
-        return [self._call.network.root_rows(passed, self._middle(law, first, len(x)))], passed.inputs
+        forward, law = self._call.network.forward(x, first)
+        return [self._call.network.root_rows(forward, self._middle(law, first, len(x)))], forward.inputs
 
     def _rows_by_part(self, x: Array, first: int) -> tuple[list[list[Array]], list[Array]]:
         (rows,), inputs = self._rows_and_inputs(x, first)
@@ -187,10 +187,10 @@ class BatchInformation:
         call = self._call
 
         def block(x: Array, first: int) -> fisher.Blocks:
-            passed, law = call.network.forward(x, first, 2)
-            G = call.network.jacobians(passed, differences=False)
-            hessian = call.network.hessian_blocks(passed, G, self._draw(law, first).mean[:, None, :])
-            return fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, True, False)
+            forward, law = call.network.forward(x, first, 2)
+            G = call.network.jacobians(forward, differences=False)
+            hessian = call.network.hessian_blocks(forward, G, self._draw(law, first).mean[:, None, :])
+            return fisher.hessian_matrix_blocks(law, G, forward.inputs, hessian, True, False)
 
         return self._mean_of_blocks(block, call.block_rows(second_order=True))
 
@@ -199,9 +199,9 @@ class BatchInformation:
         call = self._call
 
         def block(x: Array, first: int) -> fisher.Blocks:
-            passed, law = call.network.forward(x, first)
-            G = call.network.jacobians(passed, differences=False)
-            return fisher.matrix_blocks(self._middle(law, first, len(x)), G, passed.inputs, True, False)
+            forward, law = call.network.forward(x, first)
+            G = call.network.jacobians(forward, differences=False)
+            return fisher.matrix_blocks(self._middle(law, first, len(x)), G, forward.inputs, True, False)
 
         return self._mean_of_blocks(block, call.device_rows(max(call.model.widths) ** 2))
 
@@ -217,7 +217,7 @@ class BatchInformation:
         return assembly.full_matrix(dict(zip(pairs, means, strict=True)), call.model.layer_slices())
 
 
-def _subtract_curvature(model: MLP, passed: Forward, residual: Array, v: Array, into: list[Array]) -> None:
+def _subtract_curvature(model: MLP, forward: Forward, residual: Array, v: Array, into: list[Array]) -> None:
     r"""Subtract :math:`\sum_i\sum_a r_aH^av` from the parts of a parameter vector, by one pass each way.
 
     The derivative along v of the gradient :math:`g_l\bar h_l^\top` of :math:`r^\top h_L`, with dots for derivatives along v:
@@ -226,22 +226,22 @@ def _subtract_curvature(model: MLP, passed: Forward, residual: Array, v: Array, 
     """
     directions = layer_views(model, v)
     tangents: list[Array] = []
-    moved: list[Array] = [np.zeros_like(passed.inputs[0][:, : model.widths[0]])]
+    moved: list[Array] = [np.zeros_like(forward.inputs[0][:, : model.widths[0]])]
     for layer, direction in enumerate(directions):
-        tangents.append(passed.inputs[layer] @ direction.T + moved[-1] @ kernel_view(model, layer).T)
+        tangents.append(forward.inputs[layer] @ direction.T + moved[-1] @ kernel_view(model, layer).T)
         if layer < model.n_layers - 1:
-            moved.append(passed.slopes[layer] * tangents[-1])
+            moved.append(forward.slopes[layer] * tangents[-1])
     g, g_dot = residual, np.zeros_like(residual)
-    if passed.link_slope is not None and passed.link_bend is not None:
-        g, g_dot = residual * passed.link_slope, residual * passed.link_bend * tangents[-1]
+    if forward.link_slope is not None and forward.link_bend is not None:
+        g, g_dot = residual * forward.link_slope, residual * forward.link_bend * tangents[-1]
     for layer in range(model.n_layers - 1, -1, -1):
-        into[layer] -= g_dot.T @ passed.inputs[layer]
+        into[layer] -= g_dot.T @ forward.inputs[layer]
         into[layer][:, : model.widths[layer]] -= g.T @ moved[layer]
         if layer > 0:
-            kernel, slope = kernel_view(model, layer), passed.slopes[layer - 1]
+            kernel, slope = kernel_view(model, layer), forward.slopes[layer - 1]
             back = g @ kernel
             g_dot = (
                 slope * (g_dot @ kernel + g @ directions[layer][:, : model.widths[layer]])
-                + passed.bends[layer - 1] * back * tangents[layer - 1]
+                + forward.bends[layer - 1] * back * tangents[layer - 1]
             )
             g = slope * back

@@ -152,14 +152,14 @@ class Labelled:
         else:
             x_bar = derivatives.with_one(self.inputs(rows)) if model.bias[0] else self.inputs(rows)
         y = self.labels(rows)
-        passed = derivatives.forward_with_one(model, x_bar, product=workers.product, by_units=self.device is None)
-        law = model.family.at(passed.natural)
-        scores = derivatives.gradients(model, passed, law.residual(y) * (-1 / n), workers.product)
+        forward = derivatives.forward_with_one(model, x_bar, product=workers.product, by_units=self.device is None)
+        law = model.family.at(forward.natural)
+        scores = derivatives.gradients(model, forward, law.residual(y) * (-1 / n), workers.product)
         gradient = np.empty_like(x_bar, shape=(model.n_params,))
         into = layer_views(model, gradient)
 
         def part(layer: int, units: slice) -> Any:
-            flat = np.matmul(scores[layer][:, units].T, passed.inputs[layer], out=into[layer][units]).reshape(-1)
+            flat = np.matmul(scores[layer][:, units].T, forward.inputs[layer], out=into[layer][units]).reshape(-1)
             return flat @ flat
 
         tasks: list[Callable[[], Any]] = [

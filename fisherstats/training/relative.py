@@ -98,10 +98,10 @@ class RelativeNaturalGradient(Preconditioner):
     def _solvers(self, batch: Batch) -> list[tuple[slice, Solver]]:
         """Return which parts belong to a layer and the function that solves with the damped metrics of its neurons."""
         model, own = batch.model, parametrization_of(batch.model)
-        passed, law = call_on(batch).network.forward(batch.x, 0)
-        all_parts = own.parts(passed.inputs)
+        forward, law = call_on(batch).network.forward(batch.x, 0)
+        all_parts = own.parts(forward.inputs)
         solvers: list[tuple[slice, Solver]] = []
-        for layer, nu in enumerate(coefficients(model, passed, law, Responses())):
+        for layer, nu in enumerate(coefficients(model, forward, law, Responses())):
             places = [number for number, part in enumerate(all_parts) if part.layer == layer]
             chosen = slice(places[0], places[-1] + 1)
             place = Place(f"relative information of layer {layer}", self.damping, batch.number + 1)

@@ -32,6 +32,8 @@ RESULTS = {
     "information_volume": lambda: ap.information_volume(MODEL, X, tau=0.1),
     "leading_eigenpairs": lambda: ap.leading_eigenpairs(MODEL, X, 2),
     "pruning_scores": lambda: ap.pruning_scores(MODEL, X),
+    "compare_fishers": lambda: ap.compare_fishers(MODEL, X, Y, rng=0, batch_size=5),
+    "laplace": lambda: ap.laplace(MODEL, X, Y).predict(X[:3]),
     "merge_networks": lambda: ap.merge_networks([MODEL, OTHER], [ap.importance(MODEL, X), ap.importance(OTHER, X)]).parameters,
 }
 

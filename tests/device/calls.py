@@ -222,6 +222,8 @@ CALLS: dict[str, Call] = {
     "applications.asymptotic_covariance robust": lambda m, x, e: applications.asymptotic_covariance(
         m, x, data(m, x), robust=True, engine=e
     ),
+    "applications.compare_fishers": lambda m, x, e: applications.compare_fishers(m, x, data(m, x), rng=0, batch_size=4, engine=e),
+    "applications.laplace": lambda m, x, e: applications.laplace(m, x, data(m, x), engine=e).summary,
     "applications.consolidation_penalty": lambda m, x, e: applications.consolidation_penalty(m, m, x, strength=1.0, engine=e),
     "applications.cramer_rao_bound": lambda m, x, e: applications.cramer_rao_bound(m, x, engine=e),
     "applications.expected_gradient_length": lambda m, x, e: applications.expected_gradient_length(

@@ -50,15 +50,15 @@ def network(model, put):
     """Pass a few inputs through a network, with its weights and all that follows on the host or on the device."""
     x = put(inputs(5))
     moved = model.beside(x if isinstance(x, DeviceArray) else None)
-    passed = derivatives.forward(moved, x, 2)
-    law = model.family.at(passed.natural)
-    G = derivatives.jacobians(moved, passed)
+    forward = derivatives.forward(moved, x, 2)
+    law = model.family.at(forward.natural)
+    G = derivatives.jacobians(moved, forward)
     every = put(np.broadcast_to(np.eye(model.widths[-1]), (5, model.widths[-1], model.widths[-1])).copy())
-    hessian = derivatives.hessian_blocks(moved, passed, G, every)
-    products = tensor_norms.jacobian_products(G, passed.inputs)
-    rows = derivatives.jacobians(moved, passed, law.rows(every))
+    hessian = derivatives.hessian_blocks(moved, forward, G, every)
+    products = tensor_norms.jacobian_products(G, forward.inputs)
+    rows = derivatives.jacobians(moved, forward, law.rows(every))
     return SimpleNamespace(
-        law=law, G=G, hessian=hessian, inputs=passed.inputs, products=products, rows=rows, passed=passed, model=moved
+        law=law, G=G, hessian=hessian, inputs=forward.inputs, products=products, rows=rows, forward=forward, model=moved
     )
 
 
@@ -76,8 +76,8 @@ def norm_forms(at):
 def labelled_forms(at):
     """What data labels add to the information."""
     residual = at.law.mean / 3
-    hessian = derivatives.hessian_blocks(at.model, at.passed, at.G, residual[:, None, :])
-    return [observed.deviation_blocks(hessian, at.inputs), observed.output_information(at.law, at.passed, residual)]
+    hessian = derivatives.hessian_blocks(at.model, at.forward, at.G, residual[:, None, :])
+    return [observed.deviation_blocks(hessian, at.inputs), observed.output_information(at.law, at.forward, residual)]
 
 
 def single_norms(at):

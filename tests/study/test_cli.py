@@ -116,7 +116,12 @@ def test_an_interrupt_that_python_drops_is_heard(config, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(cli, "_study", study)
     start, hook = time.monotonic(), sys.unraisablehook
-    assert cli.main(["study"]) == 130
+    # Processes of a parallel test run ignore SIGINT.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.main(["study"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert time.monotonic() - start < 5
     assert sys.unraisablehook is hook
     assert "interrupted" in capsys.readouterr().err

@@ -83,14 +83,14 @@ def test_second_directional(family):
     model = fs.MLP.random([3, 4, 3, 2], activation=["tanh", "softplus"], family=family, rng=2)
     rng = np.random.default_rng(3)
     x, v = rng.normal(size=(5, 3)), rng.normal(size=model.n_params)
-    passed = derivatives.forward(model, x, 2)
-    found = derivatives.second_directional(model, passed, v)
+    forward = derivatives.forward(model, x, 2)
+    found = derivatives.second_directional(model, forward, v)
     # From the dense Hessians.
-    G = derivatives.jacobians(model, passed)
+    G = derivatives.jacobians(model, forward)
     every = np.broadcast_to(np.eye(2), (5, 2, 2))
     parts = [v[one].reshape(w.shape) for one, w in zip(model.layer_slices(), model.weights, strict=True)]
-    blocks = derivatives.hessian_blocks(model, passed, G, every)
-    dense = covariance_tensors.dense_hessians(blocks, passed.inputs, model.layer_slices())
+    blocks = derivatives.hessian_blocks(model, forward, G, every)
+    dense = covariance_tensors.dense_hessians(blocks, forward.inputs, model.layer_slices())
     np.testing.assert_allclose(found, np.einsum("naij,i,j->na", dense, v, v), rtol=1e-11, atol=1e-12)
 
     # As a five-point second difference of the natural parameters.

@@ -100,6 +100,22 @@ def _methods(name: str, model: fs.MLP) -> Iterator[Named]:
         )
     for options in table.grid(estimator=("score", ("score", "hessian")), n_draws=(1, 1000)):
         yield f"explain|{name}|{table.text(options)}", lambda options=options: fs.explain(model, **options)
+    for kind in ("kfac", "ekfac"):
+        yield (
+            f"kronecker_operator|{name}|{kind}",
+            lambda kind=kind: fs.kronecker_operator(model, given.x, kind=kind) @ given.direction,
+        )
+    yield (
+        f"applications.compare_fishers|{name}|float64",
+        lambda: fs.applications.compare_fishers(model, given.x, given.labels, rng=0, batch_size=4),
+    )
+    for structure in ("full", "kfac", "diagonal", "last_layer"):
+        yield (
+            f"applications.laplace|{name}|{structure}",
+            lambda structure=structure: fs.applications.laplace(model, given.x, given.labels, structure=structure).predict(
+                given.x[:3]
+            ),
+        )
 
 
 def _family(name: str, family: Any) -> Iterator[Named]:
@@ -118,6 +134,8 @@ def _family(name: str, family: Any) -> Iterator[Named]:
     yield f"family|{name}|schemes", lambda: [family.draw_scheme(s, n) for s in (False, True) for n in (1, 3, 50, 10**4, 10**6)]
     yield f"family|{name}|rows", lambda: [family.rows_drawn(n) for n in (1, 3, 50, 10**4)]
     yield f"family|{name}|sample", labels
+    yield f"draw_labels|{name}|iid", lambda: fs.draw_labels(family, h, 3, rng=5)
+    yield f"draw_labels|{name}|stratified", lambda: fs.draw_labels(family, h, 3, rng=5, sampling="stratified")
     yield f"family|{name}|log_prob", lambda: family.log_prob(h, labels()[0])
     yield f"family|{name}|statistic", lambda: family.statistic(labels()[0])
     yield f"family|{name}|check_labels", lambda: family.check_labels(labels()[0], len(h))

@@ -92,9 +92,9 @@ def efron_curvature(
     call.fits("`directions`", 8 * call.n_inputs * len(rows), 1, "use fewer directions or inputs at a time.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input, order=2)
-        call.network.refuse_kinks(passed, on_kink, first_input)
-        one = curvature.curve_moments(call.model, passed, law, rows)
+        forward, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(forward, on_kink, first_input)
+        one = curvature.curve_moments(call.model, forward, law, rows)
         return [one.speed, one.acceleration, one.projection, one.residual]
 
     keys = ["nu_20", "nu_11", "nu_02", "curvature_squared"]
@@ -163,8 +163,8 @@ def amari_chentsov(
     call.fits("`directions`", count**3, 16, "use fewer directions at a time.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        tangents = np.stack([derivatives.push_forward(call.model, passed, one) for one in rows], axis=2)
+        forward, law = call.network.forward(x, first_input)
+        tangents = np.stack([derivatives.push_forward(call.model, forward, one) for one in rows], axis=2)
         return [curvature.third_cumulants(law, tangents).sum(axis=0, dtype=np.float64)]
 
     coords = _labels.coordinates(direction=count, direction2=count, direction3=count)

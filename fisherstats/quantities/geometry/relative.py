@@ -115,8 +115,8 @@ def relative_fisher(
     call.fits(f"`subsystem={subsystem!r}`", numbers * (call.n_present if per_input else 1), 1, remedy)
 
     def roots(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
-        passed, law = call.network.forward(x, first_input)
-        return [relative_information.rows(call.model, passed, law, responses, above)], passed.inputs
+        forward, law = call.network.forward(x, first_input)
+        return [relative_information.rows(call.model, forward, law, responses, above)], forward.inputs
 
     def block(x: Array, first_input: int) -> list[Array]:
         (found,), layer_inputs = roots(x, first_input)
@@ -152,8 +152,8 @@ def _neurons(call: Call, responses: Responses, per_input: bool, provenance: dict
     call.fits(what, numbers * (call.n_present if per_input else 1), copies, remedy)
 
     def factors(x: Array, first_input: int) -> tuple[list[Array], list[Array]]:
-        passed, law = call.network.forward(x, first_input)
-        return relative_information.coefficients(call.model, passed, law, responses), passed.inputs
+        forward, law = call.network.forward(x, first_input)
+        return relative_information.coefficients(call.model, forward, law, responses), forward.inputs
 
     def block(x: Array, first_input: int) -> list[Array]:
         return [relative_information.neuron_metrics(*one) for one in zip(*factors(x, first_input), strict=True)]
@@ -262,8 +262,8 @@ def subsystem_metric(
     build = assembly.pairs_per_input if per_input else assembly.pair_sum
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        R, h_bar = relative_information.rows(call.model, passed, law, responses, above)[0], passed.inputs[0]
+        forward, law = call.network.forward(x, first_input)
+        R, h_bar = relative_information.rows(call.model, forward, law, responses, above)[0], forward.inputs[0]
         return [build(_squared(R), h_bar, h_bar)]
 
     rows = call.block_rows(_run.DENSE_ROWS)
@@ -339,10 +339,10 @@ def learning_zone(
     call.fits("`learning_zone`", 2 * call.n_present * n_units, 1, "use fewer inputs.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        outputs = passed.inputs[-1] @ call.model.weights[-1].T
-        found = relative_information.coefficients(call.model, passed, law, responses)
-        return [np.concatenate(found, axis=1), np.concatenate([*passed.pre_activations, outputs], axis=1)]
+        forward, law = call.network.forward(x, first_input)
+        outputs = forward.inputs[-1] @ call.model.weights[-1].T
+        found = relative_information.coefficients(call.model, forward, law, responses)
+        return [np.concatenate(found, axis=1), np.concatenate([*forward.pre_activations, outputs], axis=1)]
 
     coords = call.input_coordinate() | _labels.unit_coordinates(call.model.widths)
     provenance = call.provenance(response=response, variance=responses.variance)

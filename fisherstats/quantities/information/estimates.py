@@ -235,13 +235,13 @@ class _Estimate:
     def drawn(self, x: Array, first_input: int) -> tuple[Forward, Law, Any]:
         """Return the forward pass, the response distribution and the drawn labels of a block."""
         call = self.call
-        passed, law = call.network.forward(x, first_input, order=2 if self.with_hessian else 1)
+        forward, law = call.network.forward(x, first_input, order=2 if self.with_hessian else 1)
         if self.with_hessian:
-            call.network.refuse_kinks(passed, self.on_kink, first_input)
+            call.network.refuse_kinks(forward, self.on_kink, first_input)
         if not self.from_labels:
-            return passed, law, None
+            return forward, law, None
         family = call.model.family
-        return passed, law, draw(family, law, self.seed, first_input, self.n_draws, self.with_score, self.sampling)
+        return forward, law, draw(family, law, self.seed, first_input, self.n_draws, self.with_score, self.sampling)
 
     def of_labels(self, law: Law) -> Law:
         """Return the law whose variances, over N, are those of means of N labels."""
@@ -249,61 +249,61 @@ class _Estimate:
 
     def diagonal(self, x: Array, first_input: int) -> list[Any]:
         call = self.call
-        passed, law, drawn = self.drawn(x, first_input)
+        forward, law, drawn = self.drawn(x, first_input)
         G: list[Array | None] = []
         S: list[Any] = []
         if self.with_hessian and self.with_errors:
-            G, S = call.network.unit_jacobians_and_curvatures(passed)
+            G, S = call.network.unit_jacobians_and_curvatures(forward)
         elif self.with_errors:
-            G = call.network.unit_jacobians(passed)
+            G = call.network.unit_jacobians(forward)
 
         def factors(second: SecondMoment) -> list[Array]:
-            return fisher.unit_factors(second, passed, G) if G else call.network.root_unit_factors(passed, second)
+            return fisher.unit_factors(second, forward, G) if G else call.network.root_unit_factors(forward, second)
 
         estimates: dict[str, Any] = {}
-        variances = self.label_variances(law, passed, G, S) if self.with_errors else []
+        variances = self.label_variances(law, forward, G, S) if self.with_errors else []
         if self.with_score:
             estimates["score"] = factors(drawn.second)
         if self.with_hessian:
             if self.with_errors:
                 S = [None if S_l is None else derivatives.contracted(drawn.mean, S_l) for S_l in S]
             else:
-                S = call.network.curvature_along(passed, drawn.mean)
+                S = call.network.curvature_along(forward, drawn.mean)
             estimates["hessian"] = fisher.hessian_factors(factors(law), S)
         for one in self.probing:
             estimates[one] = factors(draw_probes(law, self.seed, first_input, self.n_draws, one))
-        return [*((estimates[one], 2) for one in self.chosen), *((one, 4) for one in variances), passed.inputs]
+        return [*((estimates[one], 2) for one in self.chosen), *((one, 4) for one in variances), forward.inputs]
 
-    def label_variances(self, law: Law, passed: Forward, G: Sequence[Any], S: Sequence[Any]) -> list[Any]:
+    def label_variances(self, law: Law, forward: Forward, G: Sequence[Any], S: Sequence[Any]) -> list[Any]:
         """Return the unit factors of the variance of one label or probe, per estimator."""
-        return [probes.label_variance_factors(one, self.of_labels(law), passed, G, S) for one in self.chosen]
+        return [probes.label_variance_factors(one, self.of_labels(law), forward, G, S) for one in self.chosen]
 
     def rows_of(self, x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
-        passed, _, drawn = self.drawn(x, first_input)
-        return [self.call.network.root_rows(passed, drawn.second)], passed.inputs
+        forward, _, drawn = self.drawn(x, first_input)
+        return [self.call.network.root_rows(forward, drawn.second)], forward.inputs
 
     def matrix(self, x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
         call, full = self.call, self.view == "full"
-        passed, law, drawn = self.drawn(x, first_input)
+        forward, law, drawn = self.drawn(x, first_input)
         # The dense Hessian is of each output; everything else is in moments of the law.
-        G = call.network.jacobians(passed, differences=not self.with_hessian)
+        G = call.network.jacobians(forward, differences=not self.with_hessian)
         blocks = {}
         if self.with_score:
-            blocks["score"] = fisher.matrix_blocks(drawn.second, G, passed.inputs, full, self.per_input)
+            blocks["score"] = fisher.matrix_blocks(drawn.second, G, forward.inputs, full, self.per_input)
         if self.with_hessian:
-            hessian = call.network.hessian_blocks(passed, G, drawn.mean[:, None, :], full)
-            blocks["hessian"] = fisher.hessian_matrix_blocks(law, G, passed.inputs, hessian, full, self.per_input)
+            hessian = call.network.hessian_blocks(forward, G, drawn.mean[:, None, :], full)
+            blocks["hessian"] = fisher.hessian_matrix_blocks(law, G, forward.inputs, hessian, full, self.per_input)
         estimates = [blocks[one] for one in self.chosen]
         if not self.with_errors:
             return estimates
         pairs, variances = list(estimates[0]), {}
         if self.with_score:
             of_labels = self.of_labels(law)
-            variances["score"] = entry_variances.score_entry_variances(of_labels, G, passed.inputs, pairs, self.per_input)
+            variances["score"] = entry_variances.score_entry_variances(of_labels, G, forward.inputs, pairs, self.per_input)
         if self.with_hessian:
-            hessian = call.network.hessian_blocks(passed, G, None, full)
+            hessian = call.network.hessian_blocks(forward, G, None, full)
             variances["hessian"] = entry_variances.hessian_entry_variances(
-                self.of_labels(law), passed.inputs, hessian, pairs, self.per_input
+                self.of_labels(law), forward.inputs, hessian, pairs, self.per_input
             )
         return [*estimates, *[variances[one] for one in self.chosen]]
 
@@ -353,18 +353,18 @@ class _Estimate:
         return [[one] for one in roots]
 
     def _exact(self, x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
-        passed, law = self.call.network.forward(x, first_input)
-        return self.call.network.root_unit_factors(passed, law), [], passed.inputs
+        forward, law = self.call.network.forward(x, first_input)
+        return self.call.network.root_unit_factors(forward, law), [], forward.inputs
 
     def _exact_and_variances(self, x: Array, first_input: int) -> tuple[list[Array], list[Any], list[Array]]:
         call = self.call
-        passed, law = call.network.forward(x, first_input, order=2 if self.with_hessian else 1)
-        G, S = call.network.jacobians_and_curvatures(passed) if self.with_hessian else (call.network.jacobians(passed), [])
-        return fisher.unit_factors(law, passed, G), self.label_variances(law, passed, G, S), passed.inputs
+        forward, law = call.network.forward(x, first_input, order=2 if self.with_hessian else 1)
+        G, S = call.network.jacobians_and_curvatures(forward) if self.with_hessian else (call.network.jacobians(forward), [])
+        return fisher.unit_factors(law, forward, G), self.label_variances(law, forward, G, S), forward.inputs
 
     def _exact_blocks(self, x: Array, first_input: int, each: bool) -> dict[tuple[int, int], Array]:
-        passed, law = self.call.network.forward(x, first_input)
-        return fisher.matrix_blocks(law, self.call.network.jacobians(passed), passed.inputs, self.view == "full", each)
+        forward, law = self.call.network.forward(x, first_input)
+        return fisher.matrix_blocks(law, self.call.network.jacobians(forward), forward.inputs, self.view == "full", each)
 
 
 @documented
@@ -429,21 +429,21 @@ def empirical_fisher(
     data_labels = call.data_labels(y)
 
     def middle(x: Array, first_input: int) -> tuple[Any, ...]:
-        passed, law = call.network.forward(x, first_input)
-        return passed, (fisher.at_labels(law, data_labels[first_input : first_input + len(x)]), law)
+        forward, law = call.network.forward(x, first_input)
+        return forward, (fisher.at_labels(law, data_labels[first_input : first_input + len(x)]), law)
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
-        passed, both = middle(x, first_input)
-        return [*((call.network.root_unit_factors(passed, one), 2) for one in both), passed.inputs]
+        forward, both = middle(x, first_input)
+        return [*((call.network.root_unit_factors(forward, one), 2) for one in both), forward.inputs]
 
     def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
-        passed, both = middle(x, first_input)
-        return [call.network.root_rows(passed, one) for one in both], passed.inputs
+        forward, both = middle(x, first_input)
+        return [call.network.root_rows(forward, one) for one in both], forward.inputs
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
-        passed, both = middle(x, first_input)
-        G = call.network.jacobians(passed)
-        return [fisher.matrix_blocks(one, G, passed.inputs, view == "full", per_input) for one in both]
+        forward, both = middle(x, first_input)
+        G = call.network.jacobians(forward)
+        return [fisher.matrix_blocks(one, G, forward.inputs, view == "full", per_input) for one in both]
 
     provenance = call.provenance(view=view, estimator="empirical")
     yield (layout := _views.layout(call, view, per_input, ["empirical", "expected", "bias"], provenance, compare=True))

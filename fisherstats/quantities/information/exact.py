@@ -88,10 +88,10 @@ def output_information(
     call.fits("`output_information`", call.n_present * n_outputs**2, 1, "use fewer inputs at a time.")
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        if coordinates == "natural" or passed.link_slope is None:
+        forward, law = call.network.forward(x, first_input)
+        if coordinates == "natural" or forward.link_slope is None:
             return [law.information()]
-        return [passed.link_slope[:, :, None] * law.information() * passed.link_slope[:, None, :]]
+        return [forward.link_slope[:, :, None] * law.information() * forward.link_slope[:, None, :]]
 
     coords = call.input_coordinate() | _labels.output_coordinates(call.model, "output", "output2")
     provenance = call.provenance(coordinates=coordinates)
@@ -177,8 +177,8 @@ def hidden_information(
     data_labels = None if y is None else call.data_labels(y)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        B = _reach(call, passed, layer)
+        forward, law = call.network.forward(x, first_input)
+        B = _reach(call, forward, layer)
         if data_labels is None:
             return [fisher.hidden_information(law, B)]
         return [fisher.hidden_information(fisher.at_labels(law, data_labels[first_input : first_input + len(x)]), B)]
@@ -190,8 +190,8 @@ def hidden_information(
 
 def _estimated_hidden(call: Call, layer: int, n_draws: int, seed: np.random.SeedSequence) -> Computation[xr.DataArray]:
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        B = _reach(call, passed, layer)
+        forward, law = call.network.forward(x, first_input)
+        B = _reach(call, forward, layer)
         draw = sampling.draw(call.model.family, law, seed, first_input, n_draws, second_moment=True)
         variance = fisher.hidden_information_variance(law, B) / n_draws
         return [fisher.hidden_information(cast(SecondMoment, draw.second), B), np.sqrt(variance)]
@@ -253,9 +253,9 @@ def hidden_information_variance(
     n_draws = arguments.positive_integer("n_draws", n_draws)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        at_outputs = layer == call.model.n_layers and passed.link_slope is None
-        return [fisher.hidden_information_variance(law, None if at_outputs else _reach(call, passed, layer)) / n_draws]
+        forward, law = call.network.forward(x, first_input)
+        at_outputs = layer == call.model.n_layers and forward.link_slope is None
+        return [fisher.hidden_information_variance(law, None if at_outputs else _reach(call, forward, layer)) / n_draws]
 
     yield (layout := _unit_layout(call, layer, "hidden_information_variance", call.provenance(layer=layer, n_draws=n_draws)))
     return layout, (yield from call.stack(block, call.block_rows()))
@@ -268,9 +268,9 @@ def _layer_call(model: MLP, x: Any, layer: Any, engine: str | None, num_threads:
     return call, layer
 
 
-def _reach(call: Call, passed: derivatives.Forward, layer: int) -> Array:
+def _reach(call: Call, forward: derivatives.Forward, layer: int) -> Array:
     """Return B_l, the derivative of the natural parameters with respect to h_l."""
-    G = call.network.jacobians(passed, differences=False)
+    G = call.network.jacobians(forward, differences=False)
     return G[-1] if layer == call.model.n_layers else derivatives.pull_back(call.model, G[layer], layer)
 
 
@@ -360,22 +360,22 @@ def fisher_information(
         capacity.stored_view(view, per_input)
 
     def diagonal(x: Array, first_input: int) -> list[Any]:
-        passed, law = call.network.forward(x, first_input)
-        return [(call.network.root_unit_factors(passed, law), 2), passed.inputs]
+        forward, law = call.network.forward(x, first_input)
+        return [(call.network.root_unit_factors(forward, law), 2), forward.inputs]
 
     def matrix(x: Array, first_input: int) -> list[dict[tuple[int, int], Array]]:
-        passed, law = call.network.forward(x, first_input)
+        forward, law = call.network.forward(x, first_input)
         if view == "kfac":
-            return kronecker.factors(call.network.root_products(passed, law), passed.inputs)
-        return [fisher.matrix_blocks(law, call.network.jacobians(passed), passed.inputs, view == "full", per_input)]
+            return kronecker.factors(call.network.root_products(forward, law), forward.inputs)
+        return [fisher.matrix_blocks(law, call.network.jacobians(forward), forward.inputs, view == "full", per_input)]
 
     def rows_of(x: Array, first_input: int) -> tuple[list[list[Array]], list[Array]]:
-        passed, law = call.network.forward(x, first_input)
-        return [call.network.root_rows(passed, law)], passed.inputs
+        forward, law = call.network.forward(x, first_input)
+        return [call.network.root_rows(forward, law)], forward.inputs
 
     def products_of(x: Array, first_input: int) -> tuple[list[RowProducts], list[Array]]:
-        passed, law = call.network.forward(x, first_input)
-        return call.network.root_products(passed, law), passed.inputs
+        forward, law = call.network.forward(x, first_input)
+        return call.network.root_products(forward, law), forward.inputs
 
     if store is not None:
         return _layout.given(_tiles.information(call, view, rows_of, store, call.provenance(view=view))), ()

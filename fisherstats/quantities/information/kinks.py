@@ -73,9 +73,9 @@ def kink_report(
     kinks = [np.asarray(activation.kinks, dtype=call.rows.dtype) for activation in call.model.activations]
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, _ = call.network.forward(x, first_input)
+        forward, _ = call.network.forward(x, first_input)
         found = [np.empty((0, 5))]
-        for layer, (values, points) in enumerate(zip(passed.pre_activations, kinks, strict=True)):
+        for layer, (values, points) in enumerate(zip(forward.pre_activations, kinks, strict=True)):
             if len(points):
                 distances = np.abs(values[:, :, None] - points)
                 row, unit = np.nonzero(distances.min(axis=2) <= tolerance)

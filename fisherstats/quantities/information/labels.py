@@ -82,7 +82,7 @@ def draw_labels(
     if values.ndim == 3:
         coords |= _labels.coordinates(response=values.shape[2])
     provenance = {
-        "version": __version__,
+        "package": f"fisherstats {__version__}",
         "family": family.parameters(),
         "n_draws": n_draws,
         "sampling": word,

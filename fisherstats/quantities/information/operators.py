@@ -79,9 +79,9 @@ class _InformationOperator(LinearOperator):
         call = self._call
 
         def block(x: Array, first_input: int) -> tuple[list[Any], list[Array]]:
-            passed, law = self._linearised(x, first_input)
-            columns = [call.network.product_factors(passed, law, direction) for direction in directions.T]
-            return [(factors, 1) for factors in columns], passed.inputs
+            forward, law = self._linearised(x, first_input)
+            columns = [call.network.product_factors(forward, law, direction) for direction in directions.T]
+            return [(factors, 1) for factors in columns], forward.inputs
 
         return np.ascontiguousarray(at_once(call.diagonal_mean(block, preferred=_PRODUCT_ROWS, n_rows=1)).T)
 

@@ -105,20 +105,20 @@ def combine_estimators(
     seed = arguments.seed_sequence(rng)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input, order=2)
-        call.network.refuse_kinks(passed, on_kink, first_input)
-        G, S = call.network.unit_jacobians_and_curvatures(passed)
+        forward, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(forward, on_kink, first_input)
+        G, S = call.network.unit_jacobians_and_curvatures(forward)
         regressions = combination.regression_factors(law, G, S)
         draw = sampling.draw(model.family, law, seed, first_input, n_draws, second_moment=True)
-        contracted = call.network.curvature_along(passed, draw.mean)
-        score, exact = (fisher.unit_factors(one, passed, G) for one in (cast(SecondMoment, draw.second), law))
+        contracted = call.network.curvature_along(forward, draw.mean)
+        score, exact = (fisher.unit_factors(one, forward, G) for one in (cast(SecondMoment, draw.second), law))
         estimates = [score, fisher.hessian_factors(exact, contracted)]
         if per_input:
             parts = zip(*[(one.variance, one.slope, one.rest) for one in regressions], strict=True)
             quantities = [*zip(parts, (4, 0, 4), strict=True), *[(one, 2) for one in estimates]]
-            return [assembly.diagonal(factors, passed.inputs, power, call.sizes, True) for factors, power in quantities]
-        sums = [assembly.diagonal(one, passed.inputs, 2, call.sizes, False) for one in estimates]
-        return [*combination.regression_sums(regressions, passed.inputs), *sums]
+            return [assembly.diagonal(factors, forward.inputs, power, call.sizes, True) for factors, power in quantities]
+        sums = [assembly.diagonal(one, forward.inputs, 2, call.sizes, False) for one in estimates]
+        return [*combination.regression_sums(regressions, forward.inputs), *sums]
 
     keys = ["combined_information", "combination_weight", "combined_variance", "score_estimate", "hessian_estimate"]
     coords = _labels.param_coordinates(model) | (call.input_coordinate() if per_input else {})

@@ -105,9 +105,9 @@ def estimator_covariance(
     slices = call.model.layer_slices()
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law, G, hessian = _second_order(call, x, first_input, on_kink, estimator != "score")
-        jacobian = covariance_tensors.dense_jacobian(G, passed.inputs)
-        hessians = None if hessian is None else covariance_tensors.dense_hessians(hessian, passed.inputs, slices)
+        forward, law, G, hessian = _second_order(call, x, first_input, on_kink, estimator != "score")
+        jacobian = covariance_tensors.dense_jacobian(G, forward.inputs)
+        hessians = None if hessian is None else covariance_tensors.dense_hessians(hessian, forward.inputs, slices)
         return [double(covariance_tensors.covariance_sum(law, jacobian, hessians, estimator))]
 
     coords: dict[str, Any] = {}
@@ -267,20 +267,20 @@ def covariance_product(
     slices = call.model.layer_slices()
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law, G, hessian = _second_order(call, x, first_input, on_kink, estimator == "hessian")
+        forward, law, G, hessian = _second_order(call, x, first_input, on_kink, estimator == "hessian")
         if hessian is None:
-            middle = covariance_tensors.middle_product(law, covariance_tensors.projected_matrix(G, passed.inputs, X, slices))
+            middle = covariance_tensors.middle_product(law, covariance_tensors.projected_matrix(G, forward.inputs, X, slices))
             blocks = {
                 (left, right): assembly.pair_sum(
-                    np.matmul(np.matmul(G[left].swapaxes(1, 2), middle), G[right]), passed.inputs[left], passed.inputs[right]
+                    np.matmul(np.matmul(G[left].swapaxes(1, 2), middle), G[right]), forward.inputs[left], forward.inputs[right]
                 )
                 for left in range(len(G))
                 for right in range(left, len(G))
             }
             return [assembly.full_matrix(blocks, slices)]
-        weights = law.product(covariance_tensors.contracted_hessian(hessian, passed.inputs, X, slices)[:, :, None])[:, :, 0]
-        moved = call.network.hessian_blocks(passed, G, weights[:, None, :])
-        return [covariance_tensors.dense_hessians(moved, passed.inputs, slices)[:, 0].sum(axis=0, dtype=np.float64)]
+        weights = law.product(covariance_tensors.contracted_hessian(hessian, forward.inputs, X, slices)[:, :, None])[:, :, 0]
+        moved = call.network.hessian_blocks(forward, G, weights[:, None, :])
+        return [covariance_tensors.dense_hessians(moved, forward.inputs, slices)[:, 0].sum(axis=0, dtype=np.float64)]
 
     coords = _labels.param_coordinates(model) | _labels.param_coordinates(model, "param2")
     provenance = call.provenance(n_draws=n_draws, estimator=estimator)
@@ -362,16 +362,16 @@ def functional_variance(
         X = symmetric_matrix("matrix", matrix, model).astype(dtype)
 
     def moments(x: Array, first_input: int) -> list[Array]:
-        passed, law, G, hessian = _second_order(call, x, first_input, on_kink, True, with_blocks=v is None)
+        forward, law, G, hessian = _second_order(call, x, first_input, on_kink, True, with_blocks=v is None)
         if v is not None:
-            u = derivatives.push_forward(call.model, passed, v)[:, :, None]
-            s = derivatives.second_directional(call.model, passed, v)[:, :, None]
+            u = derivatives.push_forward(call.model, forward, v)[:, :, None]
+            s = derivatives.second_directional(call.model, forward, v)[:, :, None]
             columns = [law.diagonal(u), law.square_variance(u), law.diagonal(s), 0.0 - law.third_moment(u, s)]
             return [column[:, 0] for column in columns]
         assert X is not None
         assert hessian is not None
-        form = covariance_tensors.projected_matrix(G, passed.inputs, X, slices)
-        linear = covariance_tensors.contracted_hessian(hessian, passed.inputs, X, slices)
+        form = covariance_tensors.projected_matrix(G, forward.inputs, X, slices)
+        linear = covariance_tensors.contracted_hessian(hessian, forward.inputs, X, slices)
         return [
             law.quadratic_mean(form),
             law.quadratic_variance(form),
@@ -397,14 +397,14 @@ def _second_order(
     call: Call, x: Array, first_input: int, on_kink: str, with_hessian: bool, with_blocks: bool = True
 ) -> tuple[Forward, Law, list[Array], HessianBlocks | None]:
     """Return forward pass and J of a block and, if requested, check for kinks and return the Hessian blocks of every output."""
-    passed, law = call.network.forward(x, first_input, order=2 if with_hessian else 1)
-    G = call.network.jacobians(passed, differences=False)
+    forward, law = call.network.forward(x, first_input, order=2 if with_hessian else 1)
+    G = call.network.jacobians(forward, differences=False)
     if not with_hessian:
-        return passed, law, G, None
-    call.network.refuse_kinks(passed, on_kink, first_input)
+        return forward, law, G, None
+    call.network.refuse_kinks(forward, on_kink, first_input)
     if not with_blocks:
-        return passed, law, G, None
-    return passed, law, G, call.network.hessian_blocks(passed, G)
+        return forward, law, G, None
+    return forward, law, G, call.network.hessian_blocks(forward, G)
 
 
 class _Summary:
@@ -436,13 +436,13 @@ class _Summary:
         keys = assembly.layer_pairs(call.model.n_layers)
 
         def block(x: Array, first_input: int) -> list[Array]:
-            passed, law, G, hessian = _second_order(call, x, first_input, on_kink, True)
+            forward, law, G, hessian = _second_order(call, x, first_input, on_kink, True)
             assert hessian is not None
             # A block that is zero is represented by an empty array.
             units = [np.empty((len(x), 0)) if (own := hessian.pairs[key]) is None else own for key in keys]
             return [
                 *G,
-                *passed.inputs,
+                *forward.inputs,
                 quartic_root(law),
                 covariance_tensors.information_root(law),
                 *hessian.score,

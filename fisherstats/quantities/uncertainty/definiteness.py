@@ -161,11 +161,11 @@ def _total_variance(call: Call, on_kink: str) -> float:
     n_outputs = call.model.widths[-1]
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input, order=2)
-        call.network.refuse_kinks(passed, on_kink, first_input)
+        forward, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(forward, on_kink, first_input)
         roots = law.rows(np.broadcast_to(identity(n_outputs, x), (len(x), n_outputs, n_outputs)))
-        hessian = call.network.hessian_blocks(passed, call.network.jacobians(passed, differences=False), roots)
-        return [np.einsum("iaia->", tensor_norms.hessian_inner_products(hessian, passed.inputs))[None]]
+        hessian = call.network.hessian_blocks(forward, call.network.jacobians(forward, differences=False), roots)
+        return [np.einsum("iaia->", tensor_norms.hessian_inner_products(hessian, forward.inputs))[None]]
 
     (total,) = at_once(call.mean(block, STREAM_ROWS))
     return float(total[0])

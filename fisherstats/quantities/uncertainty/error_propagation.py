@@ -170,8 +170,8 @@ def _information(call: Call) -> Steps[Array]:
     pairs = assembly.layer_pairs(call.model.n_layers)
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        blocks = fisher.matrix_blocks(law, call.network.jacobians(passed, differences=False), passed.inputs, True, False)
+        forward, law = call.network.forward(x, first_input)
+        blocks = fisher.matrix_blocks(law, call.network.jacobians(forward, differences=False), forward.inputs, True, False)
         return [blocks[pair] for pair in pairs]
 
     return assembly.full_matrix(
@@ -183,17 +183,17 @@ def _moments(call: Call, functional: Functional, spectrum: Spectrum, estimator: 
     """Return the mean over inputs of variance and bias for one label."""
 
     def score(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        jacobian = covariance_tensors.dense_jacobian(call.network.jacobians(passed, differences=False), passed.inputs)
+        forward, law = call.network.forward(x, first_input)
+        jacobian = covariance_tensors.dense_jacobian(call.network.jacobians(forward, differences=False), forward.inputs)
         there = spectrum.beside(jacobian)
         return functional.moments(there, ScoreFluctuation(law, there.along(jacobian)))
 
     def hessian(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input, order=2)
-        call.network.refuse_kinks(passed, on_kink, first_input)
-        G = call.network.jacobians(passed, differences=False)
-        blocks = call.network.hessian_blocks(passed, G, covariance_tensors.information_root(law))
-        roots = covariance_tensors.dense_hessians(blocks, passed.inputs, call.model.layer_slices())
+        forward, law = call.network.forward(x, first_input, order=2)
+        call.network.refuse_kinks(forward, on_kink, first_input)
+        G = call.network.jacobians(forward, differences=False)
+        blocks = call.network.hessian_blocks(forward, G, covariance_tensors.information_root(law))
+        roots = covariance_tensors.dense_hessians(blocks, forward.inputs, call.model.layer_slices())
         there = spectrum.beside(roots)
         return functional.moments(there, HessianFluctuation(np.matmul(there.vectors.T, np.matmul(roots, there.vectors))))
 
@@ -211,8 +211,8 @@ def _over_inputs(call: Call, functional: Functional, spectrum: Spectrum) -> Step
     """Return variance and bias for one sampled input with exact conditional information, with the divisor n - 1."""
 
     def deviations(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input)
-        jacobian = covariance_tensors.dense_jacobian(call.network.jacobians(passed, differences=False), passed.inputs)
+        forward, law = call.network.forward(x, first_input)
+        jacobian = covariance_tensors.dense_jacobian(call.network.jacobians(forward, differences=False), forward.inputs)
         there = spectrum.beside(jacobian)
         root = np.matmul(covariance_tensors.information_root(law), there.along(jacobian))
         return functional.moments(there, InputFluctuation(root, there.values))

@@ -203,21 +203,21 @@ def _moments(
         return [law, *(label_law(call.model.family, law, "stratified", count) for count in counts)]
 
     def block(x: Array, first_input: int) -> list[Array]:
-        passed, law = call.network.forward(x, first_input, order=2 if with_hessian else 1)
+        forward, law = call.network.forward(x, first_input, order=2 if with_hessian else 1)
         S: Sequence[Array | None] = [None] * call.model.n_layers
         if with_hessian:
-            call.network.refuse_kinks(passed, on_kink, first_input)
-            G, S = call.network.unit_jacobians_and_curvatures(passed)
+            call.network.refuse_kinks(forward, on_kink, first_input)
+            G, S = call.network.unit_jacobians_and_curvatures(forward)
         else:
-            G = call.network.unit_jacobians(passed)
+            G = call.network.unit_jacobians(forward)
         if level == "parameter":
-            factors = [label_variance_factors(one, drawn, passed, G, S) for drawn in laws(law) for one in chosen]
-            sums = [assembly.diagonal(one, passed.inputs, 4, call.sizes, False) for one in factors]
-            units = fisher.unit_factors(law, passed, G)
+            factors = [label_variance_factors(one, drawn, forward, G, S) for drawn in laws(law) for one in chosen]
+            sums = [assembly.diagonal(one, forward.inputs, 4, call.sizes, False) for one in factors]
+            units = fisher.unit_factors(law, forward, G)
             if with_spread:
-                return [*assembly.moments_over_inputs(units, passed.inputs, 2), *sums]
-            return [assembly.diagonal(units, passed.inputs, 2, call.sizes, False), *sums]
-        groups = estimator_moments.layer_groups(G, S, passed.inputs, call.sizes, level == "trace")
+                return [*assembly.moments_over_inputs(units, forward.inputs, 2), *sums]
+            return [assembly.diagonal(units, forward.inputs, 2, call.sizes, False), *sums]
+        groups = estimator_moments.layer_groups(G, S, forward.inputs, call.sizes, level == "trace")
         found = [estimator_moments.group_moments(drawn, groups) for drawn in laws(law)]
         information = found[0][0]
         sums = [double(moments[1 + ESTIMATORS.index(one)]).sum(axis=0) for moments in found for one in chosen]

@@ -169,27 +169,27 @@ class _Asked:
 
     def derivatives(self, x: Array, first_input: int) -> tuple[Any, ...]:
         with_hessian = "hessian" in self.chosen
-        passed, law = self.call.network.forward(x, first_input, order=2 if with_hessian else 1)
+        forward, law = self.call.network.forward(x, first_input, order=2 if with_hessian else 1)
         if not with_hessian:
-            G = self.call.network.unit_jacobians(passed)
-            return passed, law, G, [None] * len(G)
-        self.call.network.refuse_kinks(passed, self.on_kink, first_input)
-        return passed, law, *self.call.network.unit_jacobians_and_curvatures(passed)
+            G = self.call.network.unit_jacobians(forward)
+            return forward, law, G, [None] * len(G)
+        self.call.network.refuse_kinks(forward, self.on_kink, first_input)
+        return forward, law, *self.call.network.unit_jacobians_and_curvatures(forward)
 
     def of_entries(self) -> Steps[dict[str, Array]]:
         """Return the variances of single diagonal entries, and their covariance."""
 
         def block(x: Array, first_input: int) -> list[Array]:
-            passed, law, G, S = self.derivatives(x, first_input)
-            factors = self.factors(passed, law, G, S)
-            sums = [assembly.diagonal(one, passed.inputs, 4, self.call.sizes, self.per_input) for one in factors]
+            forward, law, G, S = self.derivatives(x, first_input)
+            factors = self.factors(forward, law, G, S)
+            sums = [assembly.diagonal(one, forward.inputs, 4, self.call.sizes, self.per_input) for one in factors]
             if self.sampled.fixed:
                 return sums
-            return [*assembly.moments_over_inputs(fisher.unit_factors(law, passed, G), passed.inputs, 2), *sums]
+            return [*assembly.moments_over_inputs(fisher.unit_factors(law, forward, G), forward.inputs, 2), *sums]
 
         def factors_and_inputs(x: Array, first_input: int) -> tuple[list[Any], list[Array]]:
-            passed, law, G, S = self.derivatives(x, first_input)
-            return [(one, 4) for one in self.factors(passed, law, G, S)], passed.inputs
+            forward, law, G, S = self.derivatives(x, first_input)
+            return [(one, 4) for one in self.factors(forward, law, G, S)], forward.inputs
 
         if not self.sampled.fixed or self.per_input:
             return (yield from self.by_design(block))
@@ -212,27 +212,27 @@ class _Asked:
         return {"variance": variances} | ({"cross": values[count]} if self.both else {})
 
     def factors(
-        self, passed: Forward, law: Law, G: Sequence[Array | None], S: Sequence[Array | None]
+        self, forward: Forward, law: Law, G: Sequence[Array | None], S: Sequence[Array | None]
     ) -> list[Sequence[Array | None]]:
         """Return the factors per unit of each requested variance, and of the covariance."""
         found: dict[str, Sequence[Array | None]] = {}
         law = self.of_labels(law)
         if self.both:  # they share moments
             found["score"], found["hessian"], found["cross"] = estimator_moments.entry_factors(law, G, S)
-        return [found[name] if name in found else probes.label_variance_factors(name, law, passed, G, S) for name in self.names]
+        return [found[name] if name in found else probes.label_variance_factors(name, law, forward, G, S) for name in self.names]
 
     def of_groups(self, group_by: str) -> Steps[dict[str, Array]]:
         """Return the information and the variances of the mean entry of each group."""
         whole_model = group_by == "model"
 
         def block(x: Array, first_input: int) -> list[Array]:
-            passed, law, G, S = self.derivatives(x, first_input)
+            forward, law, G, S = self.derivatives(x, first_input)
             probing = [one for one in self.chosen if one in PROBES]
             if group_by == "unit":
-                moments = estimator_moments.unit_moments(law, self.of_labels(law), passed, G, S)
-                probed = [probes.unit_variance(law, G, passed.inputs, one == "hutchinson_gaussian") for one in probing]
+                moments = estimator_moments.unit_moments(law, self.of_labels(law), forward, G, S)
+                probed = [probes.unit_variance(law, G, forward.inputs, one == "hutchinson_gaussian") for one in probing]
             else:
-                groups = estimator_moments.layer_groups(G, S, passed.inputs, self.call.sizes, whole_model)
+                groups = estimator_moments.layer_groups(G, S, forward.inputs, self.call.sizes, whole_model)
                 moments = estimator_moments.group_moments(self.of_labels(law), groups)
                 probed = [probes.group_variance(law, groups, one == "hutchinson_gaussian") for one in probing]
             information, cross = moments[0], moments[3]

@@ -122,7 +122,7 @@ LEFT_OUT = {"family_extremes", "explain", "with_standard_error", "scale_estimate
 def functions():
     """Return the public functions that can be called with the values above, by name."""
     found = {name: getattr(fs, name) for name in fs.__all__ if inspect.isfunction(getattr(fs, name))}
-    found |= {name: getattr(fs.applications, name) for name in fs.applications.__all__ if name != "Merged"}
+    found |= {name: getattr(fs.applications, name) for name in fs.applications.__all__ if name not in ("Merged", "Laplace")}
     found["fit"] = fs.training.fit
     return {name: found[name] for name in sorted(found) if name not in LEFT_OUT}
 
