@@ -7,13 +7,14 @@ bounds, as labelled results.
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 from fisherstats import activations, families
 from fisherstats._version import __version__
 from fisherstats.core.errors import AssumptionError, EngineUnavailable, MissingExtra, SizeError, TrainingDiverged, WorkerLost
 from fisherstats.models.external import ExternalNetwork, Layer
 from fisherstats.models.network import MLP
+from fisherstats.quantities.accessor import FisherAccessor
 from fisherstats.quantities.bounds.covariance import covariance_bounds, off_diagonal_bounds, trace_bounds
 from fisherstats.quantities.bounds.derivatives import derivative_bounds, weight_norms
 from fisherstats.quantities.bounds.envelopes import information_envelopes
@@ -65,6 +66,7 @@ __all__ = [
     "EffectiveDimension",
     "EngineUnavailable",
     "ExternalNetwork",
+    "FisherAccessor",
     "KroneckerOperator",
     "Layer",
     "LeadingEigenvalues",
@@ -132,8 +134,10 @@ __all__ = [
 _ON_FIRST_USE = ("applications", "interop", "plotting", "study", "testing", "training")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     """Import the parts that few calls need when they are first used."""
     if name in _ON_FIRST_USE:
         return importlib.import_module(f"fisherstats.{name}")
+    if name == "plot":
+        return importlib.import_module("fisherstats.plotting").plot
     raise AttributeError(f"module 'fisherstats' has no attribute {name!r}")

@@ -68,10 +68,10 @@ def compare_fishers(
     Returns
     -------
     Dataset
-        ``information (fisher, param)``; for ``batched`` the expectation over random batches. ``standard_error (fisher, param)``
-        over subsets or labels, 0 where nothing is random. ``bias (fisher, param)``, the expectation minus the exact value.
-        ``distance (fisher)``, the norm of the difference from the exact diagonal over its norm, ``trace_ratio (fisher)``, and
-        ``backward_passes (fisher)`` per evaluation. Source keys ``five-fishers``, ``information``.
+        ``information (definition, param)``; for ``batched`` the expectation over random batches. ``standard_error (definition,
+        param)`` over subsets or labels, 0 where nothing is random. ``bias (definition, param)``, the expectation minus the
+        exact value. ``distance (definition)``, the norm of the difference from the exact diagonal over its norm, ``trace_ratio
+        (definition)``, and ``backward_passes (definition)`` per evaluation. Source keys ``five-fishers``, ``information``.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def compare_fishers(
     >>> model = fs.MLP.random([3, 5, 4], activation="tanh", family=fs.families.Categorical(4), rng=1)
     >>> y = np.random.default_rng(1).integers(0, 4, 200)
     >>> found = fs.applications.compare_fishers(model, x, y, rng=0)
-    >>> found.trace_ratio.sel(fisher=["exact", "batched"]).values.round(2)
+    >>> found.trace_ratio.sel(definition=["exact", "batched"]).values.round(2)
     array([1.  , 0.05])
     """
     call = _run.prepare(model, x, engine=engine, num_threads=num_threads, any_network=True)
@@ -129,7 +129,7 @@ def compare_fishers(
     norm, total = np.linalg.norm(exact), exact.sum(dtype=np.float64)
     distance = np.linalg.norm(information - exact, axis=1) / norm if norm else np.full(5, np.nan)
     ratio = information.sum(axis=1, dtype=np.float64) / total if total else np.full(5, np.nan)
-    coords = _labels.param_coordinates(model) | _labels.coordinates(fisher=list(FISHERS))
+    coords = _labels.param_coordinates(model) | _labels.coordinates(definition=list(FISHERS))
     keys: list[_layout.Entry] = ["five_information", "five_error", "five_bias"]
     keys += [(key, np.float64) for key in ("five_distance", "five_ratio", "five_passes")]
     provenance = call.provenance(n_subset=n_subset, n_draws=n_draws, batch_size=size)

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from fisherstats.core.validation import external as checks
 from fisherstats.core.validation import networks
 from fisherstats.models.families import Family
+from fisherstats.models.html import external_table
 
 __all__ = ["ExternalForward", "ExternalNetwork", "Layer"]
 
@@ -223,6 +224,9 @@ class ExternalNetwork:
                 one = checks.flat(layer.name, one, (n, T), layer.shape)
             found.append(None if one is None else checks.block(layer.name, one, (n, T, layer.matrix_shape[0]), self.dtype))
         return found
+
+    def _repr_html_(self) -> str:
+        return external_table(self)
 
     def __repr__(self) -> str:
         return f"ExternalNetwork({len(self.layers)} layers, family={self.family!r}, {self.n_params} parameters)"

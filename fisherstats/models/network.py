@@ -18,6 +18,7 @@ from fisherstats.models import activations, network_files
 from fisherstats.models.activations import Activation
 from fisherstats.models.columns import columns_in_order
 from fisherstats.models.families import Family
+from fisherstats.models.html import perceptron_table
 
 __all__ = ["MLP", "kernel_view"]
 
@@ -445,6 +446,9 @@ class MLP:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    def _repr_html_(self) -> str:
+        return perceptron_table(self)
 
     def __repr__(self) -> str:
         names = list(dict.fromkeys(one.name for one in self.activations))

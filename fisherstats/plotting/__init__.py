@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fisherstats.plotting.applications import efficiency, forgetting, learning_curves, second_moments
+from fisherstats.plotting.estimates import estimate_by_layer, plot
 from fisherstats.plotting.relative import learning_zone
 from fisherstats.plotting.study import bound_tightness, information_by_layer, relative_error_by_layer, standard_error_by_draws
 from fisherstats.plotting.style import as_svg
@@ -14,11 +15,13 @@ __all__ = [
     "bound_tightness",
     "derivative_bounds",
     "efficiency",
+    "estimate_by_layer",
     "forgetting",
     "information_by_layer",
     "learning_curves",
     "learning_zone",
     "norm_sweep",
+    "plot",
     "regularization_path",
     "relative_error_by_layer",
     "second_moments",

@@ -80,7 +80,17 @@ def new_figure(height: float, rows: int = 1, **shared: Any) -> tuple[Figure, lis
     """Return a figure independent of any GUI backend, and its panels from top to bottom."""
     figure = optional_module("matplotlib.figure", extra="study").Figure(figsize=(5.4, height), layout="constrained")
     panels = figure.subplots(rows, 1, squeeze=False, **shared)
+    # A figure apart from pyplot does not show itself in a notebook, and is not kept alive by it either.
+    figure._repr_png_ = functools.partial(_as_png, figure)
     return figure, list(panels[:, 0])
+
+
+def _as_png(figure: Figure) -> bytes:
+    """Return a picture of a figure, as a notebook shows it."""
+    picture = io.BytesIO()
+    with report_style():
+        figure.savefig(picture, format="png", dpi=110)
+    return picture.getvalue()
 
 
 @contextlib.contextmanager

@@ -39,15 +39,15 @@ def test_each_definition():
     found = compare_fishers(MODEL, X, Y, rng=0, n_subset=3, n_draws=2, batch_size=2)
     exact = fs.fisher_information(MODEL, X).values
     g = scores(Y)
-    np.testing.assert_array_equal(found.information.sel(fisher="exact"), exact)
-    np.testing.assert_allclose(found.information.sel(fisher="empirical"), (g**2).mean(axis=0), rtol=1e-6, atol=1e-12)
+    np.testing.assert_array_equal(found.information.sel(definition="exact"), exact)
+    np.testing.assert_allclose(found.information.sel(definition="empirical"), (g**2).mean(axis=0), rtol=1e-6, atol=1e-12)
     # Every way to take two inputs is equally probable.
     batched = np.mean([g[list(pair)].mean(axis=0) ** 2 for pair in itertools.combinations(range(N), 2)], axis=0)
-    np.testing.assert_allclose(found.information.sel(fisher="batched"), batched, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(found.information.sel(definition="batched"), batched, rtol=1e-6, atol=1e-12)
     # The exact information of a subset, its mean and its variance over all subsets.
     each = fs.fisher_information(MODEL, X, per_input=True).values
     subsets = np.array([each[list(rows)].mean(axis=0) for rows in itertools.combinations(range(N), 3)])
-    assert any(np.allclose(found.information.sel(fisher="exact_subset"), one, rtol=1e-12) for one in subsets)
+    assert any(np.allclose(found.information.sel(definition="exact_subset"), one, rtol=1e-12) for one in subsets)
     np.testing.assert_allclose(subsets.mean(axis=0), exact, rtol=1e-12)
     # The squared error is estimated from the subset, without bias: its mean over the subsets is the variance.
     squares = []
@@ -59,9 +59,9 @@ def test_each_definition():
     )
     np.testing.assert_allclose(found.standard_error[1] ** 2, (1 - 3 / N) * each[list(chosen)].var(axis=0, ddof=1) / 3, rtol=1e-10)
     variance = fs.estimator_variance(MODEL, X, n_draws=2, estimators=["score"]).variance[0]
-    np.testing.assert_allclose(found.standard_error.sel(fisher="sampled") ** 2, variance, rtol=1e-12)
-    np.testing.assert_array_equal(found.bias.sel(fisher=["exact", "exact_subset", "sampled"]), 0)
-    np.testing.assert_allclose(found.bias.sel(fisher="batched"), found.information[4] - exact, rtol=1e-12)
+    np.testing.assert_allclose(found.standard_error.sel(definition="sampled") ** 2, variance, rtol=1e-12)
+    np.testing.assert_array_equal(found.bias.sel(definition=["exact", "exact_subset", "sampled"]), 0)
+    np.testing.assert_allclose(found.bias.sel(definition="batched"), found.information[4] - exact, rtol=1e-12)
     np.testing.assert_array_equal(found.backward_passes, [12, 6, 12, 6, 3])
     np.testing.assert_allclose(found.trace_ratio, found.information.sum("param") / exact.sum(), rtol=1e-12)
     np.testing.assert_allclose(found.distance, np.linalg.norm(found.information - exact, axis=1) / np.linalg.norm(exact))

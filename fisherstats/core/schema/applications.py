@@ -65,15 +65,17 @@ APPLICATIONS = {
     "parameter_lower": Variable("lower", "param", "", "lower end of the confidence interval", "wald-interval"),
     "parameter_upper": Variable("upper", "param", "", "upper end of the confidence interval", "wald-interval"),
     "five_information": Variable(
-        "information", "fisher param", "F", "what is called the diagonal Fisher information", "five-fishers"
+        "information", "definition param", "F", "what is called the diagonal Fisher information", "five-fishers"
     ),
-    "five_error": Variable("standard_error", "fisher param", "se", "standard error over subsets or labels", "five-fishers"),
-    "five_bias": Variable("bias", "fisher param", "E[F] - I", "expectation minus the exact value", "five-fishers"),
+    "five_error": Variable("standard_error", "definition param", "se", "standard error over subsets or labels", "five-fishers"),
+    "five_bias": Variable("bias", "definition param", "E[F] - I", "expectation minus the exact value", "five-fishers"),
     "five_distance": Variable(
-        "distance", "fisher", "|F - I| / |I|", "distance from the exact diagonal over its norm", "five-fishers"
+        "distance", "definition", "|F - I| / |I|", "distance from the exact diagonal over its norm", "five-fishers"
     ),
-    "five_ratio": Variable("trace_ratio", "fisher", "tr F / tr I", "trace over the exact trace", "five-fishers"),
-    "five_passes": Variable("backward_passes", "fisher", "", "rows that are backpropagated in one evaluation", "five-fishers"),
+    "five_ratio": Variable("trace_ratio", "definition", "tr F / tr I", "trace over the exact trace", "five-fishers"),
+    "five_passes": Variable(
+        "backward_passes", "definition", "", "rows that are backpropagated in one evaluation", "five-fishers"
+    ),
     "laplace_deviation": Variable(
         "standard_deviation", "param", "sd", "posterior standard deviation of the parameter", "laplace"
     ),

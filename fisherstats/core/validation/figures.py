@@ -11,7 +11,7 @@ import numpy as np
 from fisherstats.core.references import citation
 from fisherstats.core.validation.arguments import positive_number, shown
 
-__all__ = ["Drawn", "attribute", "drawable", "holds", "library_figure"]
+__all__ = ["Drawn", "attribute", "drawable", "holds", "labelled_result", "library_figure", "no_figure"]
 
 
 @dataclass(frozen=True)
@@ -170,3 +170,16 @@ def library_figure(name: str, value: Any, kind: type[Any]) -> Any:
             f"`{name}` must be a matplotlib Figure, as the functions of fisherstats.plotting return it, got {_arrived(value)}."
         )
     return value
+
+
+def labelled_result(result: Any, kinds: Any) -> None:
+    """Require a labelled result."""
+    if not isinstance(result, kinds):
+        raise TypeError(f"`result` must be a DataArray or a Dataset of this package, got {shown(result)}.")
+
+
+def no_figure(result: Any, names: Iterable[str]) -> NoReturn:
+    """Refuse a result that has no figure."""
+    raise ValueError(
+        f"`result` must be one of those that {_listed(names)} of `fisherstats.plotting` draw, got {_arrived(result)}."
+    )
