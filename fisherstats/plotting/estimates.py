@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["estimate_by_layer", "plot"]
 
 _ESTIMATE = figures.Drawn(
-    "information",
+    "estimate",
     "an estimate that carries its standard error, as `fisherstats.estimate_fisher` returns it",
     {"information": ("param",)},
     beside={"param_layer": "param", "standard_error": "param"},

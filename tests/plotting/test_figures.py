@@ -56,6 +56,7 @@ GOOD = {
         ["efficiency", "standard_error", "expected_efficiency"], model=["a", "b"], gradient=["natural", "plain"], step=[1, 2, 4]
     ),
     "forgetting": lambda: record(["accuracy"], importance=["exact", "score"], strength=[0.0, 1.0], replicate=[0, 1], task=[0, 1]),
+    "estimate_by_layer": lambda: fs.estimate_fisher(MODEL, X, estimator="score", n_draws=2, rng=0),
     "information_by_layer": lambda: fs.fisher_information(MODEL, X),
     "learning_curves": lambda: record(["accuracy"], strategy=["norm", "random"], replicate=[0, 1, 2], labels=[10, 20]),
     "learning_zone": lambda: fs.learning_zone(MODEL, X),
@@ -68,6 +69,12 @@ GOOD = {
 }
 OWN = {
     "bound_tightness": {"variance_bounds"},
+    "estimate_by_layer": {
+        "applications.importance of a sample",
+        "estimate_fisher hessian diagonal",
+        "estimate_fisher probes",
+        "estimate_fisher score diagonal",
+    },
     "information_by_layer": {"fisher_information diagonal", "applications.importance", "applications.importance of a sample"},
     "learning_zone": {"learning_zone"},
     "norm_sweep": {"norm_sweep"},
@@ -112,7 +119,7 @@ def outcome(name, given):
 
 
 def test_every_figure_is_here():
-    assert set(GOOD) | {"as_svg"} == set(plotting.__all__)
+    assert set(GOOD) | {"as_svg", "plot"} == set(plotting.__all__)
 
 
 @pytest.mark.parametrize("name", GOOD)
