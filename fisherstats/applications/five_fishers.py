@@ -106,9 +106,7 @@ def compare_fishers(
     chosen = np.sort(np.random.default_rng(of_subset).choice(n, n_subset, replace=False))
     settings: dict[str, Any] = {"engine": engine, "num_threads": num_threads}
     exact = cast(xr.DataArray, fisher_information(model, x, **settings)).values
-    subset = (
-        x.isel(input=chosen) if isinstance(x, xr.DataArray) else x.iloc[chosen] if hasattr(x, "iloc") else np.asarray(x)[chosen]
-    )
+    subset = _rows(x, chosen)
     part = cast(xr.DataArray, fisher_information(model, subset, **settings)).values
     spread = estimator_variance(model, subset, design="exact_labels", estimators=["score"], **settings)["variance"].values[0]
     over_subsets = (1 - n_subset / n) * spread  # without replacement from finitely many
@@ -137,3 +135,10 @@ def compare_fishers(
     values = [information, errors, bias, distance, ratio, passes]
     layout.check(values)
     return layout.filled(values)
+
+
+def _rows(x: Any, chosen: NDArray[np.int64]) -> Any:
+    """Return some rows of the inputs, with their labels if they have any."""
+    if isinstance(x, xr.DataArray):
+        return x.isel(input=chosen)
+    return x.iloc[chosen] if hasattr(x, "iloc") else arguments.array_like("x", x)[chosen]
