@@ -33,6 +33,7 @@ from fisherstats.quantities.information.exact import (
     output_information,
 )
 from fisherstats.quantities.information.explain import explain
+from fisherstats.quantities.information.jacobian import jacobian
 from fisherstats.quantities.information.kinks import kink_report
 from fisherstats.quantities.information.kronecker_error import kfac_error
 from fisherstats.quantities.information.kronecker_operator import KroneckerOperator, kronecker_operator
@@ -107,6 +108,7 @@ __all__ = [
     "information_envelopes",
     "input_variance_bounds",
     "interop",
+    "jacobian",
     "kfac_error",
     "kink_report",
     "kronecker_operator",

@@ -173,6 +173,7 @@ CALLS: dict[str, Call] = {
     "functional_variance": lambda m, x, e: fs.functional_variance(m, x, vector=direction(m), engine=e),
     "functional_variance matrix": lambda m, x, e: fs.functional_variance(m, x, matrix=form(m), engine=e),
     "information_envelopes": lambda m, x, e: fs.information_envelopes(m, x, rank=1, engine=e),
+    "jacobian": lambda m, x, e: fs.jacobian(m, x, of="mean", engine=e),
     "kronecker_operator": lambda m, x, e: fs.kronecker_operator(m, x, engine=e) @ np.ones(m.n_params),
     "information_envelopes of classes": lambda m, x, e: fs.information_envelopes(m, x, n_classes_kept=1, engine=e),
     "input_variance_bounds": lambda m, x, e: fs.input_variance_bounds(m, x, engine=e),

@@ -106,6 +106,7 @@ OPTIONS: dict[str, list[Options]] = {
     "hidden_information_variance": [{}, {"layer": 1, "n_draws": 3}],
     "amari_chentsov": PLAIN,
     "bias_signature": PLAIN,
+    "jacobian": [{}, {"of": "mean"}],
     "combine_estimators": [*PER_INPUT, RANDOM, SUBSAMPLE, {"n_draws": 100}, *IGNORE],
     "confidence_intervals": [
         *grid(estimator=(*TWO, TWO), design=("fixed", "random")),

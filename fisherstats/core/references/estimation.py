@@ -16,6 +16,9 @@ ESTIMATION = {
     "hidden-information-variance": Source(
         "soen-sun-2021", "Theorem 4", "Var(B_u' S B_v) = M(B_u, B_v, B_u, B_v) / N for the columns of B_l", MODEL
     ),
+    "jacobian": Source(
+        "soen-sun-2021", "derivative lemma (slides, eq (19))", "dh_a / dW_l = D_l B_{l+1}' e_a hbar_l', d eta = I(h) dh", MODEL
+    ),
     "information": Source("soen-sun-2021", "eq (6)", "I(theta) = mean over x of J' I(h) J", MODEL),
     "kronecker-factors": Source(
         "martens-grosse-2015",

@@ -42,6 +42,9 @@ ESTIMATES = {
         "variance of the score estimate of the Fisher information of a layer's outputs",
         "hidden-information-variance",
     ),
+    "jacobian": Variable(
+        "jacobian", "input output param", "J", "derivative of the output by the parameters at each input", "jacobian"
+    ),
     "information": Variable(
         "information",
         "[input] param [param2]",
