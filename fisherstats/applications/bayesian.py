@@ -270,11 +270,12 @@ def laplace(
     checks.exact_factors(word, source)
     checks.draws_with_estimates(source, n_draws, rng)
     call = double_call(model, x, engine=engine, num_threads=num_threads)
-    exact = call.model
+    on_host = double_call(model, x, num_threads=num_threads, host_only=True)
+    exact = on_host.model
     settings = {"engine": engine, "num_threads": num_threads}
     drawn = {} if n_draws is None else {"n_draws": n_draws, "rng": rng}
     prior: Any = checks.prior_precision(prior_precision, exact.n_layers, exact.n_params, word)
-    log_likelihood = _log_likelihood(double_call(model, x, num_threads=num_threads, host_only=True), y)
+    log_likelihood = _log_likelihood(on_host, y)
     found = _information(exact, x, y, word, source, drawn, settings)
     n_inputs = call.n_inputs
     if isinstance(prior, str):
