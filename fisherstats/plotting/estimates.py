@@ -115,6 +115,6 @@ def plot(result: Any) -> Figure:
     for draw in _FIGURES:
         try:
             return draw(result)
-        except (ValueError, TypeError):
+        except figures.NotDrawable:
             continue
     figures.no_figure(result, [draw.__name__ for draw in _FIGURES])

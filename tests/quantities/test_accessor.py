@@ -74,3 +74,15 @@ def test_the_figure_of_a_result():
         fs.plot(np.ones(3))
     with pytest.raises(ValueError, match=r"`result` must be one of those that .*`information_by_layer`"):
         fs.plot(fs.kfac_error(MODEL, X))
+
+
+def test_a_fault_of_the_drawing_is_not_taken_for_another_kind_of_result(monkeypatch):
+    pytest.importorskip("matplotlib")
+
+    def broken(*_):
+        raise ValueError("a fault inside the drawing")
+
+    monkeypatch.setattr("fisherstats.plotting.estimates.boxes", broken)
+    estimate = fs.estimate_fisher(MODEL, X, estimator="score", n_draws=2, rng=0)
+    with pytest.raises(ValueError, match="a fault inside the drawing"):
+        fs.plot(estimate)

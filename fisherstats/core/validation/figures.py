@@ -11,7 +11,11 @@ import numpy as np
 from fisherstats.core.references import citation
 from fisherstats.core.validation.arguments import positive_number, shown
 
-__all__ = ["Drawn", "attribute", "drawable", "holds", "labelled_result", "library_figure", "no_figure"]
+__all__ = ["Drawn", "NotDrawable", "attribute", "drawable", "holds", "labelled_result", "library_figure", "no_figure"]
+
+
+class NotDrawable(ValueError, TypeError):
+    """A result of another kind than the figure is of: told apart from a fault of the drawing by its type."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,12 @@ class Drawn:
     fewest: Mapping[str, int] = field(default_factory=dict)
     source: str | None = None
 
-    def refuse(self, got: str, error: type[Exception] = ValueError) -> NoReturn:
+    def refuse(self, got: str) -> NoReturn:
         """Raise an error that names what is required and what was given."""
         required = [f"`{name}` ({', '.join(dims)})" for name, dims in self.dims.items() if name not in self.optional]
         required += [f"the coordinate `{name}` ({dim})" for name, dim in self.beside.items()]
         either = f" and one of {_listed(self.either)}" if self.either else ""
-        raise error(f"`{self.argument}` must be {self.made_by}, with {', '.join(required)}{either}, got {got}.")
+        raise NotDrawable(f"`{self.argument}` must be {self.made_by}, with {', '.join(required)}{either}, got {got}.")
 
 
 def _listed(names: Iterable[Any]) -> str:
@@ -64,7 +68,7 @@ def _arrived(value: Any) -> str:
 def drawable(value: Any, kind: type[Any], wanted: Drawn) -> Any:
     """Return the variables that a figure reads from a Dataset or one array, in memory, with dims in order; refuse all else."""
     if not isinstance(value, kind):
-        wanted.refuse(_arrived(value), TypeError)
+        wanted.refuse(_arrived(value))
     if hasattr(value, "data_vars"):
         absent = [name for name in wanted.dims if name not in value.data_vars and name not in wanted.optional]
         if absent or (wanted.either and not any(name in value.data_vars for name in wanted.either)):
@@ -102,7 +106,7 @@ def _variable(name: str, array: Any, wanted: Drawn) -> None:
     if set(array.dims) != set(wanted.dims[name]):
         wanted.refuse(f"`{name}` {_dims(array)}{_advice(array.dims, wanted.dims[name])}")
     if array.dtype.kind not in "iufb":
-        wanted.refuse(f"`{name}` of dtype {array.dtype}, not of real numbers", TypeError)
+        wanted.refuse(f"`{name}` of dtype {array.dtype}, not of real numbers")
 
 
 def _advice(given: tuple[Any, ...], wanted: tuple[str, ...]) -> str:
